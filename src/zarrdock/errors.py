@@ -1,0 +1,207 @@
+"""Every error zarrdock raises for something a user, a store or a file did.
+
+One root, :class:`ZarrdockError`. Each class also derives from the built-in exception a caller would expect, carries the facts as attributes, and
+pickles (errors cross process boundaries in dask and multiprocessing).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "AccessError",
+    "ChecksumError",
+    "CodecError",
+    "ConflictError",
+    "InvalidKeyError",
+    "KeyExistsError",
+    "MetadataError",
+    "NodeExistsError",
+    "NodeNotFoundError",
+    "RangeError",
+    "ReadOnlyError",
+    "SelectionError",
+    "ShardIndexError",
+    "StoreError",
+    "UnknownExtensionError",
+    "UnsupportedError",
+    "VersionChangedError",
+    "ZarrdockError",
+]
+
+
+def _rebuild(cls: type[ZarrdockError], args: tuple[Any, ...], state: dict[str, Any]) -> ZarrdockError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ZarrdockError(Exception):
+    """Root of all errors raised by zarrdock."""
+
+    def __reduce__(self) -> Any:
+        # The default calls cls(*args), which fails for constructors with keyword arguments.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+    def __str__(self) -> str:
+        # KeyError and OSError would format the message their own way (quotes, errno).
+        return str(self.args[0]) if self.args else ""
+
+
+class StoreError(ZarrdockError, OSError):
+    """A store could not do what was asked.
+
+    Attributes:
+        key: the key concerned, or "" where it is the store as a whole.
+        store: a short description of the store, without credentials.
+    """
+
+    def __init__(self, message: str, *, key: str = "", store: object = "") -> None:
+        where = f"{store}" if store else ""
+        if key:
+            where = f"{where}: key {key!r}" if where else f"key {key!r}"
+        super().__init__(f"{message} ({where})" if where else message)
+        self.key = key
+        self.store = str(store)
+
+
+class ReadOnlyError(StoreError):
+    """A mutating operation on a read-only store or array."""
+
+
+class RangeError(StoreError, ValueError):
+    """A range starts at or beyond the end of the object."""
+
+
+class AccessError(StoreError, PermissionError):
+    """The service or the file system denied access. Never reported as a missing key."""
+
+
+class VersionChangedError(StoreError):
+    """The object is not, or no longer, the version that was asked for."""
+
+
+class ConflictError(StoreError):
+    """An atomic update kept losing against other writers until its attempts ran out; nothing was changed."""
+
+
+class KeyExistsError(StoreError, FileExistsError):
+    """``write(create_only=True)`` found the key already there."""
+
+
+class InvalidKeyError(StoreError, KeyError):
+    """The key is not one any store accepts; raised before any I/O."""
+
+
+class MetadataError(ZarrdockError, ValueError):
+    """A metadata document is wrong.
+
+    Attributes:
+        pointer: JSON pointer (RFC 6901) to the place, "" for the document itself.
+        expected, found: what should stand there, and what does.
+        key: the document's key in the store, where known.
+    """
+
+    def __init__(self, message: str = "", *, pointer: str = "", expected: str = "", found: object = None, key: str = "") -> None:
+        self.reason = message
+        self.pointer = pointer
+        self.expected = expected
+        self.found = found
+        self.key = key
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        where = f"{self.key or 'metadata'}{'#' + self.pointer if self.pointer else ''}"
+        text = f"{where}: {self.reason}" if self.reason else f"{where}:"
+        if self.expected:
+            found = repr(self.found)
+            text += f"{';' if self.reason else ''} expected {self.expected}, found {found[:120] + '…' if len(found) > 120 else found}"
+        return text
+
+    def with_key(self, key: str) -> MetadataError:
+        """The same error, told which document it is about."""
+        return MetadataError(self.reason, pointer=self.pointer, expected=self.expected, found=self.found, key=key)
+
+    def below(self, prefix: str) -> MetadataError:
+        """The same error, seen from a document that holds this one at ``prefix`` (a JSON pointer)."""
+        return MetadataError(self.reason, pointer=prefix + self.pointer, expected=self.expected, found=self.found, key=self.key)
+
+
+class UnknownExtensionError(MetadataError):
+    """A codec, data type, chunk grid or chunk key encoding that this installation does not know.
+
+    Attributes:
+        kind: "codec", "data type", "chunk grid", "chunk key encoding" or "storage transformer".
+        name: the name found in the metadata.
+    """
+
+    def __init__(self, kind: str, name: str, *, hint: str = "", pointer: str = "", key: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        self.hint = hint
+        text = f"unknown {kind} {name!r}"
+        super().__init__(f"{text}; {hint}" if hint else text, pointer=pointer, key=key)
+
+    def with_key(self, key: str) -> UnknownExtensionError:
+        """The same error, told which document it is about."""
+        return UnknownExtensionError(self.kind, self.name, hint=self.hint, pointer=self.pointer, key=key)
+
+    def below(self, prefix: str) -> UnknownExtensionError:
+        """The same error, seen from a document that holds this one at ``prefix``."""
+        return UnknownExtensionError(self.kind, self.name, hint=self.hint, pointer=prefix + self.pointer, key=self.key)
+
+
+class CodecError(ZarrdockError, ValueError):
+    """Bytes could not be decoded, or values not be encoded.
+
+    Attributes:
+        codec: the codec's name. direction: "decode" or "encode".
+        key: the object that holds the bytes; chunk: coordinates of the (inner) chunk; both filled in where known.
+    """
+
+    def __init__(self, message: str, *, codec: str, direction: str = "decode", key: str = "", chunk: tuple[int, ...] | None = None) -> None:
+        self.reason = message
+        self.codec = codec
+        self.direction = direction
+        self.key = key
+        self.chunk = chunk
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        where = ", ".join(p for p in (f"key {self.key!r}" if self.key else "", f"chunk {self.chunk}" if self.chunk is not None else "") if p)
+        return f"{self.codec}: cannot {self.direction}{' ' + where if where else ''}: {self.reason}"
+
+    def at(self, *, key: str = "", chunk: tuple[int, ...] | None = None) -> CodecError:
+        """The same error, told where it happened; what it already knows is kept."""
+        return type(self)(
+            self.reason,
+            codec=self.codec,
+            direction=self.direction,
+            key=self.key or key,
+            chunk=self.chunk if self.chunk is not None else chunk,
+        )
+
+
+class ChecksumError(CodecError):
+    """A stored checksum does not agree with the bytes."""
+
+
+class ShardIndexError(CodecError):
+    """The index of a shard is damaged, or does not fit the shard."""
+
+
+class SelectionError(ZarrdockError, IndexError):
+    """A selection does not fit the array."""
+
+
+class NodeNotFoundError(ZarrdockError, FileNotFoundError):
+    """There is no Zarr array or group at this path."""
+
+
+class NodeExistsError(ZarrdockError, FileExistsError):
+    """There is already a node at this path, and ``overwrite`` was not asked for."""
+
+
+class UnsupportedError(ZarrdockError):
+    """Well-formed and understood, but not something that can be done here; the message says what would help."""

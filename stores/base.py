@@ -1,0 +1,241 @@
+"""The contract every store keeps, and the values that cross it.
+
+A store maps keys to immutable, versioned blobs of bytes. It is synchronous and batch-oriented: ``read`` takes many reads and answers them together,
+so that a plan of requests is sent as one round, with no coroutine a chunk. What every store answers to every edge case is written in
+``docs/store-contract.md`` and held by :mod:`zarrdock.testing`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
+from zarrdock.ranges import Range
+
+__all__ = ["Blob", "Buffer", "Change", "Entry", "Listing", "Read", "Result", "Results", "Store", "Traits", "Value", "Version", "check_key", "check_prefix", "join_value"]
+
+# collections.abc.Buffer is 3.12; memoryview() accepts all of these, numpy arrays included.
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+Value: TypeAlias = "Buffer | Sequence[Buffer]"
+Version: TypeAlias = Hashable
+Change: TypeAlias = "Callable[[Buffer | None], Value | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One wanted read: a key, a range of it (None: everything), and, where it must be so, of one version only."""
+
+    key: str
+    range: Range = None
+    version: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The answer to a read.
+
+    Attributes:
+        data: the bytes, exactly those of the range. Not to be written to.
+        version: an opaque, hashable token: two blobs of one key with equal tokens come from the same object. None where the store has no versions.
+    """
+
+    data: Buffer
+    version: Version | None = None
+
+
+# A read of a version that is gone is answered by an error value in its own place: the other reads of the batch are still good.
+Result: TypeAlias = "Blob | VersionChangedError | None"
+Results: TypeAlias = list[Result]  # inside Store, `list` is a method
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key that exists, and its size in bytes (None where listing does not tell)."""
+
+    key: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One level below a prefix: the names of keys and of deeper prefixes, without the prefix itself, each sorted."""
+
+    keys: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a store can do, as positive facts, and what a round trip costs it.
+
+    Attributes:
+        writable: mutating operations are possible at all.
+        listable: ``list`` and ``list_dir`` work.
+        atomic_update: ``update`` and ``create_only`` are atomic against every other writer that uses the same service.
+        conditional_read: a version asked for is checked by the read itself.
+        remote: reads cost a round trip; many should be in flight together.
+        merge_gap_bytes: unwanted bytes that are cheaper to fetch than one more request.
+        max_request_bytes: a merged request is not grown beyond this.
+        n_concurrent: requests kept in flight at once.
+    """
+
+    writable: bool = True
+    listable: bool = True
+    atomic_update: bool = False
+    conditional_read: bool = False
+    remote: bool = False
+    merge_gap_bytes: int = 4096
+    max_request_bytes: int = 64 * 2**20
+    n_concurrent: int = 1
+
+
+_BAD_KEY = re.compile(r"^/|//|/$|^$|\x00|(?:^|/)\.{1,2}(?:/|$)|^[A-Za-z]:[\\/]|\\")
+
+
+@functools.lru_cache(maxsize=65536)
+def _key_is_good(key: str) -> bool:
+    if _BAD_KEY.search(key):
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # lone surrogates have no bytes in any store
+        return False
+    return True
+
+
+def check_key(key: str, store: object = "") -> str:
+    """Return ``key`` if every store could hold it.
+
+    Raises:
+        InvalidKeyError: empty, leading or trailing ``/``, ``//``, a ``.`` or ``..`` segment, NUL, a backslash, a drive letter, not encodable as UTF-8.
+    """
+    if not isinstance(key, str) or not _key_is_good(key):
+        raise InvalidKeyError("not a valid key: keys are relative, '/'-separated, without empty, '.' or '..' segments, NUL or backslash", key=str(key)[:200], store=store)
+    return key
+
+
+def check_prefix(prefix: str, store: object = "") -> str:
+    """Return ``prefix`` without a trailing ``/``; "" is the whole store. A prefix always means whole path segments: "foo" never matches "foobar/a"."""
+    prefix = prefix.removesuffix("/")
+    return check_key(prefix, store) if prefix else ""
+
+
+def join_value(value: Value) -> Buffer:
+    """One buffer of a value that may come in parts."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return value
+    return value[0] if len(value) == 1 else b"".join(value)
+
+
+class Store(ABC):
+    """A mapping of keys to versioned blobs. See the module's docstring and ``docs/store-contract.md``.
+
+    Stores may be used from any thread and any number of threads, from within a running event loop, after ``fork`` and through ``pickle``.
+    """
+
+    traits: Traits = Traits()
+    read_only: bool = False
+
+    # -- required ----------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, requests: Sequence[Read], /) -> Results:
+        """Answer many reads together, in their order; on a remote store this is one round of concurrent requests.
+
+        Returns:
+            For each read a :class:`Blob`; None where there is no such key; a :class:`VersionChangedError` (as a value, not raised) where the object
+            is not the version that was asked for. An empty range gives an empty blob without a request.
+        Raises:
+            InvalidKeyError: before any I/O. RangeError: a range starts at or beyond the end of an object that exists.
+            AccessError: denied. StoreError: anything else; only "not found" is ever None.
+        """
+
+    @abstractmethod
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        """Set ``key`` to ``value`` atomically: a reader sees the old bytes or the new ones, never a mixture.
+
+        Args:
+            value: one buffer, or a sequence of buffers that are stored one after another.
+            create_only: write only where the key does not exist, decided atomically where ``traits.atomic_update``.
+        Returns:
+            The version written, where the store tells.
+        Raises:
+            KeyExistsError: with ``create_only``. ReadOnlyError, InvalidKeyError, AccessError, StoreError.
+        """
+
+    @abstractmethod
+    def update(self, key: str, change: Change, /) -> None:
+        """Replace ``key``'s value by ``change(old value or None)`` so that no other writer's update is lost.
+
+        ``change`` may run more than once, and must not touch the store itself; returning None deletes the key; returning the very object it was
+        given leaves the key as it is. An exception it raises leaves the store unchanged and is passed on.
+
+        Raises:
+            UnsupportedError: where ``traits.atomic_update`` is False. ConflictError: it kept losing. ReadOnlyError, AccessError, StoreError.
+        """
+
+    @abstractmethod
+    def delete(self, key: str, /) -> None:
+        """Remove ``key``; a key that does not exist is no error."""
+
+    @abstractmethod
+    def delete_prefix(self, prefix: str, /) -> None:
+        """Remove every key below ``prefix`` ("" for all). Only whole path segments match, and a key equal to ``prefix`` itself stays."""
+
+    @abstractmethod
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        """Every key below ``prefix``, in no promised order. Only whole path segments match: "foo" does not list "foobar/a"."""
+
+    @abstractmethod
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        """The level right below ``prefix``; an empty listing where there is nothing."""
+
+    @abstractmethod
+    def size(self, key: str, /) -> int | None:
+        """Size in bytes, or None where there is no such key."""
+
+    # -- conveniences ------------------------------------------------------------------------------------------------------
+
+    def get(self, key: str, range: Range = None, *, version: Version | None = None) -> Blob | None:  # noqa: A002
+        """Read one key: :meth:`read` for a single request, with :class:`VersionChangedError` raised."""
+        result = self.read([Read(key, range, version)])[0]
+        if isinstance(result, VersionChangedError):
+            raise result
+        return result
+
+    def exists(self, key: str) -> bool:
+        """True where ``key`` is there."""
+        return self.size(key) is not None
+
+    def close(self) -> None:  # noqa: B027 - optional by design
+        """Release what the store holds open. A closed store may be used again and opens what it needs anew."""
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without credentials, for messages and for opening it again."""
+        return f"<{type(self).__name__}>"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __str__(self) -> str:
+        return self.url
+
+    # -- for implementations -----------------------------------------------------------------------------------------------
+
+    def _check_writable(self, key: str = "") -> None:
+        if self.read_only or not self.traits.writable:
+            raise ReadOnlyError("the store is read-only", key=key, store=self)
+
+
