@@ -1,0 +1,24 @@
+"""What every test shares: hypothesis profiles, and a line in the report that says which zarrdock is under test."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import zarrdock
+
+settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
+
+
+def pytest_report_header() -> str:
+    return f"zarrdock {zarrdock.__version__} from {Path(zarrdock.__file__).parent}"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout that these tests are part of. Its packages may be installed from elsewhere (a wheel)."""
+    return Path(__file__).resolve().parent.parent

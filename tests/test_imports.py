@@ -1,0 +1,134 @@
+"""Who may import whom, read from the source text: no module has to be loaded, and lazy imports count too."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+FOUNDATION = {"errors", "ranges"}
+BASE = FOUNDATION | {"config", "registry"}
+
+# Unit (a folder or file directly in the package) -> the other units it may import.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "ranges": {"errors"},
+    "config": FOUNDATION,
+    "registry": FOUNDATION | {"config"},
+    "stores": BASE,
+    "codecs": BASE,
+    "array": BASE | {"stores", "codecs"},
+    "adapters": BASE | {"stores", "codecs", "array"},
+    "views": BASE | {"stores", "codecs", "array"},
+    "testing": BASE | {"stores"},
+    "cli": BASE | {"stores", "codecs", "array", "adapters", "views"},
+    "demo_data": set(),
+    "__init__": BASE | {"stores", "codecs", "array"},
+}
+
+# Optional library -> where it may be imported. A trailing slash means the whole folder.
+HOMES: dict[str, tuple[str, ...]] = {
+    "s3fs": ("stores/",),
+    "botocore": ("stores/",),
+    "aiobotocore": ("stores/",),
+    "gcsfs": ("stores/",),
+    "aiohttp": ("stores/", "views/", "testing/"),
+    "obstore": ("stores/", "adapters/"),
+    "obspec": ("adapters/",),
+    "zarr": ("adapters/",),
+    "xarray": ("adapters/",),
+    "dask": ("adapters/",),
+    "tensorstore": ("adapters/",),
+    "neuroglancer": ("adapters/", "views/"),
+    "click": ("cli/",),
+    "rich": ("cli/",),
+    "rich_click": ("cli/",),
+    "PIL": ("cli/",),
+    "pytest": ("testing/",),
+    "hypothesis": ("testing/",),
+    "moto": (),
+}
+
+CORE_LIBRARIES = {"deflate", "fsspec", "google_crc32c", "numcodecs", "numpy", "zstandard"}
+
+# `import zarrdock` stays light: none of these may come with it.
+HEAVY = set(HOMES) | {"pandas"}
+
+
+def modules(repository: Path) -> Iterator[tuple[PurePosixPath, ast.Module]]:
+    """Every module of the package: its path inside the package, and its syntax tree."""
+    folders = {"": "src/zarrdock", "stores": "stores", "array": "array", "codecs": "codecs"}
+    for name, inside in folders.items():
+        folder = repository / inside
+        for path in sorted(folder.rglob("*.py")):
+            yield PurePosixPath(name) / path.relative_to(folder).as_posix(), ast.parse(path.read_bytes(), str(path))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that a module imports, wherever in it the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            if node.module == "zarrdock":  # a unit (errors) or a public name of the face (Array)
+                yield from (f"zarrdock.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def unit_of(path: PurePosixPath) -> str:
+    return path.parts[0].removesuffix(".py")
+
+
+def test_imports_go_one_way(repository: Path) -> None:
+    wrong = []
+    for path, tree in modules(repository):
+        unit = unit_of(path)
+        assert unit in MAY_IMPORT, f"{path}: give {unit!r} its place in MAY_IMPORT"
+        for name in imported(tree):
+            head, _, rest = name.partition(".")
+            if head != "zarrdock":
+                continue
+            target = rest.partition(".")[0] or "__init__"
+            if target not in MAY_IMPORT:
+                target = "__init__"
+            face_ok = target == "__init__" and unit in {"cli", "adapters", "views", "testing"}
+            if target != unit and target not in MAY_IMPORT[unit] and not face_ok:
+                wrong.append(f"{path} imports {name}")
+    assert not wrong
+
+
+def test_optional_libraries_are_imported_at_home_only(repository: Path) -> None:
+    wrong = []
+    for path, tree in modules(repository):
+        for name in imported(tree):
+            library = name.partition(".")[0]
+            if library in sys.stdlib_module_names or library in CORE_LIBRARIES or library == "zarrdock":
+                continue
+            assert library in HOMES, f"{path}: say in HOMES where {library!r} may be imported"
+            if not str(path).startswith(HOMES[library]):
+                wrong.append(f"{path} imports {library}")
+    assert not wrong
+
+
+def test_root_folders_are_imported_by_their_installed_names(repository: Path) -> None:
+    """`import stores.base` would work by accident from the root, and nowhere else."""
+    wrong = [
+        f"{path} imports {name}"
+        for path, tree in modules(repository)
+        for name in imported(tree)
+        if name.partition(".")[0] == "stores" or name.startswith(("array.", "codecs."))
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("statement", ["import zarrdock", "import zarrdock.stores.base", "import zarrdock.codecs.base"])
+def test_importing_zarrdock_is_light(statement: str) -> None:
+    code = f"import sys; {statement}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []

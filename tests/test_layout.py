@@ -1,0 +1,71 @@
+"""The layout keeps its promises: renamed root folders, standard-library names left alone, files of a readable size."""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import zarrdock
+
+ROOT_FOLDERS = ("stores", "array", "codecs")
+MAX_LINES = 450
+
+
+def sources(repository: Path) -> list[Path]:
+    return sorted(path for folder in (*ROOT_FOLDERS, "src") for path in (repository / folder).rglob("*.py"))
+
+
+def run_from(folder: Path, code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_standard_librarys_array_and_codecs_win_at_the_root(repository: Path) -> None:
+    code = (
+        "import array, codecs, multiprocessing.reduction as r; print(array.array('b', [1]).itemsize, codecs.__file__)"
+    )
+    itemsize, codecs_file = run_from(repository, code).strip().split(" ", 1)
+    assert itemsize == "1"
+    assert Path(codecs_file).is_relative_to(sysconfig.get_path("stdlib"))
+
+
+@pytest.mark.parametrize("folder", ROOT_FOLDERS)
+def test_no_init_file_in_a_root_folder(repository: Path, folder: str) -> None:
+    assert (repository / folder).is_dir()
+    assert not (repository / folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("name", ["zarrdock", *ROOT_FOLDERS])
+def test_no_file_at_the_root_hides_the_package(repository: Path, name: str) -> None:
+    assert not (repository / f"{name}.py").exists()
+    assert not (repository / "zarrdock").exists()
+
+
+def test_zarrdock_imports_from_the_repositorys_root(repository: Path) -> None:
+    where = run_from(repository, "import zarrdock, zarrdock.stores.base; print(zarrdock.__file__)")
+    assert Path(where.strip()) == Path(zarrdock.__file__)
+
+
+def test_every_source_file_is_installed(repository: Path) -> None:
+    installed = Path(zarrdock.__file__).parent
+    missing = []
+    for path in sources(repository):
+        inside = path.relative_to(repository)
+        target = Path(*inside.parts[2:]) if inside.parts[0] == "src" else inside
+        if not (installed / target).exists():
+            missing.append(str(inside))
+    assert not missing, "not in the package (an editable install must be renewed after adding a file)"
+
+
+def test_the_package_is_typed() -> None:
+    assert (Path(zarrdock.__file__).parent / "py.typed").is_file()
+
+
+def test_files_are_short_enough_to_be_read_whole(repository: Path) -> None:
+    found = sources(repository)
+    assert found
+    n_lines = {str(path.relative_to(repository)): len(path.read_text("utf-8").splitlines()) for path in found}
+    assert {name: n for name, n in n_lines.items() if n > MAX_LINES} == {}
