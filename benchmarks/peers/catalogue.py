@@ -1,0 +1,24 @@
+"""Names of the implementations, in the order of the report's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.peers.base import Peer
+from benchmarks.peers.blosc2_ import Blosc2Peer
+from benchmarks.peers.floor import FloorPeer
+from benchmarks.peers.tensorstore_ import TensorStorePeer
+from benchmarks.peers.zarr_python import FusedPeer, ZarrPeer, ZarrsPeer
+from benchmarks.peers.zarrdock_ import ZarrdockPeer
+
+FACTORIES: dict[str, Callable[[int], Peer]] = {
+    "zarrdock": ZarrdockPeer,
+    "tensorstore": TensorStorePeer,
+    "zarr": ZarrPeer,
+    "zarr-fused": FusedPeer,
+    "zarrs": ZarrsPeer,
+    "blosc2": Blosc2Peer,
+    "floor": FloorPeer,
+}
+
+REFERENCE = "tensorstore"  # ratios are taken to this one
