@@ -17,7 +17,7 @@ from typing import TypeAlias
 from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
 from zarrdock.ranges import Range
 
-__all__ = ["Blob", "Buffer", "Change", "Entry", "Listing", "Read", "Result", "Results", "Store", "Traits", "Value", "Version", "check_key", "check_prefix", "join_value"]
+__all__ = ["Blob", "Buffer", "Change", "Entry", "Listing", "Read", "Result", "Results", "Store", "Traits", "Value", "Version", "check_key", "check_prefix", "join_value", "value_parts"]
 
 # collections.abc.Buffer is 3.12; memoryview() accepts all of these, numpy arrays included.
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
@@ -125,11 +125,28 @@ def check_prefix(prefix: str, store: object = "") -> str:
     return check_key(prefix, store) if prefix else ""
 
 
+def value_parts(value: Value) -> list[bytes | bytearray | memoryview]:
+    """The buffers of a value in order, each flat and contiguous, one item a byte: fit for ``len`` and ``writev``."""
+    if isinstance(value, (bytes, bytearray)):
+        return [value]
+    if hasattr(value, "__array_interface__"):  # an ndarray is one buffer, though it is a sequence as well
+        value = memoryview(value)  # type: ignore[arg-type]
+    return [_flat(value)] if isinstance(value, memoryview) else [_flat(part) for part in value]
+
+
+def _flat(part: Buffer) -> bytes | bytearray | memoryview:
+    if isinstance(part, (bytes, bytearray)):
+        return part
+    view = memoryview(part)
+    if not view.c_contiguous or 0 in (view.shape or ()):
+        return bytes(view)
+    return view if view.ndim == 1 and view.format == "B" else view.cast("B")
+
+
 def join_value(value: Value) -> Buffer:
-    """One buffer of a value that may come in parts."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return value
-    return value[0] if len(value) == 1 else b"".join(value)
+    """One flat buffer of a value that may come in parts."""
+    parts = value_parts(value)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Store(ABC):
