@@ -1,0 +1,347 @@
+"""From any thread and any event loop to fsspec's IO loop, and back.
+
+fsspec runs all its asynchronous filesystems on one loop in one thread. A :class:`Bridge` sends a job (a coroutine function) there and waits for it,
+blocking or awaiting. It is the one place that knows about processes and loops: after a fork, or when a loop was closed, it makes the
+filesystem anew. Synchronous filesystems run the very same coroutines in the calling thread, where they never suspend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import concurrent.futures
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from fsspec.spec import AbstractFileSystem
+
+from zarrdock.errors import StoreError
+
+__all__ = ["Bridge", "Limiter", "Live", "drive", "key_lock", "remake"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_lock = threading.Lock()
+# A session inherited through fork shares its sockets and its epoll descriptor with the parent: closing either here would disturb the parent.
+# What was inherited is therefore kept, untouched, until the process ends.
+_inherited: list[object] = []
+
+
+def _after_fork() -> None:
+    global _lock, _key_locks
+    _lock = threading.Lock()  # another thread of the parent may have held the old one
+    _key_locks = {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def is_async(fs: AbstractFileSystem) -> bool:
+    """True where ``fs`` has coroutine methods that run on an IO loop."""
+    return bool(getattr(fs, "async_impl", False)) and hasattr(fs, "_cat_file") and hasattr(fs, "loop")
+
+
+def remake(fs: AbstractFileSystem, *, uncached: bool = False) -> AbstractFileSystem:
+    """A filesystem like ``fs``, blocking, on this process' own IO loop; filesystems among its options are made anew too."""
+    if type(fs).__reduce__ is not AbstractFileSystem.__reduce__ and not is_async(fs):
+        return fs  # it has a state of its own, such as an independent in-memory filesystem
+
+    def anew(value: Any) -> Any:
+        return remake(value, uncached=uncached) if isinstance(value, AbstractFileSystem) else value
+
+    options = {k: anew(v) for k, v in fs.storage_options.items() if k not in ("asynchronous", "loop")}
+    if uncached:
+        options["skip_instance_cache"] = True
+    return type(fs)(*(anew(v) for v in fs.storage_args if v is not fs), **options)
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a coroutine of a synchronous filesystem was suspended")
+
+
+class Limiter:
+    """How many requests, and how many bytes, are in flight at once; for one event loop, so it needs no lock.
+
+    The number of requests adapts: it halves when the service says "slow down" and grows by one for each round of successes, up to ``n_max``.
+    """
+
+    def __init__(self, n_max: int, max_bytes: int) -> None:
+        self.n_max = n_max
+        self.max_bytes = max_bytes
+        self.limit = float(n_max)
+        self.n_in_flight = 0
+        self.bytes_in_flight = 0
+        self._waiting: collections.deque[tuple[asyncio.Future[None], int]] = collections.deque()
+        self._halved_at = float("-inf")
+
+    def _fits(self, n_bytes: int) -> bool:
+        # A request larger than the whole budget goes alone instead of never.
+        return self.n_in_flight < max(1, int(self.limit)) and (
+            self.bytes_in_flight + n_bytes <= self.max_bytes or self.n_in_flight == 0
+        )
+
+    def _take(self, n_bytes: int) -> None:
+        self.n_in_flight += 1
+        self.bytes_in_flight += n_bytes
+
+    async def acquire(self, n_bytes: int = 0) -> None:
+        """Wait, first come first served, until a request of ``n_bytes`` may go."""
+        if not self._waiting and self._fits(n_bytes):
+            self._take(n_bytes)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, n_bytes))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was given the slot in the same moment
+                self.release(n_bytes)
+            raise
+
+    def release(self, n_bytes: int = 0) -> None:
+        """Give the slot back and let the next ones go."""
+        self.n_in_flight -= 1
+        self.bytes_in_flight -= n_bytes
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn, n_bytes = self._waiting[0]
+            if not turn.done():
+                if not self._fits(n_bytes):
+                    return
+                self._take(n_bytes)
+                turn.set_result(None)
+            self._waiting.popleft()
+
+    def slow_down(self, began: float) -> None:
+        """The service asked for less, in answer to a request sent at ``began`` (``time.monotonic()``)."""
+        if began > self._halved_at:  # the answers to requests sent before the last halving say nothing new
+            self.limit = max(1.0, self.limit / 2)
+            self._halved_at = time.monotonic()
+
+    def succeeded(self) -> None:
+        """A request was answered well."""
+        if self.limit < self.n_max:
+            self.limit = min(float(self.n_max), self.limit + 1 / self.limit)
+            self._wake()
+
+
+class Live:
+    """A filesystem that can be used in this process now, with the limits that all its users share."""
+
+    def __init__(self, fs: AbstractFileSystem, *, remote: bool, n_concurrent: int, max_bytes: int) -> None:
+        self.pid = os.getpid()
+        self.fs = fs
+        self.remote = remote
+        self.n_concurrent = n_concurrent
+        self.loop: asyncio.AbstractEventLoop | None = fs.loop if is_async(fs) else None
+        self.limiter = Limiter(n_concurrent, max_bytes)
+        self._threads = threading.BoundedSemaphore(n_concurrent)
+
+    @property
+    def usable(self) -> bool:
+        return self.pid == os.getpid() and (self.loop is None or not self.loop.is_closed())
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the filesystem by its public name, in whichever form it has."""
+        if self.loop is None:
+            return getattr(self.fs, method)(*args, **kwargs)
+        return await getattr(self.fs, "_" + method)(*args, **kwargs)
+
+    async def sleep(self, seconds: float) -> None:
+        if self.loop is None:
+            time.sleep(seconds)  # noqa: ASYNC251 - driven in the caller's own thread
+        else:
+            await asyncio.sleep(seconds)
+
+    async def attempt(
+        self, request: Callable[[], Awaitable[T]], seconds: float, n_bytes: int, is_slow_down: Callable[[Exception], bool]
+    ) -> T:
+        """Send one request inside the limits, for at most ``seconds`` where it can be cut short.
+
+        Raises:
+            TimeoutError: it took longer. Otherwise what the request raises.
+        """
+        if self.loop is None:
+            with self._threads:
+                return await request()
+        await self.limiter.acquire(n_bytes)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                result = await request()
+            self.limiter.succeeded()
+            return result
+        except Exception as error:
+            if is_slow_down(error):
+                self.limiter.slow_down(began)
+            raise
+        finally:
+            self.limiter.release(n_bytes)
+
+    async def gather(self, one: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T]) -> list[R]:
+        """``one(item)`` for all items, together; the first error stops the rest and is raised."""
+        if len(items) == 1:
+            return [await one(items[0])]
+        n_workers = min(len(items), self.n_concurrent)
+        if self.loop is None:
+            if not self.remote or n_workers < 2:
+                return [await one(item) for item in items]
+            with concurrent.futures.ThreadPoolExecutor(n_workers, "zarrdock-read") as pool:
+                futures = [pool.submit(lambda item=item: drive(one(item))) for item in items]
+                try:
+                    return [future.result() for future in futures]
+                finally:
+                    for future in futures:
+                        future.cancel()
+        results: list[Any] = [None] * len(items)
+        todo = iter(enumerate(items))
+
+        async def work() -> None:
+            # Workers that share one iterator: as many tasks as requests in flight, not as requests.
+            for i, item in todo:
+                results[i] = await one(item)
+
+        tasks = [asyncio.ensure_future(work()) for _ in range(n_workers)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return results
+
+
+Job = Callable[[Live], Coroutine[Any, Any, T]]
+
+
+class Bridge:
+    """Runs jobs against one filesystem from anywhere. Pickles as the filesystem does: by class and options.
+
+    Args:
+        fs: any fsspec filesystem. One made with ``asynchronous=True`` belongs to somebody's loop, so it is made anew from its options.
+        remote: its requests cost a round trip.
+        n_concurrent: requests in flight at most, over all callers.
+        max_bytes: bytes asked for and not yet arrived at most.
+    """
+
+    def __init__(self, fs: AbstractFileSystem, *, remote: bool, n_concurrent: int, max_bytes: int = 256 * 2**20) -> None:
+        self._fs = fs
+        self._settings = {"remote": remote, "n_concurrent": n_concurrent, "max_bytes": max_bytes}
+        self._live: Live | None = None
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"fs": self._fs, "settings": self._settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._fs = state["fs"]
+        self._settings = state["settings"]
+        self._live = None
+        self._pid = os.getpid()
+
+    @property
+    def is_async(self) -> bool:
+        return is_async(self._fs)
+
+    def live(self) -> Live:
+        """The filesystem, made anew where this process or its loop is not the one it was made for."""
+        live = self._live
+        return live if live is not None and live.usable else self._renew()
+
+    def _renew(self) -> Live:
+        with _lock:
+            live, fs = self._live, self._fs
+            if live is not None and live.usable:
+                return live
+            forked = self._pid != os.getpid()
+            if forked:
+                _inherited.append((live, fs))
+            if is_async(fs):
+                dead = not forked and not fs.asynchronous and fs.loop.is_closed()
+                if forked or dead or fs.asynchronous:
+                    fs = remake(fs, uncached=dead)
+            elif forked:
+                fs = remake(fs)  # an open file's offset is shared with the parent
+            self._fs, self._pid = fs, os.getpid()
+            self._live = Live(fs, **self._settings)
+            return self._live
+
+    def submit(self, job: Job[T]) -> concurrent.futures.Future[T]:
+        """Start a job on the IO loop; for asynchronous filesystems only."""
+        live = self.live()
+        if live.loop is None:
+            raise RuntimeError("a synchronous filesystem has no IO loop")
+        return asyncio.run_coroutine_threadsafe(job(live), live.loop)
+
+    def run(self, job: Job[T]) -> T:
+        """Run a job and wait for it; from any thread, also from one in which another event loop is running.
+
+        Raises:
+            StoreError: called on the IO loop itself, which would wait for itself for ever.
+        """
+        live = self.live()
+        if live.loop is None:
+            return drive(job(live))
+        if _running_loop() is live.loop:
+            raise StoreError("blocking call on fsspec's own IO loop; await the async facade instead")
+        future = asyncio.run_coroutine_threadsafe(job(live), live.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # KeyboardInterrupt: nobody waits for the answers any more
+            raise
+
+    async def arun(self, job: Job[T]) -> T:
+        """Run a job and await it; from any event loop."""
+        if self.live().loop is None:
+            return await asyncio.to_thread(self.run, job)
+        return await asyncio.wrap_future(self.submit(job))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+class _KeyLock:
+    __slots__ = ("lock", "n_users")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_users = 0
+
+
+_key_locks: dict[str, _KeyLock] = {}
+
+
+@contextmanager
+def key_lock(name: str) -> Iterator[None]:
+    """Hold the lock of this name, within this process."""
+    with _lock:
+        entry = _key_locks.setdefault(name, _KeyLock())
+        entry.n_users += 1
+    try:
+        with entry.lock:
+            yield
+    finally:
+        with _lock:
+            entry.n_users -= 1
+            if entry.n_users == 0:
+                _key_locks.pop(name, None)

@@ -1,0 +1,126 @@
+"""The one retry policy: exponential backoff with full jitter, a number of attempts and a deadline.
+
+The dependencies' own retries are turned down by the stores, so that attempts don't multiply.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from zarrdock.stores.translate import Kind, diagnose
+
+__all__ = ["RetryPolicy", "is_slow_down", "is_transient"]
+
+T = TypeVar("T")
+
+
+def is_transient(error: BaseException) -> bool:
+    """True for 408, 429, 500, 502, 503, 504, conflicts of conditional writes, resets, truncation and timeouts."""
+    return diagnose(error).is_transient
+
+
+def is_slow_down(error: BaseException) -> bool:
+    """True where the service asks for fewer requests (429, 503)."""
+    return diagnose(error).kind is Kind.SLOW_DOWN
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to keep trying.
+
+    Attributes:
+        attempts: tries at most, the first included; 1 for none but the first.
+        deadline_seconds: no new try begins, and where it can be no try goes on, after this time.
+        attempt_seconds: a single try is given up after this time.
+        initial: upper bound of the first pause in seconds; it doubles with each try. The pause itself is random between 0 and the bound.
+        max: the bound's bound in seconds.
+    """
+
+    attempts: int = 8
+    deadline_seconds: float = 120.0
+    attempt_seconds: float = 60.0
+    initial: float = 0.1
+    max: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or min(self.deadline_seconds, self.attempt_seconds, self.initial, self.max) < 0:
+            raise ValueError(f"not a retry policy: {self}")
+
+    def pause(self, n_failed: int, retry_after: float | None = None) -> float:
+        """Seconds to wait after the ``n_failed``-th failure in a row; what the service asked for is a lower bound."""
+        bound = min(self.max, self.initial * 2 ** min(n_failed - 1, 30))
+        jittered = random.uniform(0, bound)  # noqa: S311 - spreads clients, hides nothing
+        return jittered if retry_after is None else max(jittered, min(retry_after, self.max))
+
+    async def call(
+        self,
+        attempt: Callable[[float], Awaitable[T]],
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        retryable: Callable[[BaseException], bool] = is_transient,
+    ) -> T:
+        """``await attempt(seconds)`` until it succeeds, fails for good, or time is up; the last error is raised.
+
+        Args:
+            attempt: is told how many seconds this try may take.
+            sleep: waits between tries, in whatever way suits the caller's thread or loop.
+            retryable: says which errors are worth another try.
+        """
+        began = time.monotonic()
+        try:  # the common case costs no more than this
+            return await attempt(min(self.attempt_seconds, self.deadline_seconds))
+        except Exception as error:
+            if self.attempts == 1 or not retryable(error):
+                raise
+            first = error
+        return await self._again(attempt, first, began, sleep, retryable)
+
+    async def _again(
+        self,
+        attempt: Callable[[float], Awaitable[T]],
+        first: Exception,
+        began: float,
+        sleep: Callable[[float], Awaitable[None]],
+        retryable: Callable[[BaseException], bool],
+    ) -> T:
+        import tenacity  # only when something failed: it is not needed to open a store
+
+        failures: list[Exception] = [first]
+
+        async def once() -> T:
+            if failures:  # the first failure is replayed, so that it is counted and waited for like the others
+                raise failures.pop()
+            left = self.deadline_seconds - (time.monotonic() - began)
+            return await attempt(min(self.attempt_seconds, max(left, 0.05)))
+
+        def wait(state: Any) -> float:
+            return self.pause(state.attempt_number, diagnose(state.outcome.exception()).retry_after)
+
+        left = max(0.0, self.deadline_seconds - (time.monotonic() - began))
+        policy = tenacity.AsyncRetrying(
+            sleep=sleep,
+            stop=tenacity.stop_any(tenacity.stop_after_attempt(self.attempts), tenacity.stop_before_delay(left)),
+            wait=wait,
+            retry=tenacity.retry_if_exception(retryable),
+            reraise=True,
+        )
+        result: T = await policy(once)
+        return result
+
+    def call_sync(
+        self, attempt: Callable[[], T], *, retryable: Callable[[BaseException], bool] = is_transient
+    ) -> T:
+        """The same for a plain function, in the calling thread."""
+        from zarrdock.stores.bridge import drive
+
+        async def once(_: float) -> T:
+            return attempt()
+
+        async def sleep(seconds: float) -> None:
+            time.sleep(seconds)  # noqa: ASYNC251 - driven in the caller's own thread
+
+        return drive(self.call(once, sleep=sleep, retryable=retryable))
