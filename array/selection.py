@@ -1,0 +1,385 @@
+"""From what a user writes between brackets to pieces of chunks. Pure and vectorised: numpy works on axes, never element by element or chunk by chunk.
+
+Two shapes of selection exist once all sugar is gone:
+
+- :class:`Product`: along each axis its own list of positions; pieces of chunks are the product of the axes' pieces (slices, ``oindex``, blocks);
+- :class:`Points`: a list of points (``vindex``, masks), grouped by chunk.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.errors import SelectionError
+
+__all__ = ["Axis", "AxisPieces", "Points", "Product", "Selector", "basic", "blocks", "group_points", "orthogonal", "vectorised"]
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+Selector: TypeAlias = "slice | IntArray"
+
+
+@dataclass(frozen=True, slots=True)
+class AxisPieces:
+    """What a selection along one axis takes of each chunk it touches.
+
+    Attributes:
+        chunks: shape (m,), numbers of the chunks touched, ascending.
+        inner: m selectors within the chunk. outer: m selectors within the result's axis.
+        whole: shape (m,), True where the piece is all of the chunk that lies within the array.
+        n: length of the result's axis.
+        is_slice: all selectors are slices.
+    """
+
+    chunks: IntArray
+    inner: list[Selector]
+    outer: list[Selector]
+    whole: npt.NDArray[np.bool_]
+    n: int
+    is_slice: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A selection along one axis: ``n`` positions, ``start + step * i`` (step >= 1), or those in ``indices``."""
+
+    start: int
+    step: int
+    n: int
+    indices: IntArray | None = None
+
+    def pieces(self, chunk: int, length: int) -> AxisPieces:
+        """Cut along the chunks of an axis of that length."""
+        if self.n == 0:
+            return AxisPieces(np.empty(0, np.int64), [], [], np.empty(0, bool), 0)
+        return self._of_indices(self.indices, chunk, length) if self.indices is not None else self._of_range(chunk, length)
+
+    def _of_range(self, chunk: int, length: int) -> AxisPieces:
+        start, step, n = self.start, self.step, self.n
+        last = start + step * (n - 1)
+        first_chunk, last_chunk = start // chunk, last // chunk
+        if first_chunk == last_chunk:
+            low = first_chunk * chunk
+            whole = n == min(chunk, length - low)
+            inner: Selector = slice(start - low, last - low + 1, step)
+            return AxisPieces(np.array([first_chunk], np.int64), [inner], [slice(0, n)], np.array([whole]), n)
+        chunks: IntArray = np.arange(first_chunk, last_chunk + 1, dtype=np.int64)
+        if step > chunk:  # some chunks in between are stepped over
+            chunks = np.unique((start + step * np.arange(n, dtype=np.int64)) // chunk)
+        low_edges = chunks * chunk
+        # Numbers of the first position in each chunk, and of the first one beyond it.
+        begins = np.maximum(0, -((start - low_edges) // step))
+        ends = np.minimum(n, -((start - low_edges - chunk) // step))
+        inner_starts = start + begins * step - low_edges
+        inner_stops = start + (ends - 1) * step - low_edges + 1
+        whole_pieces = ends - begins == np.minimum(chunk, length - low_edges)
+        return AxisPieces(
+            chunks,
+            [slice(a, b, step) for a, b in zip(inner_starts.tolist(), inner_stops.tolist(), strict=True)],
+            [slice(a, b) for a, b in zip(begins.tolist(), ends.tolist(), strict=True)],
+            whole_pieces,
+            n,
+        )
+
+    @staticmethod
+    def _of_indices(indices: IntArray, chunk: int, length: int) -> AxisPieces:
+        n = len(indices)
+        owner = indices // chunk
+        in_order = n == 1 or bool((owner[1:] >= owner[:-1]).all())
+        order = None if in_order else np.argsort(owner, kind="stable")
+        sorted_owner = owner if order is None else owner[order]
+        first = np.flatnonzero(np.append(True, sorted_owner[1:] != sorted_owner[:-1]))
+        last = np.append(first[1:], n)
+        chunks = sorted_owner[first]
+        local = (indices if order is None else indices[order]) - sorted_owner * chunk
+        inner: list[Selector] = []
+        outer: list[Selector] = []
+        whole = np.zeros(len(chunks), bool)
+        for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+            inner.append(local[a:b])
+            outer.append(slice(a, b) if order is None else order[a:b])
+            extent = min(chunk, length - int(chunks[i]) * chunk)
+            whole[i] = b - a >= extent and len(np.unique(local[a:b])) == extent
+        return AxisPieces(chunks, inner, outer, whole, n, is_slice=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Positions along each axis, one :class:`Axis` an axis of the array.
+
+    Attributes:
+        axes: the array's axes.
+        full_shape: result's shape with every axis kept (an integer keeps an axis of length 1).
+        shape: result's shape as numpy would give it.
+        dropped: axes indexed by an integer, absent from the result.
+        flips: axes (of ``full_shape``) to be read backwards: a slice with a negative step.
+        moved: the kept axis that numpy would move to the front (an array of indices that slices separate from an integer), or 0.
+    """
+
+    axes: tuple[Axis, ...]
+    full_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    dropped: tuple[int, ...] = ()
+    flips: tuple[int, ...] = ()
+    moved: int = 0
+
+    @property
+    def kept_shape(self) -> tuple[int, ...]:
+        """Shape with the axes of integers dropped, before arrays of indices take the shape they were given and the place numpy puts them in."""
+        return tuple(n for i, n in enumerate(self.full_shape) if i not in self.dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """A list of points.
+
+    Attributes:
+        coords: shape (n_points, ndim), int64, within the array.
+        shape: of the result; its elements are the points in C order.
+    """
+
+    coords: IntArray
+    shape: tuple[int, ...]
+
+
+# -- what users write ------------------------------------------------------------------------------------------------------
+
+
+def _expand(selection: Any, shape: tuple[int, ...]) -> list[Any]:
+    """A list with one entry an axis: tuples unpacked, an ellipsis replaced, missing axes added. A mask counts as many axes as it has."""
+    items = list(selection) if isinstance(selection, tuple) else [selection]
+    n_axes, at = 0, -1
+    for i, item in enumerate(items):
+        if item is Ellipsis:
+            if at >= 0:
+                raise SelectionError("a selection can hold only one ellipsis ('...')")
+            at = i
+        elif item is None:
+            raise SelectionError("np.newaxis is not supported in a selection: add the axis to the result")
+        else:
+            n_axes += item.ndim if isinstance(item, np.ndarray) and item.dtype == bool and item.ndim > 1 else 1
+    if n_axes > len(shape):
+        raise SelectionError(f"too many indices: the array has {len(shape)} dimensions, {n_axes} were indexed")
+    fill = [slice(None)] * (len(shape) - n_axes)
+    return items + fill if at < 0 else items[:at] + fill + items[at + 1 :]
+
+
+def _as_int(item: Any) -> int | None:
+    if isinstance(item, (bool, np.bool_)):
+        return None
+    if type(item) is int:
+        return item
+    if isinstance(item, np.ndarray) and item.ndim:
+        return None
+    try:
+        return operator.index(item)
+    except TypeError:
+        return None
+
+
+def _int_axis(index: int, length: int, axis: int) -> Axis:
+    if not -length <= index < length:
+        raise SelectionError(f"index {index} is out of bounds for axis {axis} with size {length}")
+    return Axis(index % length, 1, 1)
+
+
+def _slice_axis(item: slice, length: int, axis: int) -> tuple[Axis, bool]:
+    """The axis, ascending, and whether it is to be read backwards."""
+    try:
+        start, stop, step = item.indices(length)
+    except (TypeError, ValueError) as error:
+        raise SelectionError(f"axis {axis}: {item} is not a slice of integers with a step other than zero") from error
+    n = len(range(start, stop, step))
+    return (Axis(start, step, n), False) if step > 0 else (Axis(start + step * max(n - 1, 0), -step, n), n > 1)
+
+
+def _index_array(item: Any, length: int, axis: int) -> IntArray:
+    """Integers or a mask of one axis as non-negative integers, of the shape given."""
+    array = np.asarray(item)
+    if array.dtype == bool:
+        if array.shape != (length,):
+            raise SelectionError(f"axis {axis}: a mask of shape {array.shape} does not fit an axis of length {length}")
+        return np.flatnonzero(array)
+    if array.size == 0 and not isinstance(item, np.ndarray):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise SelectionError(f"axis {axis}: indices must be integers, slices, or arrays of integers or booleans, not {item!r:.60}")
+    indices: IntArray = array.astype(np.int64)
+    if indices.size:
+        low, high = int(indices.min()), int(indices.max())
+        if low < -length or high >= length or array.dtype == np.uint64 and int(array.max()) >= length:
+            raise SelectionError(f"index {low if low < -length else int(array.max())} is out of bounds for axis {axis} with size {length}")
+        if low < 0:
+            indices = np.where(indices < 0, indices + length, indices)
+    return indices
+
+
+def _product(axes: list[Axis], dropped: set[int], flips: tuple[int, ...]) -> Product:
+    full = tuple(axis.n for axis in axes)
+    return Product(tuple(axes), full, tuple(n for i, n in enumerate(full) if i not in dropped), tuple(sorted(dropped)), flips)
+
+
+def basic(selection: Any, shape: tuple[int, ...]) -> Product | Points:
+    """``array[selection]``: integers, slices, one ellipsis; arrays and masks with numpy's meaning.
+
+    Raises:
+        SelectionError: out of bounds, of the wrong type, or a mixture that only numpy could give a meaning to; the message names the way to say it.
+    """
+    items = _expand(selection, shape)
+    axes: list[Axis] = []
+    dropped: set[int] = set()
+    flips: list[int] = []
+    for i, item in enumerate(items):
+        if isinstance(item, slice):
+            axis, flip = _slice_axis(item, shape[i], i)
+            axes.append(axis)
+            if flip:
+                flips.append(i)
+        elif (index := _as_int(item)) is not None and i < len(shape):
+            axes.append(_int_axis(index, shape[i], i))
+            dropped.add(i)
+        else:
+            return _advanced(items, shape)
+    return _product(axes, dropped, tuple(flips))
+
+
+def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
+    """numpy's advanced indexing, as far as it is a product of axes or a list of points."""
+    masks = [item for item in items if isinstance(item, np.ndarray) and item.dtype == bool and item.ndim != 1]
+    if masks or (len(items) == 1 and np.asarray(items[0]).dtype == bool and np.asarray(items[0]).ndim == len(shape) != 1):
+        mask = np.asarray(items[0])
+        if len(items) > 1 or mask.shape != shape:
+            raise SelectionError(f"a mask must have the shape of the array, {shape}, and stand alone; for masks of single axes use .oindex")
+        return Points(np.argwhere(mask).astype(np.int64), (int(np.count_nonzero(mask)),))
+    kinds = ["s" if isinstance(item, slice) else "i" if _as_int(item) is not None else "a" for item in items]
+    if "s" not in kinds:
+        return vectorised(tuple(items), shape)
+    if kinds.count("a") > 1:
+        raise SelectionError("more than one array of indices together with slices: say .oindex[...] for the product of the axes, or .vindex[...] for points")
+    at = kinds.index("a")
+    indices = _index_array(items[at], shape[at], at)
+    flat = [indices.reshape(-1) if i == at else item for i, item in enumerate(items)]
+    product = _orthogonal(flat, shape)
+    # numpy: integers count as advanced, too; if slices separate them from the array, the array's axes come first.
+    advanced = [i for i, kind in enumerate(kinds) if kind != "s"]
+    kept = [i for i, kind in enumerate(kinds) if kind != "i"]
+    apart = advanced[-1] - advanced[0] + 1 != len(advanced)
+    front = kept.index(at) if apart else 0
+    if front:
+        rest = [n for i, n in enumerate(product.shape) if i != front]
+        return replace(product, shape=(*indices.shape, *rest), moved=front)
+    where = kept.index(at)
+    return replace(product, shape=(*product.shape[:where], *indices.shape, *product.shape[where + 1 :]))
+
+
+def orthogonal(selection: Any, shape: tuple[int, ...]) -> Product | Points:
+    """``array.oindex[selection]``: integers, slices, arrays of integers and masks, each for its own axis.
+
+    Raises:
+        SelectionError: out of bounds, or not one of these.
+    """
+    if isinstance(selection, np.ndarray) and selection.dtype == bool and selection.ndim == len(shape) != 1:
+        return basic(selection, shape)
+    items = _expand(selection, shape)
+    if len(items) != len(shape):
+        raise SelectionError("orthogonal selection takes masks of one axis each")
+    return _orthogonal(items, shape)
+
+
+def _orthogonal(items: list[Any], shape: tuple[int, ...]) -> Product:
+    axes: list[Axis] = []
+    dropped: set[int] = set()
+    flips: list[int] = []
+    for i, item in enumerate(items):
+        if isinstance(item, slice):
+            axis, flip = _slice_axis(item, shape[i], i)
+            axes.append(axis)
+            if flip:
+                flips.append(i)
+        elif (index := _as_int(item)) is not None:
+            axes.append(_int_axis(index, shape[i], i))
+            dropped.add(i)
+        else:
+            indices = _index_array(item, shape[i], i)
+            if indices.ndim != 1:
+                raise SelectionError(f"axis {i}: orthogonal selection takes one-dimensional arrays, not {indices.ndim}-dimensional ones")
+            axes.append(Axis(0, 1, len(indices), indices))
+    return _product(axes, dropped, tuple(flips))
+
+
+def vectorised(selection: Any, shape: tuple[int, ...]) -> Points:
+    """``array.vindex[selection]``: arrays of integers, one an axis, broadcast against each other; or a mask of the array's shape.
+
+    Raises:
+        SelectionError: out of bounds, not one array an axis, or they don't broadcast.
+    """
+    items = selection if isinstance(selection, tuple) else (selection,)
+    if len(items) == 1:
+        mask = np.asarray(items[0])
+        if mask.dtype == bool:
+            if mask.shape != shape:
+                raise SelectionError(f"a mask of shape {mask.shape} does not fit an array of shape {shape}")
+            return Points(np.argwhere(mask).astype(np.int64), (int(np.count_nonzero(mask)),))
+    if len(items) != len(shape) or any(isinstance(item, slice) or item is Ellipsis or item is None for item in items):
+        raise SelectionError(f"vectorised selection takes one array of integers for each of the {len(shape)} axes, or a mask")
+    arrays = [_index_array(item, n, i) for i, (item, n) in enumerate(zip(items, shape, strict=True))]
+    try:
+        together = np.broadcast_arrays(*arrays)
+    except ValueError as error:
+        raise SelectionError(f"indices of shapes {[a.shape for a in arrays]} don't broadcast") from error
+    result_shape = together[0].shape if together else ()
+    coords = np.stack([a.reshape(-1) for a in together], axis=1) if together else np.empty((1, 0), np.int64)
+    return Points(np.ascontiguousarray(coords), result_shape)
+
+
+def blocks(selection: Any, shape: tuple[int, ...], chunk_shape: Sequence[int]) -> Product:
+    """``array.blocks[selection]``: integers and slices (step 1) that count chunks.
+
+    Raises:
+        SelectionError: out of bounds, a step, or anything else.
+    """
+    grid = tuple(-(-n // c) if c else 0 for n, c in zip(shape, chunk_shape, strict=True))
+    axes: list[Axis] = []
+    for i, item in enumerate(_expand(selection, shape)):
+        if isinstance(item, slice):
+            axis, _ = _slice_axis(item, grid[i], i)
+            if item.step not in (None, 1):
+                raise SelectionError(f"axis {i}: slices of blocks take no step")
+        elif (index := _as_int(item)) is not None:
+            axis = _int_axis(index, grid[i], i)
+        else:
+            raise SelectionError(f"axis {i}: blocks are selected by integers and slices, not {item!r:.60}")
+        start = axis.start * chunk_shape[i]
+        stop = min((axis.start + axis.n) * chunk_shape[i], shape[i])
+        axes.append(Axis(start, 1, max(0, stop - start)))
+    return _product(axes, set(), ())
+
+
+def group_points(points: Points, chunk_shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
+    """Points by the chunk they lie in.
+
+    Returns:
+        ``(order, first, coords)``: the points' numbers sorted by chunk, where in them each chunk begins (with the end appended), and each chunk's
+        coordinates, shape (n_chunks, ndim), in C order.
+    """
+    owners = points.coords // np.asarray(chunk_shape, np.int64)
+    n, ndim = owners.shape
+    if n == 0 or ndim == 0:
+        return np.arange(n), np.array([0, n] if n else [0]), np.zeros((1 if n else 0, ndim), np.int64)
+    low = owners.min(axis=0)
+    extent = [int(e) for e in owners.max(axis=0) - low + 1]
+    if prod(extent) < 2**62:
+        number = np.ravel_multi_index(tuple((owners - low).T), tuple(extent))
+        order = np.argsort(number, kind="stable")
+        change = np.diff(number[order]) != 0
+    else:
+        order = np.lexsort(owners.T[::-1])
+        change = (np.diff(owners[order], axis=0) != 0).any(axis=1)
+    first = np.flatnonzero(np.append(True, change))
+    return order, np.append(first, n), owners[order[first]]

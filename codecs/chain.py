@@ -1,0 +1,121 @@
+"""A chunk's codecs in order, and the same bound to a chunk: what encodes and decodes a chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zarrdock.codecs.base import (
+    AnyArray,
+    ArrayArrayCodec,
+    ArrayBytesCodec,
+    BoundArrayArray,
+    BoundArrayBytes,
+    BoundBytesBytes,
+    Buffer,
+    ByteSpec,
+    BytesBytesCodec,
+    ChunkSpec,
+    Codec,
+)
+from zarrdock.errors import MetadataError
+
+__all__ = ["BoundChain", "bind_chain", "check_kinds"]
+
+
+def check_kinds(codecs: tuple[Codec, ...]) -> None:
+    """Array-to-array codecs, exactly one array-to-bytes codec, bytes-to-bytes codecs, in this order.
+
+    Raises:
+        MetadataError: with a pointer to the codec that stands in the wrong place.
+    """
+    stage = 0
+    for i, codec in enumerate(codecs):
+        kind = 0 if isinstance(codec, ArrayArrayCodec) else 1 if isinstance(codec, ArrayBytesCodec) else 2
+        if kind < stage or (kind == 1 and stage == 1) or (kind == 2 and stage == 0):
+            expected = ("an array-to-array or array-to-bytes codec", "a bytes-to-bytes codec", "a bytes-to-bytes codec")[stage]
+            raise MetadataError(f"codec {codec.name!r} is in the wrong place", pointer=f"/{i}", expected=expected, found=codec.name)
+        stage = max(stage, kind)
+    if stage == 0:
+        raise MetadataError("no array-to-bytes codec", expected="one array-to-bytes codec, such as 'bytes'", found=[codec.name for codec in codecs])
+
+
+@dataclass(frozen=True, slots=True)
+class BoundChain:
+    """Codecs bound to one kind of chunk. Used from many threads at once.
+
+    Attributes:
+        spec: the chunk as the array sees it.
+        encoded: the length of its bytes.
+    """
+
+    spec: ChunkSpec
+    array_codecs: tuple[BoundArrayArray, ...]
+    serializer: BoundArrayBytes
+    byte_codecs: tuple[BoundBytesBytes, ...]
+    encoded: ByteSpec
+    # Reversed once here instead of once a chunk.
+    _decode_bytes: tuple[BoundBytesBytes, ...]
+    _decode_arrays: tuple[BoundArrayArray, ...]
+
+    def encode(self, array: AnyArray) -> Buffer:
+        """Array of ``spec.shape`` to the bytes that are stored."""
+        for codec in self.array_codecs:
+            array = codec.encode(array)
+        data = self.serializer.encode(array)
+        for byte_codec in self.byte_codecs:
+            data = byte_codec.encode(data)
+        return data
+
+    def decode(self, data: Buffer) -> AnyArray:
+        """Stored bytes to an array of ``spec.shape`` and ``spec.dtype`` (up to byte order); may be a read-only view.
+
+        Raises:
+            CodecError: damaged, or not of this kind of chunk.
+        """
+        for codec in self._decode_bytes:
+            data = codec.decode(data)
+        array = self.serializer.decode(data)
+        for array_codec in self._decode_arrays:
+            array = array_codec.decode(array)
+        return array
+
+    @property
+    def is_plain(self) -> bool:
+        """True where a chunk's bytes are its elements in C order and nothing else: part of it is then a byte range."""
+        from zarrdock.codecs.bytes_ import BoundBytes
+
+        return not self.array_codecs and not self.byte_codecs and isinstance(self.serializer, BoundBytes)
+
+    def fill(self) -> AnyArray:
+        """A read-only chunk full of the fill value, of zero strides: costs no memory."""
+        return np.broadcast_to(np.asarray(self.spec.fill_value, self.spec.dtype), self.spec.shape)
+
+
+def bind_chain(codecs: tuple[Codec, ...], spec: ChunkSpec) -> BoundChain:
+    """Bind codecs to a chunk.
+
+    Raises:
+        MetadataError: a codec in the wrong place, or one that can't work on such a chunk; the pointer begins with the codec's place in the list.
+    """
+    check_kinds(codecs)
+    array_codecs: list[BoundArrayArray] = []
+    byte_codecs: list[BoundBytesBytes] = []
+    serializer: BoundArrayBytes | None = None
+    current, length = spec, ByteSpec(None, 0)
+    for i, codec in enumerate(codecs):
+        try:
+            if isinstance(codec, ArrayArrayCodec):
+                array_codecs.append(codec.bind(current))
+                current = array_codecs[-1].encoded
+            elif isinstance(codec, ArrayBytesCodec):
+                serializer = codec.bind(current)
+                length = serializer.encoded
+            elif isinstance(codec, BytesBytesCodec):
+                byte_codecs.append(codec.bind(length))
+                length = byte_codecs[-1].encoded
+        except MetadataError as error:
+            raise error.below(f"/{i}") from error.__cause__
+    assert serializer is not None  # check_kinds saw to it
+    return BoundChain(spec, tuple(array_codecs), serializer, tuple(byte_codecs), length, tuple(reversed(byte_codecs)), tuple(reversed(array_codecs)))

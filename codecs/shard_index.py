@@ -1,0 +1,152 @@
+"""The index of a shard: where each inner chunk's bytes are. Layout and parsing, pure.
+
+Source: Zarr v3, codec ``sharding_indexed``, "Binary shard format".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.codecs.base import Buffer, ChunkSpec, Codec
+from zarrdock.codecs.chain import BoundChain, bind_chain
+from zarrdock.errors import CodecError, MetadataError, ShardIndexError
+from zarrdock.ranges import Range, Span, Tail
+
+__all__ = ["EMPTY", "IndexLayout", "IndexLocation", "ShardIndex"]
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+IndexLocation: TypeAlias = Literal["start", "end"]
+
+EMPTY = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """Where the inner chunks of one shard are.
+
+    Attributes:
+        offsets: shape (n_chunks,), int64, C order of the grid of chunks: first byte, counted from the start of the shard; -1 where the chunk is empty.
+        lengths: shape (n_chunks,), int64, bytes; 0 where the chunk is empty.
+    """
+
+    offsets: IntArray
+    lengths: IntArray
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        return self.offsets.nbytes + self.lengths.nbytes
+
+    def check_within(self, shard_nbytes: int) -> None:
+        """Make sure that every chunk lies within a shard of that many bytes.
+
+        Raises:
+            ShardIndexError: naming the first chunk that does not.
+        """
+        # Subtracted, not added: offset + length may overflow.
+        bad = np.flatnonzero((self.offsets >= 0) & (self.lengths > shard_nbytes - self.offsets))
+        if len(bad):
+            i = int(bad[0])
+            raise ShardIndexError(
+                f"inner chunk {i} should be at bytes {self.offsets[i]} to {int(self.offsets[i]) + int(self.lengths[i])}, but the shard has {shard_nbytes} bytes: "
+                "the shard is truncated, or its index is damaged",
+                codec="sharding_indexed",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexLayout:
+    """How the index of every shard of one kind is stored.
+
+    Attributes:
+        grid: chunks in a shard along each axis.
+        location: before or after the chunks.
+        chain: the index's own codecs, bound to uint64 of shape ``grid + (2,)``.
+        nbytes: bytes of the encoded index.
+    """
+
+    grid: tuple[int, ...]
+    location: IndexLocation
+    chain: BoundChain
+    nbytes: int
+
+    @classmethod
+    def bind(cls, grid: tuple[int, ...], codecs: tuple[Codec, ...], location: IndexLocation) -> IndexLayout:
+        """Raises MetadataError where the index codecs don't give a fixed length: without one the index can't be found."""
+        spec = ChunkSpec((*grid, 2), np.dtype(np.uint64), np.uint64(EMPTY))
+        try:
+            chain = bind_chain(codecs, spec)
+        except MetadataError as error:
+            raise error.below("/index_codecs") from error.__cause__
+        if chain.encoded.exact is None:
+            raise MetadataError(
+                "the index would have no fixed length", pointer="/index_codecs", expected="codecs that do not compress", found=[codec.name for codec in codecs]
+            )
+        return cls(grid, location, chain, chain.encoded.exact)
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks in a shard."""
+        return prod(self.grid)
+
+    @property
+    def range(self) -> Range:
+        """The range of a shard's object that holds the index."""
+        return Tail(self.nbytes) if self.location == "end" else Span(0, self.nbytes)
+
+    def span_within(self, start: int, length: int) -> tuple[int, int]:
+        """Where the index is, (start, stop), for a shard that lies at ``start`` in something larger.
+
+        Raises:
+            ShardIndexError: the shard is shorter than its index.
+        """
+        if length < self.nbytes:
+            raise ShardIndexError(f"a shard of {length} bytes is shorter than its index of {self.nbytes} bytes", codec="sharding_indexed")
+        return (start + length - self.nbytes, start + length) if self.location == "end" else (start, start + self.nbytes)
+
+    def parse(self, data: Buffer, shard_nbytes: int | None = None) -> ShardIndex:
+        """Parse an encoded index.
+
+        Args:
+            data: exactly ``nbytes`` bytes.
+            shard_nbytes: size of the whole shard where known: every chunk must then lie within it.
+        Raises:
+            ShardIndexError: wrong size, wrong checksum, a half-empty pair, or a chunk outside the shard.
+        """
+        if len(data) != self.nbytes:
+            raise ShardIndexError(f"the index has {len(data)} bytes, not {self.nbytes}: the shard is truncated or is not one", codec="sharding_indexed")
+        try:
+            table = self.chain.decode(data)
+        except ShardIndexError:
+            raise
+        except CodecError as error:
+            raise ShardIndexError(f"the index is damaged: {error}", codec="sharding_indexed") from error
+        # uint64 -> int64 keeps the bits: "empty" becomes -1, and any value of 2^63 and more, which no file can have, becomes negative too.
+        pairs = np.ascontiguousarray(table, dtype=np.uint64).reshape(-1, 2).view(np.int64)
+        offsets, lengths = pairs[:, 0].copy(), pairs[:, 1].copy()
+        negative = (offsets < 0) | (lengths < 0)
+        if negative.any():
+            empty = (offsets == -1) & (lengths == -1)
+            bad = np.flatnonzero(negative & ~empty)
+            if len(bad):
+                i = int(bad[0])
+                raise ShardIndexError(
+                    f"inner chunk {i} claims offset {int(offsets[i]) % 2**64} and {int(lengths[i]) % 2**64} bytes: the index is damaged", codec="sharding_indexed"
+                )
+            lengths[empty] = 0
+        index = ShardIndex(offsets, lengths)
+        if shard_nbytes is not None:
+            index.check_within(shard_nbytes)
+        return index
+
+    def serialise(self, index: ShardIndex) -> Buffer:
+        """The encoded index, ``nbytes`` bytes."""
+        pairs = np.empty((self.n_chunks, 2), np.int64)
+        pairs[:, 0] = index.offsets
+        pairs[:, 1] = np.where(index.offsets < 0, -1, index.lengths)
+        return self.chain.encode(pairs.view(np.uint64).reshape(*self.grid, 2))

@@ -1,0 +1,265 @@
+"""``sharding_indexed``: many inner chunks and an index in one object.
+
+Here are the configuration, and whole shards in memory. Reading parts of a shard from a store is planned in ``array/steps.py``; changing parts of
+one is :meth:`BoundSharding.assemble`.
+
+Source: Zarr v3, codec ``sharding_indexed``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.codecs.base import AnyArray, ArrayBytesCodec, BoundArrayBytes, Buffer, ByteSpec, ChunkSpec, Codec, Configuration
+from zarrdock.codecs.chain import BoundChain, bind_chain
+from zarrdock.codecs.order import Order, permutation
+from zarrdock.codecs.shard_index import IndexLayout, IndexLocation, ShardIndex
+from zarrdock.errors import CodecError, MetadataError
+
+__all__ = ["BoundSharding", "ShardOptions", "Sharding", "with_options"]
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOptions:
+    """Settings of the writer of shards: never part of the metadata.
+
+    Attributes:
+        order: in which inner chunks are laid out, see :mod:`zarrdock.codecs.order`.
+        write_empty_chunks: store inner chunks that hold nothing but the fill value.
+    """
+
+    order: Order = "lexicographic"
+    write_empty_chunks: bool = False
+
+
+def _default_index_codecs() -> tuple[Codec, ...]:
+    from zarrdock.codecs.bytes_ import Bytes
+    from zarrdock.codecs.crc32c_ import Crc32c
+
+    return (Bytes("little"), Crc32c())
+
+
+@dataclass(frozen=True)
+class Sharding(ArrayBytesCodec):
+    """Configuration of ``sharding_indexed``.
+
+    Attributes:
+        chunk_shape: shape of an inner chunk; divides the shard's shape.
+        codecs: of the inner chunks.
+        index_codecs: of the index; they may not compress.
+        index_location: "end" or "start" of the shard.
+        options: of the writer; neither compared nor stored.
+    """
+
+    name: ClassVar[str] = "sharding_indexed"
+
+    chunk_shape: tuple[int, ...]
+    codecs: tuple[Codec, ...]
+    index_codecs: tuple[Codec, ...] = field(default_factory=_default_index_codecs)
+    index_location: IndexLocation = "end"
+    options: ShardOptions = field(default=ShardOptions(), compare=False)
+
+    @classmethod
+    def from_json(cls, configuration: Configuration) -> Sharding:
+        """Raises MetadataError with a pointer into the configuration."""
+        from zarrdock.codecs.builtin import parse_codecs
+
+        known = {"chunk_shape", "codecs", "index_codecs", "index_location"}
+        for member in configuration:
+            if member not in known:
+                raise MetadataError("unknown member of the codec's configuration", pointer=f"/{member}", expected=f"one of {sorted(known)}", found=member)
+        shape = configuration.get("chunk_shape")
+        if not isinstance(shape, Sequence) or isinstance(shape, str) or not all(type(n) is int and n > 0 for n in shape):
+            raise MetadataError(pointer="/chunk_shape", expected="a list of positive integers", found=shape)
+        location = configuration.get("index_location", "end")
+        if location not in ("start", "end"):
+            raise MetadataError(pointer="/index_location", expected="'start' or 'end'", found=location)
+        codecs = parse_codecs(configuration.get("codecs"), "/codecs")
+        if "index_codecs" in configuration:
+            return cls(tuple(shape), codecs, parse_codecs(configuration["index_codecs"], "/index_codecs"), location)
+        raise MetadataError(pointer="/index_codecs", expected="a list of codecs", found=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The v3 metadata."""
+        configuration: Mapping[str, Any] = {
+            "chunk_shape": list(self.chunk_shape),
+            "codecs": [codec.to_json() for codec in self.codecs],
+            "index_codecs": [codec.to_json() for codec in self.index_codecs],
+            "index_location": self.index_location,
+        }
+        return {"name": self.name, "configuration": dict(configuration)}
+
+    def bind(self, spec: ChunkSpec) -> BoundSharding:
+        """Raises MetadataError where the inner chunks do not divide the shard."""
+        if len(self.chunk_shape) != len(spec.shape) or any(outer % inner for outer, inner in zip(spec.shape, self.chunk_shape, strict=True)):
+            raise MetadataError(
+                "inner chunks must divide the shard evenly", pointer="/configuration/chunk_shape", expected=f"divisors of {list(spec.shape)}", found=list(self.chunk_shape)
+            )
+        grid = tuple(outer // inner for outer, inner in zip(spec.shape, self.chunk_shape, strict=True))
+        try:
+            layout = IndexLayout.bind(grid, self.index_codecs, self.index_location)
+        except MetadataError as error:
+            raise error.below("/configuration") from error.__cause__
+        try:
+            inner = bind_chain(self.codecs, ChunkSpec(self.chunk_shape, spec.dtype, spec.fill_value))
+        except MetadataError as error:
+            raise error.below("/configuration/codecs") from error.__cause__
+        return BoundSharding(spec, layout, inner, self.options)
+
+
+def with_options(codecs: tuple[Codec, ...], options: ShardOptions) -> tuple[Codec, ...]:
+    """The same codecs, their shards (at every level) to be written with ``options``."""
+    return tuple(replace(codec, codecs=with_options(codec.codecs, options), options=options) if isinstance(codec, Sharding) else codec for codec in codecs)
+
+
+class BoundSharding(BoundArrayBytes):
+    """Sharding bound to a shard's shape.
+
+    Attributes:
+        layout: of the index. inner: codecs of an inner chunk. grid: inner chunks along each axis.
+    """
+
+    __slots__ = ("decoded", "encoded", "grid", "inner", "is_empty", "layout", "options")
+
+    def __init__(self, spec: ChunkSpec, layout: IndexLayout, inner: BoundChain, options: ShardOptions) -> None:
+        self.decoded = spec
+        self.layout = layout
+        self.inner = inner
+        self.grid = layout.grid
+        self.options = options
+        # Chunks may in principle overlap or leave gaps, so the limit is one no honest writer reaches: all chunks at their longest, twice.
+        self.encoded = ByteSpec(None, 2 * layout.n_chunks * inner.encoded.limit + layout.nbytes + 65536, spec.dtype.itemsize)
+        self.is_empty = EmptyTest(inner.spec)
+
+    # -- whole shards ------------------------------------------------------------------------------------------------------
+
+    def split(self, data: Buffer) -> ShardIndex:
+        """The index of a whole shard in memory, checked against its size."""
+        start, stop = self.layout.span_within(0, len(data))
+        return self.layout.parse(memoryview(data)[start:stop], len(data))
+
+    def decode(self, data: Buffer) -> AnyArray:
+        """All of a shard."""
+        view = memoryview(data)
+        index = self.split(data)
+        out = np.empty(self.decoded.shape, self.decoded.dtype)
+        if (index.offsets < 0).any():
+            out[...] = self.decoded.fill_value
+        for i in np.flatnonzero(index.offsets >= 0).tolist():
+            start = int(index.offsets[i])
+            coords = self.coords(i)
+            try:
+                out[self.region(coords)] = self.inner.decode(view[start : start + int(index.lengths[i])])
+            except CodecError as error:
+                raise error.at(chunk=coords) from error
+        return out
+
+    def encode(self, array: AnyArray) -> Buffer:
+        """A whole shard; one without any chunk where all is fill value."""
+        parts = self.assemble(None, {i: self.encode_inner(array[self.region(self.coords(i))]) for i in range(self.layout.n_chunks)})
+        return b"".join(parts) if parts else bytes(self.empty())
+
+    def encode_inner(self, chunk: AnyArray) -> Buffer | None:
+        """An inner chunk's bytes; None where it is to be left out, being nothing but fill value."""
+        return None if not self.options.write_empty_chunks and self.is_empty(chunk) else self.inner.encode(chunk)
+
+    def empty(self) -> Buffer:
+        """A shard without any chunk: the index alone."""
+        n = self.layout.n_chunks
+        return self.layout.serialise(ShardIndex(np.full(n, -1, np.int64), np.zeros(n, np.int64)))
+
+    # -- parts -------------------------------------------------------------------------------------------------------------
+
+    def assemble(self, old: Buffer | None, changed: Mapping[int, Buffer | None]) -> list[Buffer] | None:
+        """A new shard out of an old one: some chunks replaced, the others copied as the bytes they are.
+
+        Args:
+            old: the shard as it is, or None.
+            changed: flat number (C order) of each changed chunk -> its new bytes, None to remove it.
+        Returns:
+            The new shard in parts, index included; None where no chunk is left.
+        Raises:
+            ShardIndexError: the old shard is damaged. It is not overwritten: what can be saved in it would be lost.
+        """
+        n = self.layout.n_chunks
+        if old is None:
+            offsets, lengths, view = np.full(n, -1, np.int64), np.zeros(n, np.int64), memoryview(b"")
+        else:
+            index, view = self.split(old), memoryview(old)
+            offsets, lengths = index.offsets, index.lengths
+        is_new = np.zeros(n, bool)
+        for i, data in changed.items():
+            is_new[i] = data is not None
+            offsets[i], lengths[i] = (0, len(data)) if data is not None else (-1, 0)
+        sequence = self._sequence(offsets, is_new)
+        if not len(sequence):
+            return None
+        at_start = self.layout.location == "start"
+        base = self.layout.nbytes if at_start else 0
+        ordered = lengths[sequence]
+        new_offsets = np.full(n, -1, np.int64)
+        new_offsets[sequence] = base + np.cumsum(ordered) - ordered
+        # Neighbours that stay neighbours are copied as one run.
+        sources = offsets[sequence]
+        new_here = is_new[sequence]
+        begins = np.ones(len(sequence), bool)
+        begins[1:] = new_here[1:] | new_here[:-1] | (sources[1:] != sources[:-1] + ordered[:-1])
+        firsts = np.flatnonzero(begins)
+        lasts = np.append(firsts[1:], len(sequence)) - 1
+        parts: list[Buffer] = []
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            part = changed[int(sequence[first])] if new_here[first] else view[int(sources[first]) : int(sources[last] + ordered[last])]
+            assert part is not None
+            parts.append(part)
+        encoded = self.layout.serialise(ShardIndex(new_offsets, lengths))
+        return [encoded, *parts] if at_start else [*parts, encoded]
+
+    def _sequence(self, offsets: IntArray, is_new: npt.NDArray[np.bool_]) -> IntArray:
+        """Flat numbers of the chunks present, in the order they are to be written."""
+        if self.options.order == "unordered":  # what was there stays where it was, in front; what is new comes behind
+            present = np.flatnonzero(offsets >= 0)
+            return present[np.lexsort((present, np.where(is_new[present], np.iinfo(np.int64).max, offsets[present])))]
+        order = permutation(self.options.order, self.grid)
+        return order[offsets[order] >= 0]
+
+    # -- geometry ----------------------------------------------------------------------------------------------------------
+
+    def coords(self, flat: int) -> tuple[int, ...]:
+        """Coordinates of an inner chunk within the shard."""
+        return tuple(int(c) for c in np.unravel_index(flat, self.grid)) if self.grid else ()
+
+    def region(self, coords: tuple[int, ...]) -> tuple[slice, ...]:
+        """The part of the shard's array that an inner chunk is."""
+        return tuple(slice(c * n, (c + 1) * n) for c, n in zip(coords, self.inner.spec.shape, strict=True))
+
+
+class EmptyTest:
+    """Whether a chunk holds nothing but the fill value, compared bit by bit: -0.0 is not 0.0, and a NaN equals only the same NaN."""
+
+    __slots__ = ("_bits", "_fill", "_zero")
+
+    def __init__(self, spec: ChunkSpec) -> None:
+        itemsize = spec.dtype.itemsize
+        raw = np.frombuffer(np.asarray(spec.fill_value, spec.dtype).tobytes(), np.uint8)
+        self._bits = np.dtype(f"u{itemsize}") if itemsize in (1, 2, 4, 8) else None
+        self._fill = raw.view(self._bits)[0] if self._bits is not None else raw
+        self._zero = not raw.any()
+
+    def __call__(self, chunk: AnyArray) -> bool:
+        if not chunk.size:
+            return True
+        if self._bits is None:
+            rows = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).reshape(chunk.size, -1)
+            return bool((rows == self._fill).all())
+        # Most chunks with data already differ in their first element: asked first, since it costs nothing.
+        if chunk[(slice(0, 1),) * chunk.ndim].reshape(-1).view(self._bits)[0] != self._fill:
+            return False
+        bits = chunk.reshape(1).view(self._bits) if chunk.ndim == 0 else chunk.view(self._bits)
+        return not bits.any() if self._zero else bool((bits == self._fill).all())
