@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ def load_template(path: Path) -> NDArray[np.uint8]:
     """
     import nibabel
 
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     volume = np.asarray(image.dataobj)
     expected = np.array([[1, 0, 0, -98], [0, 1, 0, -134], [0, 0, 1, -72], [0, 0, 0, 1]])
     if volume.shape != (197, 233, 189) or volume.dtype != np.uint8 or not np.array_equal(image.affine, expected):

@@ -28,8 +28,8 @@ class Unsupported(Exception):
 class Layout:
     """An array to create: Zarr v3, C order, fill value 0, default key encoding.
 
-    `codec` is that of a chunk: ``zstd`` (level 3, no checksum), ``blosc`` (lz4, level 5, byte shuffle) or ``none``. With `shards` the
-    index is at the end with a crc32c, the default of all writers.
+    `codec` is that of a chunk: ``zstd`` (level 3, no checksum), ``blosc`` (lz4, level 5, byte shuffle) or ``none``.
+    With `shards` the index is at the end with a crc32c, the default of all writers.
     """
 
     shape: tuple[int, ...]
@@ -55,7 +55,8 @@ class Layout:
 class Peer(ABC):
     """One implementation. A handle is whatever it calls an open array; only the peer that made it looks inside.
 
-    Methods do what a user of the library would write, on a local folder, and return numpy arrays. They are timed as they are.
+    Methods do what a user of the library would write, on a local folder, and return numpy arrays. They are timed as
+    they are.
     """
 
     name: str

@@ -1,8 +1,12 @@
-"""Blosc2's NDArray (b2nd): not Zarr, but the same two levels of partition. A chunk stands for a shard, a block for a chunk."""
+"""Blosc2's NDArray (b2nd): a format of its own with the same two levels of partition.
+
+A chunk of b2nd stands for a shard, a block for a chunk.
+"""
 
 from __future__ import annotations
 
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,10 @@ class Blosc2Peer(Peer):
 
     def __init__(self, threads: int) -> None:
         try:
-            import blosc2
+            blosc2: Any = import_module("blosc2")
         except ImportError as error:
             raise Unavailable("blosc2 is not installed") from error
-        self._blosc2: Any = blosc2
+        self._blosc2 = blosc2
         self.version = blosc2.__version__
         self._threads = threads
 
@@ -38,9 +42,16 @@ class Blosc2Peer(Peer):
             codec=codec, clevel=level, filters=[filter_], typesize=layout.item_bytes, nthreads=self._threads
         )
         return b2.zeros(
-            layout.shape, dtype=np.dtype(layout.dtype), chunks=layout.shards or layout.chunks, blocks=layout.chunks,
-            cparams=compression, dparams=b2.DParams(nthreads=self._threads), urlpath=str(path), contiguous=False, mode="w",
-        )  # fmt: skip
+            layout.shape,
+            dtype=np.dtype(layout.dtype),
+            chunks=layout.shards or layout.chunks,
+            blocks=layout.chunks,
+            cparams=compression,
+            dparams=b2.DParams(nthreads=self._threads),
+            urlpath=str(path),
+            contiguous=False,
+            mode="w",
+        )
 
     def open(self, path: Path, *, write: bool = False) -> Any:
         settings = self._blosc2.DParams(nthreads=self._threads)

@@ -1,6 +1,7 @@
 """The floor of a whole read: decode and scatter on plain threads, with no framework around it.
 
-It knows nothing of planning, missing chunks, errors, checksums or other codecs. It is what a framework's overhead is measured against.
+It knows nothing of planning, missing chunks, errors, checksums or other codecs. It is what a framework's overhead is
+measured against.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ class FloorPeer(Peer):
         self._pool = ThreadPoolExecutor(threads)
 
     def open(self, path: Path, *, write: bool = False) -> Any:
-        return path, json.loads((path / "zarr.json").read_bytes())
+        metadata = json.loads((path / "zarr.json").read_bytes())
+        codec = metadata["codecs"][0]
+        if codec["name"] != "sharding_indexed" or codec["configuration"]["codecs"][-1]["name"] != "zstd":
+            raise Unsupported("the floor reads shards of zstd chunks only")
+        return path, metadata
 
     def read(self, handle: Any, selection: Selection) -> NDArray[Any]:
         if selection != (slice(None),) * len(selection):
@@ -49,9 +54,12 @@ class FloorPeer(Peer):
         for shard in itertools.product(*(range(n // s) for n, s in zip(shape, shards, strict=True))):
             data = path.joinpath("c", *map(str, shard)).read_bytes()
             view = out[tuple(slice(i * s, (i + 1) * s) for i, s in zip(shard, shards, strict=True))]
-            table = np.frombuffer(data, "<u8", 2 * len(origins), len(data) - 4 - 16 * len(origins)).reshape(-1, 2).tolist()
-            work = [(data, table[i :: self._threads], origins[i :: self._threads], view, chunks)
-                    for i in range(self._threads)]
+            index = np.frombuffer(data, "<u8", 2 * len(origins), len(data) - 4 - 16 * len(origins))
+            table = index.reshape(-1, 2).tolist()
+            work = [
+                (data, table[i :: self._threads], origins[i :: self._threads], view, chunks)
+                for i in range(self._threads)
+            ]
             list(self._pool.map(self._decode, work))
         return out
 
