@@ -1,0 +1,352 @@
+"""A store in a folder of a local file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from builtins import list as list_  # inside Store, `list` is a method
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from zarrdock.errors import (
+    InvalidKeyError,
+    KeyExistsError,
+    RangeError,
+    StoreError,
+    UnsupportedError,
+    VersionChangedError,
+)
+from zarrdock.ranges import Range, Span, is_empty, resolve
+from zarrdock.stores import local_list, local_version
+from zarrdock.stores.base import (
+    Blob,
+    Change,
+    Entry,
+    Listing,
+    Read,
+    Result,
+    Results,
+    Store,
+    Traits,
+    Value,
+    check_key,
+    check_prefix,
+    value_parts,
+)
+from zarrdock.stores.local_io import MISSING, failure, make_folders, pread_all, prune, sync_folder, writev_all
+from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, unlocked
+from zarrdock.stores.local_version import Handle, Identity, LocalVersion, identity_of
+
+__all__ = ["LocalStore"]
+
+_TRAITS = Traits(atomic_update=True, conditional_read=True, merge_gap_bytes=65536)
+
+# Without O_NONBLOCK, opening a named pipe would wait for a writer.
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+# No link, or none to this file: then the name is taken by renaming.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+_Opened = dict[str, "tuple[LocalVersion, Handle] | None"]
+
+
+class LocalStore(Store):
+    """Files in a folder, one a key.
+
+    A value is written into a file of its own, which then takes the key's name: readers need no lock. Every writer of
+    a key first takes the lock file next to it (``<file>.__lock``, the protocol of TensorStore's file driver), among
+    threads, processes and TensorStore alike; other programs that write into the folder are not held back. What a
+    writer that died leaves behind is never listed or read, is taken over by the next writer of that key, and is removed
+    by :meth:`clean`.
+
+    The version of a file keeps that file open (see :mod:`zarrdock.stores.local_version`), so that it can't be mistaken
+    for a later file; a change in place that another program makes is noticed by size and time only. Symbolic links
+    are followed in reading and replaced in writing. POSIX systems only.
+
+    Args:
+        root: the folder; it is made by the first write.
+        durable: return from writing only when the bytes and the names are on the disk.
+        read_only: refuse every mutating operation.
+    Raises:
+        UnsupportedError: not a POSIX system.
+    """
+
+    traits = _TRAITS
+
+    def __init__(self, root: str | os.PathLike[str], *, durable: bool = False, read_only: bool = False) -> None:
+        if os.name != "posix":
+            raise UnsupportedError("LocalStore needs a POSIX system; FsspecStore('file://...') works elsewhere")
+        self.root = os.path.abspath(os.fsdecode(root))
+        self.durable = durable
+        self.read_only = read_only
+        self._below_root = self.root.rstrip("/") + "/"
+        self._has_locks = True  # until the file system says otherwise
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        for request in requests:
+            self._check_key(request.key)
+        opened: _Opened = {}
+        current: dict[str, Identity | None] = {}
+        return [self._read_one(request, opened, current) for request in requests]
+
+    def _read_one(self, request: Read, opened: _Opened, current: dict[str, Identity | None]) -> Result:
+        if is_empty(request.range):
+            return Blob(b"")
+        key = request.key
+        version = request.version
+        if version is None:
+            found = opened[key] if key in opened else opened.setdefault(key, self._open(key))
+            if found is None:
+                return None
+            return Blob(self._pread(found[1], request.range, key), found[0])
+        identity = current[key] if key in current else current.setdefault(key, self._identity(key))
+        if identity is None:
+            return None
+        handle = version.handle_for(identity) if isinstance(version, LocalVersion) else None
+        if handle is None:
+            return VersionChangedError("the file was replaced", key=key, store=self)
+        return Blob(self._pread(handle, request.range, key), version)
+
+    def _pread(self, handle: Handle, range_: Range, key: str) -> bytes | bytearray:
+        size = handle.size
+        if type(range_) is Span and range_.stop <= size:  # nearly all reads of chunks
+            start, stop = range_.start, range_.stop
+        else:
+            span = resolve(range_, size)
+            if span is None:
+                raise RangeError(f"{range_} starts at or beyond the end, at {size} bytes", key=key, store=self)
+            start, stop = span
+        try:
+            data = pread_all(handle.fd, start, stop)
+        except OSError as error:
+            raise failure(error, doing="read", path=self._below_root + key, key=key, store=self) from error
+        if len(data) != stop - start:
+            raise StoreError("the file was cut short in place while it was read", key=key, store=self)
+        return data
+
+    def _open(self, key: str) -> tuple[LocalVersion, Handle] | None:
+        path = self._below_root + key
+        try:
+            try:
+                fd = os.open(path, _READ_FLAGS)
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    raise
+                local_version.drop_all()
+                fd = os.open(path, _READ_FLAGS)
+        except OSError as error:
+            if error.errno in MISSING:
+                return None
+            raise failure(error, doing="open", path=path, key=key, store=self) from error
+        status = os.fstat(fd)
+        handle = Handle(fd, status)
+        return (LocalVersion(handle), handle) if stat.S_ISREG(status.st_mode) else None
+
+    def _status(self, key: str) -> os.stat_result | None:
+        path = self._below_root + key
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if error.errno in MISSING:
+                return None
+            raise failure(error, doing="look at", path=path, key=key, store=self) from error
+        return status if stat.S_ISREG(status.st_mode) else None
+
+    def _identity(self, key: str) -> Identity | None:
+        status = self._status(key)
+        return None if status is None else identity_of(status)
+
+    def size(self, key: str, /) -> int | None:
+        self._check_key(key)
+        status = self._status(key)
+        return None if status is None else status.st_size
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        prefix = self._check_prefix(prefix)
+        for name, size in local_list.walk(self._below_root + prefix, self):
+            yield Entry(f"{prefix}/{name}" if prefix else name, size)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        return local_list.level(self._below_root + self._check_prefix(prefix), self)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> None:
+        parts = value_parts(value)
+        path = self._writable_path(key)
+        try:
+            with self._hold(path) as held:
+                if create_only:
+                    self._create(key, path, parts, held)
+                else:
+                    self._put(path, parts, held, key)
+        except StoreError:
+            raise
+        except OSError as error:
+            prune(os.path.dirname(path), self.root)
+            raise failure(error, doing="write", path=path, key=key, store=self) from error
+
+    def update(self, key: str, change: Change, /) -> None:
+        path = self._writable_path(key)
+        try:
+            held = self._hold(path)
+        except OSError as error:
+            raise failure(error, doing="lock", path=path, key=key, store=self) from error
+        written = False
+        try:
+            with held:
+                if not self._has_locks:
+                    raise UnsupportedError(
+                        f"{self}: key {key!r}: no atomic update here: the file system has no file locks; "
+                        "keep to one writer a key and write whole values"
+                    )
+                blob = self.get(key)
+                old = None if blob is None else blob.data
+                new = change(old)
+                if new is not None and new is not old:
+                    self._put(path, value_parts(new), held, key)
+                    written = True
+                elif new is None and old is not None:
+                    self._remove(path, key)
+        finally:
+            if not written:  # the lock file may have been all there was
+                prune(os.path.dirname(path), self.root)
+
+    def delete(self, key: str, /) -> None:
+        path = self._writable_path(key)
+        try:
+            mode = os.lstat(path).st_mode
+            if stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and os.path.isdir(path)):
+                return
+            with self._hold(path):
+                self._remove(path, key)
+        except StoreError:
+            raise
+        except OSError as error:
+            if error.errno in MISSING:
+                return
+            raise failure(error, doing="delete", path=path, key=key, store=self) from error
+        prune(os.path.dirname(path), self.root)
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        prefix = self._check_prefix(prefix)
+        self._check_writable(prefix)
+        folder = self._below_root + prefix
+        if prefix and os.path.islink(folder):
+            if os.path.isdir(folder):  # the link goes, what it leads to is not ours
+                self._remove(folder, prefix)
+            return
+        for name, _ in local_list.walk(folder, self, on_link=lambda link: self._remove(link, prefix)):
+            self.delete(f"{prefix}/{name}" if prefix else name)
+        for _ in local_list.stale(folder, self.root, remove=True):
+            pass
+        local_list.prune_below(folder)
+        prune(folder.rstrip("/"), self.root)
+
+    # -- for writing ---------------------------------------------------------------------------------------------------
+
+    def _hold(self, path: str) -> Held:
+        if self._has_locks:
+            try:
+                return acquire(path, self._make_folder)
+            except NoLocksError:
+                self._has_locks = False
+        return unlocked(path, self._make_folder)
+
+    def _make_folder(self, folder: str) -> None:
+        make_folders(folder, durable=self.durable)
+
+    def _replace(self, path: str, parts: Sequence[bytes | bytearray | memoryview], held: Held) -> None:
+        writev_all(held.fd, parts)
+        if self.durable:
+            os.fsync(held.fd)
+        held.rename_to(path)
+        if self.durable:
+            sync_folder(os.path.dirname(path))
+
+    def _create(self, key: str, path: str, parts: Sequence[bytes | bytearray | memoryview], held: Held) -> None:
+        # A link is never made over another name, so that a program that takes no lock is noticed too. It is made of a
+        # second file: the lock file is written to by whoever holds it next, also where we die before its name is gone.
+        if os.path.lexists(path):
+            raise self._exists(path, key)
+        temp_path = held.path + SUFFIX
+        local_list.unlink_quietly(temp_path)
+        with Held(os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False) as temp:
+            writev_all(temp.fd, parts)
+            if self.durable:
+                os.fsync(temp.fd)
+            try:
+                os.link(temp_path, path)
+            except FileExistsError:
+                raise self._exists(path, key) from None
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if not self._has_locks:
+                    message = f"{self}: key {key!r}: no exclusive create: the file system has neither locks nor links"
+                    raise UnsupportedError(message) from error
+                temp.rename_to(path)
+        if self.durable:
+            sync_folder(os.path.dirname(path))
+
+    def _exists(self, path: str, key: str) -> StoreError:
+        if os.path.isdir(path):
+            return failure(OSError(errno.EISDIR, ""), doing="write", path=path, key=key, store=self)
+        return KeyExistsError("the key exists already", key=key, store=self)
+
+    def _put(self, path: str, parts: Sequence[bytes | bytearray | memoryview], held: Held, key: str) -> None:
+        try:
+            self._replace(path, parts, held)
+        except OSError as error:
+            raise failure(error, doing="write", path=path, key=key, store=self) from error
+
+    def _remove(self, path: str, key: str) -> None:
+        try:
+            local_list.unlink_quietly(path)
+            if self.durable:
+                sync_folder(os.path.dirname(path))
+        except OSError as error:
+            raise failure(error, doing="delete", path=path, key=key, store=self) from error
+
+    # -- what writers that died left behind --------------------------------------------------------------------------
+
+    def stale_files(self, prefix: str = "") -> Iterator[str]:
+        """Files that a writer left behind and nobody holds, as paths relative to the root.
+
+        On a file system without locks nobody can tell: there it is the files that were not touched for a day.
+        """
+        return local_list.stale(self._below_root + self._check_prefix(prefix), self.root, remove=False)
+
+    def clean(self, prefix: str = "") -> list_[str]:
+        """Remove the :meth:`stale_files`, and return which."""
+        prefix = self._check_prefix(prefix)
+        self._check_writable(prefix)
+        return [*local_list.stale(self._below_root + prefix, self.root, remove=True)]
+
+    # -- keys ----------------------------------------------------------------------------------------------------------
+
+    def _writable_path(self, key: str) -> str:
+        self._check_key(key)
+        self._check_writable(key)
+        return self._below_root + key
+
+    def _check_key(self, key: str) -> str:
+        check_key(key, self)
+        if SUFFIX in key and any(segment.endswith(SUFFIX) for segment in key.split("/")):
+            raise InvalidKeyError(f"names that end in {SUFFIX!r} are those of lock files", key=key, store=self)
+        return key
+
+    def _check_prefix(self, prefix: str) -> str:
+        prefix = check_prefix(prefix, self)
+        return self._check_key(prefix) if prefix else ""
+
+    @property
+    def url(self) -> str:
+        """``file://`` and the path of the folder."""
+        return f"file://{self.root}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_has_locks": True}

@@ -1,0 +1,122 @@
+"""System calls on local files, made whole: short reads, short writes, folders that come and go.
+
+Paths are strings and functions those of ``os``: a Path object costs more than the read of a small chunk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
+
+__all__ = ["MISSING", "failure", "make_folders", "pread_all", "prune", "sync_folder", "writev_all"]
+
+# A path through a file ("a" is a file, "a/b" is asked for) names nothing, as a path through nothing does.
+MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+_MAX_PARTS: int = getattr(os, "IOV_MAX", 0) or (os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
+
+
+def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
+    """Bytes ``start`` to ``stop`` of an open file, fewer only where the file ends before."""
+    data = os.pread(fd, stop - start, start)
+    if len(data) == stop - start or not data:
+        return data
+    # The system stops at 2 GiB, and network file systems where they like.
+    whole = bytearray(stop - start)
+    n = len(data)
+    whole[:n] = data
+    with memoryview(whole) as view:
+        while n < len(whole):
+            got = os.preadv(fd, [view[n:]], start + n)
+            if not got:
+                break
+            n += got
+    if n < len(whole):
+        del whole[n:]
+    return whole
+
+
+def writev_all(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+    """Write buffers one after another at the file's position, in as few calls as the system allows."""
+    first = 0
+    while first < len(parts):
+        batch = parts[first : first + _MAX_PARTS]
+        first += len(batch)
+        n = os.writev(fd, batch)
+        if n < sum(map(len, batch)):
+            _write_rest(fd, batch, n)
+
+
+def _write_rest(fd: int, parts: Sequence[bytes | bytearray | memoryview], n_written: int) -> None:
+    for part in parts:
+        view = memoryview(part)[n_written:]
+        n_written = max(0, n_written - len(part))
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+def make_folders(folder: str, *, durable: bool) -> None:
+    """Make ``folder`` and what is missing above it; with ``durable``, each is on the disk before this returns."""
+    if not durable:
+        os.makedirs(folder, exist_ok=True)
+        return
+    missing = []
+    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for path in reversed(missing):
+        os.makedirs(path, exist_ok=True)
+        sync_folder(os.path.dirname(path))
+
+
+def sync_folder(folder: str) -> None:
+    """Have the names in ``folder`` on the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that sync names by themselves say so
+            raise
+    finally:
+        os.close(fd)
+
+
+def prune(folder: str, root: str) -> None:
+    """Remove ``folder`` and the folders above it that are empty, below ``root`` only."""
+    while len(folder) > len(root):
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:  # somebody else removed it: the one above may be empty now
+            pass
+        except OSError:
+            return
+        folder = os.path.dirname(folder)
+
+
+_ACTIONS = {
+    errno.EISDIR: "a folder stands where the file should be",
+    errno.ENOTEMPTY: "a folder stands where the file should be",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EEXIST: "a file stands where a folder should be",
+    errno.ENOSPC: "no space left on the device; the value that was there is as it was",
+    errno.EDQUOT: "the disk quota is used up; the value that was there is as it was",
+    errno.EMFILE: "this process has too many files open; raise its limit (ulimit -n)",
+    errno.ELOOP: "too many symbolic links",
+}
+
+
+def failure(error: OSError, *, doing: str, path: str, key: str, store: object) -> StoreError:
+    """The error to raise for a failed system call."""
+    words = _ACTIONS.get(error.errno or 0) or error.strerror or str(error)
+    message = f"cannot {doing} {path}: {words}"
+    kind: type[StoreError] = StoreError
+    if isinstance(error, PermissionError):
+        kind = AccessError
+    elif error.errno == errno.EROFS:
+        kind = ReadOnlyError
+    elif error.errno == errno.ENAMETOOLONG:
+        kind = InvalidKeyError
+    return kind(message, key=key, store=store)
