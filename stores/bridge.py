@@ -1,8 +1,9 @@
 """From any thread and any event loop to fsspec's IO loop, and back.
 
-fsspec runs all its asynchronous filesystems on one loop in one thread. A :class:`Bridge` sends a job (a coroutine function) there and waits for it,
-blocking or awaiting. It is the one place that knows about processes and loops: after a fork, or when a loop was closed, it makes the
-filesystem anew. Synchronous filesystems run the very same coroutines in the calling thread, where they never suspend.
+fsspec runs all its asynchronous filesystems on one loop in one thread. A :class:`Bridge` sends a job (a coroutine
+function) there and waits for it, blocking or awaiting. It is the one place that knows about processes and loops: after
+a fork, or when a loop was closed, it makes the filesystem anew. Synchronous filesystems run the very same coroutines in
+the calling thread, where they never suspend.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ import concurrent.futures
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fsspec.spec import AbstractFileSystem
 
 from zarrdock.errors import StoreError
 
-__all__ = ["Bridge", "Limiter", "Live", "drive", "key_lock", "remake"]
+__all__ = ["Bridge", "Limiter", "Live", "drive", "is_async", "remake"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_MAX_THREADS = 8  # for one batch on a synchronous remote filesystem
+
 _lock = threading.Lock()
-# A session inherited through fork shares its sockets and its epoll descriptor with the parent: closing either here would disturb the parent.
-# What was inherited is therefore kept, untouched, until the process ends.
+# A session inherited through fork shares its sockets and its epoll descriptor with the parent: closing either here
+# would disturb the parent. What was inherited is therefore kept, untouched, until the process ends.
 _inherited: list[object] = []
 
 
 def _after_fork() -> None:
-    global _lock, _key_locks
+    global _lock
     _lock = threading.Lock()  # another thread of the parent may have held the old one
-    _key_locks = {}
 
 
 if hasattr(os, "register_at_fork"):
@@ -48,7 +49,7 @@ def is_async(fs: AbstractFileSystem) -> bool:
 
 
 def remake(fs: AbstractFileSystem, *, uncached: bool = False) -> AbstractFileSystem:
-    """A filesystem like ``fs``, blocking, on this process' own IO loop; filesystems among its options are made anew too."""
+    """A filesystem like ``fs``, blocking, on this process' own IO loop; those among its options are made anew too."""
     if type(fs).__reduce__ is not AbstractFileSystem.__reduce__ and not is_async(fs):
         return fs  # it has a state of its own, such as an independent in-memory filesystem
 
@@ -72,10 +73,15 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a coroutine of a synchronous filesystem was suspended")
 
 
+def _drive_one(one: Callable[[T], Coroutine[Any, Any, R]], item: T) -> R:
+    return drive(one(item))
+
+
 class Limiter:
     """How many requests, and how many bytes, are in flight at once; for one event loop, so it needs no lock.
 
-    The number of requests adapts: it halves when the service says "slow down" and grows by one for each round of successes, up to ``n_max``.
+    The number of requests adapts: it halves when the service says "slow down" and grows by one for each round of
+    successes, up to ``n_max``.
     """
 
     def __init__(self, n_max: int, max_bytes: int) -> None:
@@ -169,7 +175,11 @@ class Live:
             await asyncio.sleep(seconds)
 
     async def attempt(
-        self, request: Callable[[], Awaitable[T]], seconds: float, n_bytes: int, is_slow_down: Callable[[Exception], bool]
+        self,
+        request: Callable[[], Awaitable[T]],
+        seconds: float,
+        n_bytes: int,
+        is_slow_down: Callable[[Exception], bool],
     ) -> T:
         """Send one request inside the limits, for at most ``seconds`` where it can be cut short.
 
@@ -195,14 +205,17 @@ class Live:
 
     async def gather(self, one: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T]) -> list[R]:
         """``one(item)`` for all items, together; the first error stops the rest and is raised."""
+        if not items:
+            return []
         if len(items) == 1:
             return [await one(items[0])]
         n_workers = min(len(items), self.n_concurrent)
         if self.loop is None:
+            n_workers = min(n_workers, _MAX_THREADS)
             if not self.remote or n_workers < 2:
                 return [await one(item) for item in items]
             with concurrent.futures.ThreadPoolExecutor(n_workers, "zarrdock-read") as pool:
-                futures = [pool.submit(lambda item=item: drive(one(item))) for item in items]
+                futures = [pool.submit(_drive_one, one, item) for item in items]
                 try:
                     return [future.result() for future in futures]
                 finally:
@@ -233,15 +246,18 @@ class Bridge:
     """Runs jobs against one filesystem from anywhere. Pickles as the filesystem does: by class and options.
 
     Args:
-        fs: any fsspec filesystem. One made with ``asynchronous=True`` belongs to somebody's loop, so it is made anew from its options.
+        fs: any fsspec filesystem. One made with ``asynchronous=True`` belongs to somebody's loop, so it is made anew
+            from its options.
         remote: its requests cost a round trip.
         n_concurrent: requests in flight at most, over all callers.
         max_bytes: bytes asked for and not yet arrived at most.
     """
 
-    def __init__(self, fs: AbstractFileSystem, *, remote: bool, n_concurrent: int, max_bytes: int = 256 * 2**20) -> None:
+    def __init__(
+        self, fs: AbstractFileSystem, *, remote: bool, n_concurrent: int, max_bytes: int = 256 * 2**20
+    ) -> None:
         self._fs = fs
-        self._settings = {"remote": remote, "n_concurrent": n_concurrent, "max_bytes": max_bytes}
+        self._settings: dict[str, Any] = {"remote": remote, "n_concurrent": n_concurrent, "max_bytes": max_bytes}
         self._live: Live | None = None
         self._pid = os.getpid()
 
@@ -318,30 +334,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-class _KeyLock:
-    __slots__ = ("lock", "n_users")
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.n_users = 0
-
-
-_key_locks: dict[str, _KeyLock] = {}
-
-
-@contextmanager
-def key_lock(name: str) -> Iterator[None]:
-    """Hold the lock of this name, within this process."""
-    with _lock:
-        entry = _key_locks.setdefault(name, _KeyLock())
-        entry.n_users += 1
-    try:
-        with entry.lock:
-            yield
-    finally:
-        with _lock:
-            entry.n_users -= 1
-            if entry.n_users == 0:
-                _key_locks.pop(name, None)

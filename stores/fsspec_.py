@@ -1,16 +1,15 @@
-"""Any fsspec filesystem as a store, and the base of the stores that speak a service's own language through fsspec.
+"""Any fsspec filesystem as a store.
 
-The logic is written once, as coroutines. On an asynchronous filesystem they run on fsspec's IO loop, many at a time; on a synchronous one in the
-calling thread (or a few threads, where it is remote).
+The logic is written once, as coroutines. On an asynchronous filesystem they run on fsspec's IO loop, many at a time; on
+a synchronous one in the calling thread, or in a few threads where it is remote.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 import fsspec.core
@@ -28,42 +27,21 @@ from zarrdock.errors import (
     VersionChangedError,
     ZarrdockError,
 )
-from zarrdock.ranges import From, Range, Span, Tail, is_empty, resolve
+from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.stores import fsspec_files as files
-from zarrdock.stores.base import (
-    Blob,
-    Change,
-    Entry,
-    Listing,
-    Read,
-    Result,
-    Results,
-    Store,
-    Traits,
-    Value,
-    Version,
-    check_key,
-    check_prefix,
-)
-from zarrdock.stores.bridge import Bridge, Live, key_lock
-from zarrdock.stores.retry import RetryPolicy, is_slow_down
+from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
+from zarrdock.stores.bridge import Bridge, Live
+from zarrdock.stores.bridged import BridgedStore, Entries, as_bytes, n_bytes_of
+from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.translate import TruncatedError, cause_of, redact, translate
 
-__all__ = ["FsspecStore", "as_bytes"]
-
-T = TypeVar("T")
+__all__ = ["FsspecStore", "as_bytes", "protocol_of", "unwrap"]
 
 _ON_THIS_MACHINE = {"file", "local", "memory", "zip", "tar", "libarchive", "data", "git"}
 _READ_ONLY = {"http", "https", "github", "gist", "git", "reference", "data", "tar", "libarchive", "jupyter"}
 
-
-def as_bytes(value: Value) -> bytes:
-    """A value, in one part or several, as bytes that nobody else can change."""
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, (list, tuple)):
-        return b"".join(value)
-    return bytes(memoryview(value))  # type: ignore[arg-type]
+# What a filesystem raises where there is nothing to read at a path. KeyError: those that wrap a mapping.
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
 
 
 def protocol_of(fs: AbstractFileSystem) -> str:
@@ -71,7 +49,7 @@ def protocol_of(fs: AbstractFileSystem) -> str:
     return str(fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0])
 
 
-def _unwrap(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
+def unwrap(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
     """Look through wrappers that add nothing a store does not do itself, and hide what their inner filesystem can."""
     while True:
         if type(fs) is DirFileSystem:
@@ -83,7 +61,7 @@ def _unwrap(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]
             return fs, path
 
 
-class FsspecStore(Store):
+class FsspecStore(BridgedStore):
     """A store on an fsspec filesystem.
 
     Args:
@@ -91,14 +69,17 @@ class FsspecStore(Store):
         path: folder within the filesystem that is the root; only with a filesystem.
         storage_options: options of the filesystem; only with a URL.
         read_only: refuse every mutating verb.
-        assume_single_writer: make ``update`` a plain read and write under a lock of this process, where the filesystem has nothing atomic. Whoever sets it
-            promises that no other process writes the same keys.
+        assume_single_writer: make ``update`` a plain read and write under a lock of this process, where the filesystem
+            has nothing atomic. Whoever sets it promises that no other process writes the same keys.
         retry: when to try again.
         n_concurrent: requests in flight at most, over all users of this store object.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
 
-    Generic filesystems have no versions and no conditional requests: blobs carry no version, and ``create_only`` and ``update`` are
-    safe against this process only. On local files, values are written beside the key and renamed over it.
+    Raises:
+        UnsupportedError: no such protocol, or the library for it is not installed. StoreError: wrong options.
+
+    Generic filesystems have no versions and no conditional requests: blobs carry no version, and ``create_only`` and
+    ``update`` are safe against this process only. On local files values are written beside the key and renamed over it.
     """
 
     default_concurrency = 32
@@ -122,12 +103,10 @@ class FsspecStore(Store):
             fs, path = self._from_url(os.fspath(fs), dict(storage_options or {}))
         elif storage_options:
             raise UnsupportedError("storage_options go with a URL; a filesystem has its options already")
-        fs, path = _unwrap(fs, path)
+        fs, path = unwrap(fs, path)
         self._protocol = protocol_of(fs)
-        self._root = str(fs._strip_protocol(path)).rstrip("/") if path else ""
         self._is_local = isinstance(fs, LocalFileSystem)
-        if self._is_local and not path:
-            self._root = str(fs._strip_protocol(""))
+        self._root = _root_of(fs, path, keep_slash=self._is_local)
         self._url = redact(fs.unstrip_protocol(self._root)) if self._root else f"{self._protocol}://"
         self.read_only = read_only
         self.assume_single_writer = assume_single_writer
@@ -136,13 +115,13 @@ class FsspecStore(Store):
         n = n_concurrent or (self.default_concurrency if remote else 1)
         gap = merge_gap_bytes if merge_gap_bytes is not None else (self.default_gap_bytes if remote else 4096)
         self._bridge = Bridge(fs, remote=remote, n_concurrent=n)
-        if not self._bridge.is_async:
-            n = min(n, 8)  # threads
         self.traits = self._make_traits(Traits(remote=remote, merge_gap_bytes=gap, n_concurrent=n))
 
     def _from_url(self, url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
         try:
             fs, path = fsspec.core.url_to_fs(url, **storage_options)
+        except (ImportError, ValueError) as error:
+            raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}") from cause_of(error)
         except Exception as error:
             raise translate(error, store=redact(url)) from cause_of(error)
         return fs, path
@@ -151,90 +130,9 @@ class FsspecStore(Store):
         """The traits of this kind of store; ``traits`` has what the constructor was given."""
         return replace(traits, writable=self._protocol not in _READ_ONLY)
 
-    # -- what other rooms use ----------------------------------------------------------------------------------------------
-
-    @property
-    def url(self) -> str:
-        return self._url
-
-    @property
-    def fs(self) -> AbstractFileSystem:
-        """The filesystem, usable in this process."""
-        return self._bridge.live().fs
-
-    @property
-    def root(self) -> str:
-        """The folder within the filesystem."""
-        return self._root
-
-    def submit_read(self, requests: Sequence[Read], /) -> concurrent.futures.Future[Results] | None:
-        """Start a read on the IO loop and return its future; None where the filesystem is not asynchronous. Errors as :meth:`read`."""
-        wanted = self._checked(requests)
-        if not self._bridge.is_async:
-            return None
-        return self._bridge.submit(lambda live: self._read_batch(live, wanted))
-
-    # -- the contract ------------------------------------------------------------------------------------------------------
-
-    def read(self, requests: Sequence[Read], /) -> Results:
-        wanted = self._checked(requests)
-        if not wanted:
-            return []
-        return self._bridge.run(lambda live: self._read_batch(live, wanted))
-
-    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
-        self._check_key(key)
-        self._check_writable(key)
-        data = as_bytes(value)
-        return self._bridge.run(lambda live: self._write(live, key, data, create_only))
-
-    def update(self, key: str, change: Change, /) -> None:
-        self._check_key(key)
-        self._check_writable(key)
-        if not self.assume_single_writer:
-            raise UnsupportedError(
-                f"{self.url} cannot replace a value atomically, so concurrent writers of {key!r} would lose each other's changes; write whole "
-                "shards or chunks, or promise a single writer with unsafe_concurrent_writes=True on the array "
-                "(FsspecStore(..., assume_single_writer=True) on the store)"
-            )
-        with key_lock(self._lock_name(key)):
-            blob = self.get(key)
-            old = None if blob is None else blob.data
-            new = change(old)
-            if new is None:
-                if old is not None:
-                    self._run_unlocked(lambda live: self._delete_one(live, key))
-            elif new is not old:
-                data = as_bytes(new)
-                self._run_unlocked(lambda live: self._put(live, key, data, False))
-
-    def delete(self, key: str, /) -> None:
-        self._check_key(key)
-        self._check_writable(key)
-        self._bridge.run(lambda live: self._delete_one(live, key))
-
-    def delete_prefix(self, prefix: str, /) -> None:
-        prefix = check_prefix(prefix, self)
-        self._check_writable(prefix)
-        self._bridge.run(lambda live: self._delete_below(live, prefix))
-
-    def list(self, prefix: str = "", /) -> Iterator[Entry]:
-        prefix = check_prefix(prefix, self)
-        return iter(self._bridge.run(lambda live: self._find(live, prefix)))
-
-    def list_dir(self, prefix: str = "", /) -> Listing:
-        prefix = check_prefix(prefix, self)
-        return self._bridge.run(lambda live: self._list_level(live, prefix))
-
-    def size(self, key: str, /) -> int | None:
-        self._check_key(key)
-        return self._bridge.run(lambda live: self._size(live, key))
-
-    # -- hooks: coroutines a store for one service overrides ---------------------------------------------------------------
+    # -- hooks --------------------------------------------------------------------------------------------------
 
     async def _read_one(self, live: Live, read: Read) -> Result:
-        """Answer one read whose key is good and whose range is not empty."""
-
         async def request() -> Result:
             data = await self._cat(live, read.key, read.range)
             if data is None:
@@ -243,10 +141,9 @@ class FsspecStore(Store):
                 return VersionChangedError("this store has no versions", key=read.key, store=self)
             return Blob(data)
 
-        return await self._request(live, read.key, request, n_bytes=_n_bytes(read.range))
+        return await self._request(live, read.key, request, n_bytes=n_bytes_of(read.range))
 
     async def _put(self, live: Live, key: str, data: bytes, create_only: bool) -> Version | None:
-        """Write a whole value; with ``create_only`` raise KeyExistsError where there is one. Called under the key's lock of this process."""
         path = self._path(key)
 
         async def request() -> None:
@@ -261,168 +158,98 @@ class FsspecStore(Store):
         try:
             await self._request(live, key, request, n_bytes=len(data))
         except FileExistsError as error:
-            if isinstance(error, ZarrdockError) or not create_only:
+            if isinstance(error, ZarrdockError):
                 raise
-            raise KeyExistsError("the key exists already", key=key, store=self) from error
+            if create_only:
+                raise KeyExistsError("the key exists already", key=key, store=self) from error
+            # A file stands where a folder would have to be.
+            raise StoreError(f"cannot be written: {redact(error)}", key=key, store=self) from cause_of(error)
         return None
 
     async def _delete_one(self, live: Live, key: str) -> None:
-        """Remove one key; it need not exist."""
         path = self._path(key)
 
         async def request() -> None:
             try:
                 await live.call("rm_file", path)
-            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            except _MISSING:
                 return
             if self._is_local:
                 files.prune_empty_folders(path, self._root)
 
         await self._request(live, key, request)
 
-    async def _delete_below(self, live: Live, prefix: str) -> None:
-        """Remove all keys below a prefix. Key by key: recursive removal by path expands wildcards and takes the prefix itself along."""
-        keys = [entry.key for entry in await self._find(live, prefix)]
-        await live.gather(lambda key: self._delete_one(live, key), keys)
-
-    async def _find(self, live: Live, prefix: str) -> list[Entry]:  # type: ignore[valid-type]
-        """All entries below a prefix."""
+    async def _find(self, live: Live, prefix: str) -> Entries:
         path = self._path(prefix)
 
         async def request() -> dict[str, dict[str, Any]]:
             live.fs.invalidate_cache()
             try:
                 found: dict[str, dict[str, Any]] = await live.call("find", path, detail=True)
-            except (FileNotFoundError, NotADirectoryError):
+            except _MISSING:
                 return {}
             return found
 
-        infos = await self._request(live, prefix, request)
         entries = []
-        for name, info in infos.items():
+        for name, info in (await self._request(live, prefix, request)).items():
             key = self._key(name)
             if info.get("type") != "directory" and self._is_listed(key, prefix):
                 entries.append(Entry(key, _size_of(info)))
         return entries
 
     async def _list_level(self, live: Live, prefix: str) -> Listing:
-        """One level below a prefix."""
         path = self._path(prefix)
 
         async def request() -> Sequence[dict[str, Any]]:
             live.fs.invalidate_cache()
             try:
-                infos: Sequence[dict[str, Any]] = await live.call("ls", path, detail=True)
-            except (FileNotFoundError, NotADirectoryError):
+                found: Sequence[dict[str, Any]] = await live.call("ls", path, detail=True)
+            except _MISSING:
                 return []
-            return infos
+            return found
 
         keys, prefixes = set(), set()
         for info in await self._request(live, prefix, request):
-            key = self._key(str(info["name"]).rstrip("/"))
-            if not self._is_listed(key, prefix):
-                continue
+            listed = str(info["name"])
+            key = self._key(listed.rstrip("/"))
             name = key[len(prefix) + 1 :] if prefix else key
-            if "/" in name:
+            if "/" in name or not self._is_listed(key, prefix):
                 continue
             if info.get("type") == "directory":
                 prefixes.add(name)
-            elif not str(info["name"]).endswith("/"):
+            elif not listed.endswith("/"):  # a marker that object stores keep for a folder
                 keys.add(name)
         return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
 
     async def _size(self, live: Live, key: str) -> int | None:
-        """Size of a key, None where it does not exist."""
         return await self._request(live, key, lambda: self._size_once(live, key))
 
-    # -- for the hooks -----------------------------------------------------------------------------------------------------
-
-    async def _request(
-        self, live: Live, key: str, request: Callable[[], Awaitable[T]], *, n_bytes: int = 0
-    ) -> T:
-        """Send one request: inside the store's limits, tried again as the policy says, with errors of our own kind.
-
-        FileExistsError is passed on as it is.
-        """
-
-        async def attempt(seconds: float) -> T:
-            return await live.attempt(request, seconds, n_bytes, is_slow_down)
-
-        try:
-            return await self.retry.call(attempt, sleep=live.sleep)
-        except (ZarrdockError, FileExistsError):
-            raise
-        except Exception as error:
-            raise translate(error, key=key, store=self) from cause_of(error)
-
-    def _path(self, key: str) -> str:
-        """Where a key is in the filesystem; the root for ""."""
-        if not key:
-            return self._root
-        return f"{self._root.rstrip('/')}/{key}" if self._root else key
-
-    def _key(self, name: str) -> str:
-        """The key of a name the filesystem lists, "" for what is not below the root."""
-        name, root = name.lstrip("/"), self._root.strip("/")
-        if not root:
-            return name
-        return name[len(root) + 1 :] if name.startswith(root + "/") else ""
-
-    def _is_listed(self, key: str, prefix: str) -> bool:
-        if not key or key.endswith("/") or (prefix and not key.startswith(prefix + "/")):
-            return False
-        return not (self._is_local and key.endswith(files.HIDDEN))
-
-    def _check_key(self, key: str) -> None:
-        check_key(key, self)
-        if self._is_local and key.endswith(files.HIDDEN):
-            raise InvalidKeyError(f"names that end in {files.HIDDEN} are kept for files being written", key=key, store=self)
-
-    def _checked(self, requests: Sequence[Read]) -> Sequence[Read]:
-        for read in requests:
-            self._check_key(read.key)
-        return requests
-
-    def _lock_name(self, key: str) -> str:
-        return f"{self._protocol}:{self._path(key)}"
-
-    def _run_unlocked(self, job: Callable[[Live], Coroutine[Any, Any, Any]]) -> None:
-        self._bridge.run(job)
-
-    async def _read_batch(self, live: Live, requests: Sequence[Read]) -> Results:
-        results: Results = [Blob(b"") if is_empty(read.range) else None for read in requests]
-        wanted = [i for i, read in enumerate(requests) if not is_empty(read.range)]
-        if wanted:
-            answers = await live.gather(lambda i: self._read_one(live, requests[i]), wanted)
-            for i, answer in zip(wanted, answers, strict=True):
-                results[i] = answer
-        return results
-
-    async def _write(self, live: Live, key: str, data: bytes, create_only: bool) -> Version | None:
-        return await self._put(live, key, data, create_only)
+    # -- single requests ----------------------------------------------------------------------------------------
 
     async def _size_once(self, live: Live, key: str) -> int | None:
         live.fs.invalidate_cache()
         try:
             info = await live.call("info", self._path(key))
-        except (FileNotFoundError, NotADirectoryError, KeyError):
+            if info.get("type") == "directory":
+                return None
+            size = _size_of(info)
+            if size is None:  # some servers don't tell
+                size = len(await live.call("cat_file", self._path(key)))
+        except _MISSING:
             return None
-        if info.get("type") == "directory":
-            return None
-        size = _size_of(info)
-        if size is None:  # some servers don't tell
-            size = len(await live.call("cat_file", self._path(key)))
         return size
 
     async def _cat(self, live: Live, key: str, range_: Range) -> bytes | None:
-        """The bytes of a range, checked against its length: generic filesystems send too little or too much without a word."""
-        path = self._path(key)
-        size: int | None = None
-        if isinstance(range_, Tail):  # a negative start is not safe beyond the beginning in every filesystem
+        """The bytes of a range, None where the key is missing.
+
+        Generic filesystems send too little or too much without a word, so the length is checked.
+        """
+        if isinstance(range_, Tail):  # a negative start beyond the beginning is not safe in every filesystem
             size = await self._size_once(live, key)
-            if size is None or size == 0:
+            if not size:
                 return None if size is None else b""
             range_ = Span(max(0, size - range_.n), size)
+        path = self._path(key)
         try:
             match range_:
                 case None:
@@ -433,21 +260,24 @@ class FsspecStore(Store):
                         return data
                 case From(start):
                     data = bytes(await live.call("cat_file", path, start=start, end=None))
-        except (IsADirectoryError, NotADirectoryError, FileNotFoundError, KeyError):
+        except _MISSING:
             return None
         except OSError as error:
             data = await self._beyond_end(live, key, range_, error)
-        # Fewer bytes than asked for are right at the end of the object only, and more never: its size decides.
+        return await self._fitted(live, key, range_, data)
+
+    async def _fitted(self, live: Live, key: str, range_: Range, data: bytes) -> bytes | None:
+        """``data`` is right where the object ends, and can be cut where the range was ignored: its size decides."""
         size = await self._size_once(live, key)
         if size is None:
             return None
         span = resolve(range_, size)
         if span is None:
-            raise RangeError(f"the range starts at or beyond the end of an object of {size} bytes", key=key, store=self)
+            raise RangeError(f"the range begins beyond the end of an object of {size} bytes", key=key, store=self)
         n = span[1] - span[0]
         if len(data) == n:
             return data
-        if len(data) == size:  # the range was ignored
+        if len(data) == size:
             return data[span[0] : span[1]]
         if len(data) < n:
             raise TruncatedError(f"{len(data)} bytes came instead of {n}")
@@ -461,18 +291,26 @@ class FsspecStore(Store):
                 return b""
         raise error
 
+    # -- names --------------------------------------------------------------------------------------------------
+
+    def _is_listed(self, key: str, prefix: str) -> bool:
+        if not key or key.endswith("/") or (prefix and not key.startswith(prefix + "/")):
+            return False
+        return not (self._is_local and key.endswith(files.HIDDEN))
+
+    def _check_key(self, key: str) -> None:
+        super()._check_key(key)
+        if self._is_local and key.endswith(files.HIDDEN):
+            raise InvalidKeyError(f"names ending in {files.HIDDEN} are for files being written", key=key, store=self)
+
+
+def _root_of(fs: AbstractFileSystem, path: str, *, keep_slash: bool) -> str:
+    if not path and not keep_slash:
+        return ""
+    root = str(fs._strip_protocol(path))
+    return root.rstrip("/") or ("/" if keep_slash else "")
+
 
 def _size_of(info: dict[str, Any]) -> int | None:
     size = info.get("size")
     return None if size is None else int(size)
-
-
-def _n_bytes(range_: Range) -> int:
-    """Bytes a read may bring, as far as it says; a guess of one megabyte otherwise."""
-    match range_:
-        case Span(start, stop):
-            return stop - start
-        case Tail(n):
-            return n
-        case _:
-            return 2**20

@@ -34,9 +34,10 @@ class RetryPolicy:
 
     Attributes:
         attempts: tries at most, the first included; 1 for none but the first.
-        deadline_seconds: no new try begins, and where it can be no try goes on, after this time.
+        deadline_seconds: no new try begins after this time, and none goes on where it can be cut short.
         attempt_seconds: a single try is given up after this time.
-        initial: upper bound of the first pause in seconds; it doubles with each try. The pause itself is random between 0 and the bound.
+        initial: upper bound of the first pause in seconds; it doubles with each try. The pause itself is random,
+            between 0 and the bound.
         max: the bound's bound in seconds.
     """
 
@@ -53,7 +54,7 @@ class RetryPolicy:
     def pause(self, n_failed: int, retry_after: float | None = None) -> float:
         """Seconds to wait after the ``n_failed``-th failure in a row; what the service asked for is a lower bound."""
         bound = min(self.max, self.initial * 2 ** min(n_failed - 1, 30))
-        jittered = random.uniform(0, bound)  # noqa: S311 - spreads clients, hides nothing
+        jittered = random.uniform(0, bound)
         return jittered if retry_after is None else max(jittered, min(retry_after, self.max))
 
     async def call(

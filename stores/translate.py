@@ -1,7 +1,8 @@
 """Foreign exceptions to ours, in one place.
 
-:func:`diagnose` says what kind of failure an exception of fsspec, botocore, aiohttp, google-auth, requests or the operating system is; the retry policy asks it
-what is worth another try, and :func:`translate` makes the error a user sees. Libraries are recognised by the names of their classes, so none is imported.
+:func:`diagnose` says what kind of failure an exception of fsspec, botocore, aiohttp, google-auth, requests or the
+operating system is; the retry policy asks it what is worth another try, and :func:`translate` makes the error a user
+sees. Libraries are recognised by the names of their classes, so none is imported.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ class Kind(enum.Enum):
 
 _HINTS = {
     Kind.NO_BUCKET: "check the bucket's name, and the endpoint_url if it is not the provider's own",
-    Kind.DENIED: "check the permissions of these credentials; a public bucket wants anonymous access (anon=True, or token='anon' for GCS), "
-    "and where listing is not allowed a missing key is answered like this too",
-    Kind.CREDENTIALS: "give credentials in storage_options or in the environment, or read anonymously (anon=True, or token='anon' for GCS)",
+    Kind.DENIED: "check the permissions of these credentials; a public bucket wants anonymous access (anon=True, or "
+    "token='anon' for GCS), and where listing is not allowed a missing key is answered like this too",
+    Kind.CREDENTIALS: "give credentials in storage_options or in the environment, or read anonymously (anon=True, or "
+    "token='anon' for GCS)",
     Kind.EXPIRED: "get new ones, and check this machine's clock",
     Kind.REGION: "set client_kwargs={'region_name': ...} or the endpoint_url",
     Kind.DNS: "check the host name or endpoint_url, and the network",
@@ -102,7 +104,7 @@ _BY_STATUS = {
     301: Kind.REGION,
 }
 
-# Error codes of S3 and of services that speak its protocol. Numbers appear as codes where the answer had no body (HEAD).
+# Error codes of S3 and of services that speak its protocol.
 _BY_CODE = {
     "NoSuchKey": Kind.MISSING,
     "NotFound": Kind.MISSING,
@@ -307,7 +309,7 @@ _CLASSES: dict[Kind, type[StoreError]] = {
 
 
 def translate(error: BaseException, *, key: str = "", store: object = "") -> ZarrdockError:
-    """The error to raise instead of ``error`` (``raise translate(e, ...) from cause_of(e)``); ours are handed back as they are."""
+    """The error to raise instead of ``error``: ``raise translate(e, ...) from cause_of(e)``. Ours stay as they are."""
     if isinstance(error, ZarrdockError):
         return error
     found = diagnose(error)
