@@ -1,0 +1,162 @@
+"""The codecs zarrdock knows, by name, and the parsing of codec metadata."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from zarrdock.codecs.base import ByteSpec, ChunkSpec, Codec
+from zarrdock.codecs.chain import check_kinds
+from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.registry import Registry
+
+__all__ = ["CODECS", "codecs_to_json", "parse_codec", "parse_codecs", "with_defaults"]
+
+_NUMCODECS = {
+    "adler32": "Adler32",
+    "astype": "AsType",
+    "bitround": "BitRound",
+    "blosc": "Blosc",
+    "bz2": "Bz2",
+    "crc32": "Crc32",
+    "crc32c": "Crc32c",
+    "delta": "Delta",
+    "fixedscaleoffset": "FixedScaleOffset",
+    "fletcher32": "Fletcher32",
+    "gzip": "Gzip",
+    "jenkins_lookup3": "JenkinsLookup3",
+    "lz4": "Lz4",
+    "lzma": "Lzma",
+    "packbits": "PackBits",
+    "pcodec": "PCodec",
+    "quantize": "Quantize",
+    "shuffle": "Shuffle",
+    "zfpy": "Zfpy",
+    "zlib": "Zlib",
+    "zstd": "Zstd",
+}
+
+CODECS: Registry[type[Codec]] = Registry(
+    "zarrdock.codecs",
+    {
+        "blosc": "zarrdock.codecs.blosc_:Blosc",
+        "bytes": "zarrdock.codecs.bytes_:Bytes",
+        "crc32c": "zarrdock.codecs.crc32c_:Crc32c",
+        "gzip": "zarrdock.codecs.gzip_:Gzip",
+        "sharding_indexed": "zarrdock.codecs.sharding:Sharding",
+        "transpose": "zarrdock.codecs.transpose:Transpose",
+        "zstd": "zarrdock.codecs.zstd_:Zstd",
+        # What "bytes" was called while v3 was a draft.
+        "endian": "zarrdock.codecs.bytes_:Bytes",
+        **{f"numcodecs.{name}": f"zarrdock.codecs.numcodecs_:{cls}" for name, cls in _NUMCODECS.items()},
+    },
+)
+
+# Names were URIs in drafts of v3.
+_DRAFT_URI = re.compile(r"https://purl\.org/zarr/spec/codecs?/(?P<name>[a-z0-9_]+)/1\.0")
+
+
+def parse_codec(json: object, pointer: str = "") -> Codec:
+    """A codec from its metadata: an object with ``name`` and perhaps ``configuration``, or the bare name.
+
+    Args:
+        json: the value, as a JSON parser gives it.
+        pointer: where it stands in its document, for errors.
+    Raises:
+        UnknownExtensionError: nobody provides a codec of that name.
+        MetadataError: its metadata is wrong.
+    """
+    if isinstance(json, str):
+        json = {"name": json}
+    if not isinstance(json, Mapping):
+        expected = "a codec's name, or an object with its name and configuration"
+        raise MetadataError(pointer=pointer, expected=expected, found=json)
+    name = json.get("name")
+    if not isinstance(name, str):
+        raise MetadataError(pointer=f"{pointer}/name", expected="the name of a codec", found=name)
+    configuration = json.get("configuration")
+    if configuration is None:
+        configuration = {}
+    if not isinstance(configuration, Mapping):
+        raise MetadataError(pointer=f"{pointer}/configuration", expected="an object", found=configuration)
+    # A codec that is not understood can't be left out, so the value makes no difference.
+    must_understand = json.get("must_understand", True)
+    if not isinstance(must_understand, bool):
+        raise MetadataError(pointer=f"{pointer}/must_understand", expected="true or false", found=must_understand)
+    for member in json:
+        if member not in ("name", "configuration", "must_understand"):
+            expected = "name, configuration and must_understand only"
+            raise MetadataError(
+                "unknown member of a codec", pointer=f"{pointer}/{member}", expected=expected, found=member
+            )
+    implementation = _find(name, f"{pointer}/name")
+    try:
+        return implementation.from_json(configuration)
+    except MetadataError as error:
+        raise error.below(f"{pointer}/configuration") from None
+
+
+def parse_codecs(json: object, pointer: str = "/codecs") -> tuple[Codec, ...]:
+    """A chain of codecs: any number of array to array, exactly one array to bytes, any number of bytes to bytes.
+
+    Raises:
+        UnknownExtensionError, MetadataError: as for :func:`parse_codec`, or for a chain out of order.
+    """
+    if not isinstance(json, list | tuple):
+        raise MetadataError(pointer=pointer, expected="a list of codecs", found=json)
+    codecs = tuple(parse_codec(item, f"{pointer}/{i}") for i, item in enumerate(json))
+    try:
+        check_kinds(codecs)
+    except MetadataError as error:
+        raise error.below(pointer) from None
+    return codecs
+
+
+def codecs_to_json(codecs: Iterable[Codec]) -> list[dict[str, Any]]:
+    """The metadata of a chain."""
+    return [codec.to_json() for codec in codecs]
+
+
+def with_defaults(codecs: Iterable[Codec], spec: ChunkSpec) -> tuple[Codec, ...]:
+    """A chain as the metadata of a new array with such chunks should have it: what was left to be derived is filled in.
+
+    A codec takes part by having a method ``with_defaults(spec)``, which is given what its ``bind`` will be given. Blosc
+    learns its typesize in this way.
+
+    Raises:
+        MetadataError: a codec cannot work on what reaches it, with the pointer below ``/codecs``.
+    """
+    complete: list[Codec] = []
+    at: ChunkSpec | ByteSpec = spec
+    for i, given in enumerate(codecs):
+        try:
+            hook = getattr(given, "with_defaults", None)
+            codec: Any = given if hook is None else hook(at)
+            at = codec.bind(at).encoded
+        except MetadataError as error:
+            raise error.below(f"/codecs/{i}") from None
+        complete.append(codec)
+    return tuple(complete)
+
+
+def _find(name: str, pointer: str) -> type[Codec]:
+    draft = _DRAFT_URI.fullmatch(name)
+    wanted = draft["name"] if draft else name
+    try:
+        found = CODECS.get(wanted)
+    except ImportError as error:
+        hint = f"its module cannot be imported: {error}"
+        raise UnknownExtensionError("codec", name, hint=hint, pointer=pointer) from error
+    if found is None:
+        raise UnknownExtensionError("codec", name, hint=_hint(wanted), pointer=pointer)
+    return found
+
+
+def _hint(name: str) -> str:
+    if name.startswith("numcodecs."):
+        return "numcodecs has no such codec that Zarr v3 can use"
+    return (
+        "install a package that provides it through the entry point group 'zarrdock.codecs', or register a class with "
+        "CODECS.add(name, class); known extensions: https://github.com/zarr-developers/zarr-extensions"
+    )

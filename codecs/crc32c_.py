@@ -1,0 +1,79 @@
+"""The ``crc32c`` codec: four bytes of checksum behind the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import google_crc32c
+import numpy as np
+
+from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, no_configuration
+from zarrdock.errors import ChecksumError, CodecError
+
+__all__ = ["BoundCrc32c", "Crc32c", "crc32c"]
+
+
+def crc32c(data: Buffer) -> int:
+    """CRC-32C (Castagnoli) of the bytes, RFC 3720 section 12.1."""
+    # The library takes bytes and arrays, not memoryviews.
+    value: int = google_crc32c.value(data if type(data) is bytes else np.frombuffer(data, np.uint8))
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Crc32c(BytesBytesCodec):
+    """Appends the CRC-32C, little-endian.
+
+    Source: Zarr v3, "CRC32C checksum codec".
+    """
+
+    name: ClassVar[str] = "crc32c"
+
+    @classmethod
+    def from_json(cls, configuration: Configuration) -> Crc32c:
+        no_configuration(configuration)
+        return cls()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def bind(self, spec: ByteSpec) -> BoundCrc32c:
+        return BoundCrc32c(spec)
+
+
+class BoundCrc32c(BoundBytesBytes):
+    """Decoding gives a view of what it was given."""
+
+    __slots__ = ("_exact", "_limit", "decoded", "encoded")
+
+    def __init__(self, spec: ByteSpec) -> None:
+        self.decoded = spec
+        self.encoded = ByteSpec(None if spec.exact is None else spec.exact + 4, spec.limit + 4)
+        self._exact = spec.exact
+        self._limit = spec.limit
+
+    def encode(self, data: Buffer) -> Buffer:
+        return b"".join((data, crc32c(data).to_bytes(4, "little")))
+
+    def decode(self, data: Buffer) -> Buffer:
+        view = memoryview(data)
+        n = len(view) - 4
+        if n != self._exact:
+            self._check(n)
+        body = view[:n]
+        found = crc32c(body)
+        stored = int.from_bytes(view[n:], "little")
+        if found != stored:
+            raise ChecksumError(f"stored checksum {stored:#010x}, but the bytes have {found:#010x}", codec=Crc32c.name)
+        return body
+
+    def _check(self, n: int) -> None:
+        if n < 0:
+            raise CodecError(f"{n + 4} bytes are too few to hold a checksum", codec=Crc32c.name)
+        if self._exact is not None or n > self._limit:
+            expected = self._limit if self._exact is None else self._exact
+            raise CodecError(
+                f"{n} bytes before the checksum, expected {'at most ' if self._exact is None else ''}{expected}",
+                codec=Crc32c.name,
+            )
