@@ -1,0 +1,172 @@
+"""The ``blosc`` codec: blosc 1 frames, through numcodecs.
+
+The library trusts the frame's header: it allocates what the header claims, and reads as many bytes as the header says
+there are. So the header is compared with the chunk and with the data before the library sees either.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numcodecs.blosc as _library
+
+from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
+from zarrdock.codecs.fields import integer, known_members, one_of
+from zarrdock.errors import CodecError, MetadataError
+
+__all__ = ["Blosc", "BoundBlosc"]
+
+# Its own threads go through one global context with one lock: several of ours would wait for each other. A user's
+# explicit choice stands.
+if _library.use_threads is None:
+    _library.use_threads = False
+
+_SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
+_CNAMES = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
+# version, version of the compressor, flags, typesize, nbytes, blocksize, cbytes
+_HEADER = struct.Struct("<BBBBIII")
+_FORMAT_VERSION = 2
+# As the three high bits of the flags name it.
+_SNAPPY = 2
+_MAX_NBYTES: int = _library.MAX_BUFFERSIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Blosc(BytesBytesCodec):
+    """Blosc: blocks, shuffled, then compressed by another library.
+
+    Args:
+        cname: the compressor: blosclz, lz4, lz4hc, snappy, zlib or zstd.
+        clevel: 0 (none) to 9.
+        shuffle: "noshuffle", "shuffle" (by bytes) or "bitshuffle"; None chooses for the array: bits where elements are
+            single bytes, else bytes.
+        typesize: bytes of an element; None is that of the array.
+        blocksize: bytes of a block; 0 leaves it to the library.
+    Source: Zarr v3, "Blosc codec"; the format is described in c-blosc's README_CHUNK_FORMAT.
+    """
+
+    name: ClassVar[str] = "blosc"
+    cname: str = "lz4"
+    clevel: int = 5
+    shuffle: Literal["noshuffle", "shuffle", "bitshuffle"] | None = None
+    typesize: int | None = None
+    blocksize: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("cname", self.cname, _CNAMES)
+        object.__setattr__(self, "clevel", integer("clevel", self.clevel, 0, 9))
+        object.__setattr__(self, "blocksize", integer("blocksize", self.blocksize, 0, _MAX_NBYTES))
+        if self.shuffle is not None:
+            one_of("shuffle", self.shuffle, _SHUFFLES)
+        if self.typesize is not None:
+            object.__setattr__(self, "typesize", integer("typesize", self.typesize, 1, 2**31 - 1))
+
+    @classmethod
+    def from_json(cls, configuration: Configuration) -> Blosc:
+        members = known_members(configuration, ("cname", "clevel", "shuffle", "typesize", "blocksize"))
+        if members.get("shuffle", "noshuffle") != "noshuffle":
+            if "typesize" not in members:
+                raise MetadataError(pointer="/typesize", expected="the bytes of an element, to shuffle by", found=None)
+        else:
+            # Ignored where nothing is shuffled, and 0 in some files.
+            members["typesize"] = members.get("typesize") or None
+        return cls(**{"shuffle": "noshuffle", **members})
+
+    def to_json(self) -> dict[str, Any]:
+        configuration: dict[str, Any] = {
+            "typesize": self.typesize,
+            "cname": self.cname,
+            "clevel": self.clevel,
+            "shuffle": self.shuffle,
+            "blocksize": self.blocksize,
+        }
+        if self.shuffle == "noshuffle" and self.typesize is None:
+            del configuration["typesize"]
+        elif self.shuffle is None or self.typesize is None:
+            message = (
+                "blosc's shuffle and typesize must be known to be written; with_defaults() takes them from the array"
+            )
+            raise MetadataError(message, pointer="/configuration")
+        return {"name": self.name, "configuration": configuration}
+
+    def with_defaults(self, spec: ByteSpec) -> Blosc:
+        """With shuffle and typesize as the chunk suggests."""
+        typesize = self.typesize or spec.itemsize
+        return replace(self, typesize=typesize, shuffle=self.shuffle or ("bitshuffle" if typesize == 1 else "shuffle"))
+
+    def bind(self, spec: ByteSpec) -> BoundBlosc:
+        if spec.exact is not None and spec.exact > _MAX_NBYTES:
+            raise MetadataError(
+                f"blosc compresses up to {_MAX_NBYTES} bytes, the chunk has {spec.exact}; use smaller chunks"
+            )
+        return BoundBlosc(self.with_defaults(spec), spec)
+
+
+class BoundBlosc(BoundBytesBytes):
+    """Decodes into the destination itself where the length is known."""
+
+    __slots__ = ("_arguments", "_exact", "_limit", "_typesize", "decoded", "encoded")
+
+    def __init__(self, codec: Blosc, spec: ByteSpec) -> None:
+        self.decoded = spec
+        self.encoded = ByteSpec.compressed(spec)
+        self._exact = spec.exact
+        self._limit = spec.limit
+        shuffle = _SHUFFLES.index(codec.shuffle or "noshuffle")
+        # blosc keeps the typesize in a byte; above, it works with 1, and so do other writers.
+        self._typesize = codec.typesize or 1
+        self._arguments = (codec.cname.encode("ascii"), codec.clevel, shuffle, codec.blocksize)
+
+    def encode(self, data: Buffer) -> Buffer:
+        try:
+            compressed: bytes = _library.compress(data, *self._arguments, self._typesize)
+        except (RuntimeError, ValueError) as error:
+            raise CodecError(f"{error}", codec=Blosc.name, direction="encode") from error
+        return compressed
+
+    def decode(self, data: Buffer) -> Buffer:
+        nbytes = self._check(data)
+        if not nbytes:
+            return b""
+        try:
+            content: bytes = _library.decompress(data)
+        except (RuntimeError, ValueError) as error:
+            raise _damaged(data, error) from error
+        return content
+
+    def decode_into(self, data: Buffer, out: memoryview) -> bool:
+        if self._check(data) != len(out):
+            return False
+        if len(out):
+            try:
+                _library.decompress(data, out)
+            except (RuntimeError, ValueError) as error:
+                raise _damaged(data, error) from error
+        return True
+
+    def _check(self, data: Buffer) -> int:
+        """The length of the content, which has been compared with what it may be."""
+        if len(data) < 16:
+            raise CodecError(f"{len(data)} bytes are fewer than blosc's header has", codec=Blosc.name)
+        version, _, _, _, nbytes, _, cbytes = _HEADER.unpack_from(data)
+        if nbytes == self._exact and cbytes == len(data) and version == _FORMAT_VERSION:
+            return nbytes  # type: ignore[no-any-return]
+        if version != _FORMAT_VERSION:
+            raise CodecError(
+                f"the data is in version {version} of blosc's format, not {_FORMAT_VERSION}", codec=Blosc.name
+            )
+        if cbytes != len(data):
+            raise CodecError(f"the header says {cbytes} bytes, there are {len(data)}", codec=Blosc.name)
+        if self._exact is not None or nbytes > self._limit:
+            expected = f"at most {self._limit}" if self._exact is None else f"{self._exact}"
+            raise CodecError(f"the header says {nbytes} bytes of content, expected {expected}", codec=Blosc.name)
+        return int(nbytes)
+
+
+def _damaged(data: Buffer, error: Exception) -> CodecError:
+    flags = data[2]
+    if flags >> 5 == _SNAPPY:
+        return CodecError("compressed with snappy, which this build of numcodecs' blosc has not", codec=Blosc.name)
+    return CodecError(f"damaged: {error}", codec=Blosc.name)
