@@ -1,0 +1,271 @@
+"""Stores around a store: a part of it, a read-only face of it, a record of what is asked of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zarrdock.errors import ReadOnlyError
+from zarrdock.ranges import is_empty
+from zarrdock.stores.base import (
+    Blob,
+    Buffer,
+    Change,
+    Entry,
+    Listing,
+    Read,
+    Results,
+    Store,
+    Value,
+    Version,
+    check_key,
+    check_prefix,
+    value_parts,
+)
+
+__all__ = ["Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "WrapperStore"]
+
+
+class WrapperStore(Store):
+    """Hands everything on to another store, traits and URL included. The base of wrappers that change one thing.
+
+    Attributes:
+        store: the store inside.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.traits = store.traits
+        self.read_only = store.read_only
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        return self.store.read(requests)
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        return self.store.write(key, value, create_only=create_only)
+
+    def update(self, key: str, change: Change, /) -> None:
+        self.store.update(key, change)
+
+    def delete(self, key: str, /) -> None:
+        self.store.delete(key)
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self.store.delete_prefix(prefix)
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        return self.store.list(prefix)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        return self.store.list_dir(prefix)
+
+    def size(self, key: str, /) -> int | None:
+        return self.store.size(key)
+
+    def close(self) -> None:
+        self.store.close()
+
+    @property
+    def url(self) -> str:
+        """That of the store inside."""
+        return self.store.url
+
+
+class ReadOnlyStore(WrapperStore):
+    """A store that nobody can write to by way of this object."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.read_only = True
+
+    def _refuse(self, key: str) -> ReadOnlyError:
+        return ReadOnlyError("the store is read-only", key=key, store=self)
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        raise self._refuse(check_key(key, self))
+
+    def update(self, key: str, change: Change, /) -> None:
+        raise self._refuse(check_key(key, self))
+
+    def delete(self, key: str, /) -> None:
+        raise self._refuse(check_key(key, self))
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        raise self._refuse(check_prefix(prefix, self))
+
+
+class PrefixStore(WrapperStore):
+    """The keys of a store below ``prefix``, as a store of their own.
+
+    Errors name the keys of the store inside, and that store.
+    """
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        super().__init__(store)
+        self.prefix = check_prefix(prefix, store)
+        self._before = f"{self.prefix}/" if self.prefix else ""
+
+    def _inner(self, key: str) -> str:
+        # Before it is joined: "/x" and "" would become other keys.
+        return self._before + check_key(key, self)
+
+    def _inner_prefix(self, prefix: str) -> str:
+        prefix = check_prefix(prefix, self)
+        return self._before + prefix if prefix else self.prefix
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        return self.store.read([Read(self._inner(r.key), r.range, r.version) for r in requests])
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        return self.store.write(self._inner(key), value, create_only=create_only)
+
+    def update(self, key: str, change: Change, /) -> None:
+        self.store.update(self._inner(key), change)
+
+    def delete(self, key: str, /) -> None:
+        self.store.delete(self._inner(key))
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self.store.delete_prefix(self._inner_prefix(prefix))
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        n = len(self._before)
+        for entry in self.store.list(self._inner_prefix(prefix)):
+            yield Entry(entry.key[n:], entry.size)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        return self.store.list_dir(self._inner_prefix(prefix))
+
+    def size(self, key: str, /) -> int | None:
+        return self.store.size(self._inner(key))
+
+    @property
+    def url(self) -> str:
+        """That of the store inside, and the prefix."""
+        return f"{self.store.url.rstrip('/')}/{self.prefix}" if self.prefix else self.store.url
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One call of a store.
+
+    Attributes:
+        verb: the method's name.
+        key: the key or prefix; of ``read`` the first key.
+        requests: what ``read`` was asked for, empty ranges left out.
+        n_bytes: bytes read or written.
+    """
+
+    verb: str
+    key: str
+    requests: tuple[Read, ...] = ()
+    n_bytes: int = 0
+
+
+class RecordingStore(WrapperStore):
+    """Counts what is asked of a store. A round is a call of ``read``: its requests travel together.
+
+    Args:
+        n_events: how many of the latest calls ``log`` keeps.
+    Attributes:
+        n_rounds: calls of ``read`` that asked for any byte.
+        n_requests: reads in them, empty ranges left out.
+        n_bytes: bytes they returned.
+        n_writes, n_updates: calls that did not raise.
+        bytes_written: bytes of the values of both.
+        log: the latest :class:`Event` values, oldest first.
+    """
+
+    def __init__(self, store: Store, *, n_events: int = 0) -> None:
+        super().__init__(store)
+        self._lock = threading.Lock()
+        self.log: deque[Event] = deque(maxlen=n_events)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        with self._lock:
+            self.n_rounds = self.n_requests = self.n_bytes = 0
+            self.n_writes = self.n_updates = self.bytes_written = 0
+            self.log.clear()
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        results = self.store.read(requests)
+        asked = tuple(request for request in requests if not is_empty(request.range))
+        if asked:
+            n_bytes = sum(_nbytes(result.data) for result in results if isinstance(result, Blob))
+            with self._lock:
+                self.n_rounds += 1
+                self.n_requests += len(asked)
+                self.n_bytes += n_bytes
+                self.log.append(Event("read", asked[0].key, asked, n_bytes))
+        return results
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        parts = value_parts(value)
+        version = self.store.write(key, parts, create_only=create_only)
+        n_bytes = sum(map(len, parts))
+        with self._lock:
+            self.n_writes += 1
+            self.bytes_written += n_bytes
+            self.log.append(Event("write", key, n_bytes=n_bytes))
+        return version
+
+    def update(self, key: str, change: Change, /) -> None:
+        n_bytes = 0
+
+        def counted(old: Buffer | None) -> Value | None:
+            nonlocal n_bytes
+            new = change(old)
+            # The attempt that counts is the last; one that leaves the value as it is writes nothing.
+            if new is None or new is old:
+                n_bytes = 0
+                return new
+            parts = value_parts(new)
+            n_bytes = sum(map(len, parts))
+            return parts
+
+        self.store.update(key, counted)
+        with self._lock:
+            self.n_updates += 1
+            self.bytes_written += n_bytes
+            self.log.append(Event("update", key, n_bytes=n_bytes))
+
+    def delete(self, key: str, /) -> None:
+        self.store.delete(key)
+        self._note("delete", key)
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self.store.delete_prefix(prefix)
+        self._note("delete_prefix", prefix)
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        self._note("list", prefix)
+        return self.store.list(prefix)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        self._note("list_dir", prefix)
+        return self.store.list_dir(prefix)
+
+    def size(self, key: str, /) -> int | None:
+        self._note("size", key)
+        return self.store.size(key)
+
+    def _note(self, verb: str, key: str) -> None:
+        with self._lock:
+            self.log.append(Event(verb, key))
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def _nbytes(data: Buffer) -> int:
+    return data.nbytes if isinstance(data, memoryview) else len(data)
