@@ -27,6 +27,7 @@ ZSTD, GZIP, BLOSC, CRC32C = "zstd 3", "gzip 6", "blosc lz4 5 shuffle", "crc32c"
 def zarrdock_calls() -> Iterator[Calls]:
     from zarrdock.codecs.base import ByteSpec
     from zarrdock.codecs.builtin import parse_codec
+    from zarrdock.errors import UnknownExtensionError
 
     blosc = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle", "typesize": 2, "blocksize": 0}
     for label, name, configuration in (
@@ -35,7 +36,10 @@ def zarrdock_calls() -> Iterator[Calls]:
         (BLOSC, "blosc", blosc),
         (CRC32C, "crc32c", {}),
     ):
-        codec: Any = parse_codec({"name": name, "configuration": configuration})
+        try:
+            codec: Any = parse_codec({"name": name, "configuration": configuration})
+        except UnknownExtensionError as error:
+            raise ImportError(str(error)) from error
         yield bound_calls(label, cache(lambda n, codec=codec: codec.bind(ByteSpec(n, n, 2))))
 
 

@@ -120,7 +120,9 @@ def seconds_text(cell: Cell | None) -> str:
 
 
 def three(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Three significant digits or all that stand before the point, without an exponent."""
+    if value >= 1000:
+        return f"{value:.0f}"
     return f"{value:.3g}" if value >= 0.001 else f"{value:.6f}"
 
 
