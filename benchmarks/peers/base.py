@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,20 @@ class Layout:
             shuffled = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle", "typesize": self.item_bytes, "blocksize": 0}
             return [{"name": "blosc", "configuration": shuffled}]
         return []
+
+
+def load_library(name: str) -> Any:
+    """The module of this name.
+
+    Raises:
+        Unavailable: it can't be imported, for whatever reason: a broken installation of one peer must not end the run.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"{error.name} is not installed") from error
+    except Exception as error:
+        raise Unavailable(f"importing {name} failed: {type(error).__name__}: {error}") from error
 
 
 class Peer(ABC):

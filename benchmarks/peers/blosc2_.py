@@ -6,14 +6,13 @@ A chunk of b2nd stands for a shard, a block for a chunk.
 from __future__ import annotations
 
 import shutil
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Layout, Peer, Selection, Unavailable
+from benchmarks.peers.base import Layout, Peer, Selection, load_library
 
 
 class Blosc2Peer(Peer):
@@ -21,12 +20,8 @@ class Blosc2Peer(Peer):
     writes_zarr = False
 
     def __init__(self, threads: int) -> None:
-        try:
-            blosc2: Any = import_module("blosc2")
-        except ImportError as error:
-            raise Unavailable("blosc2 is not installed") from error
-        self._blosc2 = blosc2
-        self.version = blosc2.__version__
+        self._blosc2 = load_library("blosc2")
+        self.version = self._blosc2.__version__
         self._threads = threads
 
     def create(self, path: Path, layout: Layout) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Layout, Peer, Selection, Unavailable, Unsupported
+from benchmarks.peers.base import Layout, Peer, Selection, Unsupported, load_library
 
 
 class FloorPeer(Peer):
@@ -24,11 +24,7 @@ class FloorPeer(Peer):
     version = "-"
 
     def __init__(self, threads: int) -> None:
-        try:
-            import zstandard
-        except ImportError as error:
-            raise Unavailable("zstandard is not installed") from error
-        self._zstandard: Any = zstandard
+        self._zstandard = load_library("zstandard")
         self._local = threading.local()
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)

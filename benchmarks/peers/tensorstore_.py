@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Layout, Peer, Selection, Unavailable
+from benchmarks.peers.base import Layout, Peer, Selection, load_library
 
 
 class TensorStorePeer(Peer):
@@ -18,14 +18,10 @@ class TensorStorePeer(Peer):
     name = "tensorstore"
 
     def __init__(self, threads: int) -> None:
-        try:
-            import tensorstore
-        except ImportError as error:
-            raise Unavailable("tensorstore is not installed") from error
-        self._ts: Any = tensorstore
+        self._ts = load_library("tensorstore")
         self.version = version("tensorstore")
         limit = {"limit": threads}
-        self._context = tensorstore.Context(
+        self._context = self._ts.Context(
             {"data_copy_concurrency": limit, "file_io_concurrency": limit, "file_io_sync": False}
         )
 

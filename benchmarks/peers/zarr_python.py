@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Layout, Peer, Selection, Unavailable
+from benchmarks.peers.base import Layout, Peer, Selection, Unavailable, load_library
 
 
 class ZarrPeer(Peer):
@@ -21,11 +20,7 @@ class ZarrPeer(Peer):
     pipeline = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
     def __init__(self, threads: int) -> None:
-        try:
-            import zarr
-        except ImportError as error:
-            raise Unavailable("zarr is not installed") from error
-        self._zarr: Any = zarr
+        self._zarr = load_library("zarr")
         self.version = version("zarr")
         self._settings = {
             "codec_pipeline.path": self.pipeline,
@@ -33,11 +28,7 @@ class ZarrPeer(Peer):
             "codec_pipeline.max_workers": threads,
         }
         module, _, name = self.pipeline.rpartition(".")
-        try:
-            found = hasattr(import_module(module), name)
-        except ImportError as error:
-            raise Unavailable(f"{module} is not installed") from error
-        if not found:
+        if not hasattr(load_library(module), name):
             raise Unavailable(f"zarr {self.version} has no {name} (3.4 or later has, on Python 3.12 or later)")
 
     def active(self) -> AbstractContextManager[object]:

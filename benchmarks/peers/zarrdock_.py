@@ -1,4 +1,4 @@
-"""zarrdock as installed."""
+"""zarrdock as installed, but for the number of its threads."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.base import Layout, Peer, Selection, Unavailable
+from benchmarks.peers.base import Layout, Peer, Selection, Unavailable, load_library
 
 
 class ZarrdockPeer(Peer):
     name = "zarrdock"
 
     def __init__(self, threads: int) -> None:
-        try:
-            import zarrdock
-        except ImportError as error:
-            raise Unavailable(f"zarrdock can't be imported: {error}") from error
+        zarrdock = load_library("zarrdock")
         if not hasattr(zarrdock, "create_array"):
             raise Unavailable("this zarrdock has no create_array: is it an incomplete installation?")
-        self._zarrdock: Any = zarrdock
+        load_library("zarrdock.config").config.threads = threads
+        self._zarrdock = zarrdock
         self.version = getattr(zarrdock, "__version__", "unknown")
 
     def create(self, path: Path, layout: Layout) -> Any:
