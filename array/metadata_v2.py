@@ -1,0 +1,200 @@
+"""Zarr v2 documents: ``.zarray``, ``.zgroup``, ``.zattrs``; and what has to be stored for a node of either format."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from zarrdock.array.dtype import DataType, parse_data_type_v2
+from zarrdock.array.grid import RegularGrid
+from zarrdock.array.json_ import JSON, expect_integers, expect_object, in_document, loads, serialise
+from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, V2Details
+from zarrdock.array.unknown import UnknownCodec, UnknownDataType
+from zarrdock.codecs.base import Codec
+from zarrdock.codecs.v2 import from_v2, to_v2
+from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
+
+__all__ = [
+    "array_v2_from_json",
+    "documents",
+    "group_v2_from_json",
+    "parse_array_v2",
+    "parse_group_v2",
+    "to_v2_documents",
+]
+
+_REQUIRED: Final = ("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order")
+# The specification requires ``filters`` too, but documents without it are about, and mean none.
+_MEMBERS: Final = frozenset({*_REQUIRED, "filters", "dimension_separator"})
+
+
+def parse_array_v2(
+    zarray: bytes | bytearray | memoryview,
+    zattrs: bytes | bytearray | memoryview | None,
+    key: str = ".zarray",
+    *,
+    lenient: bool = False,
+) -> ArrayMetadata:
+    """The array that ``.zarray`` and ``.zattrs`` describe.
+
+    Args:
+        zarray, zattrs: the documents; None where there are no attributes.
+        key: of ``zarray``, for errors.
+        lenient: as for ``ArrayMetadata.from_json``.
+    Raises:
+        UnknownExtensionError, MetadataError: with the key of the document concerned, and a pointer into it.
+
+    Source: Zarr v2, "Arrays", "Attributes".
+    """
+    attributes = _attributes(zattrs, key)
+    with in_document(key):
+        return array_v2_from_json(loads(zarray), attributes, lenient=lenient)
+
+
+def parse_group_v2(
+    zgroup: bytes | bytearray | memoryview, zattrs: bytes | bytearray | memoryview | None, key: str = ".zgroup"
+) -> GroupMetadata:
+    """The group that ``.zgroup`` and ``.zattrs`` describe.
+
+    Raises:
+        MetadataError: with the key of the document concerned, and a pointer into it.
+
+    Source: Zarr v2, "Groups", "Attributes".
+    """
+    attributes = _attributes(zattrs, key)
+    with in_document(key):
+        return group_v2_from_json(loads(zgroup), attributes)
+
+
+def array_v2_from_json(document: JSON, attributes: dict[str, Any], *, lenient: bool = False) -> ArrayMetadata:
+    """Of a parsed ``.zarray`` and the attributes."""
+    members = expect_object(document, expected="an object, the metadata of an array")
+    for member in _REQUIRED:
+        if member not in members:
+            raise MetadataError(expected=f"a member {member!r}", found=sorted(members))
+    _check_format(members)
+    shape = expect_integers(members["shape"], "/shape")
+    grid = RegularGrid(expect_integers(members["chunks"], "/chunks"))
+    data_type = _data_type(members["dtype"], lenient)
+    null = members["fill_value"] is None
+    fill = data_type.default_fill() if null else data_type.parse_fill_v2(members["fill_value"], "/fill_value")
+    separator = members.get("dimension_separator")
+    if separator not in (".", "/", None):
+        raise MetadataError(pointer="/dimension_separator", expected="'.' or '/'", found=separator)
+    order = members["order"]
+    if order not in ("C", "F"):
+        raise MetadataError(pointer="/order", expected="'C' or 'F'", found=order)
+    compressor, filters = members["compressor"], members.get("filters")
+    return ArrayMetadata(
+        shape=shape,
+        data_type=data_type,
+        grid=grid,
+        key_encoding=KeyEncoding("v2", "/" if separator == "/" else "."),
+        fill_value=fill,
+        codecs=_codecs(compressor, filters, data_type, order, len(shape), lenient),
+        attributes=attributes,
+        zarr_format=2,
+        extra={name: value for name, value in members.items() if name not in _MEMBERS},
+        v2=V2Details(null, {"compressor": compressor, "filters": filters, "order": order}),
+    )
+
+
+def group_v2_from_json(document: JSON, attributes: dict[str, Any]) -> GroupMetadata:
+    """Of a parsed ``.zgroup`` and the attributes."""
+    members = expect_object(document, expected="an object, the metadata of a group")
+    _check_format(members)
+    # zarr-python 3 puts an empty ``consolidated_metadata`` here, where it means nothing.
+    extra = {name: value for name, value in members.items() if name not in ("zarr_format", "consolidated_metadata")}
+    return GroupMetadata(attributes=attributes, zarr_format=2, extra=extra)
+
+
+def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
+    """The documents of v2 metadata, by name: ``.zarray`` or ``.zgroup``, and ``.zattrs``, which may be empty.
+
+    Raises:
+        UnsupportedError: v3 metadata, or a chain of codecs that v2 cannot express.
+    """
+    if metadata.zarr_format != 2:
+        raise UnsupportedError("this is metadata of Zarr v3; its document is to_json()")
+    attributes = dict(metadata.attributes)
+    if isinstance(metadata, GroupMetadata):
+        return {".zgroup": {"zarr_format": 2, **metadata.extra}, ".zattrs": attributes}
+    details = metadata.v2 or V2Details()
+    members = details.members
+    if members is None:
+        compressor, filters, order = to_v2(metadata.codecs, dtype=metadata.dtype, ndim=metadata.ndim)
+        members = {"compressor": compressor, "filters": filters, "order": order}
+    data_type = metadata.data_type
+    zarray: dict[str, Any] = {
+        "zarr_format": 2,
+        "shape": list(metadata.shape),
+        "chunks": list(metadata.grid.chunk_shape),
+        "dtype": data_type.to_json_v2(),
+        "compressor": members["compressor"],
+        "fill_value": None if details.fill_value_is_null else data_type.fill_to_json_v2(metadata.fill_value),
+        "order": members["order"],
+        "filters": members["filters"],
+        "dimension_separator": metadata.key_encoding.separator,
+    }
+    return {".zarray": zarray | dict(metadata.extra), ".zattrs": attributes}
+
+
+def documents(metadata: Node) -> dict[str, bytes]:
+    """What has to be stored for a node, by the last part of the key: ``zarr.json``, or the documents of v2.
+
+    Raises:
+        MetadataError: an attribute that JSON has no form for.
+        UnsupportedError: a chain of codecs that v2 cannot express.
+    """
+    if metadata.zarr_format == 3:
+        return {"zarr.json": serialise(metadata.to_json())}
+    stored: dict[str, bytes] = {}
+    for name, document in to_v2_documents(metadata).items():
+        with in_document(name):
+            stored[name] = serialise(document)
+    return stored
+
+
+def _attributes(zattrs: bytes | bytearray | memoryview | None, key: str) -> dict[str, Any]:
+    if zattrs is None:
+        return {}
+    folder, slash, _ = key.rpartition("/")
+    with in_document(f"{folder}{slash}.zattrs"):
+        return expect_object(loads(zattrs), expected="an object, the attributes")
+
+
+def _check_format(members: dict[str, Any]) -> None:
+    found = members.get("zarr_format")
+    if type(found) is not int or found != 2:
+        raise MetadataError(pointer="/zarr_format", expected="2", found=found)
+
+
+def _data_type(value: JSON, lenient: bool) -> DataType:
+    try:
+        return parse_data_type_v2(value, "/dtype")
+    except UnknownExtensionError as error:
+        if not lenient:
+            raise
+        return UnknownDataType.of(value, error)
+
+
+def _codecs(
+    compressor: JSON, filters: JSON, data_type: DataType, order: Literal["C", "F"], ndim: int, lenient: bool
+) -> tuple[Codec, ...]:
+    if compressor is not None:
+        expect_object(compressor, "/compressor", "a codec's configuration, or null")
+    if filters is not None:
+        if not isinstance(filters, list):
+            raise MetadataError(
+                pointer="/filters", expected="an array of codecs' configurations, or null", found=filters
+            )
+        for i, item in enumerate(filters):
+            expect_object(item, f"/filters/{i}", "a codec's configuration")
+    if isinstance(data_type, UnknownDataType):
+        return ()
+    try:
+        return from_v2(compressor, filters or None, dtype=data_type.numpy, order=order, ndim=ndim)
+    except UnknownExtensionError as error:
+        if not lenient:
+            raise
+        return (UnknownCodec.of({"compressor": compressor, "filters": filters}, error),)
