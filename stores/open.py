@@ -1,0 +1,206 @@
+"""What a user types, or already has, to a store."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import fsspec.core
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.mapping import FSMap
+from fsspec.spec import AbstractFileSystem
+
+from zarrdock.errors import UnsupportedError, ZarrdockError
+from zarrdock.registry import Registry
+from zarrdock.stores.base import Store
+from zarrdock.stores.bridge import is_async
+from zarrdock.stores.fsspec_ import FsspecStore, protocol_of, unwrap
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.mapping import MappingStore
+from zarrdock.stores.memory import MemoryStore
+from zarrdock.stores.translate import cause_of, redact, translate
+from zarrdock.stores.wrap import ReadOnlyStore
+
+__all__ = ["open_store", "protocols"]
+
+Opener = Callable[..., Store]
+
+# Protocol -> what opens it, called with the URL and the keywords storage_options and read_only.
+protocols: Registry[Opener] = Registry(
+    "zarrdock.stores",
+    {
+        "s3": "zarrdock.stores.s3:S3Store",
+        "s3a": "zarrdock.stores.s3:S3Store",
+        "gs": "zarrdock.stores.gcs:GCSStore",
+        "gcs": "zarrdock.stores.gcs:GCSStore",
+        "http": "zarrdock.stores.http_:HTTPStore",
+        "https": "zarrdock.stores.http_:HTTPStore",
+        "zip": "zarrdock.stores.zip_:open_zip",
+    },
+)
+
+# These take a filesystem and a path too.
+_OVER_FILESYSTEMS = ("s3", "s3a", "gs", "gcs", "http", "https")
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+
+# Two letters at least: "C:\\data" is a path.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_ZIP = re.compile(r"\.(zip|ozx)/?$", re.IGNORECASE)
+
+
+def open_store(
+    obj: Any = None,
+    *,
+    path: str = "",
+    storage_options: dict[str, Any] | None = None,
+    read_only: bool = False,
+    durable: bool = False,
+) -> Store:
+    """The store that ``obj`` stands for.
+
+    Args:
+        obj: a path or URL (``file://``, ``memory://``, ``s3://``, ``gs://``, ``http(s)://``, ``zip://``, every protocol
+            fsspec knows, chained ones such as ``simplecache::s3://...``), a path-like or UPath, an fsspec filesystem,
+            an fsspec mapper, a mutable mapping, an obstore or obspec store, or a store, which is handed back. A path or
+            URL that ends in ``.zip`` or ``.ozx`` is a zip archive. None: a new, empty memory store.
+        path: folder in the filesystem, where ``obj`` is an fsspec filesystem.
+        storage_options: options of the fsspec filesystem a URL leads to.
+        read_only: refuse every mutating verb.
+        durable: local files only: return from writing when the bytes are on the disk.
+    Raises:
+        UnsupportedError: no store can be made of ``obj``, or a library for it is missing. AccessError, StoreError.
+
+    ``memory://`` is fsspec's memory filesystem, one for the whole process; ``MemoryStore`` is faster and has versions.
+    """
+    if path and not isinstance(obj, AbstractFileSystem):
+        raise UnsupportedError("path= goes with an fsspec filesystem; otherwise it is part of the URL")
+    if isinstance(obj, (str, os.PathLike)) and not _is_upath(obj):
+        return _from_text(os.fspath(obj), storage_options or {}, read_only, durable)
+    if storage_options:
+        raise UnsupportedError(f"storage_options go with a URL; a {type(obj).__name__} has its options already")
+    if isinstance(obj, Store):
+        return ReadOnlyStore(obj) if read_only and not obj.read_only else obj
+    if obj is None:
+        return MemoryStore(read_only=read_only)
+    if isinstance(obj, FSMap):
+        return _from_filesystem(obj.fs, obj.root, read_only, durable)
+    if isinstance(obj, AbstractFileSystem):
+        return _from_filesystem(obj, path, read_only, durable)
+    if _is_upath(obj):
+        return _from_upath(obj, read_only, durable)
+    if isinstance(obj, MutableMapping):
+        return MappingStore(obj, read_only=read_only)
+    if hasattr(obj, "get_range") or hasattr(obj, "get_range_async") or hasattr(obj, "get_async"):
+        return _from_obstore(obj, read_only)
+    raise UnsupportedError(
+        f"a {type(obj).__name__} is no store: give a path, a URL, an fsspec filesystem, a mutable mapping or a store"
+    )
+
+
+def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise UnsupportedError(f"not a path or URL: {text!r}")
+    first = text.split("::")[0]
+    found = _URL.match(first)
+    protocol = found[1].lower() if found else ""
+    if "::" in text and (protocol or not os.path.exists(text)):
+        return _from_chain(text, protocol or first, options, read_only, durable)
+    if _ZIP.search(text.split("?")[0]) and protocol != "zip" and not os.path.isdir(text):
+        return _open(protocols, "zip", text, options, read_only)
+    if protocol in ("", "file", "local"):
+        if options.keys() - {"auto_mkdir"}:
+            raise UnsupportedError(f"local files have no storage_options: {', '.join(sorted(options))}")
+        return _local(LocalFileSystem._strip_protocol(text), read_only, durable)
+    return _open(protocols, protocol, text, options, read_only, durable)
+
+
+def _local(path: str, read_only: bool, durable: bool) -> Store:
+    if os.name == "posix":
+        return LocalStore(path, durable=durable, read_only=read_only)
+    return FsspecStore(LocalFileSystem(), path, read_only=read_only)
+
+
+def _from_chain(url: str, protocol: str, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
+    if protocol == "zip" or not protocol:
+        return _open(protocols, "zip", url, options, read_only)
+    return _generic(url, options, read_only, durable)
+
+
+def _open(
+    registry: Registry[Opener],
+    protocol: str,
+    url: str,
+    options: dict[str, Any],
+    read_only: bool,
+    durable: bool = False,
+) -> Store:
+    try:
+        opener = registry.get(protocol)
+    except ImportError as error:
+        raise _not_installed(protocol, error) from error
+    if opener is None:
+        return _generic(url, options, read_only, durable)
+    try:
+        return opener(url, storage_options=options or None, read_only=read_only)
+    except ZarrdockError:
+        raise
+    except ImportError as error:
+        raise _not_installed(protocol, error) from error
+    except Exception as error:
+        raise translate(error, store=redact(url)) from cause_of(error)
+
+
+def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
+    """Whatever fsspec makes of a URL."""
+    try:
+        fs, path = fsspec.core.url_to_fs(url, **options)
+    except (ImportError, ValueError, TypeError) as error:  # unknown protocol, its library missing, wrong options
+        raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}") from cause_of(error)
+    except Exception as error:
+        raise translate(error, store=redact(url)) from cause_of(error)
+    return _from_filesystem(fs, path, read_only, durable)
+
+
+def _from_filesystem(fs: AbstractFileSystem, path: str, read_only: bool, durable: bool) -> Store:
+    fs, path = unwrap(fs, path)
+    if isinstance(fs, LocalFileSystem):
+        return _local(fs._strip_protocol(path), read_only, durable)
+    protocol = protocol_of(fs)
+    if protocol not in _OVER_FILESYSTEMS or not is_async(fs):
+        return FsspecStore(fs, path, read_only=read_only)
+    try:
+        opener = protocols.get(protocol)
+    except ImportError as error:
+        raise _not_installed(protocol, error) from error
+    return FsspecStore(fs, path, read_only=read_only) if opener is None else opener(fs, path, read_only=read_only)
+
+
+def _is_upath(obj: Any) -> bool:
+    """A universal_pathlib path, which has a filesystem; plain paths have none."""
+    return all(hasattr(obj, name) for name in ("protocol", "path", "storage_options", "fs"))
+
+
+def _from_upath(path: Any, read_only: bool, durable: bool) -> Store:
+    if path.protocol in ("", "file", "local"):
+        return _from_text(str(path.path), {}, read_only, durable)
+    if _ZIP.search(path.path):
+        return _from_text(str(path), dict(path.storage_options), read_only, durable)
+    return _from_filesystem(path.fs, path.path, read_only, durable)
+
+
+def _from_obstore(store: Any, read_only: bool) -> Store:
+    try:
+        module = importlib.import_module("zarrdock.stores.obstore_")
+    except ImportError as error:
+        raise _not_installed("obstore", error) from error
+    opened: Store = module.ObstoreStore(store, read_only=read_only)
+    return opened
+
+
+def _not_installed(protocol: str, error: ImportError) -> UnsupportedError:
+    extra = _EXTRAS.get(protocol, protocol if protocol == "obstore" else "")
+    hint = f'; pip install "zarrdock[{extra}]"' if extra else ""
+    return UnsupportedError(f"{protocol} cannot be opened here: {error}{hint}")
