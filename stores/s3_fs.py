@@ -1,0 +1,37 @@
+"""s3fs as the S3 store needs it: without retries of its own. Imported only when an S3 store is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from s3fs import S3FileSystem
+
+__all__ = ["PlainS3FileSystem", "plain"]
+
+
+class PlainS3FileSystem(S3FileSystem):  # type: ignore[misc]
+    """An S3FileSystem that sends each request once.
+
+    s3fs retries 5 times what botocore has retried 5 times: 25 requests for one. The store has its own policy, with a
+        deadline, so both are turned off here.
+    A class of its own, because fsspec shares instances: the user's keep their settings.
+    """
+
+    retries = 1
+    max_pool_connections = 64  # botocore's default of 10 would throttle the store's own limit
+
+    def _prepare_config_kwargs(self) -> dict[str, Any]:
+        config: dict[str, Any] = super()._prepare_config_kwargs()
+        config.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
+        config.setdefault("max_pool_connections", self.max_pool_connections)
+        return config
+
+
+def plain(fs: S3FileSystem) -> S3FileSystem:
+    """A filesystem with the options of ``fs``, that sends each request once. A subclass that is not s3fs's own is
+    kept as it is.
+    """
+    if type(fs) is not S3FileSystem:
+        return fs
+    options = {k: v for k, v in fs.storage_options.items() if k not in ("asynchronous", "loop")}
+    return PlainS3FileSystem(*fs.storage_args, **options)
