@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from zarrdock.errors import ConflictError, KeyExistsError, RangeError, VersionChangedError
+from zarrdock.errors import ConflictError, KeyExistsError, RangeError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Range, Tail
 from zarrdock.stores.base import Blob, Change, Read, Result, Traits, Version
 from zarrdock.stores.bridge import Live
@@ -210,6 +210,8 @@ class ConditionalStore(FsspecStore):
         new = change(old)
         if new is old:
             return
+        if base is not None and base.version is None:
+            raise UnsupportedError(f"{self}: key {key!r}: the service tells no version, so no write can be tied to one")
         data = None if new is None else as_bytes(new)
         expected, parent = (base.version, base.lineage) if base else (ABSENT, Lineage())
         self._bridge.run(lambda live: self._commit(live, key, data, expected, parent))

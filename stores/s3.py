@@ -72,7 +72,7 @@ class S3Store(ConditionalStore):
         options: dict[str, Any] = self._where(key)
         if (header := range_header(range_)) is not None:
             options["Range"] = header
-        if version is not None:
+        if isinstance(version, str):  # of anything else, what came is not the version
             options["IfMatch"] = version
         answer = await live.fs._call_s3("get_object", **options)
         async with answer["Body"] as body:  # the connection goes back to the pool, or is closed, whatever happens
