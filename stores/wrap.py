@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from zarrdock.errors import ReadOnlyError
 from zarrdock.ranges import is_empty
@@ -25,6 +25,8 @@ from zarrdock.stores.base import (
     check_prefix,
     value_parts,
 )
+
+AsyncRead: TypeAlias = Callable[[Sequence[Read]], Awaitable[Results]]
 
 __all__ = ["Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "WrapperStore"]
 
@@ -81,6 +83,11 @@ class ReadOnlyStore(WrapperStore):
         super().__init__(store)
         self.read_only = True
 
+    @property
+    def aread(self) -> AsyncRead | None:
+        """``read`` as a coroutine, where the store inside has it."""
+        return getattr(self.store, "aread", None)
+
     def _refuse(self, key: str) -> ReadOnlyError:
         return ReadOnlyError("the store is read-only", key=key, store=self)
 
@@ -116,8 +123,17 @@ class PrefixStore(WrapperStore):
         prefix = check_prefix(prefix, self)
         return self._before + prefix if prefix else self.prefix
 
+    def _inner_reads(self, requests: Sequence[Read]) -> Sequence[Read]:
+        return [Read(self._inner(r.key), r.range, r.version) for r in requests]
+
     def read(self, requests: Sequence[Read], /) -> Results:
-        return self.store.read([Read(self._inner(r.key), r.range, r.version) for r in requests])
+        return self.store.read(self._inner_reads(requests))
+
+    @property
+    def aread(self) -> AsyncRead | None:
+        """``read`` as a coroutine, where the store inside has it."""
+        aread: AsyncRead | None = getattr(self.store, "aread", None)
+        return None if aread is None else lambda requests: aread(self._inner_reads(requests))
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         return self.store.write(self._inner(key), value, create_only=create_only)

@@ -1,0 +1,206 @@
+"""Stores that break and delay, on purpose and on demand."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from zarrdock.errors import StoreError
+from zarrdock.stores.base import Blob, Buffer, Change, Entry, Listing, Read, Results, Store, Value, Version, value_parts
+from zarrdock.stores.wrap import WrapperStore
+
+__all__ = ["FaultyStore", "LatencyStore", "StoreFault"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFault:
+    """What goes wrong, where, and how often.
+
+    Attributes:
+        method: the name of the store's method, "*" for any.
+        key: a pattern (``fnmatch``) for the key or prefix; of ``read`` any of its keys.
+        error: raised; a class is called with a message and the key. None where only ``spoil`` is wanted.
+        count: how many calls it befalls; None for all.
+        after: how many matching calls go well first.
+        when: "before" the call, or "lost": it is done, and the error comes all the same, as when a reply is lost.
+        spoil: for ``read``: given the bytes of each blob whose key matches, returns those to be handed out.
+    """
+
+    method: str = "*"
+    key: str = "*"
+    error: Exception | type[StoreError] | None = StoreError
+    count: int | None = 1
+    after: int = 0
+    when: Literal["before", "lost"] = "before"
+    spoil: Callable[[Buffer], Buffer] | None = None
+
+    def make_error(self, key: str) -> Exception | None:
+        """The error to raise for ``key``."""
+        if isinstance(self.error, type):
+            return self.error(f"injected fault in {self.method}", key=key)
+        return self.error
+
+
+class FaultyStore(WrapperStore):
+    """Hands everything on, but for the faults it was given.
+
+    Every call is held against the faults in their order: each that matches counts it, the first that is due befalls it.
+
+    Attributes:
+        n_faults: calls that a fault befell.
+    """
+
+    def __init__(self, store: Store, faults: Sequence[StoreFault] = ()) -> None:
+        super().__init__(store)
+        self.n_faults = 0
+        self._lock = threading.Lock()
+        self._faults: list[StoreFault] = [*faults]
+        self._n_calls = [0] * len(faults)
+
+    def add(self, fault: StoreFault) -> None:
+        """One more fault, from now on."""
+        with self._lock:
+            self._faults.append(fault)
+            self._n_calls.append(0)
+
+    def clear(self) -> None:
+        """No more faults."""
+        with self._lock:
+            self._faults.clear()
+            self._n_calls.clear()
+
+    def _due(self, method: str, keys: Sequence[str]) -> tuple[StoreFault, str] | None:
+        due = None
+        with self._lock:
+            for i, fault in enumerate(self._faults):
+                key = next((key for key in keys if fnmatch.fnmatchcase(key, fault.key)), None)
+                if key is None or fault.method not in ("*", method):
+                    continue
+                n = self._n_calls[i] - fault.after
+                self._n_calls[i] += 1
+                if due is None and n >= 0 and (fault.count is None or n < fault.count):
+                    due = fault, key
+            self.n_faults += due is not None
+        return due
+
+    def _call(self, method: str, key: str, call: Callable[[], Any]) -> Any:
+        due = self._due(method, [key])
+        if due is None:
+            return call()
+        fault, key = due
+        error = fault.make_error(key)
+        if error is not None and fault.when == "before":
+            raise error
+        result = call()
+        if error is not None:
+            raise error
+        return result
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        due = self._due("read", [request.key for request in requests])
+        if due is None:
+            return self.store.read(requests)
+        fault, key = due
+        error = fault.make_error(key)
+        if error is not None and fault.when == "before" and fault.spoil is None:
+            raise error
+        results = self.store.read(requests)
+        if fault.spoil is None:
+            if error is not None:
+                raise error
+            return results
+        return [
+            Blob(fault.spoil(result.data), result.version)
+            if isinstance(result, Blob) and fnmatch.fnmatchcase(request.key, fault.key)
+            else result
+            for request, result in zip(requests, results, strict=True)
+        ]
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        version: Version | None = self._call(
+            "write", key, lambda: self.store.write(key, value, create_only=create_only)
+        )
+        return version
+
+    def update(self, key: str, change: Change, /) -> None:
+        self._call("update", key, lambda: self.store.update(key, change))
+
+    def delete(self, key: str, /) -> None:
+        self._call("delete", key, lambda: self.store.delete(key))
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self._call("delete_prefix", prefix, lambda: self.store.delete_prefix(prefix))
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        entries: Iterator[Entry] = self._call("list", prefix, lambda: self.store.list(prefix))
+        return entries
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        listing: Listing = self._call("list_dir", prefix, lambda: self.store.list_dir(prefix))
+        return listing
+
+    def size(self, key: str, /) -> int | None:
+        n_bytes: int | None = self._call("size", key, lambda: self.store.size(key))
+        return n_bytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+class LatencyStore(WrapperStore):
+    """Hands everything on after a while: a batch of reads waits once, as requests that travel together do.
+
+    Args:
+        seconds: for every call. A read's answer is what the store held when it was asked.
+        seconds_per_byte: more of it for every byte read or written.
+    """
+
+    def __init__(self, store: Store, seconds: float, *, seconds_per_byte: float = 0.0) -> None:
+        super().__init__(store)
+        self.seconds = seconds
+        self.seconds_per_byte = seconds_per_byte
+
+    def _wait(self, n_bytes: int = 0) -> None:
+        time.sleep(self.seconds + n_bytes * self.seconds_per_byte)
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        results = self.store.read(requests)
+        self._wait(sum(memoryview(result.data).nbytes for result in results if isinstance(result, Blob)))
+        return results
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        parts = value_parts(value)
+        self._wait(sum(map(len, parts)))
+        return self.store.write(key, parts, create_only=create_only)
+
+    def update(self, key: str, change: Change, /) -> None:
+        self._wait()
+        self.store.update(key, change)
+
+    def delete(self, key: str, /) -> None:
+        self._wait()
+        self.store.delete(key)
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self._wait()
+        self.store.delete_prefix(prefix)
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        self._wait()
+        return self.store.list(prefix)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        self._wait()
+        return self.store.list_dir(prefix)
+
+    def size(self, key: str, /) -> int | None:
+        self._wait()
+        return self.store.size(key)
