@@ -335,9 +335,11 @@ def parse_data_type_v2(value: JSON, pointer: str = "") -> DataType:
         raise MetadataError(
             pointer=pointer, expected="a dtype with its byte order, such as '<f8' or '|u1'", found=value
         )
-    order, kind, size, _ = found.groups()
+    order, kind, size, unit = found.groups()
     if kind not in "biufcV":
         raise UnknownExtensionError("data type", value, pointer=pointer)
+    if not size or unit:
+        raise MetadataError(pointer=pointer, expected="a dtype with its size in bytes, such as '<f8'", found=value)
     if order == "|" and kind in "iufc" and size != "1":
         raise MetadataError(
             "more than one byte needs a byte order", pointer=pointer, expected="'<' or '>'", found=value
