@@ -45,7 +45,8 @@ if hasattr(os, "register_at_fork"):
 
 def is_async(fs: AbstractFileSystem) -> bool:
     """True where ``fs`` has coroutine methods that run on an IO loop."""
-    return bool(getattr(fs, "async_impl", False)) and hasattr(fs, "_cat_file") and hasattr(fs, "loop")
+    # Asked of the class: after a fork, looking at the instance's loop raises.
+    return bool(getattr(fs, "async_impl", False)) and hasattr(fs, "_cat_file") and hasattr(type(fs), "loop")
 
 
 def remake(fs: AbstractFileSystem, *, uncached: bool = False) -> AbstractFileSystem:
