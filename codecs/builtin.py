@@ -13,28 +13,30 @@ from zarrdock.registry import Registry
 
 __all__ = ["CODECS", "codecs_to_json", "parse_codec", "parse_codecs", "with_defaults"]
 
+# As zarr-python writes them.
 _NUMCODECS = {
-    "adler32": "Adler32",
-    "astype": "AsType",
-    "bitround": "BitRound",
-    "blosc": "Blosc",
-    "bz2": "Bz2",
-    "crc32": "Crc32",
-    "crc32c": "Crc32c",
-    "delta": "Delta",
-    "fixedscaleoffset": "FixedScaleOffset",
-    "fletcher32": "Fletcher32",
-    "gzip": "Gzip",
-    "jenkins_lookup3": "JenkinsLookup3",
-    "lz4": "Lz4",
-    "lzma": "Lzma",
-    "packbits": "PackBits",
-    "pcodec": "PCodec",
-    "quantize": "Quantize",
-    "shuffle": "Shuffle",
-    "zfpy": "Zfpy",
-    "zlib": "Zlib",
-    "zstd": "Zstd",
+    "numcodecs.adler32": "zarrdock.codecs.numcodecs_:Adler32",
+    "numcodecs.astype": "zarrdock.codecs.numcodecs_arrays:AsType",
+    "numcodecs.base64": "zarrdock.codecs.numcodecs_:Base64",
+    "numcodecs.bitround": "zarrdock.codecs.numcodecs_arrays:BitRound",
+    "numcodecs.blosc": "zarrdock.codecs.numcodecs_:Blosc",
+    "numcodecs.bz2": "zarrdock.codecs.numcodecs_:Bz2",
+    "numcodecs.crc32": "zarrdock.codecs.numcodecs_:Crc32",
+    "numcodecs.crc32c": "zarrdock.codecs.numcodecs_:Crc32c",
+    "numcodecs.delta": "zarrdock.codecs.numcodecs_arrays:Delta",
+    "numcodecs.fixedscaleoffset": "zarrdock.codecs.numcodecs_arrays:FixedScaleOffset",
+    "numcodecs.fletcher32": "zarrdock.codecs.numcodecs_:Fletcher32",
+    "numcodecs.gzip": "zarrdock.codecs.numcodecs_:Gzip",
+    "numcodecs.jenkins_lookup3": "zarrdock.codecs.numcodecs_:JenkinsLookup3",
+    "numcodecs.lz4": "zarrdock.codecs.numcodecs_:Lz4",
+    "numcodecs.lzma": "zarrdock.codecs.numcodecs_:Lzma",
+    "numcodecs.packbits": "zarrdock.codecs.numcodecs_arrays:PackBits",
+    "numcodecs.pcodec": "zarrdock.codecs.numcodecs_:PCodec",
+    "numcodecs.quantize": "zarrdock.codecs.numcodecs_arrays:Quantize",
+    "numcodecs.shuffle": "zarrdock.codecs.numcodecs_:Shuffle",
+    "numcodecs.zfpy": "zarrdock.codecs.numcodecs_:Zfpy",
+    "numcodecs.zlib": "zarrdock.codecs.gzip_:Zlib",
+    "numcodecs.zstd": "zarrdock.codecs.numcodecs_:Zstd",
 }
 
 CODECS: Registry[type[Codec]] = Registry(
@@ -49,7 +51,7 @@ CODECS: Registry[type[Codec]] = Registry(
         "zstd": "zarrdock.codecs.zstd_:Zstd",
         # What "bytes" was called while v3 was a draft.
         "endian": "zarrdock.codecs.bytes_:Bytes",
-        **{f"numcodecs.{name}": f"zarrdock.codecs.numcodecs_:{cls}" for name, cls in _NUMCODECS.items()},
+        **_NUMCODECS,
     },
 )
 

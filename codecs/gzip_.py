@@ -1,8 +1,8 @@
 """The ``gzip`` codec, and ``numcodecs.zlib``, which is the same compression in another envelope.
 
 libdeflate decodes twice as fast as zlib, but only into a buffer of known size, and says nothing of what is behind the
-first member. So it is used where the size is known, or claimed by the trailer within the limit, and its result counts
-only if the stream's last bytes are the checksum of it. Everything else goes through zlib, member by member, in bounds.
+first member. So it is used where the size is known, and its result counts only if the stream's last bytes are the
+checksum of it. Everything else goes through zlib, member by member, in bounds.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ import deflate
 
 from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
 from zarrdock.codecs.fields import integer, known_members
-from zarrdock.errors import CodecError
+from zarrdock.codecs.streams import decode_streams
 
 __all__ = ["BoundGzip", "BoundZlib", "Gzip", "Zlib"]
-
-# zlib copies the input it has not used: small blocks keep many tiny members from costing the square of their number.
-_BLOCK_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +74,10 @@ class Zlib(BytesBytesCodec):
 class _BoundDeflate(BoundBytesBytes):
     """What both envelopes share."""
 
-    __slots__ = ("_exact", "_level", "_limit", "_name", "decoded", "encoded")
+    __slots__ = ("_exact", "_level", "_name", "decoded", "encoded")
 
     _wbits: ClassVar[int]
+    _several: ClassVar[bool]
 
     def __init__(self, name: str, level: int, spec: ByteSpec) -> None:
         self.decoded = spec
@@ -87,44 +85,16 @@ class _BoundDeflate(BoundBytesBytes):
         self._name = name
         self._level = level
         self._exact = spec.exact
-        self._limit = spec.limit
 
     def _decode_members(self, data: Buffer) -> bytes:
-        view = memoryview(data)
-        parts: list[bytes] = []
-        left = self._limit
-        position = 0
-        while not position or self._has_member(view[position:]):
-            member = zlib.decompressobj(self._wbits)
-            while not member.eof:
-                block = view[position : position + _BLOCK_BYTES]
-                if not block:
-                    raise CodecError(f"the stream of {len(view)} bytes is cut off", codec=self._name)
-                try:
-                    # One more than possible: 0 would mean no limit, and a longer member shows.
-                    part = member.decompress(block, left + 1)
-                except zlib.error as error:
-                    raise CodecError(f"damaged: {error}", codec=self._name) from error
-                left -= len(part)
-                if left < 0:
-                    raise CodecError(f"decoded to more than the {self._limit} bytes possible", codec=self._name)
-                parts.append(part)
-                position += len(block) - len(member.unused_data)
-        n = self._limit - left
-        if self._exact is not None and n != self._exact:
-            raise CodecError(f"decoded to {n} bytes, expected {self._exact}", codec=self._name)
-        return b"".join(parts)
-
-    def _has_member(self, rest: memoryview) -> bool:
-        """Whether there is another member behind the first: gzip allows several, and zeros behind the last."""
-        if not rest:
-            return False
-        if self._wbits == BoundGzip._wbits:
-            if rest[0]:
-                return True
-            if not bytes(rest).strip(b"\0"):
-                return False
-        raise CodecError(f"{len(rest)} bytes behind the end of the stream", codec=self._name)
+        return decode_streams(
+            data,
+            lambda: zlib.decompressobj(self._wbits),
+            (zlib.error,),
+            spec=self.decoded,
+            codec=self._name,
+            several=self._several,
+        )
 
 
 class BoundGzip(_BoundDeflate):
@@ -133,13 +103,14 @@ class BoundGzip(_BoundDeflate):
     __slots__ = ()
 
     _wbits = 31
+    _several = True
 
     def encode(self, data: Buffer) -> Buffer:
         return deflate.gzip_compress(data, self._level)
 
     def decode(self, data: Buffer) -> Buffer:
-        size = int.from_bytes(data[-4:], "little")
-        if size and (size == self._exact or (self._exact is None and size <= self._limit)):
+        size = self._exact
+        if size and size == int.from_bytes(data[-4:], "little"):
             try:
                 content = deflate.gzip_decompress(data, size)
             except deflate.DeflateError:
@@ -155,6 +126,7 @@ class BoundZlib(_BoundDeflate):
     __slots__ = ()
 
     _wbits = 15
+    _several = False
 
     def encode(self, data: Buffer) -> Buffer:
         return deflate.zlib_compress(data, self._level)

@@ -1,0 +1,416 @@
+"""The ``numcodecs.*`` names that zarr-python writes: bytes to bytes and array to bytes, numcodecs doing the work.
+
+Those with an implementation of ours (blosc, gzip, zlib, zstd) use that: the bytes are the same. The array to array ones
+are in ``numcodecs_arrays.py``. numcodecs and what it needs are imported when a codec is bound, not when its metadata is
+parsed: an array whose codec is not installed can still be looked at.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import struct
+from collections.abc import Callable
+from importlib import import_module
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from zarrdock.codecs.base import (
+    AnyArray,
+    ArrayBytesCodec,
+    BoundArrayBytes,
+    BoundBytesBytes,
+    Buffer,
+    BytesBytesCodec,
+    ByteSpec,
+    ChunkSpec,
+    as_bytes,
+)
+from zarrdock.codecs.blosc_ import Blosc as NativeBlosc
+from zarrdock.codecs.gzip_ import Gzip as NativeGzip
+from zarrdock.codecs.numcodecs_base import NumcodecsCodec
+from zarrdock.codecs.streams import StreamDecompressor, decode_streams
+from zarrdock.codecs.zstd_ import Zstd as NativeZstd
+from zarrdock.errors import ChecksumError, CodecError, MetadataError
+
+__all__ = [
+    "Adler32",
+    "Base64",
+    "Blosc",
+    "Bz2",
+    "Crc32",
+    "Crc32c",
+    "Fletcher32",
+    "Gzip",
+    "JenkinsLookup3",
+    "Lz4",
+    "Lzma",
+    "PCodec",
+    "Shuffle",
+    "Zfpy",
+    "Zstd",
+]
+
+
+class _NumcodecsBytes(NumcodecsCodec, BytesBytesCodec):
+    """Bytes to bytes; subclasses say what becomes of the length."""
+
+
+class Gzip(_NumcodecsBytes):
+    """As ``gzip``."""
+
+    name = "numcodecs.gzip"
+
+    def native(self) -> NativeGzip:
+        """The same as a codec of Zarr v3."""
+        return NativeGzip.from_json({"level": 1, **self.configuration})
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        return self.native().bind(spec)
+
+
+class Zstd(_NumcodecsBytes):
+    """As ``zstd``."""
+
+    name = "numcodecs.zstd"
+
+    def native(self) -> NativeZstd:
+        """The same as a codec of Zarr v3."""
+        return NativeZstd.from_json(self.configuration)
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        return self.native().bind(spec)
+
+
+class Blosc(_NumcodecsBytes):
+    """As ``blosc``, with the shuffle as a number: 0 none, 1 bytes, 2 bits, -1 bits where elements are single bytes."""
+
+    name = "numcodecs.blosc"
+
+    _shuffles: ClassVar[dict[object, str | None]] = {-1: None, 0: "noshuffle", 1: "shuffle", 2: "bitshuffle"}
+
+    def native(self) -> NativeBlosc:
+        """The same as a codec of Zarr v3; what it leaves to the array is left."""
+        configuration = {"shuffle": 1, **self.configuration}
+        shuffle = configuration["shuffle"]
+        if type(shuffle) is not int or shuffle not in self._shuffles:
+            raise MetadataError(pointer="/configuration/shuffle", expected="-1, 0, 1 or 2", found=shuffle)
+        configuration["shuffle"] = self._shuffles[shuffle]
+        try:
+            return NativeBlosc(**configuration)
+        except TypeError as error:
+            raise MetadataError(f"numcodecs.blosc: {error}", pointer="/configuration") from error
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        return self.native().bind(spec)
+
+
+class Lz4(_NumcodecsBytes):
+    """A block of LZ4 behind its decoded length, a little-endian uint32."""
+
+    name = "numcodecs.lz4"
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        return _BoundLz4(self.name, self.implementation(), spec)
+
+
+class Bz2(_NumcodecsBytes):
+    """bzip2."""
+
+    name = "numcodecs.bz2"
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        return _BoundStreams(self.name, self.implementation(), spec, bz2.BZ2Decompressor, (OSError, ValueError), True)
+
+
+class Lzma(_NumcodecsBytes):
+    """xz, lzma, or raw LZMA with the filters as given."""
+
+    name = "numcodecs.lzma"
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        configuration = self.configuration
+        container = configuration.get("format", lzma.FORMAT_XZ)
+        filters = configuration.get("filters")
+        # A header can claim a dictionary of 4 GiB. The largest of the presets is 64 MiB.
+        memlimit = None if container == lzma.FORMAT_RAW else max(2**28, 2 * spec.limit)
+
+        def start() -> StreamDecompressor:
+            return lzma.LZMADecompressor(container, memlimit, filters)
+
+        try:
+            start()
+        except (lzma.LZMAError, ValueError, TypeError, KeyError) as error:
+            raise MetadataError(f"{self.name}: {error}", pointer="/configuration") from error
+        several = container == lzma.FORMAT_XZ
+        return _BoundStreams(self.name, self.implementation(), spec, start, (lzma.LZMAError, EOFError), several)
+
+
+class Shuffle(_NumcodecsBytes):
+    """Byte shuffle: the first bytes of all elements, then their second bytes, and so on."""
+
+    name = "numcodecs.shuffle"
+
+    def with_defaults(self, spec: ByteSpec) -> Shuffle:
+        """With the elements' size, where it was left out."""
+        return self if "elementsize" in self.configuration else Shuffle(elementsize=spec.itemsize)
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        codec = self.with_defaults(spec).implementation()
+        if type(codec.elementsize) is not int or codec.elementsize < 1:
+            found = codec.elementsize
+            raise MetadataError(pointer="/configuration/elementsize", expected="a positive integer", found=found)
+        return _BoundFixed(self.name, codec, spec, spec)
+
+
+class Base64(_NumcodecsBytes):
+    """Base 64; only v2 metadata has it."""
+
+    name = "numcodecs.base64"
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        exact = None if spec.exact is None else -(-spec.exact // 3) * 4
+        return _BoundFixed(self.name, self.implementation(), spec, ByteSpec(exact, -(-spec.limit // 3) * 4))
+
+
+class _Checksum(_NumcodecsBytes):
+    """Four bytes of checksum before or behind the data."""
+
+    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        encoded = ByteSpec(None if spec.exact is None else spec.exact + 4, spec.limit + 4)
+        return _BoundFixed(self.name, self.implementation(), spec, encoded)
+
+
+class Crc32(_Checksum):
+    """CRC-32, at the start unless told otherwise."""
+
+    name = "numcodecs.crc32"
+
+
+class Crc32c(_Checksum):
+    """CRC-32C, at the end unless told otherwise."""
+
+    name = "numcodecs.crc32c"
+
+
+class Adler32(_Checksum):
+    """Adler-32, at the start unless told otherwise."""
+
+    name = "numcodecs.adler32"
+
+
+class Fletcher32(_Checksum):
+    """Fletcher's checksum as HDF5 has it, at the end."""
+
+    name = "numcodecs.fletcher32"
+
+
+class JenkinsLookup3(_Checksum):
+    """Jenkins' lookup3 as HDF5 has it, at the end."""
+
+    name = "numcodecs.jenkins_lookup3"
+
+
+class _NumcodecsBound(BoundBytesBytes):
+    __slots__ = ("_codec", "_name", "decoded", "encoded")
+
+    def __init__(self, name: str, codec: Any, decoded: ByteSpec, encoded: ByteSpec) -> None:
+        self.decoded = decoded
+        self.encoded = encoded
+        self._name = name
+        self._codec = codec
+
+    def encode(self, data: Buffer) -> Buffer:
+        try:
+            return _flat(self._codec.encode(as_bytes(data)))
+        except Exception as error:
+            raise CodecError(str(error), codec=self._name, direction="encode") from error
+
+
+class _BoundFixed(_NumcodecsBound):
+    """Codecs whose output is never much longer than their input, so that numcodecs can be left to allocate it."""
+
+    __slots__ = ()
+
+    def decode(self, data: Buffer) -> Buffer:
+        encoded = self.encoded
+        n = len(data)
+        if n < 4 < encoded.limit or n > encoded.limit or encoded.exact not in (None, n):
+            expected = f"at most {encoded.limit}" if encoded.exact is None else encoded.exact
+            raise CodecError(f"{n} bytes, expected {expected}", codec=self._name)
+        try:
+            content = _flat(self._codec.decode(as_bytes(data)))
+        except RuntimeError as error:  # what numcodecs' checksums raise
+            raise ChecksumError(str(error).partition("\n")[0], codec=self._name) from error
+        except Exception as error:
+            raise CodecError(f"damaged: {error}", codec=self._name) from error
+        if len(content) > self.decoded.limit or self.decoded.exact not in (None, len(content)):
+            expected = f"at most {self.decoded.limit}" if self.decoded.exact is None else self.decoded.exact
+            raise CodecError(f"decoded to {len(content)} bytes, expected {expected}", codec=self._name)
+        return content
+
+
+class _BoundStreams(_NumcodecsBound):
+    """Compressors of the standard library."""
+
+    __slots__ = ("_errors", "_several", "_start")
+
+    def __init__(
+        self,
+        name: str,
+        codec: Any,
+        spec: ByteSpec,
+        start: Callable[[], StreamDecompressor],
+        errors: tuple[type[Exception], ...],
+        several: bool,
+    ) -> None:
+        super().__init__(name, codec, spec, ByteSpec.compressed(spec))
+        self._start = start
+        self._errors = errors
+        self._several = several
+
+    def decode(self, data: Buffer) -> Buffer:
+        return decode_streams(
+            data, self._start, self._errors, spec=self.decoded, codec=self._name, several=self._several
+        )
+
+
+class _BoundLz4(_NumcodecsBound):
+    """numcodecs allocates the length that stands in front, so that is compared first."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, codec: Any, spec: ByteSpec) -> None:
+        super().__init__(name, codec, spec, ByteSpec.compressed(spec))
+
+    def decode(self, data: Buffer) -> Buffer:
+        if not self._check(data):
+            return b""
+        try:
+            content: bytes = self._codec.decode(data)
+        except (RuntimeError, ValueError) as error:
+            raise CodecError(f"damaged: {error}", codec=self._name) from error
+        return content
+
+    def decode_into(self, data: Buffer, out: memoryview) -> bool:
+        n = self._check(data)
+        if n != len(out):
+            return False
+        if n:
+            try:
+                self._codec.decode(data, out)
+            except (RuntimeError, ValueError) as error:
+                raise CodecError(f"damaged: {error}", codec=self._name) from error
+        return True
+
+    def _check(self, data: Buffer) -> int:
+        if len(data) < 5:
+            raise CodecError(f"{len(data)} bytes are too few", codec=self._name)
+        n: int = _UINT32.unpack_from(data)[0]
+        spec = self.decoded
+        if n > spec.limit or spec.exact not in (None, n):
+            expected = f"at most {spec.limit}" if spec.exact is None else spec.exact
+            raise CodecError(f"the data claims {n} bytes of content, expected {expected}", codec=self._name)
+        return n
+
+
+_UINT32 = struct.Struct("<I")
+
+
+def _flat(result: Any) -> Buffer:
+    """What numcodecs returns (bytes, arrays, views) as flat bytes."""
+    if isinstance(result, bytes):
+        return result
+    return memoryview(result).cast("B")
+
+
+class PCodec(NumcodecsCodec, ArrayBytesCodec):
+    """pcodec: numbers of 16 to 64 bits."""
+
+    name = "numcodecs.pcodec"
+
+    def bind(self, spec: ChunkSpec) -> BoundArrayBytes:
+        native = spec.dtype.newbyteorder("=")
+        if native.kind not in "iuf" or native.itemsize not in (2, 4, 8):
+            raise MetadataError(f"pcodec compresses integers and floats of 16 to 64 bits, not {spec.dtype}")
+        codec = self.implementation()
+        standalone = import_module("pcodec").standalone
+
+        def decode(data: bytes, out: AnyArray) -> None:
+            progress = standalone.simple_decompress_into(data, out)
+            if progress.n_processed != out.size or not progress.finished:
+                raise ValueError(f"{'more' if not progress.finished else progress.n_processed} elements")
+
+        return _BoundNumbers(self.name, codec, spec, native, decode)
+
+
+# Fixed rate, precision and accuracy, and reversible; not expert.
+_ZFP_MODES = (2, 3, 4, 5)
+
+
+class Zfpy(NumcodecsCodec, ArrayBytesCodec):
+    """zfp: chunks of one to four dimensions, of integers and floats of 32 and 64 bits."""
+
+    name = "numcodecs.zfpy"
+
+    def bind(self, spec: ChunkSpec) -> BoundArrayBytes:
+        native = spec.dtype.newbyteorder("=")
+        if native.kind not in "if" or native.itemsize not in (4, 8) or not 1 <= len(spec.shape) <= 4:
+            message = "zfp compresses 1 to 4 dimensions of signed integers or floats of 32 or 64 bits"
+            raise MetadataError(f"{message}, not {len(spec.shape)} of {spec.dtype}")
+        codec = self.implementation()
+        zfpy = import_module("zfpy")
+
+        # The library does not look where its input ends. So behind it there are zeros, as many as it could read for all
+        # blocks of 4 elements a side, and a rate that goes beyond is refused: it moves on by so many bits a block.
+        block_nbytes = int(2 * native.itemsize + 16) * 4 ** len(spec.shape)
+        padding = bytes(prod(-(-n // 4) for n in spec.shape) * block_nbytes)
+
+        def decode(data: bytes, out: AnyArray) -> None:
+            padded = data + padding
+            header = zfpy.header(padded)
+            shape = tuple(header[name] for name in ("nw", "nz", "ny", "nx") if header[name])
+            if shape != out.shape or header["type"] != out.dtype:
+                raise ValueError(f"found shape {shape} of {np.dtype(header['type'])}")
+            config = header["config"]
+            if config["mode"] not in _ZFP_MODES or config["rate"] * 4 ** len(shape) > 8 * block_nbytes:
+                raise ValueError(f"found mode {header['mode']!r} and rate {config['rate']}")
+            np.copyto(out, zfpy.decompress_numpy(padded))
+
+        return _BoundNumbers(self.name, codec, spec, native, decode)
+
+
+class _BoundNumbers(BoundArrayBytes):
+    __slots__ = ("_codec", "_decode", "_name", "_native", "decoded", "encoded")
+
+    def __init__(
+        self,
+        name: str,
+        codec: Any,
+        spec: ChunkSpec,
+        native: np.dtype[Any],
+        decode: Callable[[bytes, AnyArray], None],
+    ) -> None:
+        self.decoded = spec
+        self.encoded = ByteSpec.compressed(ByteSpec(spec.nbytes, spec.nbytes, spec.dtype.itemsize))
+        self._name = name
+        self._codec = codec
+        self._native = native
+        self._decode = decode
+
+    def encode(self, array: AnyArray) -> Buffer:
+        try:
+            return _flat(self._codec.encode(np.ascontiguousarray(array, self._native)))
+        except Exception as error:
+            raise CodecError(str(error), codec=self._name, direction="encode") from error
+
+    def decode(self, data: Buffer) -> AnyArray:
+        out: AnyArray = np.empty(self.decoded.shape, self._native)
+        try:
+            self._decode(bytes(data), out)
+        except Exception as error:
+            expected = f"expected shape {out.shape} of {out.dtype}"
+            raise CodecError(f"damaged, or another chunk: {error}; {expected}", codec=self._name) from error
+        return out
