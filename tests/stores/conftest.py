@@ -1,0 +1,50 @@
+"""Object storage for the tests of stores: started once a session, on the loopback interface."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from zarrdock.testing.servers import Endpoint, StrictGCS, StrictS3, gcs_server, moto_server
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Endpoint]:
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator() -> Iterator[Endpoint]:
+    with gcs_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def strict_s3() -> Iterator[Endpoint]:
+    with StrictS3("zarrdock-test") as server:
+        yield Endpoint(server.url, server.storage_options)
+
+
+@pytest.fixture(scope="session")
+def strict_gcs() -> Iterator[Endpoint]:
+    with StrictGCS("zarrdock-test") as server:
+        yield Endpoint(server.url, server.storage_options)
+
+
+@pytest.fixture(scope="session", params=["moto", "strict"])
+def any_s3(request: pytest.FixtureRequest) -> Endpoint:
+    return request.getfixturevalue("moto" if request.param == "moto" else "strict_s3")
+
+
+@pytest.fixture(scope="session", params=["emulator", "strict"])
+def any_gcs(request: pytest.FixtureRequest) -> Endpoint:
+    return request.getfixturevalue("gcs_emulator" if request.param == "emulator" else "strict_gcs")
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix that no other test uses."""
+    return f"test-{next(_numbers)}"
