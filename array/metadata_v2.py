@@ -194,7 +194,9 @@ def _codecs(
         return ()
     try:
         return from_v2(compressor, filters or None, dtype=data_type.numpy, order=order, ndim=ndim)
-    except UnknownExtensionError as error:
+    except (UnknownExtensionError, UnsupportedError) as error:
         if not lenient:
             raise
+        if isinstance(error, UnsupportedError):
+            error = UnknownExtensionError("codec", "filters and compressor", hint=str(error), pointer="/filters")
         return (UnknownCodec.of({"compressor": compressor, "filters": filters}, error),)
