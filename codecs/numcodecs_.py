@@ -339,7 +339,7 @@ class PCodec(NumcodecsCodec, ArrayBytesCodec):
         standalone = import_module("pcodec").standalone
 
         def decode(data: bytes, out: AnyArray) -> None:
-            progress = standalone.simple_decompress_into(data, out)
+            progress = standalone.simple_decompress_into(data, out.reshape(-1))
             if progress.n_processed != out.size or not progress.finished:
                 raise ValueError(f"{'more' if not progress.finished else progress.n_processed} elements")
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zarrdock.codecs.base import ByteSpec, BytesBytesCodec, ChunkSpec
+from zarrdock.codecs.base import BytesBytesCodec, ByteSpec, ChunkSpec
 from zarrdock.codecs.blosc_ import Blosc
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.crc32c_ import Crc32c
@@ -222,7 +222,16 @@ def test_gzip_reads_members_and_padding_and_nothing_else() -> None:
         bound = Gzip().bind(spec)
         for encoded in (one, one + bytes(5), several, several + bytes(512)):
             assert bytes(bound.decode(encoded)) == data
-        for broken in (b"", one[:-1], one[:-9], one[:5], one + b"x", one + bytes(3) + b"x", several[:-1], one + one[:30]):
+        for broken in (
+            b"",
+            one[:-1],
+            one[:-9],
+            one[:5],
+            one + b"x",
+            one + bytes(3) + b"x",
+            several[:-1],
+            one + one[:30],
+        ):
             with pytest.raises(CodecError):
                 bound.decode(broken)
     zeros = gzip.compress(bytes(100)) * 3
@@ -247,7 +256,12 @@ def test_zlib_refuses_what_is_behind_the_stream() -> None:
     for spec in (exactly(1000), ByteSpec(None, 1000)):
         bound = Zlib().bind(spec)
         assert bytes(bound.decode(zlib.compress(data))) == data
-        for broken in (b"", zlib.compress(data)[:-1], zlib.compress(data) + b"\0", zlib.compress(data) + zlib.compress(b'x')):
+        for broken in (
+            b"",
+            zlib.compress(data)[:-1],
+            zlib.compress(data) + b"\0",
+            zlib.compress(data) + zlib.compress(b"x"),
+        ):
             with pytest.raises(CodecError):
                 bound.decode(broken)
 
