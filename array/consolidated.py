@@ -65,8 +65,8 @@ def parse_consolidated_v2(document: bytes | bytearray | memoryview, key: str = "
             folder, _, name = path.rpartition("/")
             if name in _NAMES:
                 nodes.setdefault(folder, {})[name] = value
-        root = nodes.pop("", {".zgroup": None})
-        if root == {".zgroup": None}:
+        root = nodes.pop("", {})
+        if ".zarray" not in root and ".zgroup" not in root:
             raise MetadataError(pointer="/metadata", expected="a member '.zgroup' or '.zarray'", found=sorted(metadata))
         node = _v2_node("", root)
     # Attributes of no node: left by writers that delete a node and forget them.
@@ -93,6 +93,6 @@ def _v2_node(path: str, stored: dict[str, JSON]) -> Node:
     try:
         if name == ".zarray":
             return array_v2_from_json(stored[name], attributes, lenient=True)
-        return group_v2_from_json(stored.get(name), attributes)
+        return group_v2_from_json(stored[name], attributes)
     except MetadataError as error:
         raise error.below(pointer_to("/metadata", place + name)) from error.__cause__

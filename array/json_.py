@@ -99,27 +99,25 @@ def check_json(value: object, pointer: str = "") -> None:
     Raises:
         MetadataError: with a pointer to the first thing that is not.
     """
-    stack: list[tuple[object, str, int]] = [(value, pointer, 0)]
+    # The way to a container, innermost last: pointers are made of it only for an error.
+    stack: list[tuple[object, tuple[str | int, ...]]] = [([value], ())]
     while stack:
-        item, here, depth = stack.pop()
-        if depth > MAX_DEPTH:
+        container, way = stack.pop()
+        if len(way) > MAX_DEPTH:
             raise _too_deep()
-        if isinstance(item, Mapping):
-            if not isinstance(item, dict):
-                raise MetadataError(pointer=here, expected="a dict", found=item)
-            for name, member in item.items():
-                if not isinstance(name, str):
-                    raise MetadataError("names of members are strings", pointer=here, expected="a string", found=name)
-                stack.append((member, pointer_to(here, name), depth + 1))
-        elif isinstance(item, (list, tuple)):
-            stack.extend((element, pointer_to(here, i), depth + 1) for i, element in enumerate(item))
-        elif item is not None and not isinstance(item, (str, bool, int, float)):
-            raise MetadataError(
-                "JSON has no form for this",
-                pointer=here,
-                expected="a string, number, boolean, null, list or dict",
-                found=item,
-            )
+        for name, item in container.items() if isinstance(container, dict) else enumerate(container):  # type: ignore[arg-type]
+            if isinstance(container, dict) and not isinstance(name, str):
+                place = pointer_to(pointer, *way[1:])
+                raise MetadataError("names of members are strings", pointer=place, expected="a string", found=name)
+            if isinstance(item, (dict, list, tuple)):
+                stack.append((item, (*way, name)))
+            elif item is not None and not isinstance(item, (str, bool, int, float)):
+                raise MetadataError(
+                    "JSON has no form for this",
+                    pointer=pointer_to(pointer, *way[1:], *([name] if way else [])),
+                    expected="a string, number, boolean, null, list or dict",
+                    found=item,
+                )
 
 
 def expect_object(value: JSON, pointer: str = "", expected: str = "an object") -> dict[str, Any]:
@@ -192,16 +190,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _deeper_than(value: JSON, limit: int) -> bool:
-    stack: list[tuple[JSON, int]] = [(value, 1)]
-    while stack:
-        item, depth = stack.pop()
-        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else None
-        if inner is None:
-            continue
-        if depth > limit:
-            return True
-        stack.extend((element, depth + 1) for element in inner if isinstance(element, (dict, list)))
-    return False
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(limit):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _too_deep() -> MetadataError:
