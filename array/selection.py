@@ -1,8 +1,10 @@
-"""From what a user writes between brackets to pieces of chunks. Pure and vectorised: numpy works on axes, never element by element or chunk by chunk.
+"""From what a user writes between brackets to pieces of chunks. Pure and vectorised: numpy works on axes, never
+element by element or chunk by chunk.
 
 Two shapes of selection exist once all sugar is gone:
 
-- :class:`Product`: along each axis its own list of positions; pieces of chunks are the product of the axes' pieces (slices, ``oindex``, blocks);
+- :class:`Product`: along each axis its own list of positions; pieces of chunks are the product of the axes' pieces
+(slices, ``oindex``, blocks);
 - :class:`Points`: a list of points (``vindex``, masks), grouped by chunk.
 """
 
@@ -19,7 +21,18 @@ import numpy.typing as npt
 
 from zarrdock.errors import SelectionError
 
-__all__ = ["Axis", "AxisPieces", "Points", "Product", "Selector", "basic", "blocks", "group_points", "orthogonal", "vectorised"]
+__all__ = [
+    "Axis",
+    "AxisPieces",
+    "Points",
+    "Product",
+    "Selector",
+    "basic",
+    "blocks",
+    "group_points",
+    "orthogonal",
+    "vectorised",
+]
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Selector: TypeAlias = "slice | IntArray"
@@ -32,7 +45,9 @@ class AxisPieces:
     Attributes:
         chunks: shape (m,), numbers of the chunks touched, ascending.
         inner: m selectors within the chunk. outer: m selectors within the result's axis.
-        whole: shape (m,), True where the piece is all of the chunk that lies within the array.
+        whole: shape (m,), True where the piece is all of the chunk. A chunk that reaches beyond the array is never
+            whole: another writer may have made
+            the array longer meanwhile, and what it wrote there must survive.
         n: length of the result's axis.
         is_slice: all selectors are slices.
     """
@@ -54,19 +69,19 @@ class Axis:
     n: int
     indices: IntArray | None = None
 
-    def pieces(self, chunk: int, length: int) -> AxisPieces:
-        """Cut along the chunks of an axis of that length."""
+    def pieces(self, chunk: int) -> AxisPieces:
+        """Cut along chunks of that length."""
         if self.n == 0:
             return AxisPieces(np.empty(0, np.int64), [], [], np.empty(0, bool), 0)
-        return self._of_indices(self.indices, chunk, length) if self.indices is not None else self._of_range(chunk, length)
+        return self._of_indices(self.indices, chunk) if self.indices is not None else self._of_range(chunk)
 
-    def _of_range(self, chunk: int, length: int) -> AxisPieces:
+    def _of_range(self, chunk: int) -> AxisPieces:
         start, step, n = self.start, self.step, self.n
         last = start + step * (n - 1)
         first_chunk, last_chunk = start // chunk, last // chunk
         if first_chunk == last_chunk:
             low = first_chunk * chunk
-            whole = n == min(chunk, length - low)
+            whole = n == chunk
             inner: Selector = slice(start - low, last - low + 1, step)
             return AxisPieces(np.array([first_chunk], np.int64), [inner], [slice(0, n)], np.array([whole]), n)
         chunks: IntArray = np.arange(first_chunk, last_chunk + 1, dtype=np.int64)
@@ -78,7 +93,7 @@ class Axis:
         ends = np.minimum(n, -((start - low_edges - chunk) // step))
         inner_starts = start + begins * step - low_edges
         inner_stops = start + (ends - 1) * step - low_edges + 1
-        whole_pieces = ends - begins == np.minimum(chunk, length - low_edges)
+        whole_pieces = ends - begins == chunk
         return AxisPieces(
             chunks,
             [slice(a, b, step) for a, b in zip(inner_starts.tolist(), inner_stops.tolist(), strict=True)],
@@ -88,7 +103,7 @@ class Axis:
         )
 
     @staticmethod
-    def _of_indices(indices: IntArray, chunk: int, length: int) -> AxisPieces:
+    def _of_indices(indices: IntArray, chunk: int) -> AxisPieces:
         n = len(indices)
         owner = indices // chunk
         in_order = n == 1 or bool((owner[1:] >= owner[:-1]).all())
@@ -104,8 +119,7 @@ class Axis:
         for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
             inner.append(local[a:b])
             outer.append(slice(a, b) if order is None else order[a:b])
-            extent = min(chunk, length - int(chunks[i]) * chunk)
-            whole[i] = b - a >= extent and len(np.unique(local[a:b])) == extent
+            whole[i] = b - a >= chunk and len(np.unique(local[a:b])) == chunk
         return AxisPieces(chunks, inner, outer, whole, n, is_slice=False)
 
 
@@ -119,7 +133,8 @@ class Product:
         shape: result's shape as numpy would give it.
         dropped: axes indexed by an integer, absent from the result.
         flips: axes (of ``full_shape``) to be read backwards: a slice with a negative step.
-        moved: the kept axis that numpy would move to the front (an array of indices that slices separate from an integer), or 0.
+        moved: the kept axis that numpy would move to the front (an array of indices that slices separate from an
+            integer), or 0.
     """
 
     axes: tuple[Axis, ...]
@@ -131,7 +146,9 @@ class Product:
 
     @property
     def kept_shape(self) -> tuple[int, ...]:
-        """Shape with the axes of integers dropped, before arrays of indices take the shape they were given and the place numpy puts them in."""
+        """Shape with the axes of integers dropped, before arrays of indices take the shape they were given and the
+        place numpy puts them in.
+        """
         return tuple(n for i, n in enumerate(self.full_shape) if i not in self.dropped)
 
 
@@ -148,11 +165,13 @@ class Points:
     shape: tuple[int, ...]
 
 
-# -- what users write ------------------------------------------------------------------------------------------------------
+# -- what users write -------------------------------------------------------------------------------------------------
 
 
 def _expand(selection: Any, shape: tuple[int, ...]) -> list[Any]:
-    """A list with one entry an axis: tuples unpacked, an ellipsis replaced, missing axes added. A mask counts as many axes as it has."""
+    """A list with one entry an axis: tuples unpacked, an ellipsis replaced, missing axes added. A mask counts as many
+    axes as it has.
+    """
     items = list(selection) if isinstance(selection, tuple) else [selection]
     n_axes, at = 0, -1
     for i, item in enumerate(items):
@@ -209,12 +228,15 @@ def _index_array(item: Any, length: int, axis: int) -> IntArray:
     if array.size == 0 and not isinstance(item, np.ndarray):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
-        raise SelectionError(f"axis {axis}: indices must be integers, slices, or arrays of integers or booleans, not {item!r:.60}")
+        raise SelectionError(
+            f"axis {axis}: indices must be integers, slices, or arrays of integers or booleans, not {item!r:.60}"
+        )
     indices: IntArray = array.astype(np.int64)
     if indices.size:
         low, high = int(indices.min()), int(indices.max())
-        if low < -length or high >= length or array.dtype == np.uint64 and int(array.max()) >= length:
-            raise SelectionError(f"index {low if low < -length else int(array.max())} is out of bounds for axis {axis} with size {length}")
+        if low < -length or high >= length or (array.dtype == np.uint64 and int(array.max()) >= length):
+            worst = low if low < -length else int(array.max())
+            raise SelectionError(f"index {worst} is out of bounds for axis {axis} with size {length}")
         if low < 0:
             indices = np.where(indices < 0, indices + length, indices)
     return indices
@@ -222,14 +244,17 @@ def _index_array(item: Any, length: int, axis: int) -> IntArray:
 
 def _product(axes: list[Axis], dropped: set[int], flips: tuple[int, ...]) -> Product:
     full = tuple(axis.n for axis in axes)
-    return Product(tuple(axes), full, tuple(n for i, n in enumerate(full) if i not in dropped), tuple(sorted(dropped)), flips)
+    return Product(
+        tuple(axes), full, tuple(n for i, n in enumerate(full) if i not in dropped), tuple(sorted(dropped)), flips
+    )
 
 
 def basic(selection: Any, shape: tuple[int, ...]) -> Product | Points:
     """``array[selection]``: integers, slices, one ellipsis; arrays and masks with numpy's meaning.
 
     Raises:
-        SelectionError: out of bounds, of the wrong type, or a mixture that only numpy could give a meaning to; the message names the way to say it.
+        SelectionError: out of bounds, of the wrong type, or a mixture that only numpy could give a meaning to; the
+            message names the way to say it.
     """
     items = _expand(selection, shape)
     axes: list[Axis] = []
@@ -252,16 +277,23 @@ def basic(selection: Any, shape: tuple[int, ...]) -> Product | Points:
 def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
     """numpy's advanced indexing, as far as it is a product of axes or a list of points."""
     masks = [item for item in items if isinstance(item, np.ndarray) and item.dtype == bool and item.ndim != 1]
-    if masks or (len(items) == 1 and np.asarray(items[0]).dtype == bool and np.asarray(items[0]).ndim == len(shape) != 1):
+    if masks or (
+        len(items) == 1 and np.asarray(items[0]).dtype == bool and np.asarray(items[0]).ndim == len(shape) != 1
+    ):
         mask = np.asarray(items[0])
         if len(items) > 1 or mask.shape != shape:
-            raise SelectionError(f"a mask must have the shape of the array, {shape}, and stand alone; for masks of single axes use .oindex")
+            raise SelectionError(
+                f"a mask must have the array's shape, {shape}, and stand alone; masks of single axes go to .oindex"
+            )
         return Points(np.argwhere(mask).astype(np.int64), (int(np.count_nonzero(mask)),))
     kinds = ["s" if isinstance(item, slice) else "i" if _as_int(item) is not None else "a" for item in items]
     if "s" not in kinds:
         return vectorised(tuple(items), shape)
     if kinds.count("a") > 1:
-        raise SelectionError("more than one array of indices together with slices: say .oindex[...] for the product of the axes, or .vindex[...] for points")
+        raise SelectionError(
+            "more than one array of indices together with slices: say .oindex[...] for the product of the axes, or"
+            " .vindex[...] for points"
+        )
     at = kinds.index("a")
     indices = _index_array(items[at], shape[at], at)
     flat = [indices.reshape(-1) if i == at else item for i, item in enumerate(items)]
@@ -308,13 +340,16 @@ def _orthogonal(items: list[Any], shape: tuple[int, ...]) -> Product:
         else:
             indices = _index_array(item, shape[i], i)
             if indices.ndim != 1:
-                raise SelectionError(f"axis {i}: orthogonal selection takes one-dimensional arrays, not {indices.ndim}-dimensional ones")
+                raise SelectionError(
+                    f"axis {i}: orthogonal selection takes one-dimensional arrays, not {indices.ndim}-dimensional ones"
+                )
             axes.append(Axis(0, 1, len(indices), indices))
     return _product(axes, dropped, tuple(flips))
 
 
 def vectorised(selection: Any, shape: tuple[int, ...]) -> Points:
-    """``array.vindex[selection]``: arrays of integers, one an axis, broadcast against each other; or a mask of the array's shape.
+    """``array.vindex[selection]``: arrays of integers, one an axis, broadcast against each other; or a mask of the
+    array's shape.
 
     Raises:
         SelectionError: out of bounds, not one array an axis, or they don't broadcast.
@@ -327,7 +362,9 @@ def vectorised(selection: Any, shape: tuple[int, ...]) -> Points:
                 raise SelectionError(f"a mask of shape {mask.shape} does not fit an array of shape {shape}")
             return Points(np.argwhere(mask).astype(np.int64), (int(np.count_nonzero(mask)),))
     if len(items) != len(shape) or any(isinstance(item, slice) or item is Ellipsis or item is None for item in items):
-        raise SelectionError(f"vectorised selection takes one array of integers for each of the {len(shape)} axes, or a mask")
+        raise SelectionError(
+            f"vectorised selection takes one array of integers for each of the {len(shape)} axes, or a mask"
+        )
     arrays = [_index_array(item, n, i) for i, (item, n) in enumerate(zip(items, shape, strict=True))]
     try:
         together = np.broadcast_arrays(*arrays)
@@ -365,7 +402,8 @@ def group_points(points: Points, chunk_shape: tuple[int, ...]) -> tuple[IntArray
     """Points by the chunk they lie in.
 
     Returns:
-        ``(order, first, coords)``: the points' numbers sorted by chunk, where in them each chunk begins (with the end appended), and each chunk's
+        ``(order, first, coords)``: the points' numbers sorted by chunk, where in them each chunk begins (with the end
+        appended), and each chunk's
         coordinates, shape (n_chunks, ndim), in C order.
     """
     owners = points.coords // np.asarray(chunk_shape, np.int64)

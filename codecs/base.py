@@ -1,9 +1,12 @@
 """What a codec is: a frozen configuration that is bound, once, to the chunk it will work on.
 
-Three kinds, as in Zarr v3: array to array, array to bytes, bytes to bytes. ``bind`` validates and returns an object with no checks left to do per chunk.
-Bound codecs are immutable and used from many threads at once; per-thread state (a decompressor) belongs in ``threading.local``.
+Three kinds, as in Zarr v3: array to array, array to bytes, bytes to bytes. ``bind`` validates and returns an object
+with no checks left to do per chunk.
+Bound codecs are immutable and used from many threads at once; per-thread state (a decompressor) belongs in
+``threading.local``.
 
-Sizes are never trusted: a bytes-to-bytes codec is told how many bytes its decoded form may have, and must neither return nor allocate more,
+Sizes are never trusted: a bytes-to-bytes codec is told how many bytes its decoded form may have, and must neither
+return nor allocate more,
 whatever the compressed bytes claim.
 """
 
@@ -78,7 +81,9 @@ class ByteSpec:
 
     @classmethod
     def compressed(cls, before: ByteSpec) -> ByteSpec:
-        """Of the output of a compressor: every compressor in use here grows incompressible input by less than 1/8 + 64 KiB."""
+        """Of the output of a compressor: every compressor in use here grows incompressible input by less than 1/8 +
+        64 KiB.
+        """
         return cls(None, before.limit + before.limit // 8 + 65536, 1)
 
 
@@ -150,11 +155,14 @@ class BoundBytesBytes(ABC):
         """The inverse.
 
         Raises:
-            CodecError: damaged bytes, or a result longer than ``decoded.limit`` or, where known, other than ``decoded.exact``.
+            CodecError: damaged bytes, or a result longer than ``decoded.limit`` or, where known, other than
+                ``decoded.exact``.
         """
 
     def decode_into(self, data: Buffer, out: memoryview) -> bool:
-        """Decode straight into ``out`` (``decoded.exact`` writable bytes) where the library can; False where it cannot, with ``out`` undefined."""
+        """Decode straight into ``out`` (``decoded.exact`` writable bytes) where the library can; False where it
+        cannot, with ``out`` undefined.
+        """
         return False
 
 
@@ -189,7 +197,12 @@ def no_configuration(configuration: Configuration) -> None:
         MetadataError: there is a member all the same.
     """
     for member in configuration:
-        raise MetadataError("unknown member of the codec's configuration", pointer=f"/{member}", expected="nothing", found=configuration[member])
+        raise MetadataError(
+            "unknown member of the codec's configuration",
+            pointer=f"/{member}",
+            expected="nothing",
+            found=configuration[member],
+        )
 
 
 def as_bytes(data: Buffer) -> bytes | memoryview:

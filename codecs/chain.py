@@ -14,8 +14,8 @@ from zarrdock.codecs.base import (
     BoundArrayBytes,
     BoundBytesBytes,
     Buffer,
-    ByteSpec,
     BytesBytesCodec,
+    ByteSpec,
     ChunkSpec,
     Codec,
 )
@@ -34,11 +34,21 @@ def check_kinds(codecs: tuple[Codec, ...]) -> None:
     for i, codec in enumerate(codecs):
         kind = 0 if isinstance(codec, ArrayArrayCodec) else 1 if isinstance(codec, ArrayBytesCodec) else 2
         if kind < stage or (kind == 1 and stage == 1) or (kind == 2 and stage == 0):
-            expected = ("an array-to-array or array-to-bytes codec", "a bytes-to-bytes codec", "a bytes-to-bytes codec")[stage]
-            raise MetadataError(f"codec {codec.name!r} is in the wrong place", pointer=f"/{i}", expected=expected, found=codec.name)
+            expected = (
+                "an array-to-array or array-to-bytes codec",
+                "a bytes-to-bytes codec",
+                "a bytes-to-bytes codec",
+            )[stage]
+            raise MetadataError(
+                f"codec {codec.name!r} is in the wrong place", pointer=f"/{i}", expected=expected, found=codec.name
+            )
         stage = max(stage, kind)
     if stage == 0:
-        raise MetadataError("no array-to-bytes codec", expected="one array-to-bytes codec, such as 'bytes'", found=[codec.name for codec in codecs])
+        raise MetadataError(
+            "no array-to-bytes codec",
+            expected="one array-to-bytes codec, such as 'bytes'",
+            found=[codec.name for codec in codecs],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,8 @@ def bind_chain(codecs: tuple[Codec, ...], spec: ChunkSpec) -> BoundChain:
     """Bind codecs to a chunk.
 
     Raises:
-        MetadataError: a codec in the wrong place, or one that can't work on such a chunk; the pointer begins with the codec's place in the list.
+        MetadataError: a codec in the wrong place, or one that can't work on such a chunk; the pointer begins with the
+            codec's place in the list.
     """
     check_kinds(codecs)
     array_codecs: list[BoundArrayArray] = []
@@ -118,4 +129,12 @@ def bind_chain(codecs: tuple[Codec, ...], spec: ChunkSpec) -> BoundChain:
         except MetadataError as error:
             raise error.below(f"/{i}") from error.__cause__
     assert serializer is not None  # check_kinds saw to it
-    return BoundChain(spec, tuple(array_codecs), serializer, tuple(byte_codecs), length, tuple(reversed(byte_codecs)), tuple(reversed(array_codecs)))
+    return BoundChain(
+        spec,
+        tuple(array_codecs),
+        serializer,
+        tuple(byte_codecs),
+        length,
+        tuple(reversed(byte_codecs)),
+        tuple(reversed(array_codecs)),
+    )

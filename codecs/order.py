@@ -1,6 +1,7 @@
 """Orders in which the chunks of a shard are written. Pure.
 
-The order decides how many requests a neighbourhood costs, and nothing else: every reader goes by the index. It is therefore a setting of the writer,
+The order decides how many requests a neighbourhood costs, and nothing else: every reader goes by the index. It is
+therefore a setting of the writer,
 never part of the metadata.
 """
 
@@ -29,8 +30,10 @@ def permutation(order: Order, grid: tuple[int, ...]) -> IntArray:
     """The flat (C-order) numbers of the cells of ``grid``, in the order they are written.
 
     Args:
-        order: a name, a permutation of ``range(prod(grid))``, or a callable that makes one of the grid's shape. "unordered" (as chunks come) has no
-            sequence of its own: here it is lexicographic, and the writer leaves chunks that a shard already holds where they are.
+        order: a name, a permutation of ``range(prod(grid))``, or a callable that makes one of the grid's shape.
+            "unordered" (as chunks come) has no
+            sequence of its own: here it is lexicographic, and the writer leaves chunks that a shard already holds
+                where they are.
         grid: chunks in a shard along each axis.
     Returns:
         Shape (prod(grid),), int64.
@@ -39,12 +42,16 @@ def permutation(order: Order, grid: tuple[int, ...]) -> IntArray:
     """
     if isinstance(order, str):
         if order not in ORDERS:
-            raise UnsupportedError(f"unknown order of chunks {order!r}: one of {', '.join(ORDERS)}, a permutation, or a callable")
+            raise UnsupportedError(
+                f"unknown order of chunks {order!r}: one of {', '.join(ORDERS)}, a permutation, or a callable"
+            )
         return _named(order, grid)
     n = prod(grid)
     given = np.asarray(order(grid) if callable(order) else order)
     if given.shape != (n,) or given.dtype.kind not in "iu" or not np.array_equal(np.sort(given), np.arange(n)):
-        raise UnsupportedError(f"not an order of the chunks of a shard: a permutation of range({n}) is needed, for {grid} chunks")
+        raise UnsupportedError(
+            f"not an order of the chunks of a shard: a permutation of range({n}) is needed, for {grid} chunks"
+        )
     return given.astype(np.int64)
 
 
@@ -68,7 +75,9 @@ def _cells(grid: tuple[int, ...]) -> IntArray:
 
 
 def _morton_codes(grid: tuple[int, ...]) -> IntArray:
-    """Z-order numbers, the first axis lowest; an axis that runs out of bits drops out of the interleaving, so elongated grids stay compact."""
+    """Z-order numbers, the first axis lowest; an axis that runs out of bits drops out of the interleaving, so
+    elongated grids stay compact.
+    """
     cells = _cells(grid)
     codes = np.zeros(prod(grid), np.int64)
     bits = [max(n - 1, 0).bit_length() for n in grid]
@@ -82,7 +91,8 @@ def _morton_codes(grid: tuple[int, ...]) -> IntArray:
 
 
 def _hilbert_codes(grid: tuple[int, ...]) -> IntArray:
-    """Hilbert numbers within the smallest cube of a power of two that holds the grid; cells outside the grid are skipped.
+    """Hilbert numbers within the smallest cube of a power of two that holds the grid; cells outside the grid are
+    skipped.
 
     Source: J. Skilling, "Programming the Hilbert curve", AIP Conf. Proc. 707 (2004), here over all cells at once.
     """

@@ -30,7 +30,8 @@ class ShardIndex:
     """Where the inner chunks of one shard are.
 
     Attributes:
-        offsets: shape (n_chunks,), int64, C order of the grid of chunks: first byte, counted from the start of the shard; -1 where the chunk is empty.
+        offsets: shape (n_chunks,), int64, C order of the grid of chunks: first byte, counted from the start of the
+            shard; -1 where the chunk is empty.
         lengths: shape (n_chunks,), int64, bytes; 0 where the chunk is empty.
     """
 
@@ -52,9 +53,10 @@ class ShardIndex:
         bad = np.flatnonzero((self.offsets >= 0) & (self.lengths > shard_nbytes - self.offsets))
         if len(bad):
             i = int(bad[0])
+            start, stop = int(self.offsets[i]), int(self.offsets[i]) + int(self.lengths[i])
             raise ShardIndexError(
-                f"inner chunk {i} should be at bytes {self.offsets[i]} to {int(self.offsets[i]) + int(self.lengths[i])}, but the shard has {shard_nbytes} bytes: "
-                "the shard is truncated, or its index is damaged",
+                f"inner chunk {i} should be at bytes {start} to {stop}, but the shard has {shard_nbytes} bytes: "
+                "it is truncated, or its index is damaged",
                 codec="sharding_indexed",
             )
 
@@ -77,7 +79,9 @@ class IndexLayout:
 
     @classmethod
     def bind(cls, grid: tuple[int, ...], codecs: tuple[Codec, ...], location: IndexLocation) -> IndexLayout:
-        """Raises MetadataError where the index codecs don't give a fixed length: without one the index can't be found."""
+        """Raises MetadataError where the index codecs don't give a fixed length: without one the index can't be
+        found.
+        """
         spec = ChunkSpec((*grid, 2), np.dtype(np.uint64), np.uint64(EMPTY))
         try:
             chain = bind_chain(codecs, spec)
@@ -85,7 +89,10 @@ class IndexLayout:
             raise error.below("/index_codecs") from error.__cause__
         if chain.encoded.exact is None:
             raise MetadataError(
-                "the index would have no fixed length", pointer="/index_codecs", expected="codecs that do not compress", found=[codec.name for codec in codecs]
+                "the index would have no fixed length",
+                pointer="/index_codecs",
+                expected="codecs that do not compress",
+                found=[codec.name for codec in codecs],
             )
         return cls(grid, location, chain, chain.encoded.exact)
 
@@ -106,8 +113,12 @@ class IndexLayout:
             ShardIndexError: the shard is shorter than its index.
         """
         if length < self.nbytes:
-            raise ShardIndexError(f"a shard of {length} bytes is shorter than its index of {self.nbytes} bytes", codec="sharding_indexed")
-        return (start + length - self.nbytes, start + length) if self.location == "end" else (start, start + self.nbytes)
+            raise ShardIndexError(
+                f"a shard of {length} bytes is shorter than its index of {self.nbytes} bytes", codec="sharding_indexed"
+            )
+        return (
+            (start + length - self.nbytes, start + length) if self.location == "end" else (start, start + self.nbytes)
+        )
 
     def parse(self, data: Buffer, shard_nbytes: int | None = None) -> ShardIndex:
         """Parse an encoded index.
@@ -119,14 +130,18 @@ class IndexLayout:
             ShardIndexError: wrong size, wrong checksum, a half-empty pair, or a chunk outside the shard.
         """
         if len(data) != self.nbytes:
-            raise ShardIndexError(f"the index has {len(data)} bytes, not {self.nbytes}: the shard is truncated or is not one", codec="sharding_indexed")
+            raise ShardIndexError(
+                f"the index has {len(data)} bytes, not {self.nbytes}: the shard is truncated or is not one",
+                codec="sharding_indexed",
+            )
         try:
             table = self.chain.decode(data)
         except ShardIndexError:
             raise
         except CodecError as error:
             raise ShardIndexError(f"the index is damaged: {error}", codec="sharding_indexed") from error
-        # uint64 -> int64 keeps the bits: "empty" becomes -1, and any value of 2^63 and more, which no file can have, becomes negative too.
+        # uint64 -> int64 keeps the bits: "empty" becomes -1, and any value of 2^63 and more, which no file can have,
+        # becomes negative too.
         pairs = np.ascontiguousarray(table, dtype=np.uint64).reshape(-1, 2).view(np.int64)
         offsets, lengths = pairs[:, 0].copy(), pairs[:, 1].copy()
         negative = (offsets < 0) | (lengths < 0)
@@ -135,8 +150,10 @@ class IndexLayout:
             bad = np.flatnonzero(negative & ~empty)
             if len(bad):
                 i = int(bad[0])
+                offset, length = int(offsets[i]) % 2**64, int(lengths[i]) % 2**64
                 raise ShardIndexError(
-                    f"inner chunk {i} claims offset {int(offsets[i]) % 2**64} and {int(lengths[i]) % 2**64} bytes: the index is damaged", codec="sharding_indexed"
+                    f"inner chunk {i} claims offset {offset} and {length} bytes: the index is damaged",
+                    codec="sharding_indexed",
                 )
             lengths[empty] = 0
         index = ShardIndex(offsets, lengths)

@@ -1,6 +1,7 @@
 """``sharding_indexed``: many inner chunks and an index in one object.
 
-Here are the configuration, and whole shards in memory. Reading parts of a shard from a store is planned in ``array/steps.py``; changing parts of
+Here are the configuration, and whole shards in memory. Reading parts of a shard from a store is planned in
+``array/steps.py``; changing parts of
 one is :meth:`BoundSharding.assemble`.
 
 Source: Zarr v3, codec ``sharding_indexed``.
@@ -15,7 +16,16 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.codecs.base import AnyArray, ArrayBytesCodec, BoundArrayBytes, Buffer, ByteSpec, ChunkSpec, Codec, Configuration
+from zarrdock.codecs.base import (
+    AnyArray,
+    ArrayBytesCodec,
+    BoundArrayBytes,
+    Buffer,
+    ByteSpec,
+    ChunkSpec,
+    Codec,
+    Configuration,
+)
 from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.order import Order, permutation
 from zarrdock.codecs.shard_index import IndexLayout, IndexLocation, ShardIndex
@@ -74,9 +84,18 @@ class Sharding(ArrayBytesCodec):
         known = {"chunk_shape", "codecs", "index_codecs", "index_location"}
         for member in configuration:
             if member not in known:
-                raise MetadataError("unknown member of the codec's configuration", pointer=f"/{member}", expected=f"one of {sorted(known)}", found=member)
+                raise MetadataError(
+                    "unknown member of the codec's configuration",
+                    pointer=f"/{member}",
+                    expected=f"one of {sorted(known)}",
+                    found=member,
+                )
         shape = configuration.get("chunk_shape")
-        if not isinstance(shape, Sequence) or isinstance(shape, str) or not all(type(n) is int and n > 0 for n in shape):
+        if (
+            not isinstance(shape, Sequence)
+            or isinstance(shape, str)
+            or not all(type(n) is int and n > 0 for n in shape)
+        ):
             raise MetadataError(pointer="/chunk_shape", expected="a list of positive integers", found=shape)
         location = configuration.get("index_location", "end")
         if location not in ("start", "end"):
@@ -98,9 +117,14 @@ class Sharding(ArrayBytesCodec):
 
     def bind(self, spec: ChunkSpec) -> BoundSharding:
         """Raises MetadataError where the inner chunks do not divide the shard."""
-        if len(self.chunk_shape) != len(spec.shape) or any(outer % inner for outer, inner in zip(spec.shape, self.chunk_shape, strict=True)):
+        if len(self.chunk_shape) != len(spec.shape) or any(
+            outer % inner for outer, inner in zip(spec.shape, self.chunk_shape, strict=True)
+        ):
             raise MetadataError(
-                "inner chunks must divide the shard evenly", pointer="/configuration/chunk_shape", expected=f"divisors of {list(spec.shape)}", found=list(self.chunk_shape)
+                "inner chunks must divide the shard evenly",
+                pointer="/configuration/chunk_shape",
+                expected=f"divisors of {list(spec.shape)}",
+                found=list(self.chunk_shape),
             )
         grid = tuple(outer // inner for outer, inner in zip(spec.shape, self.chunk_shape, strict=True))
         try:
@@ -116,7 +140,12 @@ class Sharding(ArrayBytesCodec):
 
 def with_options(codecs: tuple[Codec, ...], options: ShardOptions) -> tuple[Codec, ...]:
     """The same codecs, their shards (at every level) to be written with ``options``."""
-    return tuple(replace(codec, codecs=with_options(codec.codecs, options), options=options) if isinstance(codec, Sharding) else codec for codec in codecs)
+    return tuple(
+        replace(codec, codecs=with_options(codec.codecs, options), options=options)
+        if isinstance(codec, Sharding)
+        else codec
+        for codec in codecs
+    )
 
 
 class BoundSharding(BoundArrayBytes):
@@ -134,11 +163,14 @@ class BoundSharding(BoundArrayBytes):
         self.inner = inner
         self.grid = layout.grid
         self.options = options
-        # Chunks may in principle overlap or leave gaps, so the limit is one no honest writer reaches: all chunks at their longest, twice.
-        self.encoded = ByteSpec(None, 2 * layout.n_chunks * inner.encoded.limit + layout.nbytes + 65536, spec.dtype.itemsize)
+        # Chunks may in principle overlap or leave gaps, so the limit is one no honest writer reaches: all chunks at
+        # their longest, twice.
+        self.encoded = ByteSpec(
+            None, 2 * layout.n_chunks * inner.encoded.limit + layout.nbytes + 65536, spec.dtype.itemsize
+        )
         self.is_empty = EmptyTest(inner.spec)
 
-    # -- whole shards ------------------------------------------------------------------------------------------------------
+    # -- whole shards -------------------------------------------------------------------------------------------------
 
     def split(self, data: Buffer) -> ShardIndex:
         """The index of a whole shard in memory, checked against its size."""
@@ -163,7 +195,9 @@ class BoundSharding(BoundArrayBytes):
 
     def encode(self, array: AnyArray) -> Buffer:
         """A whole shard; one without any chunk where all is fill value."""
-        parts = self.assemble(None, {i: self.encode_inner(array[self.region(self.coords(i))]) for i in range(self.layout.n_chunks)})
+        parts = self.assemble(
+            None, {i: self.encode_inner(array[self.region(self.coords(i))]) for i in range(self.layout.n_chunks)}
+        )
         return b"".join(parts) if parts else bytes(self.empty())
 
     def encode_inner(self, chunk: AnyArray) -> Buffer | None:
@@ -175,7 +209,7 @@ class BoundSharding(BoundArrayBytes):
         n = self.layout.n_chunks
         return self.layout.serialise(ShardIndex(np.full(n, -1, np.int64), np.zeros(n, np.int64)))
 
-    # -- parts -------------------------------------------------------------------------------------------------------------
+    # -- parts --------------------------------------------------------------------------------------------------------
 
     def assemble(self, old: Buffer | None, changed: Mapping[int, Buffer | None]) -> list[Buffer] | None:
         """A new shard out of an old one: some chunks replaced, the others copied as the bytes they are.
@@ -215,7 +249,11 @@ class BoundSharding(BoundArrayBytes):
         lasts = np.append(firsts[1:], len(sequence)) - 1
         parts: list[Buffer] = []
         for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-            part = changed[int(sequence[first])] if new_here[first] else view[int(sources[first]) : int(sources[last] + ordered[last])]
+            part = (
+                changed[int(sequence[first])]
+                if new_here[first]
+                else view[int(sources[first]) : int(sources[last] + ordered[last])]
+            )
             assert part is not None
             parts.append(part)
         encoded = self.layout.serialise(ShardIndex(new_offsets, lengths))
@@ -229,7 +267,7 @@ class BoundSharding(BoundArrayBytes):
         order = permutation(self.options.order, self.grid)
         return order[offsets[order] >= 0]
 
-    # -- geometry ----------------------------------------------------------------------------------------------------------
+    # -- geometry -----------------------------------------------------------------------------------------------------
 
     def coords(self, flat: int) -> tuple[int, ...]:
         """Coordinates of an inner chunk within the shard."""
@@ -241,7 +279,9 @@ class BoundSharding(BoundArrayBytes):
 
 
 class EmptyTest:
-    """Whether a chunk holds nothing but the fill value, compared bit by bit: -0.0 is not 0.0, and a NaN equals only the same NaN."""
+    """Whether a chunk holds nothing but the fill value, compared bit by bit: -0.0 is not 0.0, and a NaN equals only
+    the same NaN.
+    """
 
     __slots__ = ("_bits", "_fill", "_zero")
 

@@ -1,7 +1,9 @@
 """The contract every store keeps, and the values that cross it.
 
-A store maps keys to immutable, versioned blobs of bytes. It is synchronous and batch-oriented: ``read`` takes many reads and answers them together,
-so that a plan of requests is sent as one round, with no coroutine a chunk. What every store answers to every edge case is written in
+A store maps keys to immutable, versioned blobs of bytes. It is synchronous and batch-oriented: ``read`` takes many
+reads and answers them together,
+so that a plan of requests is sent as one round, with no coroutine a chunk. What every store answers to every edge
+case is written in
 ``docs/store-contract.md`` and held by :mod:`zarrdock.testing`.
 """
 
@@ -17,7 +19,24 @@ from typing import TypeAlias
 from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
 from zarrdock.ranges import Range
 
-__all__ = ["Blob", "Buffer", "Change", "Entry", "Listing", "Read", "Result", "Results", "Store", "Traits", "Value", "Version", "check_key", "check_prefix", "join_value", "value_parts"]
+__all__ = [
+    "Blob",
+    "Buffer",
+    "Change",
+    "Entry",
+    "Listing",
+    "Read",
+    "Result",
+    "Results",
+    "Store",
+    "Traits",
+    "Value",
+    "Version",
+    "check_key",
+    "check_prefix",
+    "join_value",
+    "value_parts",
+]
 
 # collections.abc.Buffer is 3.12; memoryview() accepts all of these, numpy arrays included.
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
@@ -41,14 +60,16 @@ class Blob:
 
     Attributes:
         data: the bytes, exactly those of the range. Not to be written to.
-        version: an opaque, hashable token: two blobs of one key with equal tokens come from the same object. None where the store has no versions.
+        version: an opaque, hashable token: two blobs of one key with equal tokens come from the same object. None
+            where the store has no versions.
     """
 
     data: Buffer
     version: Version | None = None
 
 
-# A read of a version that is gone is answered by an error value in its own place: the other reads of the batch are still good.
+# A read of a version that is gone is answered by an error value in its own place: the other reads of the batch are
+# still good.
 Result: TypeAlias = "Blob | VersionChangedError | None"
 Results: TypeAlias = list[Result]  # inside Store, `list` is a method
 
@@ -112,15 +133,22 @@ def check_key(key: str, store: object = "") -> str:
     """Return ``key`` if every store could hold it.
 
     Raises:
-        InvalidKeyError: empty, leading or trailing ``/``, ``//``, a ``.`` or ``..`` segment, NUL, a backslash, a drive letter, not encodable as UTF-8.
+        InvalidKeyError: empty, leading or trailing ``/``, ``//``, a ``.`` or ``..`` segment, NUL, a backslash, a
+            drive letter, not encodable as UTF-8.
     """
     if not isinstance(key, str) or not _key_is_good(key):
-        raise InvalidKeyError("not a valid key: keys are relative, '/'-separated, without empty, '.' or '..' segments, NUL or backslash", key=str(key)[:200], store=store)
+        raise InvalidKeyError(
+            "not a valid key: keys are relative, '/'-separated, without empty, '.' or '..' segments, NUL or backslash",
+            key=str(key)[:200],
+            store=store,
+        )
     return key
 
 
 def check_prefix(prefix: str, store: object = "") -> str:
-    """Return ``prefix`` without a trailing ``/``; "" is the whole store. A prefix always means whole path segments: "foo" never matches "foobar/a"."""
+    """Return ``prefix`` without a trailing ``/``; "" is the whole store. A prefix always means whole path segments:
+    "foo" never matches "foobar/a".
+    """
     prefix = prefix.removesuffix("/")
     return check_key(prefix, store) if prefix else ""
 
@@ -152,20 +180,22 @@ def join_value(value: Value) -> Buffer:
 class Store(ABC):
     """A mapping of keys to versioned blobs. See the module's docstring and ``docs/store-contract.md``.
 
-    Stores may be used from any thread and any number of threads, from within a running event loop, after ``fork`` and through ``pickle``.
+    Stores may be used from any thread and any number of threads, from within a running event loop, after ``fork`` and
+    through ``pickle``.
     """
 
     traits: Traits = Traits()
     read_only: bool = False
 
-    # -- required ----------------------------------------------------------------------------------------------------------
+    # -- required -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def read(self, requests: Sequence[Read], /) -> Results:
         """Answer many reads together, in their order; on a remote store this is one round of concurrent requests.
 
         Returns:
-            For each read a :class:`Blob`; None where there is no such key; a :class:`VersionChangedError` (as a value, not raised) where the object
+            For each read a :class:`Blob`; None where there is no such key; a :class:`VersionChangedError` (as a
+            value, not raised) where the object
             is not the version that was asked for. An empty range gives an empty blob without a request.
         Raises:
             InvalidKeyError: before any I/O. RangeError: a range starts at or beyond the end of an object that exists.
@@ -189,11 +219,13 @@ class Store(ABC):
     def update(self, key: str, change: Change, /) -> None:
         """Replace ``key``'s value by ``change(old value or None)`` so that no other writer's update is lost.
 
-        ``change`` may run more than once, and must not touch the store itself; returning None deletes the key; returning the very object it was
+        ``change`` may run more than once, and must not touch the store itself; returning None deletes the key;
+        returning the very object it was
         given leaves the key as it is. An exception it raises leaves the store unchanged and is passed on.
 
         Raises:
-            UnsupportedError: where ``traits.atomic_update`` is False. ConflictError: it kept losing. ReadOnlyError, AccessError, StoreError.
+            UnsupportedError: where ``traits.atomic_update`` is False. ConflictError: it kept losing. ReadOnlyError,
+                AccessError, StoreError.
         """
 
     @abstractmethod
@@ -202,11 +234,15 @@ class Store(ABC):
 
     @abstractmethod
     def delete_prefix(self, prefix: str, /) -> None:
-        """Remove every key below ``prefix`` ("" for all). Only whole path segments match, and a key equal to ``prefix`` itself stays."""
+        """Remove every key below ``prefix`` ("" for all). Only whole path segments match, and a key equal to
+        ``prefix`` itself stays.
+        """
 
     @abstractmethod
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
-        """Every key below ``prefix``, in no promised order. Only whole path segments match: "foo" does not list "foobar/a"."""
+        """Every key below ``prefix``, in no promised order. Only whole path segments match: "foo" does not list
+        "foobar/a".
+        """
 
     @abstractmethod
     def list_dir(self, prefix: str = "", /) -> Listing:
@@ -216,9 +252,9 @@ class Store(ABC):
     def size(self, key: str, /) -> int | None:
         """Size in bytes, or None where there is no such key."""
 
-    # -- conveniences ------------------------------------------------------------------------------------------------------
+    # -- conveniences -------------------------------------------------------------------------------------------------
 
-    def get(self, key: str, range: Range = None, *, version: Version | None = None) -> Blob | None:  # noqa: A002
+    def get(self, key: str, range: Range = None, *, version: Version | None = None) -> Blob | None:
         """Read one key: :meth:`read` for a single request, with :class:`VersionChangedError` raised."""
         result = self.read([Read(key, range, version)])[0]
         if isinstance(result, VersionChangedError):
@@ -249,10 +285,8 @@ class Store(ABC):
     def __str__(self) -> str:
         return self.url
 
-    # -- for implementations -----------------------------------------------------------------------------------------------
+    # -- for implementations ------------------------------------------------------------------------------------------
 
     def _check_writable(self, key: str = "") -> None:
         if self.read_only or not self.traits.writable:
             raise ReadOnlyError("the store is read-only", key=key, store=self)
-
-

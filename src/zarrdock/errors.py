@@ -1,6 +1,7 @@
 """Every error zarrdock raises for something a user, a store or a file did.
 
-One root, :class:`ZarrdockError`. Each class also derives from the built-in exception a caller would expect, carries the facts as attributes, and
+One root, :class:`ZarrdockError`. Each class also derives from the built-in exception a caller would expect, carries
+the facts as attributes, and
 pickles (errors cross process boundaries in dask and multiprocessing).
 """
 
@@ -103,7 +104,9 @@ class MetadataError(ZarrdockError, ValueError):
         key: the document's key in the store, where known.
     """
 
-    def __init__(self, message: str = "", *, pointer: str = "", expected: str = "", found: object = None, key: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, pointer: str = "", expected: str = "", found: object = None, key: str = ""
+    ) -> None:
         self.reason = message
         self.pointer = pointer
         self.expected = expected
@@ -116,7 +119,8 @@ class MetadataError(ZarrdockError, ValueError):
         text = f"{where}: {self.reason}" if self.reason else f"{where}:"
         if self.expected:
             found = repr(self.found)
-            text += f"{';' if self.reason else ''} expected {self.expected}, found {found[:120] + '…' if len(found) > 120 else found}"
+            shown = found[:120] + "…" if len(found) > 120 else found
+            text += f"{';' if self.reason else ''} expected {self.expected}, found {shown}"
         return text
 
     def with_key(self, key: str) -> MetadataError:
@@ -125,7 +129,9 @@ class MetadataError(ZarrdockError, ValueError):
 
     def below(self, prefix: str) -> MetadataError:
         """The same error, seen from a document that holds this one at ``prefix`` (a JSON pointer)."""
-        return MetadataError(self.reason, pointer=prefix + self.pointer, expected=self.expected, found=self.found, key=self.key)
+        return MetadataError(
+            self.reason, pointer=prefix + self.pointer, expected=self.expected, found=self.found, key=self.key
+        )
 
 
 class UnknownExtensionError(MetadataError):
@@ -160,7 +166,15 @@ class CodecError(ZarrdockError, ValueError):
         key: the object that holds the bytes; chunk: coordinates of the (inner) chunk; both filled in where known.
     """
 
-    def __init__(self, message: str, *, codec: str, direction: str = "decode", key: str = "", chunk: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        codec: str,
+        direction: str = "decode",
+        key: str = "",
+        chunk: tuple[int, ...] | None = None,
+    ) -> None:
         self.reason = message
         self.codec = codec
         self.direction = direction
@@ -169,7 +183,11 @@ class CodecError(ZarrdockError, ValueError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        where = ", ".join(p for p in (f"key {self.key!r}" if self.key else "", f"chunk {self.chunk}" if self.chunk is not None else "") if p)
+        where = ", ".join(
+            p
+            for p in (f"key {self.key!r}" if self.key else "", f"chunk {self.chunk}" if self.chunk is not None else "")
+            if p
+        )
         return f"{self.codec}: cannot {self.direction}{' ' + where if where else ''}: {self.reason}"
 
     def at(self, *, key: str = "", chunk: tuple[int, ...] | None = None) -> CodecError:

@@ -1,6 +1,7 @@
 """Names to implementations, imported when first asked for.
 
-The built-in ones are listed in the room they belong to (``codecs/builtin.py`` and so on) as ``name -> "module:attribute"``; third parties add theirs through
+The built-in ones are listed in the room they belong to (``codecs/builtin.py`` and so on) as ``name ->
+"module:attribute"``; third parties add theirs through
 entry points, in the groups ``zarrdock.codecs`` and ``zarrdock.stores``, or at run time with :meth:`Registry.add`.
 """
 
@@ -18,7 +19,9 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A lazy table of implementations. What is added at run time wins; a built-in name cannot be taken over by an entry point."""
+    """A lazy table of implementations. What is added at run time wins; a built-in name cannot be taken over by an
+    entry point.
+    """
 
     def __init__(self, group: str, builtin: Mapping[str, str] | None = None) -> None:
         self.group = group

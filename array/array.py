@@ -1,0 +1,448 @@
+"""The face of an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.array import execute
+from zarrdock.array.attributes import Attributes
+from zarrdock.array.index_cache import IndexCache
+from zarrdock.array.indexers import BlockIndex, OrthogonalIndex, VectorIndex
+from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.layout import Layout
+from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.node_io import join, update_metadata
+from zarrdock.array.plan import Plan, make_plan
+from zarrdock.array.reshape import drop_outside
+from zarrdock.array.selection import Points, Product, basic
+from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, BytesBytesCodec, Codec
+from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.config import config
+from zarrdock.errors import ReadOnlyError, SelectionError
+from zarrdock.stores.base import Store
+from zarrdock.stores.facade import AsyncStore
+
+__all__ = ["Array"]
+
+
+class Array:
+    """A chunked, perhaps sharded array in a store.
+
+    Indexing is numpy's: integers, slices of any step, ``...``, arrays of integers and masks where numpy's result is a
+    product or a list of points;
+    ``oindex``, ``vindex`` and ``blocks`` say which one is meant. One object may be used from many threads at once,
+    and pickles.
+
+    Args:
+        store: where the hierarchy is. path: of the array within it.
+        metadata: as parsed from the store.
+        read_only: refuse to write.
+        options: how shards are written.
+        unsafe_concurrent_writes: on stores without an atomic update, change parts of chunks all the same; the caller
+            vouches that nobody else writes there.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        metadata: ArrayMetadata,
+        *,
+        read_only: bool = False,
+        options: ShardOptions = ShardOptions(),  # noqa: B008 - frozen
+        unsafe_concurrent_writes: bool = False,
+    ) -> None:
+        self._store = store
+        self._path = path
+        self._options = options
+        self._read_only = read_only or store.read_only
+        self._unsafe = unsafe_concurrent_writes
+        self._cache = IndexCache(config.index_cache_bytes)
+        self._set(metadata.require_known(join(path, "zarr.json" if metadata.zarr_format == 3 else ".zarray")))
+
+    def _set(self, metadata: ArrayMetadata) -> None:
+        prefix = f"{self._path}/" if self._path else ""
+        codecs = with_options(metadata.codecs, self._options)
+        layout = Layout.bind(
+            metadata.shape,
+            metadata.grid.chunk_shape,
+            metadata.dtype,
+            metadata.fill_value,
+            codecs,
+            metadata.key_encoding,
+            prefix,
+        )
+        # One assignment: a reader in another thread sees the old pair or the new one.
+        self._state = (metadata, layout)
+
+    # -- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def metadata(self) -> ArrayMetadata:
+        """All metadata, as last read or written by this object."""
+        return self._state[0]
+
+    @property
+    def _layout(self) -> Layout:
+        return self._state[1]
+
+    @property
+    def store(self) -> Store:
+        """The store of the hierarchy."""
+        return self._store
+
+    @property
+    def path(self) -> str:
+        """Path within the hierarchy; "" for the root."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """Path with a leading "/", as zarr-python has it."""
+        return "/" + self._path
+
+    @property
+    def basename(self) -> str:
+        """Last part of the path."""
+        return self._path.rpartition("/")[2]
+
+    @property
+    def read_only(self) -> bool:
+        """True where writing is refused."""
+        return self._read_only
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Elements along each dimension."""
+        return self.metadata.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements; in v2 with the byte order they are stored in."""
+        return self.metadata.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements, uncompressed."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of a chunk; with sharding, of the smallest chunk that can be read by itself."""
+        return self._layout.leaf_shape
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """Shape of a shard, which is one object in the store; None without sharding."""
+        return self._layout.chunk_shape if self._layout.levels else None
+
+    @property
+    def fill_value(self) -> Any:
+        """What elements are that were never written."""
+        return self.metadata.fill_value
+
+    @property
+    def zarr_format(self) -> int:
+        """2 or 3."""
+        return self.metadata.zarr_format
+
+    @property
+    def dimension_names(self) -> tuple[str | None, ...] | None:
+        """Names of the dimensions (v3's ``dimension_names``, or xarray's attribute in v2)."""
+        return self.metadata.dims
+
+    @property
+    def key_encoding(self) -> KeyEncoding:
+        """How coordinates of chunks become keys."""
+        return self.metadata.key_encoding
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """Codecs of what is one object in the store."""
+        return self.metadata.codecs
+
+    @property
+    def _leaf_codecs(self) -> tuple[Codec, ...]:
+        from zarrdock.codecs.sharding import Sharding
+
+        codecs = self.metadata.codecs
+        for _ in self._layout.levels:
+            codecs = next(codec.codecs for codec in codecs if isinstance(codec, Sharding))
+        return codecs
+
+    @property
+    def filters(self) -> tuple[Codec, ...]:
+        """Array-to-array codecs of a chunk."""
+        return tuple(codec for codec in self._leaf_codecs if isinstance(codec, ArrayArrayCodec))
+
+    @property
+    def compressors(self) -> tuple[Codec, ...]:
+        """Bytes-to-bytes codecs of a chunk."""
+        return tuple(codec for codec in self._leaf_codecs if isinstance(codec, BytesBytesCodec))
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes, as a mutable mapping; every change is an atomic update of what is stored."""
+        return Attributes(lambda: self.metadata.attributes, self._change_attributes)
+
+    @property
+    def cdata_shape(self) -> tuple[int, ...]:
+        """Chunks along each dimension."""
+        return tuple(-(-n // c) if c else 0 for n, c in zip(self.shape, self.chunks, strict=True))
+
+    @property
+    def nchunks(self) -> int:
+        """Number of chunks, stored or not."""
+        return prod(self.cdata_shape)
+
+    def nbytes_stored(self) -> int:
+        """Bytes in the store below this array's path, metadata included. Lists the store."""
+        return sum(entry.size or 0 for entry in self._store.list(self._path))
+
+    def __repr__(self) -> str:
+        shards = f" shards={self.shards}" if self.shards else ""
+        return f"<zarrdock.Array {self.name!r} {self.shape} {self.dtype} chunks={self.chunks}{shards} in {self._store}>"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-dimensional array")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        for i in range(len(self)):
+            yield self[i]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
+        if copy is False:
+            raise ValueError("an array in a store cannot be had as a numpy array without a copy")
+        array = self.read()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, selection: Any) -> Any:
+        product = basic(selection, self.shape)
+        array = execute.read(self._store, self._layout, product, self._cache)
+        return array[()] if array.ndim == 0 and not _keeps_zero_dimensions(selection) else array
+
+    def read(self, selection: Any = ..., out: AnyArray | None = None) -> AnyArray:
+        """Read a selection, as indexing does, always into an array.
+
+        Args:
+            out: a writable array of the selection's shape to read into; any dtype that numpy would cast the array's
+                to without losing its kind.
+        Returns:
+            ``out``, or a new array.
+        Raises:
+            SelectionError: the selection does not fit the array, or ``out`` not the selection.
+            CodecError, StoreError.
+        """
+        return self._read(basic(selection, self.shape), out)
+
+    def _read(self, selection: Product | Points, out: AnyArray | None = None) -> AnyArray:
+        self._check_out(selection, out)
+        return execute.read(self._store, self._layout, selection, self._cache, out)
+
+    async def read_async(self, selection: Any = ..., out: AnyArray | None = None) -> AnyArray:
+        """:meth:`read` as a coroutine, on any event loop."""
+        product = basic(selection, self.shape)
+        self._check_out(product, out)
+        return await execute.read_async(AsyncStore(self._store), self._layout, product, self._cache, out)
+
+    def _check_out(self, selection: Product | Points, out: AnyArray | None) -> None:
+        if out is None:
+            return
+        if not isinstance(out, np.ndarray) or out.shape != selection.shape:
+            raise SelectionError(
+                f"out: an array of shape {selection.shape} is needed, not {getattr(out, 'shape', type(out).__name__)}"
+            )
+        if not out.flags.writeable:
+            raise SelectionError("out: the array is read-only")
+        if not np.can_cast(self.dtype, out.dtype, "same_kind"):
+            raise SelectionError(f"out: {self.dtype} does not go into {out.dtype}")
+
+    def plan(self, selection: Any = ...) -> Plan:
+        """What reading ``selection`` would ask of the store now: rounds, requests, bytes. Reads shard indexes at
+        most, never data.
+        """
+        return make_plan(self._store, self._layout, basic(selection, self.shape), self._cache)
+
+    @property
+    def oindex(self) -> OrthogonalIndex:
+        """Orthogonal indexing: each axis has its own integers, slice, array or mask."""
+        return OrthogonalIndex(self)
+
+    @property
+    def vindex(self) -> VectorIndex:
+        """Vectorised indexing: arrays of coordinates, broadcast against each other, or a mask."""
+        return VectorIndex(self)
+
+    @property
+    def blocks(self) -> BlockIndex:
+        """Indexing by chunk: integers and slices count chunks, or shards where there are shards."""
+        return BlockIndex(self)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def __setitem__(self, selection: Any, value: Any) -> None:
+        self._write(basic(selection, self.shape), value)
+
+    def write(self, selection: Any, value: Any) -> None:
+        """Write a selection, as ``array[selection] = value`` does; ``value`` is broadcast.
+
+        Chunks that the selection covers only in part are changed by an atomic update of the store, so that writers of
+        other parts lose nothing.
+
+        Raises:
+            SelectionError: the selection does not fit the array, or the value not the selection. ReadOnlyError.
+            UnsupportedError: part of a chunk, on a store without an atomic update.
+        """
+        self._write(basic(selection, self.shape), value)
+
+    async def write_async(self, selection: Any, value: Any) -> None:
+        """:meth:`write` as a coroutine: the work is done in a thread."""
+        import asyncio
+
+        await asyncio.to_thread(self.write, selection, value)
+
+    def _write(self, selection: Product | Points, value: Any) -> None:
+        self._check_writable()
+        execute.write(
+            self._store, self._layout, selection, self._value(selection.shape, value), self._cache, unsafe=self._unsafe
+        )
+
+    def _value(self, shape: tuple[int, ...], value: Any) -> AnyArray:
+        try:
+            array = np.asarray(value)
+            if array.dtype.kind in "OUS" and self.dtype.kind not in "OUS":
+                array = np.asarray(value, self.dtype)
+        except (TypeError, ValueError) as error:
+            raise SelectionError(f"the value is not something that fits an array of {self.dtype}: {error}") from error
+        while array.ndim > len(shape) and array.shape[0] == 1:  # as numpy's assignment has it
+            array = array[0]
+        try:
+            return np.broadcast_to(array, shape)
+        except ValueError:
+            raise SelectionError(f"a value of shape {array.shape} does not fit a selection of shape {shape}") from None
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise ReadOnlyError(
+                "the array was opened for reading only: open it with mode='r+'", key=self._path, store=self._store
+            )
+
+    # -- metadata -----------------------------------------------------------------------------------------------------
+
+    def _change_attributes(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._check_writable()
+        self._update(lambda stored: stored.replace(attributes=change(dict(stored.attributes))), attributes=True)
+
+    def _update(self, change: Callable[[ArrayMetadata], ArrayMetadata], *, attributes: bool) -> None:
+        new = update_metadata(
+            self._store, self._path, self.metadata, change, attributes=attributes, unsafe=self._unsafe
+        )
+        assert isinstance(new, ArrayMetadata)
+        self._set(new)
+
+    def refresh(self) -> None:
+        """Read the metadata again: another writer may have resized the array or changed its attributes."""
+        from zarrdock.array.node_io import load
+
+        new = load(self._store, self._path, "array", 2 if self.zarr_format == 2 else 3)
+        assert isinstance(new, ArrayMetadata)
+        self._set(new.require_known(self._path))
+
+    def resize(self, new_shape: int | tuple[int, ...]) -> None:
+        """Change the shape. Chunks that fall outside are deleted, and what is cut off of those at the edge becomes
+        fill value.
+
+        Raises:
+            SelectionError: the wrong number of dimensions, or a negative length.
+        """
+        self._check_writable()
+        shape = (new_shape,) if isinstance(new_shape, int) else tuple(int(n) for n in new_shape)
+        if len(shape) != self.ndim or any(n < 0 for n in shape):
+            raise SelectionError(
+                f"cannot resize an array of shape {self.shape} to {new_shape}: give {self.ndim} non-negative lengths"
+            )
+        old = self._layout
+        before = old.shape
+
+        def change(stored: ArrayMetadata) -> ArrayMetadata:
+            nonlocal before
+            before = stored.shape
+            return stored.replace(shape=shape)
+
+        self._update(change, attributes=False)
+        drop_outside(self._store, self._layout, before, self._cache, unsafe=self._unsafe)
+
+    def append(self, data: Any, axis: int = 0) -> tuple[int, ...]:
+        """Grow the array along ``axis`` and write ``data`` there. Several processes may append at once: each gets
+        rows of its own.
+
+        Returns:
+            The new shape.
+        Raises:
+            SelectionError: ``data`` does not fit along the other axes.
+        """
+        self._check_writable()
+        array = np.asarray(data)
+        if not -self.ndim <= axis < self.ndim or array.ndim != self.ndim:
+            raise SelectionError(
+                f"cannot append {array.ndim}-dimensional data to axis {axis} of an array with {self.ndim} dimensions"
+            )
+        axis %= self.ndim
+        start = 0
+
+        def change(stored: ArrayMetadata) -> ArrayMetadata:
+            nonlocal start
+            others = [(a, b) for i, (a, b) in enumerate(zip(stored.shape, array.shape, strict=True)) if i != axis]
+            if any(a != b for a, b in others):
+                raise SelectionError(
+                    f"cannot append data of shape {array.shape} along axis {axis} of an array of shape {stored.shape}"
+                )
+            start = stored.shape[axis]
+            return stored.replace(
+                shape=tuple(n + array.shape[axis] if i == axis else n for i, n in enumerate(stored.shape))
+            )
+
+        # First the rows are claimed, in one atomic update, then they are written: nobody else can be given the same.
+        self._update(change, attributes=False)
+        where = tuple(slice(start, start + array.shape[axis]) if i == axis else slice(None) for i in range(self.ndim))
+        self[where] = array
+        return self.shape
+
+    # -- copies -------------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "store": self._store,
+            "path": self._path,
+            "metadata": self.metadata,
+            "read_only": self._read_only,
+            "options": self._options,
+            "unsafe_concurrent_writes": self._unsafe,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state.pop("store"), state.pop("path"), state.pop("metadata"), **state)  # type: ignore[misc]
+
+
+def _keeps_zero_dimensions(selection: Any) -> bool:
+    """numpy gives a 0-d array, not a scalar, where the selection has an ellipsis."""
+    return selection is Ellipsis or (isinstance(selection, tuple) and any(item is Ellipsis for item in selection))

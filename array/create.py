@@ -1,0 +1,263 @@
+"""New arrays: from what a user says to metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from zarrdock.array.array import Array
+from zarrdock.array.dtype import DataType, data_type_of
+from zarrdock.array.grid import RegularGrid
+from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.node_io import ZarrFormat, save_new
+from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
+from zarrdock.codecs.builtin import parse_codec, with_defaults
+from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.order import Order, permutation
+from zarrdock.codecs.shard_index import IndexLocation
+from zarrdock.codecs.sharding import Sharding, ShardOptions
+from zarrdock.codecs.transpose import Transpose
+from zarrdock.codecs.v2 import from_v2
+from zarrdock.codecs.zstd_ import Zstd
+from zarrdock.errors import MetadataError
+from zarrdock.stores.base import Store
+
+__all__ = ["CodecLike", "Shape", "make_array", "make_metadata"]
+
+Shape: TypeAlias = int | Sequence[int]
+CodecLike: TypeAlias = "Codec | Mapping[str, Any] | str"
+Codecs: TypeAlias = "Literal['auto'] | CodecLike | Iterable[CodecLike] | None"
+
+# A chunk is what the smallest read costs, a shard what a writer must hold in memory.
+AUTO_CHUNK_BYTES = 2**20
+AUTO_SHARD_BYTES = 128 * 2**20
+
+
+def make_array(
+    store: Store,
+    path: str,
+    metadata: ArrayMetadata,
+    *,
+    overwrite: bool,
+    options: ShardOptions,
+    unsafe: bool,
+    data: AnyArray | None = None,
+) -> Array:
+    """Store a new array's metadata, and perhaps its values."""
+    array = Array(store, path, metadata, options=options, unsafe_concurrent_writes=unsafe)
+    save_new(store, path, metadata, overwrite=overwrite)
+    if data is not None:
+        array[...] = data
+    return array
+
+
+def make_metadata(
+    *,
+    shape: Shape,
+    dtype: Any,
+    chunks: Shape | Literal["auto"] = "auto",
+    shards: Any = None,
+    filters: Codecs = "auto",
+    serializer: CodecLike | Literal["auto"] = "auto",
+    compressors: Codecs = "auto",
+    fill_value: Any = None,
+    order: Literal["C", "F"] = "C",
+    zarr_format: ZarrFormat = 3,
+    attributes: Mapping[str, Any] | None = None,
+    dimension_names: Sequence[str | None] | None = None,
+    chunk_key_encoding: Any = None,
+    index_location: IndexLocation = "end",
+    subchunk_write_order: Order = "lexicographic",
+) -> ArrayMetadata:
+    """The metadata of a new array; see :func:`zarrdock.create_array` for the arguments.
+
+    Raises:
+        MetadataError: the parts don't fit each other; the pointer says which.
+    """
+    if zarr_format not in (2, 3):
+        raise MetadataError(pointer="/zarr_format", expected="2 or 3", found=zarr_format)
+    full_shape = _shape(shape, "/shape")
+    data_type = data_type_of(dtype, zarr_format=zarr_format)
+    fill = data_type.default_fill() if fill_value is None else data_type.cast_fill(fill_value)
+    levels = _levels(shards, full_shape, data_type)
+    chunk_shape = _chunks(chunks, levels[-1] if levels else full_shape, data_type, AUTO_CHUNK_BYTES, bool(levels))
+    outer = levels[0] if levels else chunk_shape
+    common: dict[str, Any] = {
+        "shape": full_shape,
+        "data_type": data_type,
+        "grid": RegularGrid(outer),
+        "key_encoding": _key_encoding(chunk_key_encoding, zarr_format),
+        "fill_value": fill,
+        "attributes": dict(attributes or {}),
+    }
+    if zarr_format == 2:
+        if levels:
+            raise MetadataError(
+                "Zarr v2 has no sharding", pointer="/shards", expected="shards=None, or zarr_format=3", found=shards
+            )
+        if dimension_names is not None:
+            common["attributes"].setdefault("_ARRAY_DIMENSIONS", list(dimension_names))
+        codecs = _codecs_v2(data_type, filters, compressors, order, len(full_shape))
+        return ArrayMetadata(
+            **common, zarr_format=2, codecs=with_defaults(codecs, ChunkSpec(outer, data_type.numpy, fill))
+        )
+    codecs = _codecs_v3(data_type, filters, serializer, compressors, order, len(full_shape))
+    for i in range(len(levels) - 1, -1, -1):
+        inner = levels[i + 1] if i + 1 < len(levels) else chunk_shape
+        codecs = with_defaults(codecs, ChunkSpec(inner, data_type.numpy, fill))
+        grid = _grid(levels[i], inner)
+        permutation(subchunk_write_order, grid)  # a wrong order is refused before anything is stored
+        codecs = (Sharding(inner, codecs, index_location=index_location),)
+    names = None if dimension_names is None else tuple(dimension_names)
+    return ArrayMetadata(
+        **common, codecs=with_defaults(codecs, ChunkSpec(outer, data_type.numpy, fill)), dimension_names=names
+    )
+
+
+def _shape(shape: Any, pointer: str) -> tuple[int, ...]:
+    items = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in items):
+        raise MetadataError(pointer=pointer, expected="non-negative integers", found=shape)
+    return tuple(int(n) for n in items)
+
+
+def _levels(shards: Any, shape: tuple[int, ...], data_type: DataType) -> list[tuple[int, ...]]:
+    """Shapes of shards, outermost first: none, one, or a list of several."""
+    if shards is None:
+        return []
+    if isinstance(shards, str):
+        if shards != "auto":
+            raise MetadataError(pointer="/shards", expected="a shape, a list of shapes, 'auto' or None", found=shards)
+        return [_chunks("auto", shape, data_type, AUTO_SHARD_BYTES, False)]
+    items = [shards] if isinstance(shards, (int, np.integer)) else list(shards)
+    nested = bool(items) and not isinstance(items[0], (int, np.integer))
+    found = [_shape(item, "/shards") for item in items] if nested else [_shape(items, "/shards")]
+    for level in found:
+        if len(level) != len(shape) or 0 in level:
+            raise MetadataError(pointer="/shards", expected=f"{len(shape)} positive lengths", found=list(level))
+    return found
+
+
+def _grid(outer: tuple[int, ...], inner: tuple[int, ...]) -> tuple[int, ...]:
+    if len(outer) != len(inner) or any(a % b for a, b in zip(outer, inner, strict=True)):
+        raise MetadataError(
+            "chunks must divide shards evenly",
+            pointer="/shards",
+            expected=f"a multiple of {list(inner)}",
+            found=list(outer),
+        )
+    return tuple(a // b for a, b in zip(outer, inner, strict=True))
+
+
+def _chunks(chunks: Any, within: tuple[int, ...], data_type: DataType, target: int, divide: bool) -> tuple[int, ...]:
+    """The shape of a chunk: as given, or halved along the longest axis until it is small enough.
+
+    Args:
+        within: shape of the array, or of the shard that the chunk has to divide.
+    """
+    if not isinstance(chunks, str):
+        given = _shape(chunks, "/chunks")
+        if isinstance(chunks, (int, np.integer)):
+            given = given * len(within)
+        if len(given) != len(within) or any(c == 0 and n for c, n in zip(given, within, strict=True)):
+            raise MetadataError(pointer="/chunks", expected=f"{len(within)} positive lengths", found=list(given))
+        return tuple(max(c, 1) for c in given)
+    if chunks != "auto":
+        raise MetadataError(pointer="/chunks", expected="a shape, or 'auto'", found=chunks)
+    shape = [max(n, 1) for n in within]
+    while prod(shape) * data_type.numpy.itemsize > target:
+        options = [i for i, n in enumerate(shape) if n > 1 and (not divide or n % 2 == 0)]
+        if not options:
+            break
+        longest = max(options, key=lambda i: shape[i])
+        shape[longest] = -(-shape[longest] // 2)
+    return tuple(shape)
+
+
+def _key_encoding(given: Any, zarr_format: int) -> KeyEncoding:
+    if given is None:
+        return KeyEncoding("default", "/") if zarr_format == 3 else KeyEncoding("v2", ".")
+    if isinstance(given, KeyEncoding):
+        return given
+    if isinstance(given, str) and given in (".", "/"):
+        return KeyEncoding("default" if zarr_format == 3 else "v2", given)  # type: ignore[arg-type]
+    if isinstance(given, Mapping) and "separator" in given:
+        given = {"name": given["name"], "configuration": {"separator": given["separator"]}}
+    return KeyEncoding.from_json(given, "/chunk_key_encoding")
+
+
+def _several(given: Any) -> list[Any]:
+    return [given] if isinstance(given, (Codec, Mapping, str)) else list(given)
+
+
+# For the error message. Any, since mypy wants concrete classes where types are values.
+_KINDS: dict[Any, str] = {
+    ArrayArrayCodec: "an array-to-array codec",
+    ArrayBytesCodec: "an array-to-bytes codec",
+    BytesBytesCodec: "a bytes-to-bytes codec",
+}
+
+
+def _parse(given: CodecLike, kind: Any, pointer: str) -> Codec:
+    codec = given if isinstance(given, Codec) else parse_codec(given, pointer)
+    if not isinstance(codec, kind):
+        raise MetadataError(pointer=pointer, expected=_KINDS[kind], found=codec.name)
+    return codec
+
+
+def _codecs_v3(
+    data_type: DataType, filters: Any, serializer: Any, compressors: Any, order: Any, ndim: int
+) -> tuple[Codec, ...]:
+    before = (
+        []
+        if filters is None or filters == "auto"
+        else [_parse(f, ArrayArrayCodec, "/filters") for f in _several(filters)]
+    )
+    if order == "F" and ndim > 1:
+        before.insert(0, Transpose(tuple(reversed(range(ndim)))))
+    elif order not in ("C", "F"):
+        raise MetadataError(pointer="/order", expected="'C' or 'F'", found=order)
+    if isinstance(serializer, str) and serializer == "auto":
+        middle: Codec = Bytes()
+    else:
+        middle = _parse(serializer, ArrayBytesCodec, "/serializer")
+    if isinstance(compressors, str) and compressors == "auto":
+        after: list[Codec] = [Zstd()]
+    else:
+        after = (
+            [] if compressors is None else [_parse(c, BytesBytesCodec, "/compressors") for c in _several(compressors)]
+        )
+    return (*before, middle, *after)
+
+
+def _codecs_v2(data_type: DataType, filters: Any, compressors: Any, order: Any, ndim: int) -> tuple[Codec, ...]:
+    """v2 takes codecs in its own form (``{"id": ...}``, or numcodecs objects), and those of v3 that it has a form
+    for.
+    """
+    given_filters = [] if filters is None or filters == "auto" else _several(filters)
+    if isinstance(compressors, str) and compressors == "auto":
+        given_compressors: list[Any] = [{"id": "zstd", "level": 0}]
+    else:
+        given_compressors = [] if compressors is None else _several(compressors)
+    configs = [c.get_config() if hasattr(c, "get_config") else c for c in (*given_filters, *given_compressors)]
+    if order not in ("C", "F"):
+        raise MetadataError(pointer="/order", expected="'C' or 'F'", found=order)
+    if all(isinstance(c, Mapping) and "id" in c for c in configs):
+        if len(given_compressors) > 1:
+            raise MetadataError(
+                pointer="/compressor",
+                expected="one compressor (others are filters in v2)",
+                found=len(given_compressors),
+            )
+        n = len(given_filters)
+        compressor = dict(configs[n]) if len(configs) > n else None
+        return from_v2(
+            compressor, [dict(c) for c in configs[:n]] or None, dtype=data_type.numpy, order=order, ndim=ndim
+        )
+    return _codecs_v3(
+        data_type, filters, Bytes("big" if data_type.numpy.str[0] == ">" else "little"), compressors, order, ndim
+    )

@@ -1,0 +1,166 @@
+"""What a write makes of an object: new from scratch, or a change to what is there that leaves the other inner chunks
+as the bytes they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from zarrdock.array.layout import Layout
+from zarrdock.array.pieces import Index, Leaves, Pieces, Task
+from zarrdock.array.pool import run
+from zarrdock.codecs.base import AnyArray, Buffer
+from zarrdock.codecs.shard_index import ShardIndex
+from zarrdock.codecs.sharding import EmptyTest, ShardOptions
+from zarrdock.config import config
+from zarrdock.errors import CodecError, ShardIndexError
+
+__all__ = ["Edit"]
+
+Parts: TypeAlias = list[Buffer]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A shard's part of an edit: leaves already encoded, leaves to be patched, inner shards."""
+
+    encoded: dict[int, Buffer | None]
+    patches: list[tuple[int, Index, Index]]
+    children: list[tuple[int, _Shard]]
+
+
+class Edit:
+    """A value on its way into chunks.
+
+    Args:
+        value: the value to write, every axis of the selection kept (or one axis for points), in any dtype that numpy
+            would assign.
+    """
+
+    def __init__(self, layout: Layout, value: AnyArray, options: ShardOptions | None = None) -> None:
+        self._layout = layout
+        self._value = value
+        self._is_empty = EmptyTest(layout.leaf.spec)
+        sharding = layout.levels[0].sharding if layout.levels else None
+        self._options = options or (sharding.options if sharding is not None else ShardOptions())
+        self._keep_empty = self._options.write_empty_chunks
+
+    def build(self, task: Task) -> Parts | None:
+        """The new object where all of it is covered; None where it would hold nothing but fill value."""
+        return self._apply(self._prepare(task.pieces, 0), 0, None, task)
+
+    def change(self, task: Task) -> Callable[[Buffer | None], Parts | None]:
+        """A function from the object as it is to the object as it shall be, for ``Store.update``; what needs no old
+        data is encoded here, before.
+        """
+        prepared = self._prepare(task.pieces, 0)
+        return lambda old: self._apply(prepared, 0, old, task)
+
+    # -- before the old bytes are known -------------------------------------------------------------------------------
+
+    def _prepare(self, pieces: Pieces, depth: int) -> _Shard:
+        levels = self._layout.levels
+        if depth + 1 < len(levels):
+            return _Shard(
+                {}, [], [(flat, self._prepare(child, depth + 1)) for flat, child in pieces.children(levels[depth])]
+            )
+        grid = levels[-1].sharding.grid if levels else (1,) * len(self._layout.shape)
+        leaves = pieces.leaves(grid)
+        whole = np.flatnonzero(leaves.whole)
+        partial = np.flatnonzero(~leaves.whole)
+        patches = (
+            [(int(leaves.flat[n]), *pair) for n, pair in zip(partial.tolist(), leaves.indices(partial), strict=True)]
+            if len(partial)
+            else []
+        )
+        return _Shard(self._encode_all(leaves, whole), patches, [])
+
+    def _encode_all(
+        self, leaves: Leaves, numbers: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> dict[int, Buffer | None]:
+        """Encode leaves that are wholly covered, with the help of other threads."""
+        if not len(numbers):
+            return {}
+        encoded: dict[int, Buffer | None] = {}
+        per_job = max(1, config.job_bytes // max(1, self._layout.leaf.spec.nbytes))
+
+        def job(some: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+            for flat, (inner, outer) in zip(leaves.flat[some].tolist(), leaves.indices(some), strict=True):
+                encoded[flat] = self._encode(self._new_leaf(inner, outer))
+
+        if len(numbers) <= per_job:
+            job(numbers)
+        else:
+            run([lambda some=numbers[i : i + per_job]: job(some) for i in range(0, len(numbers), per_job)])  # type: ignore[misc]
+        return encoded
+
+    def _new_leaf(self, inner: Index, outer: Index) -> AnyArray:
+        spec = self._layout.leaf.spec
+        piece = self._value[outer]
+        if piece.shape == spec.shape and all(isinstance(i, slice) and (i.step or 1) == 1 for i in inner):
+            return piece if piece.dtype == spec.dtype else piece.astype(spec.dtype)
+        # At the array's edge a chunk reaches beyond it; what lies there is fill value.
+        leaf = np.full(spec.shape, spec.fill_value, spec.dtype)
+        leaf[inner] = piece
+        return leaf
+
+    def _encode(self, leaf: AnyArray) -> Buffer | None:
+        return None if not self._keep_empty and self._is_empty(leaf) else self._layout.leaf.encode(leaf)
+
+    # -- once the old bytes are known ---------------------------------------------------------------------------------
+
+    def _apply(self, shard: _Shard, depth: int, old: Buffer | None, task: Task) -> Parts | None:
+        levels = self._layout.levels
+        if not levels:
+            if shard.patches:
+                new = self._patch(shard.patches[0], old, task, None)
+            else:
+                new = next(iter(shard.encoded.values()))
+            return None if new is None else [new]
+        sharding = levels[depth].sharding
+        changed: dict[int, Buffer | None] = dict(shard.encoded)
+        try:
+            if shard.patches or shard.children:
+                inside = _Inside(sharding.split(old), memoryview(old)) if old is not None else None
+                for patch in shard.patches:
+                    flat = patch[0]
+                    changed[flat] = self._patch(
+                        patch, inside.get(flat) if inside else None, task, sharding.coords(flat)
+                    )
+                for flat, child in shard.children:
+                    parts = self._apply(child, depth + 1, inside.get(flat) if inside else None, task)
+                    changed[flat] = None if parts is None else b"".join(parts)
+            return sharding.assemble(old, changed)
+        except ShardIndexError as error:
+            raise error.at(key=task.key) from error.__cause__
+
+    def _patch(
+        self, patch: tuple[int, Index, Index], old: Buffer | None, task: Task, chunk: tuple[int, ...] | None
+    ) -> Buffer | None:
+        """An encoded leaf with some elements replaced."""
+        _, inner, outer = patch
+        spec = self._layout.leaf.spec
+        leaf = np.empty(spec.shape, spec.dtype)
+        try:
+            leaf[...] = spec.fill_value if old is None else self._layout.leaf.decode(old)
+        except CodecError as error:
+            raise error.at(key=task.key, chunk=chunk) from error.__cause__
+        leaf[inner] = self._value[outer]
+        return self._encode(leaf)
+
+
+class _Inside:
+    """The inner chunks of a shard in memory."""
+
+    def __init__(self, index: ShardIndex, data: memoryview) -> None:
+        self._index = index
+        self._data = data
+
+    def get(self, flat: int) -> memoryview | None:
+        """The bytes of an inner chunk, None where it is not there."""
+        start, length = int(self._index.offsets[flat]), int(self._index.lengths[flat])
+        return None if start < 0 else self._data[start : start + length]

@@ -1,0 +1,256 @@
+"""Drivers: they run the steps of ``steps.py`` against a store, and write tasks. The only place of the array layer
+where I/O happens, beside metadata.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
+from itertools import islice
+
+import numpy as np
+
+from zarrdock.array.edit import Edit
+from zarrdock.array.index_cache import IndexCache
+from zarrdock.array.layout import Layout
+from zarrdock.array.pieces import Task, tasks
+from zarrdock.array.pool import Jobs
+from zarrdock.array.scatter import Scatter
+from zarrdock.array.selection import Points, Product
+from zarrdock.array.steps import ReadSettings, lockstep, read_task
+from zarrdock.codecs.base import AnyArray
+from zarrdock.config import config
+from zarrdock.errors import RangeError
+from zarrdock.stores.base import Buffer, Read, Result, Store, Value
+from zarrdock.stores.facade import AsyncStore
+
+__all__ = ["read", "read_async", "read_settings", "write"]
+
+Rounds = Generator[list[Read], list[Result], None]
+
+
+def read_settings(layout: Layout, store: Store, cache: IndexCache) -> ReadSettings:
+    """What reads of ``layout`` from ``store`` go by."""
+    remote = store.traits.remote
+    # Locally an index costs next to nothing, and spans keep memory bounded: a whole object is read only where there is
+    # no index.
+    return ReadSettings(
+        layout,
+        store.traits,
+        cache,
+        round_bytes=config.remote_round_bytes if remote else config.round_bytes,
+        whole_fraction=config.whole_fraction if remote else 2.0,
+    )
+
+
+def n_together(settings: ReadSettings) -> int:
+    """Objects whose reads are planned together: what keeps the store busy without holding a plan of the whole array."""
+    return 4 * max(64, settings.traits.n_concurrent)
+
+
+class _Reading:
+    """One read: where it goes, its steps, and what to do at the end; shared by both drivers."""
+
+    def __init__(
+        self, store: Store, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None
+    ) -> None:
+        settings = read_settings(layout, store, cache)
+        self.selection = selection
+        shape = (len(selection.coords),) if isinstance(selection, Points) else selection.full_shape
+        self.out = out
+        direct = None if out is None else _every_axis(out, selection)
+        self.is_direct = direct is not None
+        self.full = (
+            direct if direct is not None else (np.zeros if layout.fill_is_zero else np.empty)(shape, layout.dtype)
+        )
+        self.scatter = Scatter(
+            layout, _flipped(self.full, selection), is_zero=not self.is_direct, max_weight=2 * settings.round_bytes
+        )
+        steps = (read_task(task, settings, self.scatter) for task in tasks(selection, layout))
+        self.rounds: Rounds = lockstep(steps, round_bytes=settings.round_bytes, n_together=n_together(settings))
+
+    def result(self) -> AnyArray:
+        self.scatter.barrier()
+        result = _shaped(self.full, self.selection)
+        if self.out is not None:
+            if not self.is_direct:
+                self.out[...] = result
+            return self.out
+        return result
+
+
+def read(
+    store: Store, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None = None
+) -> AnyArray:
+    """Read a selection; the result is ``out`` where it is given."""
+    reading = _Reading(store, layout, selection, cache, out)
+    rounds = reading.rounds
+    results: list[Result] | None = None
+    try:
+        while (reads := _advance(rounds, results)) is not None:
+            try:
+                results = store.read(reads)
+            except RangeError as error:
+                rounds.throw(error)
+                raise
+        return reading.result()
+    except BaseException:
+        reading.scatter.abandon()
+        raise
+
+
+async def read_async(
+    store: AsyncStore, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None = None
+) -> AnyArray:
+    """The same from a coroutine, on any event loop: rounds are awaited, decoding happens in threads."""
+    import asyncio
+
+    reading = _Reading(store.store, layout, selection, cache, out)
+    results: list[Result] | None = None
+    try:
+        while True:
+            # Planning and handing over may decode a little: not on the loop's own thread.
+            reads = await asyncio.to_thread(_advance, reading.rounds, results)
+            if reads is None:
+                return await asyncio.to_thread(reading.result)
+            try:
+                results = await store.read(reads)
+            except RangeError as error:
+                reading.rounds.throw(error)
+                raise
+    except BaseException:
+        await asyncio.to_thread(reading.scatter.abandon)
+        raise
+
+
+def _advance(rounds: Rounds, results: list[Result] | None) -> list[Read] | None:
+    try:
+        return next(rounds) if results is None else rounds.send(results)
+    except StopIteration:
+        return None
+
+
+def _every_axis(out: AnyArray, selection: Product | Points) -> AnyArray | None:
+    """A view of the caller's array with every axis of the selection, where there is one."""
+    if isinstance(selection, Points):
+        return out.reshape(-1) if out.flags.c_contiguous else None
+    if selection.moved or selection.shape != selection.kept_shape:
+        return None
+    return out[tuple(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape)))]
+
+
+def _flipped(full: AnyArray, selection: Product | Points) -> AnyArray:
+    if isinstance(selection, Points) or not selection.flips:
+        return full
+    return full[tuple(slice(None, None, -1) if i in selection.flips else slice(None) for i in range(full.ndim))]
+
+
+def _shaped(full: AnyArray, selection: Product | Points) -> AnyArray:
+    """From every axis to the shape numpy gives the result."""
+    if isinstance(selection, Points):
+        return full.reshape(selection.shape)
+    if full.shape == selection.shape:
+        return full
+    kept = full.reshape(selection.kept_shape)
+    return (np.moveaxis(kept, selection.moved, 0) if selection.moved else kept).reshape(selection.shape)
+
+
+def _unshaped(value: AnyArray, selection: Product | Points) -> AnyArray:
+    """The inverse of :func:`_shaped` and :func:`_flipped`, for what is to be written."""
+    if isinstance(selection, Points):
+        return value.reshape(-1)
+    kept = selection.kept_shape
+    if selection.shape != kept or selection.moved:
+        first = (
+            (kept[selection.moved], *(n for i, n in enumerate(kept) if i != selection.moved))
+            if selection.moved
+            else kept
+        )
+        value = value.reshape(first)
+        value = np.moveaxis(value, 0, selection.moved) if selection.moved else value
+    value = value[tuple(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape)))]
+    return _flipped(value, selection)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(
+    store: Store,
+    layout: Layout,
+    selection: Product | Points,
+    value: AnyArray,
+    cache: IndexCache,
+    *,
+    unsafe: bool = False,
+) -> None:
+    """Write ``value`` (of the selection's shape) to the chunks concerned.
+
+    Objects wholly covered are written anew; of the others only the leaf chunks concerned are decoded, within the
+    store's atomic update.
+
+    Args:
+        unsafe: where the store has no atomic update, read and write back without one.
+    """
+    edit = Edit(layout, _unshaped(value, selection))
+    jobs = (partial(_write_task, store, task, edit, cache, unsafe) for task in tasks(selection, layout))
+    nbytes = max(1, layout.chain.spec.nbytes)
+    n_at_once = max(1, min(store.traits.n_concurrent, config.write_bytes // nbytes))
+    if store.traits.remote and n_at_once > 1:
+        _in_threads(jobs, n_at_once)
+        return
+    queue = Jobs(max(nbytes, config.n_threads * nbytes))
+    try:
+        for job in jobs:
+            queue.add(job, nbytes)
+        queue.finish()
+    except BaseException:
+        queue.abandon()
+        raise
+
+
+def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, unsafe: bool) -> None:
+    try:
+        if task.is_whole():
+            parts = edit.build(task)
+            if parts is None:
+                store.delete(task.key)
+            else:
+                store.write(task.key, parts)
+            return
+        change = edit.change(task)
+        if unsafe and not store.traits.atomic_update:
+            _update_unsafely(store, task.key, change)
+        else:
+            store.update(task.key, change)
+    finally:
+        cache.drop(task.key)
+
+
+def _update_unsafely(store: Store, key: str, change: Callable[[Buffer | None], Value | None]) -> None:
+    """Read, change, write back: right only while nobody else writes this key, which the caller vouches for. Threads
+    of this process take turns.
+    """
+    with _unsafe_lock:
+        blob = store.get(key)
+        new = change(None if blob is None else blob.data)
+        if new is None:
+            store.delete(key)
+        else:
+            store.write(key, new)
+
+
+_unsafe_lock = threading.Lock()
+
+
+def _in_threads(jobs: Generator[Callable[[], None], None, None], n: int) -> None:
+    """Run jobs that wait for a network, ``n`` at a time; the first error stops what was not begun."""
+    with ThreadPoolExecutor(n, "zarrdock-write") as pool:
+        running: set[Future[None]] = {pool.submit(job) for job in islice(jobs, n)}
+        while running:
+            done, running = wait(running, return_when=FIRST_EXCEPTION if len(running) < n else "FIRST_COMPLETED")
+            for future in done:
+                future.result()
+            running |= {pool.submit(job) for job in islice(jobs, n - len(running))}

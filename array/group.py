@@ -1,0 +1,333 @@
+"""The face of a group, and walking a hierarchy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from zarrdock.array.array import Array
+from zarrdock.array.attributes import Attributes
+from zarrdock.array.consolidated import below, consolidate, to_consolidated_v2
+from zarrdock.array.create import make_array, make_metadata
+from zarrdock.array.json_ import serialise
+from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
+from zarrdock.array.metadata_v2 import documents
+from zarrdock.array.node_io import join, load, node_path, save_new, update_metadata
+from zarrdock.codecs.order import Order
+from zarrdock.codecs.sharding import ShardOptions
+from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError, ReadOnlyError, ZarrdockError
+from zarrdock.stores.base import Store
+
+__all__ = ["Group", "NodeOptions", "walk", "wrap"]
+
+Member: TypeAlias = "Array | Group"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What nodes hand on to the nodes opened through them: read-only or not, how shards are written, and whether
+    unsafe writes were asked for.
+    """
+
+    read_only: bool = False
+    shards: ShardOptions = field(default_factory=ShardOptions)
+    unsafe_concurrent_writes: bool = False
+
+
+def wrap(store: Store, path: str, node: Node, options: NodeOptions) -> Member:
+    """The face of a node whose metadata is known."""
+    if isinstance(node, ArrayMetadata):
+        return Array(
+            store,
+            path,
+            node,
+            read_only=options.read_only,
+            options=options.shards,
+            unsafe_concurrent_writes=options.unsafe_concurrent_writes,
+        )
+    return Group(store, path, node, options)
+
+
+class Group:
+    """Arrays and groups under one name. ``group["a/b"]`` opens a member; iterating gives names.
+
+    With consolidated metadata members are found without a request.
+    """
+
+    def __init__(self, store: Store, path: str, metadata: GroupMetadata, options: NodeOptions = NodeOptions()) -> None:
+        self._store = store
+        self._path = path
+        self._metadata = metadata
+        self._options = replace(options, read_only=options.read_only or store.read_only)
+
+    # -- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def metadata(self) -> GroupMetadata:
+        """All metadata, consolidated nodes included."""
+        return self._metadata
+
+    @property
+    def store(self) -> Store:
+        """The store of the hierarchy."""
+        return self._store
+
+    @property
+    def path(self) -> str:
+        """Path within the hierarchy; "" for the root."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """Path with a leading "/", as zarr-python has it."""
+        return "/" + self._path
+
+    @property
+    def basename(self) -> str:
+        """Last part of the path."""
+        return self._path.rpartition("/")[2]
+
+    @property
+    def read_only(self) -> bool:
+        """True where writing is refused."""
+        return self._options.read_only
+
+    @property
+    def zarr_format(self) -> int:
+        """2 or 3."""
+        return self._metadata.zarr_format
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes, as a mutable mapping; every change is an atomic update of what is stored."""
+        return Attributes(lambda: self._metadata.attributes, self._change_attributes)
+
+    def __repr__(self) -> str:
+        return f"<zarrdock.Group {self.name!r} in {self._store}>"
+
+    # -- members ------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, path: str) -> Member:
+        member = node_path(path)
+        if not member:
+            return self
+        consolidated = self._metadata.consolidated
+        if consolidated is not None and member in consolidated:
+            node = consolidated[member]
+        else:
+            try:
+                node = load(self._store, join(self._path, member), None, self._metadata.zarr_format, consolidated=False)
+            except NodeNotFoundError as error:
+                raise MemberNotFoundError(str(error)) from None
+        return wrap(self._store, join(self._path, member), node, self._options)
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """The member at ``path``, or ``default`` where there is none."""
+        try:
+            return self[path]
+        except NodeNotFoundError:
+            return default
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and self.get(path) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.members())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def keys(self) -> Iterator[str]:
+        """Names of the members."""
+        return iter(self)
+
+    def members(self) -> Iterator[tuple[str, Member]]:
+        """Names and members right below, in the order of their names."""
+        for name, node in _members(self._store, self._path, self._metadata):
+            yield name, wrap(self._store, join(self._path, name), node, self._options)
+
+    def arrays(self) -> Iterator[tuple[str, Array]]:
+        """Names and arrays right below."""
+        return ((name, member) for name, member in self.members() if isinstance(member, Array))
+
+    def groups(self) -> Iterator[tuple[str, Group]]:
+        """Names and groups right below."""
+        return ((name, member) for name, member in self.members() if isinstance(member, Group))
+
+    def create_group(self, name: str, *, attributes: Mapping[str, Any] | None = None, overwrite: bool = False) -> Group:
+        """Make a group at ``name``, and groups at every level above it that is missing.
+
+        Raises:
+            NodeExistsError, ReadOnlyError.
+        """
+        path = self._new_path(name)
+        metadata = GroupMetadata(attributes=dict(attributes or {}), zarr_format=self._metadata.zarr_format)
+        save_new(self._store, path, metadata, overwrite=overwrite)
+        return Group(self._store, path, metadata, self._options)
+
+    def require_group(self, name: str) -> Group:
+        """The group at ``name``, made if it is missing."""
+        try:
+            return self.create_group(name)
+        except NodeExistsError:
+            member = self[name]
+            if isinstance(member, Group):
+                return member
+            raise
+
+    def create_array(
+        self,
+        name: str,
+        *,
+        data: Any = None,
+        overwrite: bool = False,
+        write_empty_chunks: bool | None = None,
+        subchunk_write_order: Order | None = None,
+        **arguments: Any,
+    ) -> Array:
+        """Make an array at ``name``, and groups at every level above it that is missing. Arguments as for
+        :func:`zarrdock.create_array`.
+        """
+        path = self._new_path(name)
+        shards = self._options.shards
+        if write_empty_chunks is not None:
+            shards = replace(shards, write_empty_chunks=write_empty_chunks)
+        if subchunk_write_order is not None:
+            shards = replace(shards, order=subchunk_write_order)
+        if data is not None:
+            arguments = {"shape": data.shape, "dtype": data.dtype, **arguments}
+        metadata = make_metadata(zarr_format=self._metadata.zarr_format, subchunk_write_order=shards.order, **arguments)
+        return make_array(
+            self._store,
+            path,
+            metadata,
+            overwrite=overwrite,
+            options=shards,
+            unsafe=self._options.unsafe_concurrent_writes,
+            data=data,
+        )
+
+    def __delitem__(self, path: str) -> None:
+        self._check_writable()
+        member = node_path(path)
+        if not member or member not in self:
+            raise MemberNotFoundError(f"there is no member {path!r} in {self.name!r}")
+        self._store.delete_prefix(join(self._path, member))
+
+    def _new_path(self, name: str) -> str:
+        self._check_writable()
+        member = node_path(name)
+        if not member:
+            raise NodeExistsError("a member needs a name")
+        parts = member.split("/")
+        for n in range(1, len(parts)):
+            parent = join(self._path, "/".join(parts[:n]))
+            for key, document in documents(GroupMetadata(zarr_format=self._metadata.zarr_format)).items():
+                if key == ".zattrs":
+                    continue
+                try:
+                    self._store.write(join(parent, key), document, create_only=True)
+                except KeyExistsError:
+                    load(self._store, parent, "group", self._metadata.zarr_format, consolidated=False)
+        return join(self._path, member)
+
+    # -- metadata -----------------------------------------------------------------------------------------------------
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ReadOnlyError(
+                "the group was opened for reading only: open it with mode='r+'", key=self._path, store=self._store
+            )
+
+    def _change_attributes(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._check_writable()
+        new = update_metadata(
+            self._store,
+            self._path,
+            self._metadata,
+            lambda stored: stored.replace(attributes=change(dict(stored.attributes))),
+            attributes=True,
+            unsafe=self._options.unsafe_concurrent_writes,
+        )
+        assert isinstance(new, GroupMetadata)
+        self._metadata = new if new.consolidated is not None else new.replace(consolidated=self._metadata.consolidated)
+
+    def consolidate(self) -> Group:
+        """Write the metadata of all nodes below into this group's own document (v3) or into ``.zmetadata`` (v2), for
+        readers that open many.
+
+        It is a copy: it goes out of date when nodes are added or changed, and has then to be made again.
+        """
+        self._check_writable()
+        bare = self._metadata.replace(consolidated=None)
+        nodes = {
+            path: node for path, node in walk(self._store, self._path, bare) if not isinstance(node, ZarrdockError)
+        }
+        if self._metadata.zarr_format == 2:
+            whole = consolidate(bare, nodes)
+            self._store.write(join(self._path, ".zmetadata"), serialise(to_consolidated_v2(whole)))
+            self._metadata = whole
+            return self
+        new = update_metadata(
+            self._store,
+            self._path,
+            bare,
+            lambda stored: consolidate(stored.replace(consolidated=None), nodes),
+            attributes=False,
+            unsafe=self._options.unsafe_concurrent_writes,
+        )
+        assert isinstance(new, GroupMetadata)
+        self._metadata = new
+        return self
+
+
+class MemberNotFoundError(NodeNotFoundError, KeyError):
+    """A group has no such member. A KeyError too, as for any mapping."""
+
+
+def _members(store: Store, path: str, metadata: GroupMetadata, *, lenient: bool = False) -> Iterator[tuple[str, Node]]:
+    if metadata.consolidated is not None:
+        nodes = metadata.consolidated
+        for name in sorted({member.partition("/")[0] for member in nodes}):
+            if name in nodes:
+                yield name, nodes[name]
+        return
+    for name in store.list_dir(path).prefixes:
+        try:
+            yield name, load(store, join(path, name), None, metadata.zarr_format, consolidated=False, lenient=lenient)
+        except NodeNotFoundError:
+            continue  # a folder of something else
+
+
+def walk(
+    store: Store, path: str, group: GroupMetadata, *, _prefix: str = ""
+) -> Iterator[tuple[str, Node | ZarrdockError]]:
+    """Every node below a group, depth first in the order of names: its path relative to the group, and its metadata
+    (arrays leniently parsed), or the error
+    that its metadata is.
+    """
+    consolidated = group.consolidated
+    if consolidated is not None:
+        names = sorted({member.partition("/")[0] for member in consolidated})
+    else:
+        names = list(store.list_dir(path).prefixes)
+    for name in names:
+        relative = _prefix + name
+        try:
+            if consolidated is not None:
+                node = (
+                    consolidated[name]
+                    if name in consolidated
+                    else GroupMetadata(zarr_format=group.zarr_format, consolidated=below(consolidated, name))
+                )
+            else:
+                node = load(store, join(path, name), None, group.zarr_format, consolidated=False, lenient=True)
+        except NodeNotFoundError:
+            continue
+        except ZarrdockError as error:
+            yield relative, error
+            continue
+        yield relative, node
+        if isinstance(node, GroupMetadata):
+            yield from walk(store, join(path, name), node, _prefix=relative + "/")

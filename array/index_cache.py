@@ -1,0 +1,69 @@
+"""Parsed shard indexes, kept between reads, that cannot be stale.
+
+An entry is tied to the version of the object it came from, and every data read that relies on it asks for that very
+version: a changed shard is
+answered with "changed", its entry dropped, and the shard read again from its index. Objects without versions are not
+kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from zarrdock.codecs.shard_index import ShardIndex
+from zarrdock.stores.base import Version
+
+__all__ = ["IndexCache"]
+
+Indexes = dict[int, ShardIndex]
+
+
+class IndexCache:
+    """An LRU of ``key -> (version, {start of a shard within the object: its index})``, bounded in bytes. For many
+    threads.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[str, tuple[Version, Indexes, int]] = OrderedDict()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> tuple[Version, Indexes] | None:
+        """The version and the indexes known of an object."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        try:
+            self._entries.move_to_end(key)
+        except KeyError:  # dropped by another thread in between: what was found is still good
+            pass
+        return entry[0], entry[1]
+
+    def put(self, key: str, version: Version | None, indexes: Indexes) -> None:
+        """Remember the indexes of one version of an object."""
+        if version is None or not self.max_bytes:
+            return
+        nbytes = 200 + sum(index.nbytes for index in indexes.values())
+        with self._lock:
+            old = self._entries.pop(key, None)
+            if old is not None:
+                self._nbytes -= old[2]
+            self._entries[key] = (version, indexes, nbytes)
+            self._nbytes += nbytes
+            while self._nbytes > self.max_bytes and self._entries:
+                self._nbytes -= self._entries.popitem(last=False)[1][2]
+
+    def drop(self, key: str) -> None:
+        """Forget an object."""
+        with self._lock:
+            old = self._entries.pop(key, None)
+            if old is not None:
+                self._nbytes -= old[2]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._nbytes = 0

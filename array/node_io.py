@@ -1,0 +1,191 @@
+"""Metadata documents of nodes: from the store, into the store. Opening is one round of requests, whatever the
+format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+from zarrdock.array.consolidated import parse_consolidated_v2
+from zarrdock.array.metadata import ArrayMetadata, Node, parse_node
+from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError
+from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
+
+__all__ = ["ZarrFormat", "join", "load", "node_path", "save_new", "update_metadata"]
+
+ZarrFormat: TypeAlias = Literal[2, 3]
+Kind: TypeAlias = Literal["array", "group"]
+
+_V2_DOCUMENTS = {
+    "array": (".zarray", ".zattrs"),
+    "group": (".zgroup", ".zattrs", ".zmetadata"),
+    None: (".zarray", ".zgroup", ".zattrs", ".zmetadata"),
+}
+
+
+def node_path(path: str | None) -> str:
+    """A node's path within its hierarchy, "" for the root; a leading or trailing "/" is allowed, as other libraries
+    write them.
+
+    Raises:
+        InvalidKeyError: not a path that every store can hold.
+    """
+    return check_prefix((path or "").strip("/"))
+
+
+def join(path: str, name: str) -> str:
+    """The key or path ``name`` below ``path``."""
+    return f"{path}/{name}" if path else name
+
+
+def load(
+    store: Store,
+    path: str,
+    kind: Kind | None,
+    zarr_format: ZarrFormat | None,
+    *,
+    consolidated: bool = True,
+    lenient: bool = False,
+) -> Node:
+    """Read a node's metadata in one round: one request where the format is known to be 3, else one a document that
+    may be there.
+
+    Args:
+        kind: what is expected; the other kind is then not asked for in v2, and an error in v3.
+        zarr_format: 2, 3, or None for either; where both are present v3 wins.
+        consolidated: use a v2 group's ``.zmetadata`` (v3 keeps consolidated metadata in the document itself).
+    Raises:
+        NodeNotFoundError: there is no such node. MetadataError: its document is wrong.
+    """
+    names: list[str] = []
+    if zarr_format in (3, None):
+        names.append("zarr.json")
+    if zarr_format in (2, None):
+        # .zmetadata repeats .zattrs: where it is there the other is not needed, and asking for both at once would cost
+        # a request more.
+        skip = ".zattrs" if kind == "group" and consolidated else ".zmetadata" if not consolidated else ""
+        names += [name for name in _V2_DOCUMENTS[kind] if name != skip]
+    found = _read(store, path, names)
+    if (document := found.get("zarr.json")) is not None:
+        node = parse_node(document, join(path, "zarr.json"), lenient=lenient)
+        return _expect(node, kind, store, path)
+    if (zarray := found.get(".zarray")) is not None:
+        return parse_array_v2(zarray, found.get(".zattrs"), join(path, ".zarray"), lenient=lenient)
+    if (zgroup := found.get(".zgroup")) is not None:
+        if (zmetadata := found.get(".zmetadata")) is not None:
+            return _expect(parse_consolidated_v2(zmetadata, join(path, ".zmetadata")), "group", store, path)
+        zattrs = found[".zattrs"] if ".zattrs" in names else _read(store, path, [".zattrs"])[".zattrs"]
+        return parse_group_v2(zgroup, zattrs, join(path, ".zgroup"))
+    what = kind or "array or group"
+    of_format = f" of Zarr v{zarr_format}" if zarr_format else ""
+    raise NodeNotFoundError(
+        f"there is no {what}{of_format} at {path or '/'!r} in {store}: none of {', '.join(names)} is there"
+    )
+
+
+def _expect(node: Node, kind: Kind | None, store: Store, path: str) -> Node:
+    if kind is not None and node.node_type != kind:
+        found = node.node_type
+        raise NodeNotFoundError(
+            f"at {path or '/'!r} in {store} there is a Zarr {found}, no {kind}: use open_{found} or open"
+        )
+    return node
+
+
+def _read(store: Store, path: str, names: Sequence[str]) -> dict[str, Buffer | None]:
+    results = store.read([Read(join(path, name)) for name in names])
+    return {
+        name: result.data if isinstance(result, Blob) else None for name, result in zip(names, results, strict=True)
+    }
+
+
+def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
+    """Store a new node's documents. Of several processes that create the same node without ``overwrite`` exactly one
+    succeeds.
+
+    Raises:
+        NodeExistsError: it is there already.
+    """
+    stored = documents(node)
+    if overwrite:
+        if path:
+            store.delete_prefix(path)
+        else:
+            _clear_root(store)
+    first = True
+    for name, document in stored.items():
+        if name == ".zattrs" and not node.attributes:
+            continue
+        try:
+            # The first document decides; a later one belongs to the node that the first one made ours.
+            store.write(join(path, name), document, create_only=first and not overwrite)
+        except KeyExistsError as error:
+            raise NodeExistsError(
+                f"there is a node at {path or '/'!r} in {store} already: overwrite=True replaces it and all below"
+            ) from error
+        first = False
+
+
+def _clear_root(store: Store) -> None:
+    store.delete_prefix("")
+
+
+def update_metadata(
+    store: Store, path: str, node: Node, change: Callable[[Any], Any], *, attributes: bool, unsafe: bool = False
+) -> Node:
+    """Change a node's stored metadata atomically, starting from what is stored now.
+
+    Args:
+        node: as it is known here: says the format and the kind.
+        change: from the metadata as stored to the metadata as it shall be; may run more than once.
+        attributes: it changes the attributes, and nothing else; False: anything but the attributes.
+    Returns:
+        The metadata as stored.
+    Raises:
+        NodeNotFoundError: it was deleted meanwhile. UnsupportedError: the store has no atomic update.
+    """
+    new: Node = node
+    if node.zarr_format == 3:
+        key = join(path, "zarr.json")
+
+        def rewrite(old: Buffer | None) -> Buffer:
+            nonlocal new
+            stored = _expect(parse_node(_present(old, key), key), node.node_type, store, path)  # type: ignore[arg-type]
+            new = change(stored)
+            return documents(new)["zarr.json"]
+
+        _update(store, key, rewrite, unsafe)
+        return new
+    # v2: attributes are a document of their own, so a change touches one of the two; the other one is only needed to
+    # make sense of it.
+    is_array = isinstance(node, ArrayMetadata)
+    main, side = join(path, ".zarray" if is_array else ".zgroup"), join(path, ".zattrs")
+    key, other = (side, main) if attributes else (main, side)
+    blob = store.get(other)
+    beside = None if blob is None else blob.data
+
+    def rewrite_v2(old: Buffer | None) -> Buffer:
+        nonlocal new
+        document, zattrs = (_present(beside, main), old) if attributes else (_present(old, main), beside)
+        stored: Node = parse_array_v2(document, zattrs, main) if is_array else parse_group_v2(document, zattrs, main)
+        new = change(stored)
+        return documents(new)[key.rpartition("/")[2]]
+
+    _update(store, key, rewrite_v2, unsafe)
+    return new
+
+
+def _present(document: Buffer | None, key: str) -> Buffer:
+    if document is None:
+        raise NodeNotFoundError(f"{key!r} is gone: the node was deleted")
+    return document
+
+
+def _update(store: Store, key: str, rewrite: Callable[[Buffer | None], Buffer], unsafe: bool) -> None:
+    if store.traits.atomic_update or not unsafe:
+        store.update(key, rewrite)
+        return
+    blob = store.get(key)
+    store.write(key, rewrite(None if blob is None else blob.data))

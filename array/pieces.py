@@ -1,0 +1,283 @@
+"""What a selection takes of each object in the store: one :class:`Task` an object, and its pieces down to the leaf
+chunks. Pure.
+
+Pieces are kept as arrays for as long as possible; Python objects exist for objects in the store and for levels of
+shards, not for leaf chunks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.array.layout import Layout, Level
+from zarrdock.array.selection import AxisPieces, Points, Product, group_points
+from zarrdock.codecs.base import AnyArray
+
+__all__ = ["Leaves", "Pieces", "PointLeaves", "ProductLeaves", "Task", "tasks"]
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+Index: TypeAlias = tuple[Any, ...]
+
+
+class Leaves(ABC):
+    """The leaf chunks wanted of one (innermost) shard, numbered 0 to n-1; ``flat`` are their numbers within the
+    shard's grid, shape (n,).
+    """
+
+    flat: IntArray
+    whole: npt.NDArray[np.bool_]
+
+    @abstractmethod
+    def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
+        """For each leaf: the index into its array, and the index into the selection's result."""
+
+    def region(self) -> Index | None:
+        """Index into the result of all leaves together, where that is one block."""
+        return None
+
+
+class Pieces(ABC):
+    """What is wanted of one node: an object in the store, or a shard within it."""
+
+    @abstractmethod
+    def children(self, level: Level) -> list[tuple[int, Pieces]]:
+        """The inner shards concerned: flat number within this one, and what is wanted of each."""
+
+    @abstractmethod
+    def leaves(self, grid: tuple[int, ...]) -> Leaves:
+        """The leaf chunks concerned, in a grid of leaves of that shape."""
+
+    @property
+    @abstractmethod
+    def n_leaves(self) -> int:
+        """How many leaf chunks are concerned."""
+
+    @abstractmethod
+    def covers(self) -> bool:
+        """True where every element of every leaf concerned is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An object in the store, and what is wanted of it.
+
+    Attributes:
+        n_inside: how many of the object's leaf chunks lie, at least in part, within the array; n_leaves: how many it
+            has in all.
+    """
+
+    key: str
+    coords: tuple[int, ...]
+    pieces: Pieces
+    n_inside: int
+    n_leaves: int
+
+    def is_whole(self) -> bool:
+        """True where the object can be written without a look at what is there."""
+        return self.pieces.n_leaves == self.n_leaves and self.pieces.covers()
+
+
+def tasks(selection: Product | Points, layout: Layout) -> Iterator[Task]:
+    """One task an object, in C order of the objects."""
+    n_leaves = prod(chunk // leaf for chunk, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True))
+    if isinstance(selection, Points):
+        order, first, coords = group_points(selection, layout.chunk_shape)
+        for i, row in enumerate(coords.tolist()):
+            at = tuple(row)
+            numbers = order[first[i] : first[i + 1]]
+            pieces: Pieces = PointPieces(selection.coords[numbers], numbers, layout.leaf_shape)
+            yield Task(layout.key(at), at, pieces, layout.n_leaves_in(at), n_leaves)
+        return
+    if 0 in selection.full_shape:
+        return
+    axes = tuple(axis.pieces(leaf) for axis, leaf in zip(selection.axes, layout.leaf_shape, strict=True))
+    ratio = [chunk // leaf for chunk, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True)]
+    runs = [_runs(axis.chunks, 0, len(axis.chunks), n) for axis, n in zip(axes, ratio, strict=True)]
+    sliced = all(axis.is_slice for axis in axes)
+    for combination in product(*runs):
+        at = tuple(number for number, _, _ in combination)
+        ranges = tuple((low, high) for _, low, high in combination)
+        yield Task(layout.key(at), at, ProductPieces(axes, ranges, sliced), layout.n_leaves_in(at), n_leaves)
+
+
+def _runs(chunks: IntArray, low: int, high: int, per_parent: int) -> list[tuple[int, int, int]]:
+    """Runs of leaf numbers with the same parent: (parent's number, first, last + 1)."""
+    if high - low == 1:
+        return [(int(chunks[low]) // per_parent, low, high)]
+    if per_parent == 1:
+        return [(number, i, i + 1) for i, number in enumerate(chunks[low:high].tolist(), low)]
+    parents = chunks[low:high] // per_parent
+    first = np.flatnonzero(np.append(True, parents[1:] != parents[:-1]))
+    last = np.append(first[1:], high - low)
+    return [
+        (number, low + a, low + b)
+        for number, a, b in zip(parents[first].tolist(), first.tolist(), last.tolist(), strict=True)
+    ]
+
+
+class ProductPieces(Pieces):
+    """A product of runs of axis pieces. The axes' pieces are shared by all nodes; a node is a range in each."""
+
+    __slots__ = ("axes", "ranges", "sliced")
+
+    def __init__(self, axes: tuple[AxisPieces, ...], ranges: tuple[tuple[int, int], ...], sliced: bool) -> None:
+        self.axes = axes
+        self.ranges = ranges
+        self.sliced = sliced
+
+    @property
+    def n_leaves(self) -> int:
+        return prod(high - low for low, high in self.ranges)
+
+    def covers(self) -> bool:
+        return all(axis.whole[low:high].all() for axis, (low, high) in zip(self.axes, self.ranges, strict=True))
+
+    def children(self, level: Level) -> list[tuple[int, Pieces]]:
+        grid = level.sharding.grid
+        runs = [
+            _runs(axis.chunks, low, high, n)
+            for axis, (low, high), n in zip(self.axes, self.ranges, level.leaves, strict=True)
+        ]
+        found: list[tuple[int, Pieces]] = []
+        for combination in product(*runs):
+            flat = 0
+            for (number, _, _), n in zip(combination, grid, strict=True):
+                flat = flat * n + number % n
+            found.append(
+                (flat, ProductPieces(self.axes, tuple((low, high) for _, low, high in combination), self.sliced))
+            )
+        return found
+
+    def leaves(self, grid: tuple[int, ...]) -> Leaves:
+        return ProductLeaves(self.axes, self.ranges, grid, self.sliced)
+
+
+class ProductLeaves(Leaves):
+    """Leaves of a product: leaf i is the product of one piece an axis."""
+
+    __slots__ = ("_sliced", "axes", "extents", "flat", "ranges", "whole")
+
+    def __init__(
+        self, axes: tuple[AxisPieces, ...], ranges: tuple[tuple[int, int], ...], grid: tuple[int, ...], sliced: bool
+    ) -> None:
+        self.axes = axes
+        self.ranges = ranges
+        self.extents = tuple(high - low for low, high in ranges)
+        self._sliced = sliced
+        flat = np.zeros(1, np.int64)
+        whole = np.ones(1, bool)
+        for axis, (low, high), n in zip(axes, ranges, grid, strict=True):
+            flat = (flat[:, None] * n + (axis.chunks[low:high] % n)[None, :]).reshape(-1)
+            whole = (whole[:, None] & axis.whole[low:high][None, :]).reshape(-1)
+        self.flat = flat
+        self.whole = whole
+
+    def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
+        if not self.axes:
+            return iter([((), ())] * len(list(numbers)))
+        inner = [axis.inner[low:high] for axis, (low, high) in zip(self.axes, self.ranges, strict=True)]
+        outer = [axis.outer[low:high] for axis, (low, high) in zip(self.axes, self.ranges, strict=True)]
+        places = [p.tolist() for p in np.unravel_index(np.asarray(numbers), self.extents)]
+        inside = zip(*([axis[p] for p in place] for axis, place in zip(inner, places, strict=True)), strict=True)
+        outside = zip(*([axis[p] for p in place] for axis, place in zip(outer, places, strict=True)), strict=True)
+        pairs = zip(inside, outside, strict=True)
+        return pairs if self._sliced else (self._meshed(a, b) for a, b in pairs)
+
+    @staticmethod
+    def _meshed(inner: Index, outer: Index) -> tuple[Index, Index]:
+        """With integer arrays among them, numpy means a product only if all axes are open meshes."""
+        return _mesh(inner), _mesh(outer)
+
+    def region(self) -> Index | None:
+        if not self._sliced:
+            return None
+        bounds = ((axis.outer[low], axis.outer[high - 1]) for axis, (low, high) in zip(self.axes, self.ranges, strict=True))
+        return tuple(slice(first.start, last.stop) for first, last in bounds)  # type: ignore[union-attr]
+
+
+def _meshed(inner: Index, outer: Index) -> tuple[Index, Index]:
+        """With integer arrays among them, numpy means a product only if all axes are open meshes."""
+        return _mesh(inner), _mesh(outer)
+
+    def region(self) -> Index | None:
+        if not self._sliced:
+            return None
+        return tuple(
+            slice(axis.outer[low].start, axis.outer[high - 1].stop)
+            for axis, (low, high) in zip(self.axes, self.ranges, strict=True)
+        )  # type: ignore[union-attr]
+
+
+def _mesh(index: Index) -> Index:
+    return np.ix_(*(np.arange(i.start, i.stop, i.step or 1) if isinstance(i, slice) else i for i in index))
+
+
+class PointPieces(Pieces):
+    """Some points: ``coords`` (n, ndim) in the array, and ``numbers`` (n,), their places in the result."""
+
+    __slots__ = ("coords", "leaf_shape", "numbers")
+
+    def __init__(self, coords: IntArray, numbers: IntArray, leaf_shape: tuple[int, ...]) -> None:
+        self.coords = coords
+        self.numbers = numbers
+        self.leaf_shape = leaf_shape
+
+    @property
+    def n_leaves(self) -> int:
+        if not self.leaf_shape:
+            return 1
+        return len(np.unique(self.coords // np.asarray(self.leaf_shape), axis=0))
+
+    def covers(self) -> bool:
+        return False
+
+    def children(self, level: Level) -> list[tuple[int, Pieces]]:
+        order, first, where = group_points(Points(self.coords, ()), level.sharding.inner.spec.shape)
+        flat = (
+            np.ravel_multi_index(tuple((where % np.asarray(level.sharding.grid)).T), level.sharding.grid)
+            if where.shape[1]
+            else np.zeros(len(where), np.int64)
+        )
+        return [
+            (number, PointPieces(self.coords[order[a:b]], self.numbers[order[a:b]], self.leaf_shape))
+            for number, a, b in zip(flat.tolist(), first[:-1].tolist(), first[1:].tolist(), strict=True)
+        ]
+
+    def leaves(self, grid: tuple[int, ...]) -> Leaves:
+        return PointLeaves(self, grid)
+
+
+class PointLeaves(Leaves):
+    """Leaves that hold points."""
+
+    __slots__ = ("_first", "_local", "_numbers", "flat", "whole")
+
+    def __init__(self, pieces: PointPieces, grid: tuple[int, ...]) -> None:
+        order, self._first, where = group_points(Points(pieces.coords, ()), pieces.leaf_shape)
+        self._local = pieces.coords[order] % np.asarray(pieces.leaf_shape, np.int64)
+        self._numbers = pieces.numbers[order]
+        flat = np.zeros(len(where), np.int64)
+        for axis, n in enumerate(grid):
+            flat = flat * n + where[:, axis] % n
+        self.flat = flat
+        self.whole = np.zeros(len(where), bool)
+
+    def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
+        for i in np.asarray(numbers).tolist():
+            part = slice(self._first[i], self._first[i + 1])
+            # A zero-dimensional chunk has one element for all points.
+            yield tuple(self._local[part].T), (self._numbers[part],)
+
+
+def result_array(selection: Product | Points, dtype: np.dtype[Any], *, zeros: bool) -> AnyArray:
+    """A fresh array for the result: every axis kept for a product, one axis for points."""
+    shape = (len(selection.coords),) if isinstance(selection, Points) else selection.full_shape
+    return np.zeros(shape, dtype) if zeros else np.empty(shape, dtype)

@@ -1,0 +1,213 @@
+"""Plans: what a read will ask for, said before it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zarrdock.array.execute import n_together, read_settings
+from zarrdock.array.index_cache import IndexCache, Indexes
+from zarrdock.array.layout import Layout
+from zarrdock.array.pieces import Leaves, Task, tasks
+from zarrdock.array.selection import Points, Product
+from zarrdock.array.steps import Asked, IntArray, Steps, lockstep, read_task
+from zarrdock.ranges import From, Span, Tail
+from zarrdock.stores.base import Buffer, Read, Result, Store, Version
+
+__all__ = ["Plan", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What reading a selection will cost. Prints well.
+
+    Attributes:
+        shape: of the result. n_objects: objects in the store that hold it; n_chunks: (inner) chunks.
+        n_rounds: times the reader waits for the store; the requests of a round are in flight together.
+        n_requests: requests over all rounds, those for indexes included.
+        n_bytes: bytes that come back.
+        n_missing: objects that do not exist: all fill value.
+        rounds: requests and bytes of each round.
+        reads: every read, in order; their versions are those of the objects as they were when the plan was made.
+    """
+
+    shape: tuple[int, ...]
+    n_objects: int
+    n_chunks: int
+    n_missing: int
+    rounds: tuple[tuple[int, int], ...]
+    reads: tuple[Read, ...]
+
+    @property
+    def n_rounds(self) -> int:
+        """Rounds of requests."""
+        return len(self.rounds)
+
+    @property
+    def n_requests(self) -> int:
+        """Requests over all rounds."""
+        return sum(n for n, _ in self.rounds)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that come back over all rounds."""
+        return sum(nbytes for _, nbytes in self.rounds)
+
+    def __str__(self) -> str:
+        lines = [
+            (
+                f"{_times(self.n_rounds, 'round')}, {_times(self.n_requests, 'request')}, {_size(self.n_bytes)}"
+                f" for {_times(self.n_chunks, 'chunk')} in {_times(self.n_objects, 'object')}, result {self.shape}"
+            )
+        ]
+        if self.n_missing:
+            lines[0] += f" ({_times(self.n_missing, 'object')} not stored: fill value)"
+        lines += [
+            f"  round {i}: {_times(n, 'request')}, {_size(nbytes)}" for i, (n, nbytes) in enumerate(self.rounds, 1)
+        ]
+        shown = 10
+        lines += [f"    {_describe(read)}" for read in self.reads[:shown]]
+        if len(self.reads) > shown:
+            lines.append(f"    … and {len(self.reads) - shown} more")
+        return "\n".join(lines)
+
+
+def _times(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _size(nbytes: int) -> str:
+    if nbytes < 10_000:
+        return f"{nbytes:,} B"
+    return f"{nbytes / 2**10:,.1f} KiB" if nbytes < 10 * 2**20 else f"{nbytes / 2**20:,.1f} MiB"
+
+
+def _describe(read: Read) -> str:
+    match read.range:
+        case None:
+            return f"{read.key}: all"
+        case Tail(n):
+            return f"{read.key}: last {n:,} bytes"
+        case From(start):
+            return f"{read.key}: bytes {start:,} on"
+        case Span(start, stop):
+            return f"{read.key}: bytes {start:,} to {stop:,}"
+
+
+class _Nothing:
+    """A sink for reads that never happen."""
+
+    def data(
+        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
+    ) -> None:
+        """Never called: a plan stops before the data."""
+
+    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
+        """Nothing to fill."""
+
+    def barrier(self) -> None:
+        """Nothing to wait for."""
+
+
+class _Planner:
+    """Runs the steps of a read: indexes are read, data is only counted."""
+
+    def __init__(self, store: Store, layout: Layout, cache: IndexCache) -> None:
+        # Indexes read here are not kept, so that the plan does not change what it announces. What is known already
+        # makes a read hot, and the plan too.
+        self._cache = _Peek(cache)
+        self._settings = read_settings(layout, store, self._cache)
+        self._store = store
+        self.reads: list[Read] = []
+        self.n_missing = 0
+        self.n_chunks = 0
+
+    def run(self, selection: Product | Points, layout: Layout) -> tuple[int, tuple[tuple[int, int], ...]]:
+        """Returns the number of objects, and requests and bytes of each round."""
+        n = 0
+        rounds: list[tuple[int, int]] = []
+
+        def steps() -> list[Steps]:
+            nonlocal n
+            found = []
+            for task in tasks(selection, layout):
+                n += 1
+                self.n_chunks += task.pieces.n_leaves
+                found.append(self._dry(task))
+            return found
+
+        pending: list[Asked] = []
+        walk = lockstep(
+            steps(),
+            round_bytes=self._settings.round_bytes,
+            n_together=n_together(self._settings),
+            counted=pending.append,
+        )
+        results: list[Result] | None = None
+        while True:
+            try:
+                reads = next(walk) if results is None else walk.send(results)
+            except StopIteration:
+                return n, tuple(rounds)
+            results, nbytes = self._answer(pending)
+            pending.clear()
+            self.reads += reads
+            rounds.append((len(reads), nbytes))
+
+    def _dry(self, task: Task) -> Steps:
+        """A task's steps up to its last request for data."""
+        steps = read_task(task, self._settings, _Nothing())
+        asked = next(steps, None)
+        while asked is not None:
+            results = yield asked
+            if asked.is_data:
+                yield from asked.following
+                return
+            try:
+                asked = steps.send(results)
+            except StopIteration:
+                return
+
+    def _answer(self, pending: list[Asked]) -> tuple[list[Result], int]:
+        results: list[Result] = []
+        nbytes = 0
+        real = [read for asked in pending if not asked.is_data for read in asked.reads]
+        answers = iter(self._store.read(real) if real else [])
+        for asked in pending:
+            if asked.is_data:
+                for read in asked.reads:
+                    size = (
+                        (read.range.stop - read.range.start)
+                        if isinstance(read.range, Span)
+                        else self._store.size(read.key)
+                    )
+                    self.n_missing += size is None
+                    nbytes += size or 0
+                    results.append(None)
+                continue
+            for _ in asked.reads:
+                answer = next(answers)
+                self.n_missing += answer is None
+                nbytes += len(getattr(answer, "data", b""))
+                results.append(answer)
+        return results, nbytes
+
+
+class _Peek(IndexCache):
+    """A cache that reads from another one, and keeps nothing."""
+
+    def __init__(self, cache: IndexCache) -> None:
+        super().__init__(0)
+        self._cache = cache
+
+    def get(self, key: str) -> tuple[Version, Indexes] | None:
+        """What the other cache knows."""
+        return self._cache.get(key)
+
+
+def make_plan(store: Store, layout: Layout, selection: Product | Points, cache: IndexCache) -> Plan:
+    """Plan a read. Reads the shard indexes that a cold read would, and no data; sizes of whole objects are asked of
+    the store.
+    """
+    planner = _Planner(store, layout, cache)
+    n_objects, rounds = planner.run(selection, layout)
+    return Plan(selection.shape, n_objects, planner.n_chunks, planner.n_missing, rounds, tuple(planner.reads))

@@ -1,0 +1,388 @@
+"""How objects are read, as generators: a task yields the reads of its next round, is sent the answers, and hands what
+came to a sink. No I/O here.
+
+:func:`lockstep` runs many tasks side by side, so that the indexes of all shards are one round and their data another.
+The drivers are in
+``array/execute.py``; ``Array.plan`` runs the same steps and stops short of the data, which is why a plan cannot
+differ from the read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.array.index_cache import IndexCache, Indexes
+from zarrdock.array.layout import Layout
+from zarrdock.array.pieces import Leaves, Pieces, Task
+from zarrdock.codecs.shard_index import ShardIndex
+from zarrdock.errors import ConflictError, RangeError, ShardIndexError, VersionChangedError
+from zarrdock.ranges import Merged, Span, merge
+from zarrdock.stores.base import Blob, Buffer, Read, Result, Traits, Version
+
+__all__ = ["Asked", "ReadSettings", "Sink", "lockstep", "read_task"]
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+# After so many changes under a reader's hands the whole object is read in one request, which no writer can tear.
+MAX_CHANGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The reads of one step.
+
+    Attributes:
+        is_data: False for indexes, which a plan may read.
+        nbytes: what the answers will hold, as far as known.
+        following: the steps that will follow without depending on the answers: a large shard's later rounds.
+    """
+
+    reads: list[Read]
+    is_data: bool
+    nbytes: int
+    following: Sequence[Asked] = ()
+
+
+Steps: TypeAlias = Generator[Asked, list[Result], None]
+
+
+class Sink(Protocol):
+    """Takes encoded leaf chunks, and is free to decode them later and elsewhere."""
+
+    def data(
+        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
+    ) -> None:
+        """Leaves ``numbers`` are in ``buffer`` at ``offsets``."""
+
+    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
+        """Leaves ``numbers`` (None: all of them) hold nothing but the fill value."""
+
+    def barrier(self) -> None:
+        """Finish what was handed over before: what comes next may write to the same places."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """What a read goes by: the layout, the store's traits, the cache of indexes, and how many bytes one round may
+    bring.
+    """
+
+    layout: Layout
+    traits: Traits
+    cache: IndexCache
+    round_bytes: int
+    whole_fraction: float
+
+    def wants_whole(self, task: Task) -> bool:
+        """True where reading the object in one request beats reading its index first."""
+        return task.pieces.n_leaves >= self.whole_fraction * task.n_inside
+
+
+def read_task(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
+    """Read one object's part of a selection; sharded or not, whatever the level."""
+    if not settings.layout.levels:
+        yield from _whole(task, settings, sink)
+        return
+    for _ in range(MAX_CHANGES):
+        if (yield from _try_shard(task, settings, sink)):
+            return
+        settings.cache.drop(task.key)
+        sink.barrier()
+    yield from _whole(task, settings, sink)
+
+
+def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
+    """One request for the whole object; what is in it is found in memory."""
+    layout = settings.layout
+    (result,) = yield Asked([Read(task.key)], True, layout.chain.spec.nbytes)
+    if isinstance(result, VersionChangedError):
+        raise ConflictError("the object kept changing", key=task.key) from result
+    _in_memory(task, task.pieces, 0, None if result is None else memoryview(result.data), 0, settings, sink)
+
+
+def _in_memory(
+    task: Task, pieces: Pieces, depth: int, data: memoryview | None, start: int, settings: ReadSettings, sink: Sink
+) -> None:
+    """Hand over the leaves of a shard (at ``depth`` levels down, ``start`` bytes into its object) that is all in
+    memory.
+    """
+    layout = settings.layout
+    if depth == len(layout.levels):  # not sharded: one leaf, the object itself
+        leaves = pieces.leaves((1,) * len(layout.shape))
+        if data is None:
+            sink.fill(task, leaves, None)
+        else:
+            one = np.zeros(1, np.int64)
+            sink.data(task, leaves, one, data, one, np.array([len(data)], np.int64))
+        return
+    level = layout.levels[depth]
+    index = None
+    if data is not None:
+        try:
+            index = level.sharding.split(data)
+        except ShardIndexError as error:
+            raise error.at(key=task.key) from error.__cause__
+    if depth + 1 < len(layout.levels):
+        for flat, child in pieces.children(level):
+            inside = None if index is None or data is None or index.offsets[flat] < 0 else _slice(data, index, flat)
+            _in_memory(task, child, depth + 1, inside, start, settings, sink)
+        return
+    leaves = pieces.leaves(level.sharding.grid)
+    if index is None or data is None:
+        sink.fill(task, leaves, None)
+        return
+    offsets, lengths = index.offsets[leaves.flat], index.lengths[leaves.flat]
+    _split_missing(task, leaves, offsets, sink)
+    present = np.flatnonzero(offsets >= 0)
+    if len(present):
+        sink.data(task, leaves, present, data, offsets[present], lengths[present])
+
+
+def _slice(data: memoryview, index: ShardIndex, flat: int) -> memoryview:
+    start = int(index.offsets[flat])
+    return data[start : start + int(index.lengths[flat])]
+
+
+def _split_missing(task: Task, leaves: Leaves, offsets: IntArray, sink: Sink) -> None:
+    missing = np.flatnonzero(offsets < 0)
+    if len(missing):
+        sink.fill(task, leaves, None if len(missing) == len(offsets) else missing)
+
+
+@dataclass(slots=True)
+class _Node:
+    """A shard in an object: what is wanted of it, where it begins, and its index."""
+
+    pieces: Pieces
+    start: int
+    length: int
+    index: ShardIndex | None = None
+
+
+def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked, list[Result], bool]:
+    """One attempt at a sharded object, all of it from one version; False where the version changed on the way."""
+    layout = settings.layout
+    cached = settings.cache.get(task.key)
+    known: Indexes
+    version: Version | None
+    if cached is not None:
+        version, known = cached
+    else:
+        if settings.wants_whole(task):
+            yield from _whole(task, settings, sink)
+            return True
+        result = yield from _first_index(task, settings)
+        if result is None:
+            _in_memory(task, task.pieces, 0, None, 0, settings, sink)
+            return True
+        version, root = result
+        known = {0: root}
+        settings.cache.put(task.key, version, known)
+    nodes = [_Node(task.pieces, 0, -1, known[0])]
+    checked = cached is None  # a cached index is only as good as a request that confirms its version
+    for depth in range(1, len(layout.levels)):
+        nodes, missing = _descend(nodes, layout, depth)
+        for pieces in missing:
+            _in_memory(task, pieces, depth, None, 0, settings, sink)
+        unknown = [node for node in nodes if node.start not in known]
+        if unknown:
+            spans = [_span_of_index(task, settings, depth, node) for node in unknown]
+            answers = yield Asked(
+                [Read(task.key, Span(*span), version) for span in spans], False, sum(b - a for a, b in spans)
+            )
+            fresh: Indexes = {}
+            for node, answer in zip(unknown, answers, strict=True):
+                if not isinstance(answer, Blob):
+                    return False
+                fresh[node.start] = _parse(task, settings, depth, answer.data, node.length)
+            known = {**known, **fresh}
+            settings.cache.put(task.key, version, known)
+            checked = True
+        for node in nodes:
+            node.index = known[node.start]
+    return (yield from _data(task, nodes, version, checked, settings, sink))
+
+
+def _first_index(
+    task: Task, settings: ReadSettings
+) -> Generator[Asked, list[Result], tuple[Version | None, ShardIndex] | None]:
+    layout = settings.layout.levels[0].sharding.layout
+    (result,) = yield Asked([Read(task.key, layout.range)], False, layout.nbytes)
+    if result is None:
+        return None
+    if isinstance(result, VersionChangedError):
+        raise ConflictError("the object kept changing", key=task.key) from result
+    return result.version, _parse(task, settings, 0, result.data, None)
+
+
+def _parse(task: Task, settings: ReadSettings, depth: int, data: Buffer, length: int | None) -> ShardIndex:
+    try:
+        return settings.layout.levels[depth].sharding.layout.parse(data, length)
+    except ShardIndexError as error:
+        raise error.at(key=task.key) from error.__cause__
+
+
+def _span_of_index(task: Task, settings: ReadSettings, depth: int, node: _Node) -> tuple[int, int]:
+    try:
+        return settings.layout.levels[depth].sharding.layout.span_within(node.start, node.length)
+    except ShardIndexError as error:
+        raise error.at(key=task.key) from error.__cause__
+
+
+def _descend(nodes: list[_Node], layout: Layout, depth: int) -> tuple[list[_Node], list[Pieces]]:
+    """From shards to the shards inside them; those that are not there come apart."""
+    level = layout.levels[depth - 1]
+    found: list[_Node] = []
+    missing: list[Pieces] = []
+    for node in nodes:
+        assert node.index is not None
+        for flat, pieces in node.pieces.children(level):
+            offset = int(node.index.offsets[flat])
+            if offset < 0:
+                missing.append(pieces)
+            else:
+                found.append(_Node(pieces, node.start + offset, int(node.index.lengths[flat])))
+    return found, missing
+
+
+def _data(
+    task: Task, nodes: list[_Node], version: Version | None, checked: bool, settings: ReadSettings, sink: Sink
+) -> Generator[Asked, list[Result], bool]:
+    """Read and hand over the leaves of the innermost shards."""
+    grid = settings.layout.levels[-1].sharding.grid
+    wanted: list[tuple[Leaves, IntArray, IntArray, IntArray]] = []
+    for node in nodes:
+        assert node.index is not None
+        leaves = node.pieces.leaves(grid)
+        offsets, lengths = node.index.offsets[leaves.flat], node.index.lengths[leaves.flat]
+        _split_missing(task, leaves, offsets, sink)
+        present = np.flatnonzero(offsets >= 0)
+        if len(present):
+            wanted.append((leaves, present, offsets[present] + node.start, lengths[present]))
+    if not wanted:
+        if checked:  # noqa: SIM103 - the comment below is about one of the two
+            return True
+        return False  # all fill value, says a cached index that no request has confirmed: ask again
+    starts = wanted[0][2] if len(wanted) == 1 else np.concatenate([w[2] for w in wanted])
+    lengths = wanted[0][3] if len(wanted) == 1 else np.concatenate([w[3] for w in wanted])
+    merged = merge(
+        starts, lengths, gap_bytes=settings.traits.merge_gap_bytes, max_bytes=settings.traits.max_request_bytes
+    )
+    owner = np.repeat(np.arange(len(wanted)), [len(w[1]) for w in wanted])
+    numbers = wanted[0][1] if len(wanted) == 1 else np.concatenate([w[1] for w in wanted])
+    batches = _batches(task, merged, version, settings)
+    number = 0
+    for i, asked in enumerate(batches):
+        try:
+            answers = yield replace(asked, following=batches[i + 1 :]) if i + 1 < len(batches) else asked
+        except RangeError as error:
+            raise ShardIndexError(
+                "the index points beyond the end of the shard: it is truncated, or its index is damaged",
+                codec="sharding_indexed",
+                key=task.key,
+            ) from error
+        for answer in answers:
+            if not isinstance(answer, Blob):
+                return False  # changed, or deleted
+            mine = merged.request == number
+            expected = int(merged.stops[number] - merged.starts[number])
+            _hand_over(task, wanted, mine, owner, numbers, merged.offset, lengths, answer.data, expected, sink)
+            number += 1
+    return True
+
+
+def _batches(task: Task, merged: Merged, version: Version | None, settings: ReadSettings) -> list[Asked]:
+    """One object's requests in rounds that hold no more than their budget, however large the shard."""
+    sizes = merged.stops - merged.starts
+    reads = [
+        Read(task.key, Span(a, b), version) for a, b in zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)
+    ]
+    total = int(sizes.sum())
+    if total <= settings.round_bytes:
+        return [Asked(reads, True, total)]
+    found: list[Asked] = []
+    first, nbytes = 0, 0
+    for i, size in enumerate(sizes.tolist()):
+        if i > first and nbytes + size > settings.round_bytes:
+            found.append(Asked(reads[first:i], True, nbytes))
+            first, nbytes = i, 0
+        nbytes += size
+    found.append(Asked(reads[first:], True, nbytes))
+    return found
+
+
+def _hand_over(
+    task: Task,
+    wanted: list[tuple[Leaves, IntArray, IntArray, IntArray]],
+    mine: npt.NDArray[np.bool_],
+    owner: IntArray,
+    numbers: IntArray,
+    offsets: IntArray,
+    lengths: IntArray,
+    data: Buffer,
+    expected: int,
+    sink: Sink,
+) -> None:
+    """Give the sink the leaves that one answer holds."""
+    if len(data) != expected:
+        raise ShardIndexError(
+            f"{len(data)} bytes came where the index promises {expected}: the shard is truncated or its index damaged",
+            codec="sharding_indexed",
+            key=task.key,
+        )
+    for i, (leaves, *_) in enumerate(wanted):
+        chosen = mine & (owner == i) if len(wanted) > 1 else mine
+        if chosen.all():
+            sink.data(task, leaves, numbers, data, offsets, lengths)
+        elif chosen.any():
+            sink.data(task, leaves, numbers[chosen], data, offsets[chosen], lengths[chosen])
+
+
+def lockstep(
+    steps: Iterable[Steps], *, round_bytes: int, n_together: int, counted: Callable[[Asked], None] | None = None
+) -> Generator[list[Read], list[Result], None]:
+    """Run many tasks' steps together: what they ask for at one time is asked for in one round, as long as the answers
+    fit ``round_bytes``.
+
+    Args:
+        n_together: tasks begun at once; the next ones begin when these are done.
+        counted: told of every step before its reads are yielded.
+    """
+    waiting = iter(steps)
+    while group := list(islice(waiting, n_together)):
+        active = [(task, asked) for task in group if (asked := next(task, None)) is not None]
+        while active:
+            following: list[tuple[Steps, Asked]] = []
+            first = 0
+            while first < len(active):
+                last, nbytes = first, 0
+                while last < len(active) and (last == first or nbytes + active[last][1].nbytes <= round_bytes):
+                    nbytes += active[last][1].nbytes
+                    last += 1
+                batch = active[first:last]
+                reads = [read for _, asked in batch for read in asked.reads] if len(batch) > 1 else batch[0][1].reads
+                if counted is not None:
+                    for _, asked in batch:
+                        counted(asked)
+                try:
+                    results = yield reads
+                except RangeError as error:  # the task concerned knows what it means
+                    for task, _ in batch if len(batch) == 1 else [b for b in batch if b[1].reads[0].key == error.key]:
+                        task.throw(error)
+                    raise
+                at = 0
+                for task, asked in batch:
+                    mine = results[at : at + len(asked.reads)] if len(batch) > 1 else results
+                    at += len(asked.reads)
+                    try:
+                        following.append((task, task.send(mine)))
+                    except StopIteration:
+                        pass
+                first = last
+            active = following
