@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
 
-__all__ = ["MISSING", "failure", "make_folders", "pread_all", "prune", "sync_folder", "writev_all"]
+__all__ = ["MAX_ATTEMPTS", "MISSING", "failure", "make_folders", "pread_all", "prune", "sync_folder", "writev_all"]
 
 # A path through a file ("a" is a file, "a/b" is asked for) names nothing, as a path through nothing does.
 MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+# Only a folder that others remove again and again makes anything fail that often.
+MAX_ATTEMPTS = 1000
 
 _MAX_PARTS: int = getattr(os, "IOV_MAX", 0) or (os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
 
@@ -60,9 +63,18 @@ def _write_rest(fd: int, parts: Sequence[bytes | bytearray | memoryview], n_writ
 
 def make_folders(folder: str, *, durable: bool) -> None:
     """Make ``folder`` and what is missing above it; with ``durable``, each is on the disk before this returns."""
-    if not durable:
-        os.makedirs(folder, exist_ok=True)
-        return
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            return _make_synced(folder) if durable else os.makedirs(folder, exist_ok=True)
+        except FileNotFoundError:  # the folder above was empty, and removed since
+            continue
+        except FileExistsError:
+            if os.path.lexists(folder) and not os.path.isdir(folder):
+                raise
+    raise OSError(errno.ENOENT, "the folder is removed as often as it is made")
+
+
+def _make_synced(folder: str) -> None:
     missing = []
     while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
         missing.append(folder)

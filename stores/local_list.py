@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -74,10 +75,14 @@ def walk(
                         todo.append((name, (*followed, target)))
                 elif entry.is_file():
                     yield below + entry.name, entry.stat().st_size
-            except FileNotFoundError:  # gone since the folder was read
-                continue
             except OSError as error:
-                raise failure(error, doing="look at", path=entry.path, key="", store=store) from error
+                _check_gone(error, entry.path, store)
+
+
+def _check_gone(error: OSError, path: str, store: object) -> None:
+    """Raise what is not the sign of a name that leads nowhere: gone since the folder was read, or a link to itself."""
+    if error.errno not in (*MISSING, errno.ELOOP):
+        raise failure(error, doing="look at", path=path, key="", store=store) from error
 
 
 def _holds(folder: str, path: str) -> bool:
@@ -97,7 +102,7 @@ def level(folder: str, store: object) -> Listing:
                 elif entry.is_file():
                     keys.append(entry.name)
             except OSError as error:
-                raise failure(error, doing="look at", path=entry.path, key="", store=store) from error
+                _check_gone(error, entry.path, store)
     return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
 
 
@@ -115,21 +120,20 @@ def stale(folder: str, root: str, *, remove: bool) -> Iterator[str]:
 def _release_stale(path: str, *, remove: bool) -> bool:
     # The second file of an exclusive create is guarded by the lock file it is named after.
     second = path.endswith(SUFFIX + SUFFIX)
+    guard = path.removesuffix(SUFFIX) if second else path
+    was_there = os.path.lexists(guard)
     try:
-        held = try_acquire(path.removesuffix(SUFFIX) if second else path, create=second)
+        held = try_acquire(guard, create=second)
     except NoLocksError:
         return _is_old(path, remove=remove)
     if held is None:
         return False
-    if second:
-        with held:
-            if remove:
-                unlink_quietly(path)
-    elif remove:
-        with held:  # leaving removes it
-            pass
-    else:
+    if was_there and not remove:
         held.let_go()
+        return True
+    with held:  # leaving removes the file that is held
+        if second and remove:
+            unlink_quietly(path)
     return True
 
 

@@ -15,6 +15,8 @@ import struct
 import sys
 from collections.abc import Callable
 
+from zarrdock.stores.local_io import MAX_ATTEMPTS
+
 try:
     import fcntl
 except ImportError:  # not POSIX: LocalStore refuses to be made there
@@ -26,8 +28,6 @@ SUFFIX = ".__lock"
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-# Only a folder that is removed again and again makes opening fail that often.
-_MAX_ATTEMPTS = 1000
 
 # Descriptors of locks held now. A forked child closes its copies: a lock lives as long as any copy of its descriptor
 # does, and must not outlive its holder.
@@ -129,7 +129,7 @@ def acquire(path: str, make_folder: Callable[[str], None]) -> Held:
         NoLocksError: the file system has none. OSError: anything else.
     """
     lock_path = path + SUFFIX
-    for _ in range(_MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         try:
             fd = os.open(lock_path, _FLAGS | os.O_CREAT, 0o666)
         except FileNotFoundError:
@@ -186,7 +186,7 @@ def _hold(fd: int, lock_path: str, *, wait: bool) -> Held | None:
 def unlocked(path: str, make_folder: Callable[[str], None]) -> Held:
     """A file of a name of its own next to ``path``, for file systems without locks."""
     temp_path = f"{path}.{secrets.token_hex(4)}{SUFFIX}"
-    for _ in range(_MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         try:
             return Held(os.open(temp_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False)
         except FileNotFoundError:
