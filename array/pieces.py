@@ -192,31 +192,7 @@ class ProductLeaves(Leaves):
         return pairs if self._sliced else (self._meshed(a, b) for a, b in pairs)
 
     @staticmethod
-    def _meshed(inner: Index, outer: Index) -> tuple[Index, Index]:
-        """With integer arrays among them, numpy means a product only if all axes are open meshes."""
-        return _mesh(inner), _mesh(outer)
-
-    def region(self) -> Index | None:
-        if not self._sliced:
-            return None
-        bounds = ((axis.outer[low], axis.outer[high - 1]) for axis, (low, high) in zip(self.axes, self.ranges, strict=True))
-        return tuple(slice(first.start, last.stop) for first, last in bounds)  # type: ignore[union-attr]
-
-
-def _meshed(inner: Index, outer: Index) -> tuple[Index, Index]:
-        """With integer arrays among them, numpy means a product only if all axes are open meshes."""
-        return _mesh(inner), _mesh(outer)
-
-    def region(self) -> Index | None:
-        if not self._sliced:
-            return None
-        return tuple(
-            slice(axis.outer[low].start, axis.outer[high - 1].stop)
-            for axis, (low, high) in zip(self.axes, self.ranges, strict=True)
-        )  # type: ignore[union-attr]
-
-
-def _mesh(index: Index) -> Index:
+    def _mesh(index: Index) -> Index:
     return np.ix_(*(np.arange(i.start, i.stop, i.step or 1) if isinstance(i, slice) else i for i in index))
 
 
