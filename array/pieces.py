@@ -189,10 +189,19 @@ class ProductLeaves(Leaves):
         inside = zip(*([axis[p] for p in place] for axis, place in zip(inner, places, strict=True)), strict=True)
         outside = zip(*([axis[p] for p in place] for axis, place in zip(outer, places, strict=True)), strict=True)
         pairs = zip(inside, outside, strict=True)
-        return pairs if self._sliced else (self._meshed(a, b) for a, b in pairs)
+        # With integer arrays among them, numpy means a product only if all axes are open meshes.
+        return pairs if self._sliced else ((_mesh(a), _mesh(b)) for a, b in pairs)
 
-    @staticmethod
-    def _mesh(index: Index) -> Index:
+    def region(self) -> Index | None:
+        if not self._sliced:
+            return None
+        ends = (
+            (axis.outer[low], axis.outer[high - 1]) for axis, (low, high) in zip(self.axes, self.ranges, strict=True)
+        )
+        return tuple(slice(first.start, last.stop) for first, last in ends)  # type: ignore[union-attr]
+
+
+def _mesh(index: Index) -> Index:
     return np.ix_(*(np.arange(i.start, i.stop, i.step or 1) if isinstance(i, slice) else i for i in index))
 
 
