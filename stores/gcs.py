@@ -94,7 +94,11 @@ class GCSStore(ConditionalStore):
                 return answer.status, answer.headers, body
         retry_after = answer.headers.get("Retry-After", "")
         text = _message(body)
-        code = "NoSuchBucket" if answer.status == 404 and "bucket does not exist" in text.lower() else ""
+        code = ""
+        if answer.status == 404 and "bucket does not exist" in text.lower():
+            code = "NoSuchBucket"
+        elif answer.status == 409:  # another request was at the same object; whether it won, the next try will tell
+            code = "OperationAborted"
         raise HttpStatusError(
             answer.status, text, code=code, retry_after=float(retry_after) if retry_after.isdigit() else None
         )

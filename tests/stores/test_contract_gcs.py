@@ -1,4 +1,4 @@
-"""The contract over Google Cloud Storage: the emulator, and the strict fake, which is fast and lets copies of the store race."""
+"""The contract over Google Cloud Storage: the emulator, and the strict fake, which lets copies of the store race."""
 
 import itertools
 

@@ -1,0 +1,259 @@
+"""Every fault on every operation of every remote store: the right bytes, or the right error, within a deadline.
+
+``python -m zarrdock.testing.fault_matrix docs/fault-matrix.md`` runs it and writes the table; the tests run the same
+cells. The services are the strict in-process fakes, each behind a :class:`FaultProxy`, because they honour every
+condition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from zarrdock.errors import ZarrdockError
+from zarrdock.ranges import Span
+from zarrdock.stores.base import Buffer, Store
+from zarrdock.stores.gcs import GCSStore
+from zarrdock.stores.http_ import HTTPStore
+from zarrdock.stores.retry import RetryPolicy
+from zarrdock.stores.s3 import S3Store
+from zarrdock.testing.fault_proxy import Fault, FaultKind, FaultProxy
+from zarrdock.testing.strict_gcs import StrictGCS
+from zarrdock.testing.strict_s3 import StrictS3
+
+__all__ = [
+    "DEADLINE_SECONDS",
+    "FAULTS",
+    "OPERATIONS",
+    "SERVICES",
+    "Cell",
+    "Services",
+    "cells",
+    "document",
+    "run",
+    "run_all",
+]
+
+# Short, so that a fault that never ends does not take long to be given up.
+POLICY: Final = RetryPolicy(attempts=3, deadline_seconds=5.0, attempt_seconds=0.8, initial=0.01, max=0.05)
+# The last try may begin just before it, and an update is a few requests.
+DEADLINE_SECONDS: Final = 3 * POLICY.deadline_seconds
+OLD: Final = bytes(range(200))
+NEW: Final = b"new" * 100
+
+SERVICES: Final = ("S3", "GCS", "HTTP")
+OPERATIONS: Final = ("read all", "read a range", "write", "create", "update: GET", "update: PUT", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    name: str
+    fault: FaultKind
+    status: int = 0
+    seconds: float = 0.0
+
+    def make(self, method: str, times: int | None) -> Fault:
+        return Fault(self.fault, status=self.status, seconds=self.seconds, method=method, times=times)
+
+
+FAULTS: Final = (
+    _Kind("500 internal error", "status", 500),
+    _Kind("503 slow down", "status", 503),
+    _Kind("429 too many requests", "status", 429),
+    _Kind("409 conflict", "status", 409),
+    _Kind("403 denied", "status", 403),
+    _Kind("slow answer (0.2 s)", "delay", seconds=0.2),
+    _Kind("stalls half way (3 s)", "stall", seconds=3.0),
+    _Kind("body cut short", "truncate"),
+    _Kind("connection reset", "reset"),
+    _Kind("applied, reply lost", "lost_reply"),
+    _Kind("range ignored", "ignore_range"),
+    _Kind("less than the range", "short_206"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One fault on one operation of one service: once, or for ever."""
+
+    service: str
+    operation: str
+    kind: _Kind
+    for_ever: bool
+
+    def __str__(self) -> str:
+        return f"{self.service}, {self.operation}, {self.kind.name}, {'for ever' if self.for_ever else 'once'}"
+
+
+def cells() -> Iterator[Cell]:
+    """All cells that mean something."""
+    for service, operation, kind, for_ever in itertools.product(SERVICES, OPERATIONS, FAULTS, (False, True)):
+        if service == "HTTP" and not operation.startswith("read"):
+            continue
+        if kind.fault in ("ignore_range", "short_206") and operation != "read a range":
+            continue
+        if kind.status == 409 and (operation.startswith("read") or operation == "update: GET"):
+            continue  # an answer to writes only
+        yield Cell(service, operation, kind, for_ever)
+
+
+class Services:
+    """The fakes and their proxies, running; a context manager."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._numbers = itertools.count()
+
+    def __enter__(self) -> Services:
+        self.s3 = self._stack.enter_context(StrictS3("bucket"))
+        self.gcs = self._stack.enter_context(StrictGCS("bucket"))
+        self.proxies = {
+            "S3": self._stack.enter_context(FaultProxy(self.s3.url, "s3")),
+            "GCS": self._stack.enter_context(FaultProxy(self.gcs.url, "gcs")),
+            "HTTP": self._stack.enter_context(FaultProxy(self.s3.url, "http")),
+        }
+        s3, gcs = self.proxies["S3"].url, self.proxies["GCS"].url
+        self._stores: dict[str, Store] = {
+            "S3": S3Store("s3://bucket", storage_options={**self.s3.storage_options, "endpoint_url": s3}, retry=POLICY),
+            "GCS": GCSStore(
+                "gs://bucket", storage_options={**self.gcs.storage_options, "endpoint_url": gcs}, retry=POLICY
+            ),
+            "HTTP": HTTPStore(self.proxies["HTTP"].url + "/bucket", retry=POLICY),
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for store in self._stores.values():
+            store.close()
+        self._stack.close()
+
+    def store(self, service: str) -> tuple[Store, FaultProxy, str]:
+        """A store, the proxy before it, and a key that holds ``OLD`` and that nobody else uses."""
+        key = f"k{next(self._numbers)}"
+        (self._stores["S3"] if service == "HTTP" else self._stores[service]).write(key, OLD)
+        return self._stores[service], self.proxies[service], key
+
+
+def run(services: Services, cell: Cell) -> tuple[str, float]:
+    """Run a cell.
+
+    Returns:
+        "ok", or the name of the error that was raised; and the seconds it took.
+    Raises:
+        AssertionError: wrong bytes, a change made twice or lost, or an error that is not one of ours.
+    """
+    store, proxy, key = services.store(cell.service)
+    if cell.operation == "create":
+        store.delete(key)
+    put = {"S3": "PUT", "GCS": "POST", "HTTP": "-"}[cell.service]
+    methods = {"write": put, "create": put, "update: PUT": put, "delete": "DELETE"}
+    operations: dict[str, Callable[[], object]] = {
+        "read all": lambda: _check_equal(store.get(key), OLD),
+        "read a range": lambda: _check_equal(store.get(key, Span(50, 150)), OLD[50:150]),
+        "write": lambda: store.write(key, NEW),
+        "create": lambda: store.write(key, NEW, create_only=True),
+        "update: GET": lambda: store.update(key, _append),
+        "update: PUT": lambda: store.update(key, _append),
+        "delete": lambda: store.delete(key),
+    }
+    proxy.inject(cell.kind.make(methods.get(cell.operation, "GET"), None if cell.for_ever else 1))
+    began, outcome = time.monotonic(), "ok"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a server that ignores ranges
+            operations[cell.operation]()
+    except ZarrdockError as error:
+        outcome = type(error).__name__
+    finally:
+        seconds = time.monotonic() - began
+        proxy.clear()
+    if not cell.operation.startswith("read"):
+        _check_state(store, key, cell, outcome)
+    return outcome, seconds
+
+
+def run_all(services: Services) -> dict[Cell, tuple[str, float]]:
+    """:func:`run` for all cells, the services side by side."""
+
+    def of_service(service: str) -> dict[Cell, tuple[str, float]]:
+        return {cell: run(services, cell) for cell in cells() if cell.service == service}
+
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        return {cell: result for part in pool.map(of_service, SERVICES) for cell, result in part.items()}
+
+
+def _append(old: Buffer | None) -> bytes:
+    return bytes(old or b"") + b"+"
+
+
+def _check_equal(blob: object, expected: bytes) -> None:
+    data = getattr(blob, "data", None)
+    if data is None or bytes(data) != expected:
+        raise AssertionError(f"{blob!r} instead of {len(expected)} bytes")
+
+
+def _check_state(store: Store, key: str, cell: Cell, outcome: str) -> None:
+    """What the key holds now: the change once where it was reported done; once or not at all where it was not."""
+    before = None if cell.operation == "create" else OLD
+    after = {"delete": None, "update: GET": OLD + b"+", "update: PUT": OLD + b"+"}.get(cell.operation, NEW)
+    blob = store.get(key)
+    found = None if blob is None else bytes(blob.data)
+    if found != after and (outcome == "ok" or found != before):
+        raise AssertionError(f"{cell}: reported {outcome}, found {found!r}")
+
+
+def table(outcomes: dict[Cell, str]) -> str:
+    """The matrix in Markdown: for each service and operation what came of the fault once, and for ever."""
+    parts = []
+    for service in SERVICES:
+        operations = [op for op in OPERATIONS if any(c.service == service and c.operation == op for c in outcomes)]
+        rows = [f"| {service} | " + " | ".join(operations) + " |", "|---" * (len(operations) + 1) + "|"]
+        for kind in FAULTS:
+            row = [_cell_text(outcomes, service, operation, kind) for operation in operations]
+            rows.append(f"| {kind.name} | " + " | ".join(row) + " |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell_text(outcomes: dict[Cell, str], service: str, operation: str, kind: _Kind) -> str:
+    once, ever = (outcomes.get(Cell(service, operation, kind, for_ever), "") for for_ever in (False, True))
+    return once if once == ever else f"{once} / {ever}"
+
+
+HEADING: Final = """# Fault matrix
+
+Each remote store stands behind a proxy that injects one kind of fault into the requests of one operation. A cell says
+what the caller got when the fault came once / when it came every time; one word where both are alike. `ok` was the
+right bytes, or the change made exactly once; an error is the exception raised, with the change made once or not
+at all. All within the deadline. Empty: the fault does not exist for that operation.
+
+Made by `python -m zarrdock.testing.fault_matrix docs/fault-matrix.md` against in-process fakes of the services (they
+honour every condition, which the emulators do not), with a policy of {attempts} attempts, {attempt:g} s an attempt,
+{deadline:g} s in all. The tests run the same cells and hold this file to what they find.
+
+"""
+
+
+def document(outcomes: dict[Cell, str]) -> str:
+    """The whole document."""
+    heading = HEADING.format(attempts=POLICY.attempts, attempt=POLICY.attempt_seconds, deadline=POLICY.deadline_seconds)
+    return heading + table(outcomes)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run everything, and write the document to the path given."""
+    with Services() as services:
+        outcomes = {cell: result[0] for cell, result in run_all(services).items()}
+    Path(arguments[0]).write_text(document(outcomes))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,50 @@
+"""Every fault on every operation of S3, Google Cloud Storage and HTTP, one kind at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zarrdock.testing import fault_matrix as matrix
+from zarrdock.testing.fault_matrix import Cell
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+Results = dict[Cell, tuple[str, float]]
+CELLS = list(matrix.cells())
+
+
+@pytest.fixture(scope="module")
+def results() -> Iterator[Results]:
+    with matrix.Services() as services:
+        yield matrix.run_all(services)
+
+
+def expected(cell: Cell) -> str:
+    fault, ends = cell.kind.fault, not cell.for_ever
+    if cell.kind.status == 403:
+        return "AccessError"  # at once: trying again does not help
+    if fault in ("delay", "ignore_range"):
+        return "ok"
+    reply_has_no_body = cell.operation == "delete" or (
+        cell.service == "S3" and cell.operation in ("write", "create", "update: PUT")
+    )
+    if fault in ("stall", "truncate") and reply_has_no_body:
+        return "ok"  # nothing to cut
+    if ends:
+        return "ok"
+    return "ConflictError" if cell.kind.status == 409 else "StoreError"
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_right_bytes_or_the_right_error(cell: Cell, results: Results) -> None:
+    outcome, seconds = results[cell]
+    assert outcome == expected(cell)
+    assert seconds < matrix.DEADLINE_SECONDS
+
+
+def test_table(results: Results, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = {cell: outcome for cell, (outcome, _) in results.items()}
+    with capsys.disabled():
+        print("\n" + matrix.table(outcomes))
+    assert (repository / "docs" / "fault-matrix.md").read_text() == matrix.document(outcomes)
