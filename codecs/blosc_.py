@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, Literal
-
-import numcodecs.blosc as _library
 
 from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
 from zarrdock.codecs.fields import integer, known_members, one_of
 from zarrdock.errors import CodecError, MetadataError
 
 __all__ = ["Blosc", "BoundBlosc"]
-
-# Its own threads go through one global context with one lock: several of ours would wait for each other. A user's
-# explicit choice stands.
-if _library.use_threads is None:
-    _library.use_threads = False
 
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _CNAMES = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
@@ -30,7 +24,20 @@ _HEADER = struct.Struct("<BBBBIII")
 _FORMAT_VERSION = 2
 # As the three high bits of the flags name it.
 _SNAPPY = 2
-_MAX_NBYTES: int = _library.MAX_BUFFERSIZE
+# The library's limits: of the data, and of what it adds to data it can't compress.
+_MAX_NBYTES = 2**31 - 1 - 16
+
+
+@cache
+def _library() -> Any:
+    # Imported at first use: numcodecs takes 150 ms.
+    from numcodecs import blosc
+
+    # Its own threads go through one global context with one lock: several of ours would wait for each other. A user's
+    # explicit choice stands.
+    if blosc.use_threads is None:
+        blosc.use_threads = False
+    return blosc
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class Blosc(BytesBytesCodec):
 class BoundBlosc(BoundBytesBytes):
     """Decodes into the destination itself where the length is known."""
 
-    __slots__ = ("_arguments", "_exact", "_limit", "_typesize", "decoded", "encoded")
+    __slots__ = ("_arguments", "_compress", "_decompress", "_exact", "_limit", "decoded", "encoded")
 
     def __init__(self, codec: Blosc, spec: ByteSpec) -> None:
         self.decoded = spec
@@ -115,13 +122,15 @@ class BoundBlosc(BoundBytesBytes):
         self._exact = spec.exact
         self._limit = spec.limit
         shuffle = _SHUFFLES.index(codec.shuffle or "noshuffle")
-        # blosc keeps the typesize in a byte; above, it works with 1, and so do other writers.
-        self._typesize = codec.typesize or 1
-        self._arguments = (codec.cname.encode("ascii"), codec.clevel, shuffle, codec.blocksize)
+        # The library keeps the typesize in a byte; above, it works with 1, as for other writers.
+        self._arguments = (codec.cname.encode("ascii"), codec.clevel, shuffle, codec.blocksize, codec.typesize or 1)
+        library = _library()
+        self._compress = library.compress
+        self._decompress = library.decompress
 
     def encode(self, data: Buffer) -> Buffer:
         try:
-            compressed: bytes = _library.compress(data, *self._arguments, self._typesize)
+            compressed: bytes = self._compress(data, *self._arguments)
         except (RuntimeError, ValueError) as error:
             raise CodecError(f"{error}", codec=Blosc.name, direction="encode") from error
         return compressed
@@ -131,7 +140,7 @@ class BoundBlosc(BoundBytesBytes):
         if not nbytes:
             return b""
         try:
-            content: bytes = _library.decompress(data)
+            content: bytes = self._decompress(data)
         except (RuntimeError, ValueError) as error:
             raise _damaged(data, error) from error
         return content
@@ -141,7 +150,7 @@ class BoundBlosc(BoundBytesBytes):
             return False
         if len(out):
             try:
-                _library.decompress(data, out)
+                self._decompress(data, out)
             except (RuntimeError, ValueError) as error:
                 raise _damaged(data, error) from error
         return True

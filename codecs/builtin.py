@@ -127,14 +127,19 @@ def with_defaults(codecs: Iterable[Codec], spec: ChunkSpec) -> tuple[Codec, ...]
     learns its typesize in this way.
 
     Raises:
-        MetadataError: a codec cannot work on what reaches it, with the pointer below ``/codecs``.
+        MetadataError: codecs out of order, or one that cannot work on what reaches it; the pointer is below /codecs.
     """
+    given = tuple(codecs)
+    try:
+        check_kinds(given)
+    except MetadataError as error:
+        raise error.below("/codecs") from None
     complete: list[Codec] = []
     at: ChunkSpec | ByteSpec = spec
-    for i, given in enumerate(codecs):
+    for i, original in enumerate(given):
         try:
-            hook = getattr(given, "with_defaults", None)
-            codec: Any = given if hook is None else hook(at)
+            hook = getattr(original, "with_defaults", None)
+            codec: Any = original if hook is None else hook(at)
             at = codec.bind(at).encoded
         except MetadataError as error:
             raise error.below(f"/codecs/{i}") from None

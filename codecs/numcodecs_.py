@@ -346,8 +346,8 @@ class PCodec(NumcodecsCodec, ArrayBytesCodec):
         return _BoundNumbers(self.name, codec, spec, native, decode)
 
 
-# Fixed rate, precision and accuracy, and reversible; not expert.
-_ZFP_MODES = (2, 3, 4, 5)
+# Those that numcodecs can write.
+_ZFP_MODES = (2, 3, 4)
 
 
 class Zfpy(NumcodecsCodec, ArrayBytesCodec):
@@ -361,6 +361,10 @@ class Zfpy(NumcodecsCodec, ArrayBytesCodec):
             message = "zfp compresses 1 to 4 dimensions of signed integers or floats of 32 or 64 bits"
             raise MetadataError(f"{message}, not {len(spec.shape)} of {spec.dtype}")
         codec = self.implementation()
+        if codec.mode not in _ZFP_MODES:
+            found = codec.mode
+            expected = "2 (fixed rate), 3 (fixed precision) or 4 (fixed accuracy)"
+            raise MetadataError(pointer="/configuration/mode", expected=expected, found=found)
         zfpy = import_module("zfpy")
 
         # The library does not look where its input ends. So behind it there are zeros, as many as it could read for all
