@@ -203,5 +203,5 @@ class BoundNumcodecsFilter(BoundArrayArray):
             with np.errstate(all="ignore"):
                 one = np.full(1, spec.fill_value, self._stored).view(self._seen)
                 return self._codec.encode(one).reshape(-1).view(made)[0]
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, IndexError):  # a scale that is no number, say
             return made.type(0)
