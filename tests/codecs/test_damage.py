@@ -128,10 +128,14 @@ def test_damage_raises_codec_errors_and_nothing_else(codec: Codec, exact: bool) 
 )
 def test_damage_writes_nothing_beside_the_destination(codec: Any) -> None:
     rng = random.Random(5)
-    bound = codec.bind(ByteSpec(N, N, 4))
-    encoded = bytes(bound.encode(content(rng)))
+    n = 12 * N
+    bound = codec.bind(ByteSpec(n, n, 4))
+    data = content(rng) * 12
+    encoded = bytes(bound.encode(data))
+    area = bytearray(b"\xa5" * (n + 512))
+    assert bound.decode_into(encoded, memoryview(area)[256:-256])
+    assert area[256:-256] == data
     for _ in range(600):
-        area = bytearray(b"\xa5" * (N + 512))
         try:
             bound.decode_into(damage(encoded, rng), memoryview(area)[256:-256])
         except CodecError:
