@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from zarrdock.array import execute
 from zarrdock.array.attributes import Attributes
+from zarrdock.array.element import ELSEWHERE, read_element
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.indexers import BlockIndex, OrthogonalIndex, VectorIndex
 from zarrdock.array.keys import KeyEncoding
@@ -236,6 +237,11 @@ class Array:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def __getitem__(self, selection: Any) -> Any:
+        coords = _element(selection, self.shape)
+        if coords is not None:
+            element = read_element(self._store, self._layout, coords, self._cache)
+            if element is not ELSEWHERE:
+                return element
         product = basic(selection, self.shape)
         array = execute.read(self._store, self._layout, product, self._cache)
         return array[()] if array.ndim == 0 and not _keeps_zero_dimensions(selection) else array
@@ -441,6 +447,26 @@ class Array:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state.pop("store"), state.pop("path"), state.pop("metadata"), **state)  # type: ignore[misc]
+
+
+def _element(selection: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Coordinates, where the selection is plain integers within the array."""
+    if type(selection) is int:
+        selection = (selection,)
+    elif type(selection) is not tuple:
+        return None
+    if len(selection) != len(shape) or not shape:
+        return None
+    coords = []
+    for index, length in zip(selection, shape, strict=True):
+        if type(index) is not int:
+            if not isinstance(index, np.integer):
+                return None
+            index = int(index)
+        if not -length <= index < length:
+            return None
+        coords.append(index if index >= 0 else index + length)
+    return tuple(coords)
 
 
 def _keeps_zero_dimensions(selection: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -203,10 +203,10 @@ _KINDS: dict[Any, str] = {
 
 
 def _parse(given: CodecLike, kind: Any, pointer: str) -> Codec:
-    codec = given if isinstance(given, Codec) else parse_codec(given, pointer)
+    codec: Codec = given if isinstance(given, Codec) else parse_codec(given, pointer)
     if not isinstance(codec, kind):
         raise MetadataError(pointer=pointer, expected=_KINDS[kind], found=codec.name)
-    return codec
+    return cast(Codec, codec)
 
 
 def _codecs_v3(

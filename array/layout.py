@@ -54,6 +54,11 @@ class Layout:
     leaf: BoundChain
     fill_is_zero: bool
 
+    @property
+    def fill_scalar(self) -> Any:
+        """The fill value as an element of the array."""
+        return np.asarray(self.fill_value, self.dtype)[()]
+
     @classmethod
     def bind(
         cls,

@@ -1,6 +1,7 @@
 """Byte ranges and their merging. Pure: no I/O, no imports of the rest of zarrdock but errors.
 
-Three kinds of range, all in bytes. A plan asks for many small spans of one object; :func:`merge` says which requests to send for them.
+Three kinds of range, all in bytes. A plan asks for many small spans of one object; :func:`merge` says which requests
+to send for them.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def resolve(range_: Range, size: int) -> tuple[int, int] | None:
     """The half-open span of an object of ``size`` bytes that ``range_`` means.
 
     Returns:
-        ``(start, stop)`` within ``[0, size]``, or None where the range starts at or beyond the end (a RangeError for the store to raise).
+        ``(start, stop)`` within ``[0, size]``, or None where the range starts at or beyond the end (a RangeError for
+        the store to raise).
     """
     match range_:
         case None:
@@ -101,7 +103,8 @@ class Merged:
 def merge(starts: Int64Array, lengths: Int64Array, *, gap_bytes: int = 0, max_bytes: int | None = None) -> Merged:
     """Merge spans of one object into as few requests as the gap allows.
 
-    Overlapping and repeated spans are asked for once. Two neighbours share a request where at most ``gap_bytes`` unwanted bytes lie between them,
+    Overlapping and repeated spans are asked for once. Two neighbours share a request where at most ``gap_bytes``
+    unwanted bytes lie between them,
     and, if ``max_bytes`` is given, where the request then stays within it (a single longer span is still one request).
 
     Args:
@@ -113,6 +116,9 @@ def merge(starts: Int64Array, lengths: Int64Array, *, gap_bytes: int = 0, max_by
         empty = np.empty(0, np.int64)
         return Merged(empty, empty, empty, empty)
     stops = starts + lengths
+    if n == 1:
+        zero = np.zeros(1, np.int64)
+        return Merged(starts, stops, zero, zero)
     in_order = n == 1 or bool((starts[1:] >= starts[:-1]).all())
     order = np.arange(n) if in_order else np.argsort(starts, kind="stable")
     s = starts if in_order else starts[order]
@@ -120,7 +126,7 @@ def merge(starts: Int64Array, lengths: Int64Array, *, gap_bytes: int = 0, max_by
     new = np.empty(n, bool)
     new[0] = True
     np.greater(s[1:], e[:-1] + gap_bytes, out=new[1:])
-    if max_bytes is not None:
+    if max_bytes is not None and int(e[-1]) - int(s[0]) > max_bytes:
         _split_long(s, e, new, max_bytes)
     first = np.flatnonzero(new)
     last = np.append(first[1:], n) - 1
@@ -132,7 +138,9 @@ def merge(starts: Int64Array, lengths: Int64Array, *, gap_bytes: int = 0, max_by
 
 
 def _split_long(s: Int64Array, e: Int64Array, new: npt.NDArray[np.bool_], max_bytes: int) -> None:
-    """Begin a new request, in place, wherever a run would grow beyond ``max_bytes`` and the spans do not overlap there."""
+    """Begin a new request, in place, wherever a run would grow beyond ``max_bytes`` and the spans do not overlap
+    there.
+    """
     first = np.flatnonzero(new)
     last = np.append(first[1:], len(s)) - 1
     for a, b in zip(first[(e[last] - s[first]) > max_bytes], last[(e[last] - s[first]) > max_bytes], strict=True):

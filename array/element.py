@@ -1,0 +1,73 @@
+"""One element of an array, without a plan: what single-element reads cost is Python, so they have a path of their own.
+
+The same rules hold as for every read: a cached index is used only with the version it came from, and whatever is out of the ordinary (several levels of
+shards, a version that changed, a damaged shard) is left to the steps, which know what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from zarrdock.array.index_cache import IndexCache
+from zarrdock.array.layout import Layout
+from zarrdock.errors import CodecError, RangeError
+from zarrdock.ranges import Span
+from zarrdock.stores.base import Blob, Read, Store
+
+__all__ = ["ELSEWHERE", "read_element"]
+
+#: Returned where the steps have to do it.
+ELSEWHERE: Final = object()
+
+
+def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache) -> Any:
+    """The element at ``coords`` (within the array, not negative) as a numpy scalar, or ``ELSEWHERE``."""
+    if len(layout.levels) > 1:
+        return ELSEWHERE
+    key = layout.key(tuple([c // n for c, n in zip(coords, layout.chunk_shape, strict=True)]))
+    leaf = layout.leaf_shape
+    if not layout.levels:
+        result = store.read([Read(key)])[0]
+    else:
+        cached = cache.get(key)
+        sharding = layout.levels[0].sharding
+        if cached is None:
+            (found,) = store.read([Read(key, sharding.layout.range)])
+            if found is None:
+                return layout.fill_scalar
+            if not isinstance(found, Blob) or found.version is None:
+                return ELSEWHERE
+            try:
+                index = sharding.layout.parse(found.data)
+            except CodecError as error:
+                raise error.at(key=key) from error.__cause__
+            cached = found.version, {0: index}
+            cache.put(key, *cached)
+            fresh = True
+        else:
+            fresh = False
+        index = cached[1][0]
+        flat = 0
+        for c, n, grid in zip(coords, leaf, sharding.grid, strict=True):
+            flat = flat * grid + c // n % grid
+        start = int(index.offsets[flat])
+        if start < 0:
+            # An old index can't vouch for an empty chunk: no data read would confirm its version.
+            return layout.fill_scalar if fresh else ELSEWHERE
+        stop = start + int(index.lengths[flat])
+        try:
+            result = store.read([Read(key, Span(start, stop), cached[0])])[0]
+        except RangeError:
+            return ELSEWHERE
+        if not isinstance(result, Blob) or len(result.data) != stop - start:
+            cache.drop(key)
+            return ELSEWHERE
+    if result is None:
+        return layout.fill_scalar
+    if not isinstance(result, Blob):
+        return ELSEWHERE
+    try:
+        return layout.leaf.decode(result.data)[tuple([c % n for c, n in zip(coords, leaf, strict=True)])]
+    except CodecError as error:
+        inner = tuple(c // n % g for c, n, g in zip(coords, leaf, layout.levels[0].sharding.grid, strict=True)) if layout.levels else None
+        raise error.at(key=key, chunk=inner) from error
