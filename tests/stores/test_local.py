@@ -361,6 +361,18 @@ def test_a_change_in_place_by_another_program_is_noticed(store, root):
     assert bytes(store.get("k", Tail(2)).data) == b"re"
 
 
+def test_a_file_like_the_one_before_is_another_version(store, root):
+    # Without the descriptor that a version keeps, the second replacement would often get the inode back.
+    store.write("k", b"0000")
+    os.utime(root / "k", ns=(1, 1))
+    old = store.get("k", Tail(2))
+    for i in range(1, 6):
+        store.write("k", b"%04d" % i)
+        os.utime(root / "k", ns=(1, 1))
+        assert isinstance(store.read([Read("k", Tail(2), old.version)])[0], VersionChangedError)
+        assert store.get("k", Tail(2)).version != old.version
+
+
 def test_out_of_descriptors_lets_go_of_versions_first(store):
     import resource
 

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from zarrdock.errors import KeyExistsError, VersionChangedError
 from zarrdock.ranges import Span, Tail
 from zarrdock.stores.base import Blob, Buffer, Read, Store
@@ -148,10 +150,17 @@ class ParallelContract(ContractBase):
                 done.set()
             assert all(reader.result(60) for reader in readers)
 
-    def test_a_slow_update_is_not_overtaken(self) -> None:
-        # A write that falls between the reading and the writing of an update comes before both, or after both.
-        store = self.filled({"k": b"0"})
+    @pytest.mark.parametrize("verb", ["write", "delete", "delete_prefix"])
+    def test_a_slow_update_is_not_overtaken(self, verb: str) -> None:
+        # What falls between the reading and the writing of an update comes before both, or after both.
+        store = self.filled({"a/k": b"0"})
         if self.can_update(store):
+            verbs: dict[str, tuple[Callable[[], object], bytes | None]] = {
+                "write": (lambda: store.write("a/k", b"w"), b"w"),
+                "delete": (lambda: store.delete("a/k"), None),
+                "delete_prefix": (lambda: store.delete_prefix("a"), None),
+            }
+            other, after = verbs[verb]
             begun = threading.Event()
             seen: list[bytes] = []
 
@@ -162,9 +171,9 @@ class ParallelContract(ContractBase):
                 return seen[-1] + b"+"
 
             with ThreadPoolExecutor(1) as pool:
-                update = pool.submit(store.update, "k", change)
+                update = pool.submit(store.update, "a/k", change)
                 assert begun.wait(30)
-                store.write("k", b"w")
+                other()
                 update.result(60)
-            # Written while the change ran: it waited for the update, or the update began again with what it wrote.
-            assert (whole(store, "k"), seen[-1]) in ((b"w", b"0"), (b"w+", b"w"))
+            # Done while the change ran: it waited for the update, or the update began again with what it left.
+            assert (whole(store, "a/k"), seen[-1]) in ((after, b"0"), ((after or b"") + b"+", after or b""))
