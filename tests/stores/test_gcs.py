@@ -1,0 +1,306 @@
+"""What GCSStore sends, counted at the wire, and what only Google Cloud Storage has: generations, an emulator's gaps.
+
+The emulator ignores preconditions on GET and DELETE: where they matter the strict fake answers, or the request that was
+sent is looked at.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+import pytest
+
+from zarrdock.errors import ConflictError, KeyExistsError, StoreError, VersionChangedError
+from zarrdock.ranges import From, Range, Span, Tail
+from zarrdock.stores.base import Blob, Read
+from zarrdock.stores.gcs import GCSStore
+from zarrdock.stores.retry import RetryPolicy
+from zarrdock.testing.servers import Endpoint, Fault, FaultProxy, StrictGCS
+
+pytestmark = pytest.mark.server
+
+QUICK = RetryPolicy(attempts=3, deadline_seconds=10, attempt_seconds=3, initial=0.01, max=0.02)
+DATA = bytes(range(100))
+
+
+@pytest.fixture(scope="module")
+def proxy(strict_gcs: Endpoint) -> Iterator[FaultProxy]:
+    with FaultProxy(strict_gcs.url, "gcs") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def store(proxy: FaultProxy, strict_gcs: Endpoint, prefix: str) -> GCSStore:
+    proxy.clear()
+    return GCSStore(f"gs://{strict_gcs.bucket}/{prefix}", storage_options=strict_gcs.through(proxy), retry=QUICK)
+
+
+def sent(proxy: FaultProxy) -> list[tuple[str, int]]:
+    """Method and status of what was sent since the last look."""
+    log = [(seen.method, seen.status) for seen in proxy.log]
+    proxy.clear()
+    return log
+
+
+def conditions(proxy: FaultProxy) -> list[tuple[str, str]]:
+    """Method and ifGenerationMatch of what was sent since the last look."""
+    log = [(seen.method, seen.path.partition("ifGenerationMatch=")[2]) for seen in proxy.log]
+    proxy.clear()
+    return log
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("range_", "header", "status"),
+    [
+        (None, "", 200),
+        (Span(5, 9), "bytes=5-8", 206),
+        (Span(90, 200), "bytes=90-199", 206),
+        (From(7), "bytes=7-", 206),
+        (Tail(4), "bytes=-4", 206),
+        (Tail(400), "bytes=-400", 206),
+    ],
+)
+def test_one_get_a_read(store: GCSStore, proxy: FaultProxy, range_: Range, header: str, status: int) -> None:
+    version = store.write("k", DATA)
+    assert sent(proxy) == [("POST", 200)]
+    store.get("k", range_)
+    assert [(seen.method, seen.range, seen.status) for seen in proxy.log] == [("GET", header, status)]
+    assert conditions(proxy) == [("GET", "")]
+    store.get("k", range_, version=version)
+    assert conditions(proxy) == [("GET", version)]
+
+
+def test_one_get_for_what_is_not_there(store: GCSStore, proxy: FaultProxy) -> None:
+    store.write("k", DATA)
+    proxy.clear()
+    assert store.get("missing") is None
+    assert store.get("missing", Tail(3), version="123") is None
+    assert sent(proxy) == [("GET", 404)] * 2
+    for stale, status in (("123", 412), ("no generation", 200), (5, 200)):
+        assert isinstance(store.read([Read("k", None, stale)])[0], VersionChangedError)
+        assert sent(proxy) == [("GET", status)]
+    with pytest.raises(ValueError, match="beyond the end"):
+        store.get("k", From(100))
+    assert sent(proxy) == [("GET", 416)]
+    assert store.get("k", Span(3, 3)) == Blob(b"")
+    assert sent(proxy) == []
+
+
+def test_requests_of_writes(store: GCSStore, proxy: FaultProxy) -> None:
+    version = store.write("k", DATA, create_only=True)
+    assert conditions(proxy) == [("POST", "0")]
+    store.update("k", lambda old: bytes(old or b"") + b"x")
+    assert conditions(proxy) == [("GET", ""), ("POST", version)]
+    store.update("new", lambda old: b"x")
+    assert conditions(proxy) == [("GET", ""), ("POST", "0")]
+    store.update("k", lambda old: old)
+    assert conditions(proxy) == [("GET", "")]
+    version = store.get("k").version
+    proxy.clear()
+    store.update("k", lambda old: None)
+    assert conditions(proxy) == [("GET", ""), ("DELETE", version)]
+    store.delete("k")
+    store.size("k")
+    assert sent(proxy) == [("DELETE", 404), ("GET", 404)]
+
+
+def test_a_page_each_thousand_and_names_no_store_would_write() -> None:
+    with StrictGCS("bucket") as server, FaultProxy(server.url, "gcs") as proxy:
+        store = GCSStore("gs://bucket/root", storage_options={**server.storage_options, "endpoint_url": proxy.url})
+        for name in ("root/", "root/folder/", "root/folder//odd", "root//", "root/folder/key", "rootless"):
+            server.put("bucket", name, b"")
+        assert [entry.key for entry in store.list()] == ["folder/key"]
+        assert (store.list_dir().keys, store.list_dir().prefixes) == ((), ("folder",))
+        proxy.clear()
+        keys = [f"k{i:04}" for i in range(2001)]
+        for key in keys:
+            server.put("bucket", f"root/{key}", b"")
+        assert sorted(entry.key for entry in store.list()) == ["folder/key", *keys]
+        assert sent(proxy) == [("GET", 200)] * 3
+        store.delete_prefix("")
+        assert list(store.list()) == []
+        assert {"rootless"} <= set(server.buckets["bucket"])
+
+
+# -- lost replies ------------------------------------------------------------------------------------------------------
+
+
+def count(old: Any) -> bytes:
+    return b"%d" % (int(bytes(old or b"0")) + 1)
+
+
+def test_an_update_whose_reply_was_lost_is_made_once(store: GCSStore, proxy: FaultProxy) -> None:
+    for i in range(1, 6):
+        proxy.inject(Fault("lost_reply", method="POST"))
+        store.update("n", count)
+        assert store.get("n").data == b"%d" % i
+
+
+def test_a_creation_whose_reply_was_lost_is_ours(store: GCSStore, proxy: FaultProxy) -> None:
+    proxy.inject(Fault("lost_reply", method="POST"))
+    version = store.write("k", DATA, create_only=True)
+    assert store.get("k", version=version).data == DATA
+    proxy.inject(Fault("reset", method="POST"))
+    with pytest.raises(KeyExistsError):
+        store.write("k", DATA, create_only=True)
+
+
+def test_a_deletion_whose_reply_was_lost_is_done(store: GCSStore, proxy: FaultProxy) -> None:
+    store.write("k", DATA)
+    proxy.inject(Fault("lost_reply", method="DELETE"))
+    seen = []
+    store.update("k", seen.append)
+    assert seen == [DATA]
+    assert store.get("k") is None
+
+
+class Between(GCSStore):
+    """Lets another writer act between a lost reply and the look at what became of it, as if it was another process."""
+
+    between: Any = None
+
+    def _exclusive(self, key):
+        return contextlib.nullcontext()
+
+    async def _send_head(self, live, key):
+        if self.between:
+            act, self.between = self.between, None
+            thread = threading.Thread(target=act)
+            thread.start()
+            while thread.is_alive():
+                await fsspec.asyn.asyncio.sleep(0.005)
+        return await super()._send_head(live, key)
+
+
+def test_when_nobody_can_tell_it_says_so(store: GCSStore, proxy: FaultProxy) -> None:
+    # A download brings no metadata, so a write knows the generation before it and no more: one write of others in
+    # between can be told from ours, two can't.
+    mine = Between(store.url, storage_options=store.fs.storage_options, retry=QUICK)
+    store.update("n", count)
+    proxy.inject(Fault("lost_reply", method="POST"))
+    mine.between = lambda: store.update("n", count)
+    with pytest.raises(ConflictError, match="nobody can tell"):
+        mine.update("n", count)
+    assert store.get("n").data == b"3"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_others_did_instead_can_be_told(store: GCSStore, proxy: FaultProxy, replaced: bool) -> None:
+    # The first try fails before it arrives; another writer is faster than the second.
+    mine = Between(store.url, storage_options=store.fs.storage_options, retry=QUICK)
+    store.update("n", count)
+    proxy.inject(Fault("reset", method="POST"))
+    send = mine._send_put
+    n_sent = 0
+
+    async def late(*args: Any) -> Any:
+        nonlocal n_sent
+        n_sent += 1
+        if n_sent == 2:
+            act = (lambda: store.write("n", b"50")) if replaced else (lambda: store.update("n", count))
+            await fsspec.asyn.asyncio.to_thread(lambda: run_elsewhere(act))
+        return await send(*args)
+
+    def run_elsewhere(act: Any) -> None:
+        thread = threading.Thread(target=act)
+        thread.start()
+        thread.join()
+
+    mine._send_put = late
+    mine.update("n", count)
+    assert store.get("n").data == (b"51" if replaced else b"3")
+
+
+# -- the emulator ------------------------------------------------------------------------------------------------------
+
+
+def test_a_stale_version_is_noticed_where_the_service_ignores_the_condition(
+    gcs_emulator: Endpoint, prefix: str
+) -> None:
+    with FaultProxy(gcs_emulator.url, "gcs") as proxy:
+        store = GCSStore(f"gs://{gcs_emulator.bucket}/{prefix}", storage_options=gcs_emulator.through(proxy))
+        old = store.write("k", DATA)
+        new = store.write("k", DATA)
+        proxy.clear()
+        assert isinstance(store.read([Read("k", Span(0, 3), old)])[0], VersionChangedError)
+        assert [seen.status for seen in proxy.log] == [206]  # the emulator did not look
+        assert conditions(proxy) == [("GET", old)]
+        assert store.get("k", Span(0, 3), version=new) == Blob(DATA[:3], new)
+        proxy.clear()
+        store.update("k", lambda data: None)
+        assert conditions(proxy) == [("GET", ""), ("DELETE", new)]
+
+
+def test_emulator_honours_conditions_on_upload(gcs_emulator: Endpoint, prefix: str) -> None:
+    url = f"gs://{gcs_emulator.bucket}/{prefix}"
+    stores = [Between(url, storage_options=gcs_emulator.storage_options) for _ in range(4)]
+
+    def work(store: GCSStore) -> None:
+        for _ in range(15):
+            store.update("n", count)
+
+    threads = [threading.Thread(target=work, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert stores[0].get("n").data == b"60"
+
+
+def test_nothing_of_the_environment_is_needed(strict_gcs: Endpoint) -> None:
+    # Without the variable gcsfs's gRPC side hangs for a minute at the first touch of an emulator.
+    program = (
+        "from zarrdock.stores.gcs import GCSStore\n"
+        f"store = GCSStore('gs://{strict_gcs.bucket}/env', storage_options={strict_gcs.storage_options!r})\n"
+        "store.write('k', b'1')\n"
+        "assert store.get('k').data == b'1'\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"}
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=45, env=environment)
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_users_filesystem(strict_gcs: Endpoint, prefix: str) -> None:
+    fs = fsspec.filesystem("gs", **strict_gcs.storage_options)
+    store = GCSStore(fs, f"{strict_gcs.bucket}/{prefix}")
+    store.write("k", DATA)
+    assert fs.cat_file(f"{strict_gcs.bucket}/{prefix}/k") == DATA
+
+
+def test_requester_pays(strict_gcs: Endpoint, proxy: FaultProxy, prefix: str) -> None:
+    options = {**strict_gcs.through(proxy), "requester_pays": "somebody"}
+    store = GCSStore(f"gs://{strict_gcs.bucket}/{prefix}", storage_options=options)
+    proxy.clear()
+    store.update("k", lambda old: DATA)
+    list(store.list())
+    assert all("userProject=somebody" in seen.path for seen in proxy.log)
+    assert len(proxy.log) == 3
+
+
+def test_one_request_for_one_request(store: GCSStore, proxy: FaultProxy) -> None:
+    once = GCSStore(store.url, storage_options=store.fs.storage_options, retry=RetryPolicy(attempts=1))
+    once.write("k", DATA)
+    proxy.clear()
+    proxy.inject(Fault("status", 500, times=None))
+    with pytest.raises(StoreError):
+        once.get("k")
+    assert len(proxy.log) == 1  # gcsfs would send six
+
+
+def test_no_bucket(strict_gcs: Endpoint) -> None:
+    store = GCSStore("gs://not-there/x", storage_options=strict_gcs.storage_options, retry=QUICK)
+    for verb in (lambda: store.get("k"), lambda: store.write("k", b""), lambda: list(store.list())):
+        with pytest.raises(StoreError, match="no such bucket"):
+            verb()
+    with pytest.raises(StoreError, match="needs a bucket"):
+        GCSStore("gs://", storage_options=strict_gcs.storage_options)
