@@ -1,0 +1,218 @@
+import pickle
+import threading
+import time
+
+import pytest
+
+from zarrdock.errors import AccessError, InvalidKeyError, RangeError, ReadOnlyError, StoreError, VersionChangedError
+from zarrdock.ranges import From, Span, Tail
+from zarrdock.stores.base import Blob, Listing, Read
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.memory import MemoryStore
+from zarrdock.stores.wrap import Event, PrefixStore, ReadOnlyStore, RecordingStore, WrapperStore
+from zarrdock.testing import FaultyStore, LatencyStore, StoreFault
+from zarrdock.testing.contract_read import whole
+
+
+@pytest.fixture
+def inner():
+    store = MemoryStore()
+    for key in ("a/k", "a/b/k", "ab/k", "k"):
+        store.write(key, key.encode())
+    return store
+
+
+# -- PrefixStore -------------------------------------------------------------------------------------------------------
+
+
+def test_prefix_translates_both_ways(inner):
+    store = PrefixStore(inner, "a/")
+    assert {entry.key: whole(store, entry.key) for entry in store.list()} == {"k": b"a/k", "b/k": b"a/b/k"}
+    assert [entry.key for entry in store.list("b")] == ["b/k"]
+    assert store.list_dir() == Listing(("k",), ("b",))
+    store.write("new", b"1")
+    assert whole(inner, "a/new") == b"1"
+    store.delete_prefix("")
+    assert sorted(entry.key for entry in inner.list()) == ["ab/k", "k"]
+
+
+def test_prefix_cannot_be_left(inner):
+    store = PrefixStore(inner, "a")
+    for key in ("../k", "/k", "", "b/../../k", "C:/k"):
+        with pytest.raises(InvalidKeyError):
+            store.get(key)
+        with pytest.raises(InvalidKeyError):
+            store.write(key, b"")
+    with pytest.raises(InvalidKeyError):
+        PrefixStore(inner, "../a")
+
+
+def test_prefix_errors_name_the_key_of_the_store_inside(inner):
+    store = PrefixStore(inner, "a")
+    with pytest.raises(RangeError) as caught:
+        store.get("k", From(99))
+    assert caught.value.key == "a/k"
+    version = store.get("k").version
+    store.write("k", b"new")
+    assert store.read([Read("k", None, version)])[0].key == "a/k"
+
+
+def test_urls_and_traits_pass_through(tmp_path):
+    inner = LocalStore(tmp_path)
+    url = f"file://{tmp_path}"
+    assert PrefixStore(inner, "a/b").url == f"{url}/a/b"
+    assert PrefixStore(PrefixStore(inner, "a"), "b").url == f"{url}/a/b"
+    assert PrefixStore(inner, "").url == url
+    for store in (WrapperStore(inner), ReadOnlyStore(inner), RecordingStore(inner), FaultyStore(inner)):
+        assert store.url == url
+        assert store.traits == inner.traits
+        assert type(store).__name__ in repr(store)
+    assert PrefixStore(ReadOnlyStore(inner), "a").read_only
+
+
+async def test_native_coroutines_are_used_through_prefix_and_read_only():
+    class Native(MemoryStore):
+        n = 0
+
+        async def aread(self, requests):
+            self.n += 1
+            return self.read(requests)
+
+    inner = Native()
+    inner.write("a/k", b"1")
+    assert PrefixStore(MemoryStore(), "a").aread is None
+    assert RecordingStore(inner).__class__.__dict__.get("aread") is None  # or it would not count
+    assert (await PrefixStore(inner, "a").aread([Read("k")]))[0].data == b"1"
+    assert (await ReadOnlyStore(inner).aread([Read("a/k")]))[0].data == b"1"
+    assert inner.n == 2
+
+
+# -- ReadOnlyStore -----------------------------------------------------------------------------------------------------
+
+
+def test_read_only_leaves_the_store_inside_writable(inner):
+    store = ReadOnlyStore(inner)
+    for verb in (
+        lambda: store.write("k", b""),
+        lambda: store.update("k", lambda _: b""),
+        lambda: store.delete("k"),
+        lambda: store.delete_prefix(""),
+    ):
+        with pytest.raises(ReadOnlyError):
+            verb()
+    inner.write("k", b"new")
+    assert whole(store, "k") == b"new"
+    assert not inner.read_only
+
+
+# -- RecordingStore ----------------------------------------------------------------------------------------------------
+
+
+def test_recording_counts(inner):
+    store = RecordingStore(inner, n_events=3)
+    store.read([Read("k"), Read("missing"), Read("a/k", Tail(2)), Read("k", Span(0, 0))])
+    assert (store.n_rounds, store.n_requests, store.n_bytes) == (1, 3, 3)
+    store.read([])
+    store.read([Read("k", Tail(0))])
+    assert (store.n_rounds, store.n_requests) == (1, 3)
+    store.get("a/b/k", Span(0, 4))
+    assert (store.n_rounds, store.n_requests, store.n_bytes) == (2, 4, 7)
+    store.write("w", [b"12", b"345"])
+    store.update("w", lambda old: [old, b"6"])
+    store.update("w", lambda old: old)
+    store.update("w", lambda _: None)
+    assert (store.n_writes, store.n_updates, store.bytes_written) == (1, 3, 11)
+    assert [event.verb for event in store.log] == ["update"] * 3
+    store.size("k")
+    assert store.log[-1] == Event("size", "k")
+    store.reset()
+    assert (store.n_rounds, store.n_requests, store.n_bytes, store.n_writes, len(store.log)) == (0, 0, 0, 0, 0)
+    store.get("k", Tail(1))
+    assert [*store.log] == [Event("read", "k", (Read("k", Tail(1)),), 1)]
+
+
+def test_recording_counts_no_call_that_raises(inner):
+    store = RecordingStore(inner)
+    with pytest.raises(RangeError):
+        store.get("k", From(99))
+    with pytest.raises(ZeroDivisionError):
+        store.update("k", lambda _: 1 // 0)
+    with pytest.raises(InvalidKeyError):
+        store.write("", b"")
+    assert (store.n_rounds, store.n_updates, store.n_writes, store.bytes_written) == (0, 0, 0, 0)
+
+
+def test_recording_among_threads_and_through_pickle(inner):
+    store = RecordingStore(inner, n_events=5)
+    threads = [threading.Thread(target=lambda: [store.get("k") for _ in range(200)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (store.n_rounds, store.n_requests, store.n_bytes) == (800, 800, 800)
+    copy = pickle.loads(pickle.dumps(store))
+    copy.get("k")
+    assert (copy.n_rounds, store.n_rounds, len(copy.log)) == (801, 800, 5)
+
+
+# -- FaultyStore and LatencyStore --------------------------------------------------------------------------------------
+
+
+def test_faults_befall_what_they_match(inner):
+    store = FaultyStore(inner, [StoreFault("read", "a/*", AccessError, count=2, after=1)])
+    assert whole(store, "a/k") == b"a/k"
+    assert whole(store, "k") == b"k"
+    for _ in range(2):
+        with pytest.raises(AccessError) as caught:
+            store.read([Read("k"), Read("a/k")])
+        assert caught.value.key == "a/k"
+    assert whole(store, "a/k") == b"a/k"
+    assert store.n_faults == 2
+    store.add(StoreFault(count=None))
+    for verb in (lambda: store.size("k"), lambda: store.list(), lambda: store.delete("k"), lambda: store.list_dir("")):
+        with pytest.raises(StoreError):
+            verb()
+    store.clear()
+    assert store.size("k") == 1
+
+
+def test_fault_before_and_lost_reply(inner):
+    slow, lost = StoreFault("write", error=TimeoutError("slow")), StoreFault("write", when="lost", after=1)
+    store = FaultyStore(inner, [slow, lost])
+    with pytest.raises(TimeoutError):
+        store.write("k", b"not written")
+    assert whole(inner, "k") == b"k"
+    with pytest.raises(StoreError):
+        store.write("k", b"written")
+    assert whole(inner, "k") == b"written"
+    copy = pickle.loads(pickle.dumps(store))
+    copy.write("k", b"again")
+    assert whole(copy, "k") == b"again"
+
+
+def test_spoilt_bytes(inner):
+    store = FaultyStore(inner, [StoreFault("read", "a/k", None, spoil=lambda data: bytes(data)[:-1])])
+    good, spoilt, missing = store.read([Read("k"), Read("a/k"), Read("missing")])
+    assert isinstance(good, Blob)
+    assert (bytes(good.data), bytes(spoilt.data), missing) == (b"k", b"a/", None)
+    assert spoilt.version == inner.get("a/k").version
+    assert whole(store, "a/k") == b"a/k"
+
+
+def test_faults_of_updates_leave_versions_sound(inner):
+    store = FaultyStore(inner, [StoreFault("update", when="lost")])
+    version = store.get("k").version
+    with pytest.raises(StoreError):
+        store.update("k", lambda old: old + b"+")
+    assert isinstance(store.read([Read("k", None, version)])[0], VersionChangedError)
+
+
+def test_latency_once_a_batch(inner):
+    store = LatencyStore(inner, 0.02, seconds_per_byte=0.01)
+    begin = time.perf_counter()
+    store.read([Read("k"), Read("missing")])
+    seconds = time.perf_counter() - begin
+    assert 0.03 <= seconds < 0.5
+    begin = time.perf_counter()
+    store.write("k", [b"12", b"3"])
+    assert time.perf_counter() - begin >= 0.05
