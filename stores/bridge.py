@@ -188,6 +188,8 @@ class Live:
             TimeoutError: it took longer. Otherwise what the request raises.
         """
         if self.loop is None:
+            if not self.remote:  # nothing to spare, and a semaphore lets a busy thread starve the others
+                return await request()
             with self._threads:
                 return await request()
         await self.limiter.acquire(n_bytes)

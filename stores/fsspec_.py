@@ -40,6 +40,8 @@ __all__ = ["FsspecStore", "as_bytes", "protocol_of", "unwrap"]
 _ON_THIS_MACHINE = {"file", "local", "memory", "zip", "tar", "libarchive", "data", "git"}
 _READ_ONLY = {"http", "https", "github", "gist", "git", "reference", "data", "tar", "libarchive", "jupyter"}
 
+_NATIVE_TAILS = {"file", "local", "memory"}
+
 # What a filesystem raises where there is nothing to read at a path. KeyError: those that wrap a mapping.
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
 
@@ -97,10 +99,12 @@ class FsspecStore(BridgedStore):
         n_concurrent: int | None = None,
         merge_gap_bytes: int | None = None,
     ) -> None:
+        given = ""
         if not isinstance(fs, AbstractFileSystem):
+            given = os.fspath(fs)
             if path:
                 raise UnsupportedError("give either a URL, or a filesystem and a path")
-            fs, path = self._from_url(os.fspath(fs), dict(storage_options or {}))
+            fs, path = self._from_url(given, dict(storage_options or {}))
         elif storage_options:
             raise UnsupportedError("storage_options go with a URL; a filesystem has its options already")
         fs, path = unwrap(fs, path)
@@ -108,6 +112,8 @@ class FsspecStore(BridgedStore):
         self._is_local = isinstance(fs, LocalFileSystem)
         self._root = _root_of(fs, path, keep_slash=self._is_local)
         self._url = redact(fs.unstrip_protocol(self._root)) if self._root else f"{self._protocol}://"
+        if "::" in given:
+            self._url = redact(given)
         self.read_only = read_only
         self.assume_single_writer = assume_single_writer
         self.retry = retry or RetryPolicy()
@@ -152,6 +158,8 @@ class FsspecStore(BridgedStore):
                 return
             if create_only and await self._size_once(live, key) is not None:
                 raise FileExistsError(path)
+            if self._protocol == "memory" and live.fs.isdir(path):  # it would take both, and then find only one
+                raise IsADirectoryError(f"a folder stands at {path}")
             options = {"mode": "create"} if create_only and files.takes_mode(live.fs) else {}
             await live.call("pipe_file", path, data, **options)
 
@@ -160,7 +168,7 @@ class FsspecStore(BridgedStore):
         except FileExistsError as error:
             if isinstance(error, ZarrdockError):
                 raise
-            if create_only:
+            if create_only and await self._size(live, key) is not None:
                 raise KeyExistsError("the key exists already", key=key, store=self) from error
             # A file stands where a folder would have to be.
             raise StoreError(f"cannot be written: {redact(error)}", key=key, store=self) from cause_of(error)
@@ -244,16 +252,13 @@ class FsspecStore(BridgedStore):
 
         Generic filesystems send too little or too much without a word, so the length is checked.
         """
-        if isinstance(range_, Tail):  # a negative start beyond the beginning is not safe in every filesystem
-            size = await self._size_once(live, key)
-            if not size:
-                return None if size is None else b""
-            range_ = Span(max(0, size - range_.n), size)
         path = self._path(key)
         try:
             match range_:
                 case None:
                     return bytes(await live.call("cat_file", path))
+                case Tail(n):
+                    return await self._tail(live, key, n)
                 case Span(start, stop):
                     data = bytes(await live.call("cat_file", path, start=start, end=stop))
                     if len(data) == stop - start:
@@ -266,22 +271,41 @@ class FsspecStore(BridgedStore):
             data = await self._beyond_end(live, key, range_, error)
         return await self._fitted(live, key, range_, data)
 
+    async def _tail(self, live: Live, key: str, n: int) -> bytes | None:
+        path = self._path(key)
+        if self._protocol in _NATIVE_TAILS:
+            return bytes(await live.call("cat_file", path, start=-n, end=None))
+        # Elsewhere a negative start may mean anything, once it reaches beyond the beginning.
+        for _ in range(3):
+            size = await self._size_once(live, key)
+            if not size:
+                return None if size is None else b""
+            start = max(0, size - n)
+            # One byte more than there should be: if it comes, or another is missing, the object is not of that size
+            # any more, and what came is not its tail.
+            data = bytes(await live.call("cat_file", path, start=start, end=size + 1))
+            if len(data) == size - start:
+                return data
+            if len(data) == size:  # the range was ignored
+                return data[start:]
+        raise TruncatedError("the object kept changing while its end was read")
+
     async def _fitted(self, live: Live, key: str, range_: Range, data: bytes) -> bytes | None:
         """``data`` is right where the object ends, and can be cut where the range was ignored: its size decides."""
         size = await self._size_once(live, key)
         if size is None:
             return None
         span = resolve(range_, size)
-        if span is None:
+        if span is None and len(data) in (0, size):
             raise RangeError(f"the range begins beyond the end of an object of {size} bytes", key=key, store=self)
-        n = span[1] - span[0]
-        if len(data) == n:
+        start, stop = span or (0, 0)
+        if len(data) == stop - start:
             return data
         if len(data) == size:
-            return data[span[0] : span[1]]
-        if len(data) < n:
-            raise TruncatedError(f"{len(data)} bytes came instead of {n}")
-        raise StoreError(f"{len(data)} bytes came instead of the {n} asked for", key=key, store=self)
+            return data[start:stop]
+        if span is None or len(data) < stop - start:  # or the object was replaced in between
+            raise TruncatedError(f"{len(data)} bytes came for {range_} of an object of {size} bytes")
+        raise StoreError(f"{len(data)} bytes came for {range_} of an object of {size}", key=key, store=self)
 
     async def _beyond_end(self, live: Live, key: str, range_: Range, error: OSError) -> bytes:
         """Some filesystems raise for a range beyond the end: no data then, if that is what it was."""

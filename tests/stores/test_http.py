@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -61,9 +63,9 @@ class WebServer(LoopbackServer):
         if data is None:
             return web.Response(status=404)
         headers = {"ETag": self.etag.format(hash=f"{hash(data):x}")} if self.etag else {}
-        if "If-Match" in request.headers and request.headers["If-Match"] != headers.get("ETag"):
-            if not self.is_on("no-if-match"):
-                return web.Response(status=412)
+        wanted = request.headers.get("If-Match")
+        if wanted is not None and wanted != headers.get("ETag") and not self.is_on("no-if-match"):
+            return web.Response(status=412)
         if self.is_on("stall"):
             await asyncio.sleep(30)
         if self.is_on("gzip"):
@@ -194,7 +196,10 @@ def test_ignored_range_is_not_read_to_its_end(server: WebServer, store: HTTPStor
         assert data_of(store, "big", Span(10, 20)) == bytes(10)
 
 
-@pytest.mark.parametrize("quirk", ["short", "liar", "cut", "late", "no-content-range", "500", "502", "503", "504", "429"])
+PASSING = ["short", "liar", "cut", "late", "no-content-range", "500", "502", "503", "504", "429"]
+
+
+@pytest.mark.parametrize("quirk", PASSING)
 @pytest.mark.parametrize("range_", [None, Span(5, 50), From(1000), Tail(16)])
 def test_passing_faults_are_tried_again(server: WebServer, store: HTTPStore, quirk: str, range_: Range) -> None:
     server.quirks[quirk] = 2
@@ -366,6 +371,28 @@ def test_blocking_inside_a_running_loop_and_one_loop_after_another(server: WebSe
 
     for use in (blocking, awaiting, blocking, awaiting):
         assert asyncio.run(use()) == DATA[:9]
+
+
+def test_nothing_is_said_at_exit(server: WebServer) -> None:
+    program = f"""
+import asyncio
+from zarrdock.stores.facade import AsyncStore
+from zarrdock.stores.http_ import HTTPStore
+store = HTTPStore({server.url + "/data"!r})
+assert bytes(store.get("a/c/0").data) == bytes(range(256)) * 4
+assert asyncio.run(AsyncStore(store).size("empty")) == 0
+"""
+    done = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+def test_forked_children_and_the_parent_go_on(server: WebServer, store: HTTPStore) -> None:
+    from zarrdock.testing.contract_read import in_fork
+
+    assert data_of(store, "a/c/0") == DATA
+    for _ in range(3):
+        assert in_fork(lambda: data_of(store, "a/c/0", Span(3, 9)) == DATA[3:9])
+        assert data_of(store, "a/c/0", Tail(9)) == DATA[-9:]
 
 
 def test_open_store_makes_one_of_urls_and_filesystems(server: WebServer) -> None:

@@ -1,0 +1,166 @@
+"""open_store: from what a user types, or has, to a store."""
+
+import sys
+from collections import UserDict
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from upath import UPath
+
+from zarrdock.errors import ReadOnlyError, StoreError, UnsupportedError
+from zarrdock.stores.base import Store
+from zarrdock.stores.fsspec_ import FsspecStore
+from zarrdock.stores.http_ import HTTPStore
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.mapping import MappingStore
+from zarrdock.stores.memory import MemoryStore
+from zarrdock.stores.open import open_store, protocols
+
+
+def holds(store: Store, key: str = "k") -> bytes | None:
+    blob = store.get(key)
+    return None if blob is None else bytes(blob.data)
+
+
+def test_local_paths_in_all_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "d.zarr").mkdir()
+    (tmp_path / "d.zarr" / "k").write_bytes(b"1")
+    monkeypatch.chdir(tmp_path)
+    local = fsspec.filesystem("file")
+    for obj in (
+        str(tmp_path / "d.zarr"),
+        tmp_path / "d.zarr",
+        f"file://{tmp_path}/d.zarr",
+        f"local://{tmp_path}/d.zarr/",
+        "d.zarr",
+        "./d.zarr",
+        local.get_mapper(str(tmp_path / "d.zarr")),
+        UPath(tmp_path / "d.zarr"),
+        UPath(f"file://{tmp_path}/d.zarr"),
+    ):
+        store = open_store(obj)
+        assert isinstance(store, LocalStore), obj
+        assert holds(store) == b"1", obj
+    assert holds(open_store(local, path=str(tmp_path / "d.zarr"))) == b"1"
+    assert open_store(tmp_path, durable=True).durable  # type: ignore[attr-defined]
+    assert open_store(str(tmp_path), read_only=True).read_only
+
+
+def test_memory() -> None:
+    assert isinstance(open_store(), MemoryStore)
+    open_store().write("k", b"1")
+    assert open_store().get("k") is None, "each is new"
+    open_store("memory://open/a").write("k", b"1")
+    assert fsspec.filesystem("memory").cat_file("/open/a/k") == b"1"
+    fs = fsspec.filesystem("memory")
+    for store in (
+        open_store("memory://open/a"),
+        open_store(fs, path="/open/a"),
+        open_store(fsspec.get_mapper("memory://open/a")),
+        open_store(UPath("memory://open/a")),
+        open_store("dir://a::memory://open"),
+    ):
+        assert isinstance(store, FsspecStore)
+        assert holds(store) == b"1"
+
+
+def test_a_store_is_handed_back() -> None:
+    store = MemoryStore()
+    assert open_store(store) is store
+    guarded = open_store(store, read_only=True)
+    with pytest.raises(ReadOnlyError):
+        guarded.write("k", b"")
+    assert open_store(guarded, read_only=True) is guarded
+
+
+def test_mappings() -> None:
+    mapping: dict[str, bytes] = {"k": b"1"}
+    store = open_store(mapping)
+    assert isinstance(store, MappingStore)
+    store.write("a/b", b"2")
+    store.update("k", lambda old: bytes(old or b"") + b"+")
+    assert mapping == {"k": b"1+", "a/b": b"2"}
+    other = open_store(UserDict(mapping))
+    assert holds(other) == b"1+"
+    with pytest.raises(UnsupportedError, match="unsafe_concurrent_writes"):
+        other.update("k", lambda old: old)
+    strange: Any = {"k": 5, 7: b"", "../x": b"", "good": bytearray(b"1")}
+    assert [entry.key for entry in open_store(strange).list()] == ["k", "good"]
+    assert holds(open_store(strange), "good") == b"1"
+    with pytest.raises(UnsupportedError, match="int, not bytes"):
+        open_store(strange).get("k")
+
+    class Broken(UserDict[str, bytes]):
+        def __getitem__(self, key: str) -> bytes:
+            raise ConnectionResetError("gone")
+
+    with pytest.raises(StoreError, match="the connection failed"):
+        open_store(Broken()).get("k")
+
+
+def test_web_addresses() -> None:
+    store = open_store("https://example.invalid/data.zarr/")
+    assert isinstance(store, HTTPStore)
+    assert store.url == "https://example.invalid/data.zarr"
+
+
+def test_object_storage() -> None:
+    s3 = open_store("s3://bucket/x.zarr", storage_options={"anon": True, "endpoint_url": "http://127.0.0.1:1"})
+    assert (type(s3).__name__, s3.url) == ("S3Store", "s3://bucket/x.zarr")
+    gcs = open_store("gs://bucket/x.zarr", storage_options={"token": "anon", "endpoint_url": "http://127.0.0.1:1"})
+    assert type(gcs).__name__ == "GCSStore"
+    fs = fsspec.filesystem("s3", anon=True, endpoint_url="http://127.0.0.1:1")
+    assert type(open_store(fs, path="bucket/x.zarr")) is type(s3)
+    assert type(open_store(fs.get_mapper("bucket/x.zarr"))) is type(s3)
+
+
+@pytest.mark.parametrize("module,url,extra", [("s3fs", "s3://b/x", "s3"), ("aiohttp", "http://h/x", "http")])
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, module: str, url: str, extra: str) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == module or name.startswith("zarrdock.stores.")]:
+        if name in ("zarrdock.stores.s3", "zarrdock.stores.s3_fs", "zarrdock.stores.http_") or module in name:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.http", raising=False)
+    monkeypatch.setattr(protocols, "_loaded", {})
+    with pytest.raises(UnsupportedError, match=rf'pip install "zarrdock\[{extra}\]"'):
+        open_store(url)
+
+
+def test_protocols_of_third_parties() -> None:
+    seen: dict[str, Any] = {}
+
+    def opener(url: str, **options: Any) -> Store:
+        seen.update(options, url=url)
+        return MemoryStore()
+
+    protocols.add("mine", opener)
+    try:
+        assert isinstance(open_store("mine://x/y", storage_options={"a": 1}, read_only=True), MemoryStore)
+    finally:
+        protocols._loaded.pop("mine")
+    assert seen == {"url": "mine://x/y", "storage_options": {"a": 1}, "read_only": True}
+
+
+@pytest.mark.parametrize(
+    "obj,options",
+    [
+        ("", {}),
+        (b"bytes", {}),
+        ("a\0b", {}),
+        (5, {}),
+        (object(), {}),
+        (["a"], {}),
+        ("nosuch://x", {}),
+        ("nosuch::memory://x", {}),
+        ("path", {"storage_options": {"anon": True}}),
+        ("path", {"path": "sub"}),
+        (MemoryStore(), {"storage_options": {"anon": True}}),
+        ({}, {"storage_options": {"anon": True}}),
+    ],
+)
+def test_nonsense_is_one_typed_line(obj: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        open_store(obj, **options)
+    assert "\n" not in str(caught.value)
