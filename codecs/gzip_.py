@@ -106,7 +106,8 @@ class BoundGzip(_BoundDeflate):
     _several = True
 
     def encode(self, data: Buffer) -> Buffer:
-        return deflate.gzip_compress(data, self._level)
+        # Older releases of deflate have no level 0.
+        return deflate.gzip_compress(data, self._level) if self._level else zlib.compress(data, 0, self._wbits)
 
     def decode(self, data: Buffer) -> Buffer:
         size = self._exact
@@ -129,7 +130,7 @@ class BoundZlib(_BoundDeflate):
     _several = False
 
     def encode(self, data: Buffer) -> Buffer:
-        return deflate.zlib_compress(data, self._level)
+        return deflate.zlib_compress(data, self._level) if self._level else zlib.compress(data, 0, self._wbits)
 
     def decode(self, data: Buffer) -> Buffer:
         size = self._exact

@@ -55,7 +55,7 @@ class NumcodecsCodec(Codec):
             return get_codec({"id": self.numcodecs_id, **self.configuration, **more})
         except (TypeError, ValueError) as error:
             if self.numcodecs_id not in codec_registry:
-                hint = f"numcodecs needs another package for it: pip install 'numcodecs[{self.numcodecs_id}]'"
+                hint = "numcodecs needs another package for it: pip install 'zarrdock[codecs]'"
                 raise UnknownExtensionError("codec", self.name, hint=hint, pointer="/name") from error
             raise MetadataError(f"{self.name}: {error}", pointer="/configuration") from error
 

@@ -14,7 +14,7 @@ from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.codecs.chain import bind_chain
 from zarrdock.codecs.numcodecs_ import Bz2, Lz4, Lzma, PCodec, Shuffle, Zfpy
 from zarrdock.codecs.numcodecs_arrays import AsType, BitRound, Delta, FixedScaleOffset, PackBits, Quantize
-from zarrdock.errors import ChecksumError, CodecError, MetadataError
+from zarrdock.errors import ChecksumError, CodecError, MetadataError, UnknownExtensionError
 
 BYTES: list[dict[str, Any]] = [
     {"id": "adler32"},
@@ -210,3 +210,9 @@ def test_what_zarr_python_writes_is_read(
     chain = bind_chain(codecs, ChunkSpec(array.shape, array.dtype, np.zeros((), array.dtype)[()]))
     decoded = chain.decode(store["c/0/0"].to_bytes())
     assert np.array_equal(decoded, expected)
+
+
+def test_a_codec_whose_library_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(numcodecs.registry.codec_registry, "pcodec")
+    with pytest.raises(UnknownExtensionError, match=r"zarrdock\[codecs\]"):
+        PCodec().bind(ChunkSpec((2,), np.dtype("f4")))
