@@ -15,13 +15,14 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from fsspec.spec import AbstractFileSystem
 
 from zarrdock.errors import StoreError
 
-__all__ = ["Bridge", "Limiter", "Live", "drive", "is_async", "remake"]
+__all__ = ["Bridge", "Limiter", "Live", "drive", "expect_bytes", "is_async", "remake"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -147,6 +148,18 @@ class Limiter:
             self._wake()
 
 
+# A connection slower than this counts as broken.
+SLOWEST_BYTES_PER_SECOND = 2**20
+_timer: ContextVar[asyncio.Timeout | None] = ContextVar("_timer", default=None)
+
+
+def expect_bytes(n_bytes: int) -> None:
+    """Called by a request that learns how much is coming: its time limit grows by what a slow connection needs."""
+    timer = _timer.get()
+    if timer is not None and (when := timer.when()) is not None:
+        timer.reschedule(when + n_bytes / SLOWEST_BYTES_PER_SECOND)
+
+
 class Live:
     """A filesystem that can be used in this process now, with the limits that all its users share."""
 
@@ -184,6 +197,8 @@ class Live:
     ) -> T:
         """Send one request inside the limits, for at most ``seconds`` where it can be cut short.
 
+        A request of ``n_bytes`` is given the time a slow connection needs for them on top; see :func:`expect_bytes`.
+
         Raises:
             TimeoutError: it took longer. Otherwise what the request raises.
         """
@@ -195,7 +210,8 @@ class Live:
         await self.limiter.acquire(n_bytes)
         began = time.monotonic()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds + n_bytes / SLOWEST_BYTES_PER_SECOND) as timer:
+                _timer.set(timer)
                 result = await request()
             self.limiter.succeeded()
             return result

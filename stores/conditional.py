@@ -232,7 +232,8 @@ class ConditionalStore(FsspecStore):
             n_sent += 1
             try:
                 if data is None:
-                    return await self._send_delete(live, key, expected)
+                    await self._send_delete(live, key, expected)
+                    return None
                 return await self._send_put(live, key, data, expected, parent.then(token))
             except Exception as error:
                 found = diagnose(error)

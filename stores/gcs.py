@@ -14,7 +14,7 @@ from fsspec.spec import AbstractFileSystem
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Version
-from zarrdock.stores.bridge import Live
+from zarrdock.stores.bridge import Live, expect_bytes
 from zarrdock.stores.bridged import Entries
 from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
 from zarrdock.stores.ranged import range_header
@@ -81,14 +81,16 @@ class GCSStore(ConditionalStore):
         Raises:
             HttpStatusError: anything but a success.
         """
+        import aiohttp
         import yarl
 
         fs = live.fs
         session = await fs._set_session()
         url = yarl.URL(f"{fs._location}/{path}", encoded=True).update_query(fs._get_params(params))
-        async with session.request(
-            method, url, headers=fs._get_headers(headers), data=data, timeout=fs.requests_timeout
-        ) as answer:
+        # A stall, not a long answer, is a failure; aiohttp's own limit is five minutes for all of it.
+        timeout = fs.requests_timeout or aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=30)
+        async with session.request(method, url, headers=fs._get_headers(headers), data=data, timeout=timeout) as answer:
+            expect_bytes(answer.content_length or 0)
             body: bytes = await answer.read()
             if answer.status < 300:
                 return answer.status, answer.headers, body

@@ -11,7 +11,7 @@ from fsspec.spec import AbstractFileSystem
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Traits, Version
-from zarrdock.stores.bridge import Live
+from zarrdock.stores.bridge import Live, expect_bytes
 from zarrdock.stores.bridged import Entries
 from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
 from zarrdock.stores.ranged import range_header
@@ -75,6 +75,7 @@ class S3Store(ConditionalStore):
         if isinstance(version, str):  # of anything else, what came is not the version
             options["IfMatch"] = version
         answer = await live.fs._call_s3("get_object", **options)
+        expect_bytes(answer.get("ContentLength", 0))
         async with answer["Body"] as body:  # the connection goes back to the pool, or is closed, whatever happens
             data: bytes = await body.read()
         return Answer(

@@ -19,6 +19,7 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import From, Range, Span, Tail
+from zarrdock.stores import bridge
 from zarrdock.stores import s3 as s3_module
 from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.retry import RetryPolicy
@@ -437,3 +438,18 @@ def test_seen_is_what_was_sent(store: S3Store, proxy: FaultProxy) -> None:
     assert isinstance(proxy.log[0], Seen)
     assert [seen.method for seen in proxy.log] == ["PUT", "GET"]
     assert proxy.log[1].path.endswith("a%20b/%C3%BC")
+
+
+def test_a_long_answer_is_given_its_time(store: S3Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A limit of 0.3 s a request; the answer takes 1 s, at a rate that counts as slow and alive.
+    monkeypatch.setattr(bridge, "SLOWEST_BYTES_PER_SECOND", 1000)
+    hurried = RetryPolicy(attempts=1, attempt_seconds=0.3)
+    patient = S3Store(store.url, storage_options=store.fs.storage_options, retry=hurried)
+    patient.write("k", bytes(2000))
+    proxy.inject(Fault("delay", seconds=1.0, times=2))
+    assert patient.get("k", Span(0, 2000)).data == bytes(2000)
+    patient.write("k", bytes(2000))
+    patient.write("k", b"")
+    proxy.inject(Fault("delay", seconds=1.0))
+    with pytest.raises(StoreError, match="timed out"):
+        patient.get("k", Span(0, 1))
