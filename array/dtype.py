@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -90,6 +90,10 @@ class DataType(ABC):
         Raises:
             MetadataError: it can't be had without changing the value.
         """
+
+    def spelled_as(self, fill: JSON) -> DataType:
+        """The same type, writing v3 fill values in the form of ``fill``, where a type has several."""
+        return self
 
     def default_fill(self) -> Any:
         """Zero, false, or bytes of zeros."""
@@ -223,10 +227,17 @@ class Complex(_Number):
 
 @dataclass(frozen=True, slots=True)
 class RawBits(DataType):
-    """``r8``, ``r16``, ...: bytes that mean nothing here.
+    """``r8``, ``r16``, ..., or ``raw_bytes``: bytes that mean nothing here.
 
-    zarr-python's ``raw_bytes`` is the same with fill values in base64; the spelling found is kept.
+    The specification has ``r*`` with fill values as arrays of integers. zarr-python knows ``raw_bytes`` only, with fill
+    values in base64; TensorStore knows both names, and base64 only. So every spelling is read and kept, and numpy's
+    ``V`` is written as ``raw_bytes``, which most can read.
+
+    Attributes:
+        base64: fill values are written so.
     """
+
+    base64: bool = field(default=False, compare=False)
 
     PATTERN: ClassVar = re.compile(r"r([1-9][0-9]{0,9})", re.ASCII)
 
@@ -239,7 +250,7 @@ class RawBits(DataType):
                 raise MetadataError(
                     pointer="/length_bytes", expected=f"an integer from 1 to {MAX_RAW_BYTES}", found=n_bytes
                 )
-            return cls(name, np.dtype(f"V{n_bytes}"))
+            return cls(name, np.dtype(f"V{n_bytes}"), base64=True)
         reject_members(configuration, frozenset())
         found = cls.PATTERN.fullmatch(name)
         n_bits = int(found.group(1)) if found else 0
@@ -253,7 +264,7 @@ class RawBits(DataType):
             raise UnknownExtensionError("data type", str(dtype))
         if not 1 <= dtype.itemsize <= MAX_RAW_BYTES:
             raise MetadataError(expected=f"elements of 1 to {MAX_RAW_BYTES} bytes", found=str(dtype))
-        return cls(f"r{8 * dtype.itemsize}", dtype)
+        return cls("raw_bytes", dtype, base64=True)
 
     def parse_fill(self, value: JSON, pointer: str = "") -> Any:
         if isinstance(value, str):
@@ -261,7 +272,10 @@ class RawBits(DataType):
         return parse_raw(value, self.numpy, pointer)
 
     def fill_to_json(self, value: Any) -> JSON:
-        return raw_to_base64(value) if self.name == "raw_bytes" else list(bytes(value))
+        return raw_to_base64(value) if self.base64 else list(bytes(value))
+
+    def spelled_as(self, fill: JSON) -> DataType:
+        return replace(self, base64=isinstance(fill, str))
 
     def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
         return parse_raw_base64(value, self.numpy, pointer, pad=True)

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from zarrdock.array.members import (
     parse_extra,
     parse_transformers,
 )
-from zarrdock.array.nodes import LazyNodes, Node
+from zarrdock.array.nodes import LazyNodes
 from zarrdock.array.unknown import UnknownCodec, UnknownDataType
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.builtin import codecs_to_json
@@ -137,7 +137,7 @@ class ArrayMetadata:
         data_type = parse_data_type_or_unknown(members["data_type"], lenient)
         return cls(
             shape=shape,
-            data_type=data_type,
+            data_type=data_type.spelled_as(members["fill_value"]),
             grid=parse_chunk_grid(members["chunk_grid"], "/chunk_grid"),
             key_encoding=KeyEncoding.from_json(members["chunk_key_encoding"], "/chunk_key_encoding"),
             fill_value=data_type.parse_fill(members["fill_value"], "/fill_value"),
@@ -301,6 +301,9 @@ class GroupMetadata:
     def replace(self, **changes: Any) -> GroupMetadata:
         """A copy with some members changed."""
         return dataclasses.replace(self, **changes)
+
+
+Node: TypeAlias = ArrayMetadata | GroupMetadata
 
 
 def parse_node(document: bytes | bytearray | memoryview, key: str = "", *, lenient: bool = False) -> Node:

@@ -12,8 +12,9 @@ from zarrdock.array.json_ import in_document
 if TYPE_CHECKING:
     from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
 
-__all__ = ["LazyNodes", "Node", "below"]
+__all__ = ["LazyNodes", "below"]
 
+# Only a name for type checkers, as the import would go round in a circle: the real one is in metadata.py.
 Node: TypeAlias = "ArrayMetadata | GroupMetadata"
 
 
