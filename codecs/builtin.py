@@ -31,10 +31,10 @@ _NUMCODECS = {
     "numcodecs.lz4": "zarrdock.codecs.numcodecs_:Lz4",
     "numcodecs.lzma": "zarrdock.codecs.numcodecs_:Lzma",
     "numcodecs.packbits": "zarrdock.codecs.numcodecs_arrays:PackBits",
-    "numcodecs.pcodec": "zarrdock.codecs.numcodecs_:PCodec",
+    "numcodecs.pcodec": "zarrdock.codecs.numcodecs_numbers:PCodec",
     "numcodecs.quantize": "zarrdock.codecs.numcodecs_arrays:Quantize",
     "numcodecs.shuffle": "zarrdock.codecs.numcodecs_:Shuffle",
-    "numcodecs.zfpy": "zarrdock.codecs.numcodecs_:Zfpy",
+    "numcodecs.zfpy": "zarrdock.codecs.numcodecs_numbers:Zfpy",
     "numcodecs.zlib": "zarrdock.codecs.gzip_:Zlib",
     "numcodecs.zstd": "zarrdock.codecs.numcodecs_:Zstd",
 }

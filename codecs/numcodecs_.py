@@ -1,31 +1,24 @@
-"""The ``numcodecs.*`` names that zarr-python writes: bytes to bytes and array to bytes, numcodecs doing the work.
+"""The ``numcodecs.*`` names that zarr-python writes: bytes to bytes, numcodecs doing the work.
 
 Those with an implementation of ours (blosc, gzip, zlib, zstd) use that: the bytes are the same. The array to array ones
-are in ``numcodecs_arrays.py``. numcodecs and what it needs are imported when a codec is bound, not when its metadata is
-parsed: an array whose codec is not installed can still be looked at.
+are in ``numcodecs_arrays.py``, the array to bytes ones in ``numcodecs_numbers.py``. numcodecs and what it needs are
+imported when a codec is bound, not when its metadata is parsed: an array whose codec is not installed can still be
+looked at.
 """
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import struct
 from collections.abc import Callable
-from importlib import import_module
-from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from zarrdock.codecs.base import (
-    AnyArray,
-    ArrayBytesCodec,
-    BoundArrayBytes,
     BoundBytesBytes,
     Buffer,
     BytesBytesCodec,
     ByteSpec,
-    ChunkSpec,
     as_bytes,
 )
 from zarrdock.codecs.blosc_ import Blosc as NativeBlosc
@@ -47,10 +40,9 @@ __all__ = [
     "JenkinsLookup3",
     "Lz4",
     "Lzma",
-    "PCodec",
     "Shuffle",
-    "Zfpy",
     "Zstd",
+    "flat",
 ]
 
 
@@ -122,6 +114,9 @@ class Bz2(_NumcodecsBytes):
     name = "numcodecs.bz2"
 
     def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        # Not every build of Python has it.
+        import bz2
+
         return _BoundStreams(self.name, self.implementation(), spec, bz2.BZ2Decompressor, (OSError, ValueError), True)
 
 
@@ -131,6 +126,9 @@ class Lzma(_NumcodecsBytes):
     name = "numcodecs.lzma"
 
     def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+        # Not every build of Python has it.
+        import lzma
+
         configuration = self.configuration
         container = configuration.get("format", lzma.FORMAT_XZ)
         filters = configuration.get("filters")
@@ -224,7 +222,7 @@ class _NumcodecsBound(BoundBytesBytes):
 
     def encode(self, data: Buffer) -> Buffer:
         try:
-            return _flat(self._codec.encode(as_bytes(data)))
+            return flat(self._codec.encode(as_bytes(data)))
         except Exception as error:
             raise CodecError(str(error), codec=self._name, direction="encode") from error
 
@@ -241,7 +239,7 @@ class _BoundFixed(_NumcodecsBound):
             expected = f"at most {encoded.limit}" if encoded.exact is None else encoded.exact
             raise CodecError(f"{n} bytes, expected {expected}", codec=self._name)
         try:
-            content = _flat(self._codec.decode(as_bytes(data)))
+            content = flat(self._codec.decode(as_bytes(data)))
         except RuntimeError as error:  # what numcodecs' checksums raise
             raise ChecksumError(str(error).partition("\n")[0], codec=self._name) from error
         except Exception as error:
@@ -318,102 +316,8 @@ class _BoundLz4(_NumcodecsBound):
 _UINT32 = struct.Struct("<I")
 
 
-def _flat(result: Any) -> Buffer:
+def flat(result: Any) -> Buffer:
     """What numcodecs returns (bytes, arrays, views) as flat bytes."""
     if isinstance(result, bytes):
         return result
     return memoryview(result).cast("B")
-
-
-class PCodec(NumcodecsCodec, ArrayBytesCodec):
-    """pcodec: numbers of 16 to 64 bits."""
-
-    name = "numcodecs.pcodec"
-
-    def bind(self, spec: ChunkSpec) -> BoundArrayBytes:
-        native = spec.dtype.newbyteorder("=")
-        if native.kind not in "iuf" or native.itemsize not in (2, 4, 8):
-            raise MetadataError(f"pcodec compresses integers and floats of 16 to 64 bits, not {spec.dtype}")
-        codec = self.implementation()
-        standalone = import_module("pcodec").standalone
-
-        def decode(data: bytes, out: AnyArray) -> None:
-            progress = standalone.simple_decompress_into(data, out.reshape(-1))
-            if progress.n_processed != out.size or not progress.finished:
-                raise ValueError(f"{'more' if not progress.finished else progress.n_processed} elements")
-
-        return _BoundNumbers(self.name, codec, spec, native, decode)
-
-
-# Those that numcodecs can write.
-_ZFP_MODES = (2, 3, 4)
-
-
-class Zfpy(NumcodecsCodec, ArrayBytesCodec):
-    """zfp: chunks of one to four dimensions, of integers and floats of 32 and 64 bits."""
-
-    name = "numcodecs.zfpy"
-
-    def bind(self, spec: ChunkSpec) -> BoundArrayBytes:
-        native = spec.dtype.newbyteorder("=")
-        if native.kind not in "if" or native.itemsize not in (4, 8) or not 1 <= len(spec.shape) <= 4:
-            message = "zfp compresses 1 to 4 dimensions of signed integers or floats of 32 or 64 bits"
-            raise MetadataError(f"{message}, not {len(spec.shape)} of {spec.dtype}")
-        codec = self.implementation()
-        if codec.mode not in _ZFP_MODES:
-            found = codec.mode
-            expected = "2 (fixed rate), 3 (fixed precision) or 4 (fixed accuracy)"
-            raise MetadataError(pointer="/configuration/mode", expected=expected, found=found)
-        zfpy = import_module("zfpy")
-
-        # The library does not look where its input ends. So behind it there are zeros, as many as it could read for all
-        # blocks of 4 elements a side, and a rate that goes beyond is refused: it moves on by so many bits a block.
-        block_nbytes = int(2 * native.itemsize + 16) * 4 ** len(spec.shape)
-        padding = bytes(prod(-(-n // 4) for n in spec.shape) * block_nbytes)
-
-        def decode(data: bytes, out: AnyArray) -> None:
-            padded = data + padding
-            header = zfpy.header(padded)
-            shape = tuple(header[name] for name in ("nw", "nz", "ny", "nx") if header[name])
-            if shape != out.shape or header["type"] != out.dtype:
-                raise ValueError(f"found shape {shape} of {np.dtype(header['type'])}")
-            config = header["config"]
-            if config["mode"] not in _ZFP_MODES or config["rate"] * 4 ** len(shape) > 8 * block_nbytes:
-                raise ValueError(f"found mode {header['mode']!r} and rate {config['rate']}")
-            np.copyto(out, zfpy.decompress_numpy(padded))
-
-        return _BoundNumbers(self.name, codec, spec, native, decode)
-
-
-class _BoundNumbers(BoundArrayBytes):
-    __slots__ = ("_codec", "_decode", "_name", "_native", "decoded", "encoded")
-
-    def __init__(
-        self,
-        name: str,
-        codec: Any,
-        spec: ChunkSpec,
-        native: np.dtype[Any],
-        decode: Callable[[bytes, AnyArray], None],
-    ) -> None:
-        self.decoded = spec
-        self.encoded = ByteSpec.compressed(ByteSpec(spec.nbytes, spec.nbytes, spec.dtype.itemsize))
-        self._name = name
-        self._codec = codec
-        self._native = native
-        self._decode = decode
-
-    def encode(self, array: AnyArray) -> Buffer:
-        try:
-            return _flat(self._codec.encode(np.ascontiguousarray(array, self._native)))
-        except Exception as error:
-            raise CodecError(str(error), codec=self._name, direction="encode") from error
-
-    def decode(self, data: Buffer) -> AnyArray:
-        out: AnyArray = np.empty(self.decoded.shape, self._native)
-        try:
-            self._decode(bytes(data), out)
-        except Exception as error:
-            expected = f"expected shape {out.shape} of {out.dtype}"
-            raise CodecError(f"damaged, or another chunk: {error}; {expected}", codec=self._name) from error
-        return out

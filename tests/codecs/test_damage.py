@@ -26,10 +26,9 @@ from zarrdock.codecs.numcodecs_ import (
     JenkinsLookup3,
     Lz4,
     Lzma,
-    PCodec,
     Shuffle,
-    Zfpy,
 )
+from zarrdock.codecs.numcodecs_numbers import PCodec, Zfpy
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import CodecError
 
