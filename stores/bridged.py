@@ -176,7 +176,11 @@ class BridgedStore(Store):
     def delete_prefix(self, prefix: str, /) -> None:
         prefix = check_prefix(prefix, self)
         self._check_writable(prefix)
-        self._bridge.run(lambda live: self._delete_below(live, prefix))
+        if self.assume_single_writer:
+            for entry in self.list(prefix):
+                self.delete(entry.key)
+        else:
+            self._bridge.run(lambda live: self._delete_below(live, prefix))
 
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
         prefix = check_prefix(prefix, self)

@@ -19,6 +19,7 @@ from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.mapping import MappingStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
 from zarrdock.testing.loopback import LoopbackServer
+from zarrdock.testing.machine import store_machine
 
 _serial = itertools.count()
 
@@ -216,3 +217,10 @@ class TestHTTP(OverHTTP, StoreContract):
 
 class TestHTTPAsync(OverHTTP, AsyncStoreContract):
     pass
+
+
+TestMemoryMachine = store_machine(lambda: memory_store(assume_single_writer=True))
+TestAsyncMachine = store_machine(
+    lambda: FsspecStore(AsyncMemory(), f"bucket{next(_serial)}", assume_single_writer=True), n_examples=10
+)
+TestDictMachine = store_machine(lambda: MappingStore({}), n_examples=10)
