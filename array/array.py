@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from zarrdock.array import execute
 from zarrdock.array.attributes import Attributes
+from zarrdock.array.consistent import read_consistent
 from zarrdock.array.element import ELSEWHERE, read_element
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.indexers import BlockIndex, OrthogonalIndex, VectorIndex
@@ -246,10 +247,12 @@ class Array:
         array = execute.read(self._store, self._layout, product, self._cache)
         return array[()] if array.ndim == 0 and not _keeps_zero_dimensions(selection) else array
 
-    def read(self, selection: Any = ..., out: AnyArray | None = None) -> AnyArray:
+    def read(self, selection: Any = ..., out: AnyArray | None = None, *, consistent: bool = False) -> AnyArray:
         """Read a selection, as indexing does, always into an array.
 
         Args:
+            consistent: all chunks as they were at one moment. Without it, each shard read is of one version, but
+                another writer may replace one shard before and another one after it was read. Costs one more round.
             out: a writable array of the selection's shape to read into; any dtype that numpy would cast the array's
                 to without losing its kind.
         Returns:
@@ -258,7 +261,11 @@ class Array:
             SelectionError: the selection does not fit the array, or ``out`` not the selection.
             CodecError, StoreError.
         """
-        return self._read(basic(selection, self.shape), out)
+        product = basic(selection, self.shape)
+        if consistent:
+            self._check_out(product, out)
+            return read_consistent(self._store, self._layout, product, self._cache, out)
+        return self._read(product, out)
 
     def _read(self, selection: Product | Points, out: AnyArray | None = None) -> AnyArray:
         self._check_out(selection, out)

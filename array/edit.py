@@ -4,7 +4,7 @@ as the bytes they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,18 +19,24 @@ from zarrdock.codecs.sharding import EmptyTest, ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import CodecError, ShardIndexError
 
-__all__ = ["Edit"]
+__all__ = ["Edit", "Prepared"]
 
 Parts: TypeAlias = list[Buffer]
 
 
 @dataclass(frozen=True, slots=True)
-class _Shard:
-    """A shard's part of an edit: leaves already encoded, leaves to be patched, inner shards."""
+class Prepared:
+    """A change to one object (or a shard in it), as far as it goes without knowing what is there.
+
+    Attributes:
+        encoded: leaves wholly covered, by their flat number: their new bytes, None for nothing but fill value.
+        patches: leaves covered in part: flat number, index into the leaf, values.
+        children: inner shards.
+    """
 
     encoded: dict[int, Buffer | None]
-    patches: list[tuple[int, Index, Index]]
-    children: list[tuple[int, _Shard]]
+    patches: list[tuple[int, Index, AnyArray]]
+    children: list[tuple[int, Prepared]]
 
 
 class Edit:
@@ -42,7 +48,7 @@ class Edit:
     """
 
     def __init__(self, layout: Layout, value: AnyArray, options: ShardOptions | None = None) -> None:
-        self._layout = layout
+        self.layout = layout
         self._value = value
         self._is_empty = EmptyTest(layout.leaf.spec)
         sharding = layout.levels[0].sharding if layout.levels else None
@@ -51,33 +57,41 @@ class Edit:
 
     def build(self, task: Task) -> Parts | None:
         """The new object where all of it is covered; None where it would hold nothing but fill value."""
-        return self._apply(self._prepare(task.pieces, 0), 0, None, task)
+        return self.apply([self.prepare(task)], None, task)
 
-    def change(self, task: Task) -> Callable[[Buffer | None], Parts | None]:
-        """A function from the object as it is to the object as it shall be, for ``Store.update``; what needs no old
-        data is encoded here, before.
+    def prepare(self, task: Task) -> Prepared:
+        """The change to one object, for :meth:`apply`; what needs no old data is encoded here, outside of any
+        update.
         """
-        prepared = self._prepare(task.pieces, 0)
-        return lambda old: self._apply(prepared, 0, old, task)
+        return self._prepare(task.pieces, 0)
+
+    def apply(self, changes: Sequence[Prepared], old: Buffer | None, task: Task) -> Parts | None:
+        """An object with changes applied in their order; None where nothing but fill value is left.
+
+        The changes may come from several edits of arrays with the same layout of chunks.
+
+        Raises:
+            CodecError: what is there is damaged, where it would have to be decoded.
+        """
+        return self._apply(changes, 0, old, task)
 
     # -- before the old bytes are known -------------------------------------------------------------------------------
 
-    def _prepare(self, pieces: Pieces, depth: int) -> _Shard:
-        levels = self._layout.levels
+    def _prepare(self, pieces: Pieces, depth: int) -> Prepared:
+        levels = self.layout.levels
         if depth + 1 < len(levels):
-            return _Shard(
+            return Prepared(
                 {}, [], [(flat, self._prepare(child, depth + 1)) for flat, child in pieces.children(levels[depth])]
             )
-        grid = levels[-1].sharding.grid if levels else (1,) * len(self._layout.shape)
+        grid = levels[-1].sharding.grid if levels else (1,) * len(self.layout.shape)
         leaves = pieces.leaves(grid)
         whole = np.flatnonzero(leaves.whole)
         partial = np.flatnonzero(~leaves.whole)
-        patches = (
-            [(int(leaves.flat[n]), *pair) for n, pair in zip(partial.tolist(), leaves.indices(partial), strict=True)]
-            if len(partial)
-            else []
-        )
-        return _Shard(self._encode_all(leaves, whole), patches, [])
+        patches = [
+            (int(leaves.flat[n]), inner, self._value[outer])
+            for n, (inner, outer) in zip(partial.tolist(), leaves.indices(partial), strict=True)
+        ]
+        return Prepared(self._encode_all(leaves, whole), patches, [])
 
     def _encode_all(
         self, leaves: Leaves, numbers: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -86,7 +100,7 @@ class Edit:
         if not len(numbers):
             return {}
         encoded: dict[int, Buffer | None] = {}
-        per_job = max(1, config.job_bytes // max(1, self._layout.leaf.spec.nbytes))
+        per_job = max(1, config.job_bytes // max(1, self.layout.leaf.spec.nbytes))
 
         def job(some: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
             for flat, (inner, outer) in zip(leaves.flat[some].tolist(), leaves.indices(some), strict=True):
@@ -99,7 +113,7 @@ class Edit:
         return encoded
 
     def _new_leaf(self, inner: Index, outer: Index) -> AnyArray:
-        spec = self._layout.leaf.spec
+        spec = self.layout.leaf.spec
         piece = self._value[outer]
         if piece.shape == spec.shape and all(isinstance(i, slice) and (i.step or 1) == 1 for i in inner):
             return piece if piece.dtype == spec.dtype else piece.astype(spec.dtype)
@@ -109,47 +123,50 @@ class Edit:
         return leaf
 
     def _encode(self, leaf: AnyArray) -> Buffer | None:
-        return None if not self._keep_empty and self._is_empty(leaf) else self._layout.leaf.encode(leaf)
+        return None if not self._keep_empty and self._is_empty(leaf) else self.layout.leaf.encode(leaf)
 
     # -- once the old bytes are known ---------------------------------------------------------------------------------
 
-    def _apply(self, shard: _Shard, depth: int, old: Buffer | None, task: Task) -> Parts | None:
-        levels = self._layout.levels
+    def _apply(self, changes: Sequence[Prepared], depth: int, old: Buffer | None, task: Task) -> Parts | None:
+        levels = self.layout.levels
         if not levels:
-            if shard.patches:
-                new = self._patch(shard.patches[0], old, task, None)
-            else:
-                new = next(iter(shard.encoded.values()))
-            return None if new is None else [new]
+            leaf = old
+            for change in changes:
+                leaf = self._patch(change.patches[0], leaf, task, None) if change.patches else change.encoded[0]
+            return None if leaf is None else [leaf]
         sharding = levels[depth].sharding
-        changed: dict[int, Buffer | None] = dict(shard.encoded)
+        changed: dict[int, Buffer | None] = {}
+        children: dict[int, list[Prepared]] = {}
         try:
-            if shard.patches or shard.children:
-                inside = _Inside(sharding.split(old), memoryview(old)) if old is not None else None
-                for patch in shard.patches:
+            needs_old = any(change.patches or change.children for change in changes)
+            inside = _Inside(sharding.split(old), memoryview(old)) if needs_old and old is not None else None
+            for change in changes:
+                changed.update(change.encoded)
+                for patch in change.patches:
                     flat = patch[0]
-                    changed[flat] = self._patch(
-                        patch, inside.get(flat) if inside else None, task, sharding.coords(flat)
-                    )
-                for flat, child in shard.children:
-                    parts = self._apply(child, depth + 1, inside.get(flat) if inside else None, task)
-                    changed[flat] = None if parts is None else b"".join(parts)
+                    leaf = changed[flat] if flat in changed else inside.get(flat) if inside else None
+                    changed[flat] = self._patch(patch, leaf, task, sharding.coords(flat))
+                for flat, child in change.children:
+                    children.setdefault(flat, []).append(child)
+            for flat, several in children.items():
+                parts = self._apply(several, depth + 1, inside.get(flat) if inside else None, task)
+                changed[flat] = None if parts is None else b"".join(parts)
             return sharding.assemble(old, changed)
         except ShardIndexError as error:
             raise error.at(key=task.key) from error.__cause__
 
     def _patch(
-        self, patch: tuple[int, Index, Index], old: Buffer | None, task: Task, chunk: tuple[int, ...] | None
+        self, patch: tuple[int, Index, AnyArray], old: Buffer | None, task: Task, chunk: tuple[int, ...] | None
     ) -> Buffer | None:
         """An encoded leaf with some elements replaced."""
-        _, inner, outer = patch
-        spec = self._layout.leaf.spec
+        _, inner, values = patch
+        spec = self.layout.leaf.spec
         leaf = np.empty(spec.shape, spec.dtype)
         try:
-            leaf[...] = spec.fill_value if old is None else self._layout.leaf.decode(old)
+            leaf[...] = spec.fill_value if old is None else self.layout.leaf.decode(old)
         except CodecError as error:
             raise error.at(key=task.key, chunk=chunk) from error.__cause__
-        leaf[inner] = self._value[outer]
+        leaf[inner] = values
         return self._encode(leaf)
 
 

@@ -1,6 +1,7 @@
 """One element of an array, without a plan: what single-element reads cost is Python, so they have a path of their own.
 
-The same rules hold as for every read: a cached index is used only with the version it came from, and whatever is out of the ordinary (several levels of
+The same rules hold as for every read: a cached index is used only with the version it came from, and whatever is out
+of the ordinary (several levels of
 shards, a version that changed, a damaged shard) is left to the steps, which know what to do.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from zarrdock.array.index_cache import IndexCache
+from zarrdock.array.index_cache import ROOT, IndexCache
 from zarrdock.array.layout import Layout
 from zarrdock.errors import CodecError, RangeError
 from zarrdock.ranges import Span
@@ -41,12 +42,12 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
                 index = sharding.layout.parse(found.data)
             except CodecError as error:
                 raise error.at(key=key) from error.__cause__
-            cached = found.version, {0: index}
+            cached = found.version, {ROOT: index}
             cache.put(key, *cached)
             fresh = True
         else:
             fresh = False
-        index = cached[1][0]
+        index = cached[1][ROOT]
         flat = 0
         for c, n, grid in zip(coords, leaf, sharding.grid, strict=True):
             flat = flat * grid + c // n % grid
@@ -69,5 +70,9 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
     try:
         return layout.leaf.decode(result.data)[tuple([c % n for c, n in zip(coords, leaf, strict=True)])]
     except CodecError as error:
-        inner = tuple(c // n % g for c, n, g in zip(coords, leaf, layout.levels[0].sharding.grid, strict=True)) if layout.levels else None
+        inner = (
+            tuple(c // n % g for c, n, g in zip(coords, leaf, layout.levels[0].sharding.grid, strict=True))
+            if layout.levels
+            else None
+        )
         raise error.at(key=key, chunk=inner) from error

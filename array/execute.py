@@ -5,13 +5,15 @@ where I/O happens, beside metadata.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
+from zarrdock.array.combine import combiner_of
 from zarrdock.array.edit import Edit
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.layout import Layout
@@ -23,7 +25,7 @@ from zarrdock.array.steps import ReadSettings, lockstep, read_task
 from zarrdock.codecs.base import AnyArray
 from zarrdock.config import config
 from zarrdock.errors import RangeError
-from zarrdock.stores.base import Buffer, Read, Result, Store, Value
+from zarrdock.stores.base import Buffer, Change, Read, Result, Store, Value, Version
 from zarrdock.stores.facade import AsyncStore
 
 __all__ = ["read", "read_async", "read_settings", "write"]
@@ -31,7 +33,10 @@ __all__ = ["read", "read_async", "read_settings", "write"]
 Rounds = Generator[list[Read], list[Result], None]
 
 
-def read_settings(layout: Layout, store: Store, cache: IndexCache) -> ReadSettings:
+Seen = dict[str, Version | None]
+
+
+def read_settings(layout: Layout, store: Store, cache: IndexCache, seen: Seen | None = None) -> ReadSettings:
     """What reads of ``layout`` from ``store`` go by."""
     remote = store.traits.remote
     # Locally an index costs next to nothing, and spans keep memory bounded: a whole object is read only where there is
@@ -42,6 +47,7 @@ def read_settings(layout: Layout, store: Store, cache: IndexCache) -> ReadSettin
         cache,
         round_bytes=config.remote_round_bytes if remote else config.round_bytes,
         whole_fraction=config.whole_fraction if remote else 2.0,
+        seen=seen,
     )
 
 
@@ -54,9 +60,15 @@ class _Reading:
     """One read: where it goes, its steps, and what to do at the end; shared by both drivers."""
 
     def __init__(
-        self, store: Store, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None
+        self,
+        store: Store,
+        layout: Layout,
+        selection: Product | Points,
+        cache: IndexCache,
+        out: AnyArray | None,
+        seen: Seen | None = None,
     ) -> None:
-        settings = read_settings(layout, store, cache)
+        settings = read_settings(layout, store, cache, seen)
         self.selection = selection
         shape = (len(selection.coords),) if isinstance(selection, Points) else selection.full_shape
         self.out = out
@@ -82,10 +94,15 @@ class _Reading:
 
 
 def read(
-    store: Store, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None = None
+    store: Store,
+    layout: Layout,
+    selection: Product | Points,
+    cache: IndexCache,
+    out: AnyArray | None = None,
+    seen: Seen | None = None,
 ) -> AnyArray:
-    """Read a selection; the result is ``out`` where it is given."""
-    reading = _Reading(store, layout, selection, cache, out)
+    """Read a selection; the result is ``out`` where it is given. ``seen`` is filled with the versions read."""
+    reading = _Reading(store, layout, selection, cache, out, seen)
     rounds = reading.rounds
     results: list[Result] | None = None
     try:
@@ -220,16 +237,24 @@ def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, unsafe:
             else:
                 store.write(task.key, parts)
             return
-        change = edit.change(task)
-        if unsafe and not store.traits.atomic_update:
-            _update_unsafely(store, task.key, change)
-        else:
-            store.update(task.key, change)
+        # Changes of one layout go together: those of arrays opened apart queue at the store instead.
+        queue = f"{id(edit.layout.chain)}/{task.key}"
+        combiner_of(store).submit(queue, edit.prepare(task), partial(_update, store, task, edit, unsafe))
     finally:
         cache.drop(task.key)
 
 
-def _update_unsafely(store: Store, key: str, change: Callable[[Buffer | None], Value | None]) -> None:
+def _update(store: Store, task: Task, edit: Edit, unsafe: bool, changes: Sequence[Any]) -> None:
+    def change(old: Buffer | None) -> Value | None:
+        return edit.apply(changes, old, task)
+
+    if unsafe and not store.traits.atomic_update:
+        _update_unsafely(store, task.key, change)
+    else:
+        store.update(task.key, change)
+
+
+def _update_unsafely(store: Store, key: str, change: Change) -> None:
     """Read, change, write back: right only while nobody else writes this key, which the caller vouches for. Threads
     of this process take turns.
     """

@@ -14,13 +14,16 @@ from collections import OrderedDict
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.stores.base import Version
 
-__all__ = ["IndexCache"]
+__all__ = ["ROOT", "IndexCache", "Indexes"]
 
 Indexes = dict[int, ShardIndex]
 
+# The outermost shard's key among the indexes of an object: the first inner shard may begin at byte 0 as well.
+ROOT = -1
+
 
 class IndexCache:
-    """An LRU of ``key -> (version, {start of a shard within the object: its index})``, bounded in bytes. For many
+    """An LRU of ``key -> (version, {start of an inner shard, or ROOT: its index})``, bounded in bytes. For many
     threads.
     """
 

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.index_cache import IndexCache, Indexes
+from zarrdock.array.index_cache import ROOT, IndexCache, Indexes
 from zarrdock.array.layout import Layout
 from zarrdock.array.pieces import Leaves, Pieces, Task
 from zarrdock.codecs.shard_index import ShardIndex
@@ -69,8 +69,12 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadSettings:
-    """What a read goes by: the layout, the store's traits, the cache of indexes, and how many bytes one round may
-    bring.
+    """What a read goes by.
+
+    Attributes:
+        round_bytes: bytes one round may bring.
+        whole_fraction: from this share of an object's chunks on it is read whole.
+        seen: where given, filled with the version of every object that was read, None for those that are not there.
     """
 
     layout: Layout
@@ -78,6 +82,12 @@ class ReadSettings:
     cache: IndexCache
     round_bytes: int
     whole_fraction: float
+    seen: dict[str, Version | None] | None = None
+
+    def note(self, key: str, version: Version | None) -> None:
+        """Remember which version of an object was read; None: it was not there."""
+        if self.seen is not None:
+            self.seen[key] = version
 
     def wants_whole(self, task: Task) -> bool:
         """True where reading the object in one request beats reading its index first."""
@@ -103,6 +113,7 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     (result,) = yield Asked([Read(task.key)], True, layout.chain.spec.nbytes)
     if isinstance(result, VersionChangedError):
         raise ConflictError("the object kept changing", key=task.key) from result
+    settings.note(task.key, None if result is None else result.version)
     _in_memory(task, task.pieces, 0, None if result is None else memoryview(result.data), 0, settings, sink)
 
 
@@ -179,12 +190,14 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
             return True
         result = yield from _first_index(task, settings)
         if result is None:
+            settings.note(task.key, None)
             _in_memory(task, task.pieces, 0, None, 0, settings, sink)
             return True
         version, root = result
-        known = {0: root}
+        known = {ROOT: root}
         settings.cache.put(task.key, version, known)
-    nodes = [_Node(task.pieces, 0, -1, known[0])]
+    settings.note(task.key, version)
+    nodes = [_Node(task.pieces, 0, -1, known[ROOT])]
     checked = cached is None  # a cached index is only as good as a request that confirms its version
     for depth in range(1, len(layout.levels)):
         nodes, missing = _descend(nodes, layout, depth)

@@ -115,6 +115,16 @@ class Sharding(ArrayBytesCodec):
         }
         return {"name": self.name, "configuration": dict(configuration)}
 
+    def with_defaults(self, spec: ChunkSpec) -> Sharding:
+        """As metadata should have it: what inner codecs derive from their chunk is filled in."""
+        from zarrdock.codecs.builtin import with_defaults
+
+        try:
+            codecs = with_defaults(self.codecs, ChunkSpec(self.chunk_shape, spec.dtype, spec.fill_value))
+        except MetadataError as error:
+            raise error.below("/configuration") from error.__cause__
+        return replace(self, codecs=codecs)
+
     def bind(self, spec: ChunkSpec) -> BoundSharding:
         """Raises MetadataError where the inner chunks do not divide the shard."""
         if len(self.chunk_shape) != len(spec.shape) or any(
