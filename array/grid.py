@@ -16,8 +16,8 @@ class RegularGrid:
     """Chunks of one shape, the first at the origin; those at the far edges hang over.
 
     Attributes:
-        chunk_shape: elements along each dimension, at least 1. A length of 0 is kept where it was read, because
-            zarr-python writes it for dimensions of length 0; such a dimension has no chunks.
+        chunk_shape: elements along each dimension, at least 1. A length of 0 is kept where it was read, because some
+            versions of zarr-python write it for dimensions of length 0; such a dimension has no chunks.
 
     Source: Zarr v3, chunk grids, "regular".
     """
