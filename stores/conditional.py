@@ -25,13 +25,14 @@ import uuid
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from zarrdock.errors import ConflictError, KeyExistsError, RangeError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Range, Tail
 from zarrdock.stores.base import Blob, Change, Read, Result, Traits, Version
 from zarrdock.stores.bridge import Live
 from zarrdock.stores.bridged import as_bytes, n_bytes_of
+from zarrdock.stores.combine import Combiner, Ticket, apply_all
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.ranged import take
 from zarrdock.stores.translate import Kind, diagnose
@@ -124,6 +125,10 @@ class ConditionalStore(FsspecStore):
     # Whether a library sends a PUT again by itself: aiohttp does so with PUT and DELETE where a kept connection breaks.
     put_may_repeat = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._combiner = Combiner()
+
     def _make_traits(self, traits: Traits) -> Traits:
         return replace(traits, atomic_update=True, conditional_read=True, remote=True)
 
@@ -186,28 +191,30 @@ class ConditionalStore(FsspecStore):
     def update(self, key: str, change: Change, /) -> None:
         self._check_key(key)
         self._check_writable(key)
-        # Threads of this process queue up here instead of colliding over there.
-        with self._exclusive(key):
-            began, n_lost = time.monotonic(), 0
-            while True:
-                try:
-                    self._update_once(key, change)
-                    return
-                except _LostRace as race:
-                    n_lost += 1
-                    passed = time.monotonic() - began
-                    if passed > self.retry.deadline_seconds:
-                        text = f"lost {n_lost} races in {passed:.0f} s against other writers, nothing was changed"
-                        raise ConflictError(text, key=key, store=self) from race
-                # Full jitter. In each round one of the writers that collide wins, so together they always get on.
-                first, most = _RACE_PAUSE_SECONDS
-                time.sleep(random.uniform(0, min(most, first * 2 ** min(n_lost, 20))))
+        # Threads of this process join forces here instead of colliding over there.
+        self._combiner.update(key, change, self._exclusive(key), lambda tickets: self._update(key, tickets))
 
-    def _update_once(self, key: str, change: Change) -> None:
+    def _update(self, key: str, tickets: Sequence[Ticket]) -> None:
+        began, n_lost = time.monotonic(), 0
+        while True:
+            try:
+                self._update_once(key, tickets)
+                return
+            except _LostRace as race:
+                n_lost += 1
+                passed = time.monotonic() - began
+                if passed > self.retry.deadline_seconds:
+                    text = f"lost {n_lost} races in {passed:.0f} s against other writers, nothing was changed"
+                    raise ConflictError(text, key=key, store=self) from race
+            # Full jitter. In each round one of the writers that collide wins, so together they always get on.
+            first, most = _RACE_PAUSE_SECONDS
+            time.sleep(random.uniform(0, min(most, first * 2 ** min(n_lost, 20))))
+
+    def _update_once(self, key: str, tickets: Sequence[Ticket]) -> None:
         found = self._bridge.run(lambda live: self._fetch(live, key, None, None))
         base = found if isinstance(found, Answer) else None
         old = base.data if base else None
-        new = change(old)
+        new = apply_all(tickets, old)
         if new is old:
             return
         if base is not None and base.version is None:
