@@ -71,7 +71,7 @@ class ArrayMetadata:
     Attributes:
         shape: elements along each dimension, at most 64 of them, each below 2**63.
         data_type, grid, key_encoding: see there.
-        fill_value: a numpy scalar of ``dtype``, in native byte order; never None.
+        fill_value: a numpy scalar of ``dtype``, in native byte order; None only of an unknown data type.
         codecs: array to array, then one array to bytes, then bytes to bytes.
         attributes: the user's, any JSON.
         dimension_names: of v3; None where there are none at all.

@@ -92,6 +92,9 @@ class UnknownDataType(DataType):
     def cast_fill(self, value: Any) -> Any:
         return value
 
+    def default_fill(self) -> Any:
+        return None
+
     def to_json(self) -> JSON:
         return json.loads(self.text)
 

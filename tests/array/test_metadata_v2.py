@@ -128,6 +128,11 @@ def test_objects_are_not_supported_but_can_be_looked_at() -> None:
     unknown = parsed(dtype="|O", filters=[{"id": "vlen-utf8"}], fill_value="", lenient=True)
     assert isinstance(unknown.data_type, UnknownDataType)
     assert unknown.fill_value == ""
+    for fill_value in ("", None):
+        first, second = (parsed(dtype="|O", fill_value=fill_value, lenient=True) for _ in range(2))
+        assert first == second
+        assert hash(first) == hash(second)
+        assert to_v2_documents(first)[".zarray"]["fill_value"] == fill_value
 
 
 def test_null_means_no_fill_value() -> None:
