@@ -238,6 +238,7 @@ class ReadContract(ContractBase):
         assert len({hash(version) for version in versions}) == 1
         assert versions[0] == versions[1] == versions[2]
         if not store.traits.conditional_read:
+            assert versions[0] is None  # or a reader would ask for it, and not be told of a change
             return
         for version in versions:
             assert version is not None
