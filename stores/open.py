@@ -69,7 +69,7 @@ def open_store(
         path: folder in the filesystem, where ``obj`` is an fsspec filesystem.
         storage_options: options of the fsspec filesystem a URL leads to.
         read_only: refuse every mutating verb.
-        durable: local files only: return from writing when the bytes are on the disk.
+        durable: local files and archives only: return from writing when the bytes are on the disk.
     Raises:
         UnsupportedError: no store can be made of ``obj``, or a library for it is missing. AccessError, StoreError.
 
@@ -109,7 +109,7 @@ def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, dura
     if "::" in text and (protocol or not os.path.exists(text)):
         return _from_chain(text, protocol or first, options, read_only, durable)
     if _ZIP.search(text.split("?")[0]) and protocol != "zip" and not os.path.isdir(text):
-        return _open(protocols, "zip", text, options, read_only)
+        return _open(protocols, "zip", text, options, read_only, durable)
     if protocol in ("", "file", "local"):
         if options.keys() - {"auto_mkdir"}:
             raise UnsupportedError(f"local files have no storage_options: {', '.join(sorted(options))}")
@@ -125,7 +125,7 @@ def _local(path: str, read_only: bool, durable: bool) -> Store:
 
 def _from_chain(url: str, protocol: str, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
     if protocol == "zip" or not protocol:
-        return _open(protocols, "zip", url, options, read_only)
+        return _open(protocols, "zip", url, options, read_only, durable)
     return _generic(url, options, read_only, durable)
 
 
@@ -144,7 +144,9 @@ def _open(
     if opener is None:
         return _generic(url, options, read_only, durable)
     try:
-        return opener(url, storage_options=options or None, read_only=read_only)
+        # Only what is on local disks can be more durable than it is by itself.
+        more = {"durable": True} if durable and protocol == "zip" else {}
+        return opener(url, storage_options=options or None, read_only=read_only, **more)
     except ZarrdockError:
         raise
     except ImportError as error:

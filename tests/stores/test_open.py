@@ -1,6 +1,7 @@
 """open_store: from what a user types, or has, to a store."""
 
 import sys
+import zipfile
 from collections import UserDict
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,24 @@ def test_mappings() -> None:
 
     with pytest.raises(StoreError, match="the connection failed"):
         open_store(Broken()).get("k")
+
+
+def test_zip_archives(tmp_path: Path) -> None:
+    archive = tmp_path / "x.zarr.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("root/k", b"1")
+    fsspec.filesystem("memory").pipe_file("/open-zip/x.OZX", archive.read_bytes())
+    for obj in (str(archive), archive, f"file://{archive}", "memory://open-zip/x.OZX", UPath("memory://open-zip/x.OZX")):
+        store = open_store(obj, read_only=True)
+        assert type(store).__name__ == "ZipStore", obj
+        assert holds(store, "root/k") == b"1"
+    for obj in (f"zip://root::{archive}", f"zip://root::file://{archive}", "zip://root::memory://open-zip/x.OZX"):
+        assert holds(open_store(obj), "k") == b"1"
+    durable = open_store(archive, durable=True)
+    durable.write("root/new", b"2")
+    assert holds(durable, "root/new") == b"2"
+    (tmp_path / "folder.zip").mkdir()
+    assert isinstance(open_store(tmp_path / "folder.zip"), LocalStore)
 
 
 def test_web_addresses() -> None:
