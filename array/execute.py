@@ -155,7 +155,8 @@ def _every_axis(out: AnyArray, selection: Product | Points) -> AnyArray | None:
         return out.reshape(-1) if out.flags.c_contiguous else None
     if selection.moved or selection.shape != selection.kept_shape:
         return None
-    return out[tuple(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape)))]
+    # The ellipsis keeps a 0-d array an array.
+    return out[(*(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape))), ...)]
 
 
 def _flipped(full: AnyArray, selection: Product | Points) -> AnyArray:
@@ -187,7 +188,7 @@ def _unshaped(value: AnyArray, selection: Product | Points) -> AnyArray:
         )
         value = value.reshape(first)
         value = np.moveaxis(value, 0, selection.moved) if selection.moved else value
-    value = value[tuple(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape)))]
+    value = value[(*(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape))), ...)]
     return _flipped(value, selection)
 
 

@@ -16,14 +16,15 @@ from zarrdock.stores.base import Version
 
 __all__ = ["ROOT", "IndexCache", "Indexes"]
 
-Indexes = dict[int, ShardIndex]
+Indexes = dict[tuple[int, int], ShardIndex]
 
-# The outermost shard's key among the indexes of an object: the first inner shard may begin at byte 0 as well.
-ROOT = -1
+# The outermost shard among the indexes of an object. The level is part of the name: the first inner shard of every
+# level may begin at byte 0.
+ROOT = (0, 0)
 
 
 class IndexCache:
-    """An LRU of ``key -> (version, {start of an inner shard, or ROOT: its index})``, bounded in bytes. For many
+    """An LRU of ``key -> (version, {(level, start within the object) of a shard: its index})``, bounded in bytes. For many
     threads.
     """
 

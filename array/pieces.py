@@ -258,8 +258,8 @@ class PointLeaves(Leaves):
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
         for i in np.asarray(numbers).tolist():
             part = slice(self._first[i], self._first[i + 1])
-            # A zero-dimensional chunk has one element for all points.
-            yield tuple(self._local[part].T), (self._numbers[part],)
+            # A zero-dimensional chunk has one element, which is a point of no coordinates.
+            yield tuple(self._local[part].T) or (None,), (self._numbers[part],)
 
 
 def result_array(selection: Product | Points, dtype: np.dtype[Any], *, zeros: bool) -> AnyArray:

@@ -198,10 +198,15 @@ class _Peek(IndexCache):
     def __init__(self, cache: IndexCache) -> None:
         super().__init__(0)
         self._cache = cache
+        self._dropped: set[str] = set()
 
     def get(self, key: str) -> tuple[Version, Indexes] | None:
-        """What the other cache knows."""
-        return self._cache.get(key)
+        """What the other cache knows, and the plan has not found to be of no use."""
+        return None if key in self._dropped else self._cache.get(key)
+
+    def drop(self, key: str) -> None:
+        """Forget an object for the rest of the plan."""
+        self._dropped.add(key)
 
 
 def make_plan(store: Store, layout: Layout, selection: Product | Points, cache: IndexCache) -> Plan:

@@ -64,7 +64,13 @@ class Scatter:
             self._out[outer] = value
 
     def barrier(self) -> None:
-        """Finish what was taken."""
+        """Finish what was taken. What comes after may be the same leaves again, from another version of the object:
+        the places of what is fill value now may hold data of the first attempt.
+        """
+        self._finish()
+        self._skip_fill = False
+
+    def _finish(self) -> None:
         if self._jobs is None:
             if self._pending is not None:
                 function, arguments, _ = self._pending
@@ -85,7 +91,7 @@ class Scatter:
         jobs = self._jobs
         if jobs is None:
             if self._pending is not None and self._pending[2] + len(numbers) * self._leaf_nbytes < self._small:
-                self.barrier()
+                self._finish()
                 self._pending = (
                     self._decode,
                     (task, leaves, numbers, buffer, offsets, lengths),

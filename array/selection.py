@@ -173,6 +173,7 @@ def _expand(selection: Any, shape: tuple[int, ...]) -> list[Any]:
     axes as it has.
     """
     items = list(selection) if isinstance(selection, tuple) else [selection]
+    items = [np.asarray(item) if isinstance(item, (bool, np.bool_)) else item for item in items]
     n_axes, at = 0, -1
     for i, item in enumerate(items):
         if item is Ellipsis:
@@ -182,7 +183,7 @@ def _expand(selection: Any, shape: tuple[int, ...]) -> list[Any]:
         elif item is None:
             raise SelectionError("np.newaxis is not supported in a selection: add the axis to the result")
         else:
-            n_axes += item.ndim if isinstance(item, np.ndarray) and item.dtype == bool and item.ndim > 1 else 1
+            n_axes += item.ndim if isinstance(item, np.ndarray) and item.dtype == bool else 1
     if n_axes > len(shape):
         raise SelectionError(f"too many indices: the array has {len(shape)} dimensions, {n_axes} were indexed")
     fill = [slice(None)] * (len(shape) - n_axes)
@@ -218,9 +219,16 @@ def _slice_axis(item: slice, length: int, axis: int) -> tuple[Axis, bool]:
     return (Axis(start, step, n), False) if step > 0 else (Axis(start + step * max(n - 1, 0), -step, n), n > 1)
 
 
+def _as_array(item: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(item)
+    except (TypeError, ValueError) as error:  # ragged lists
+        raise SelectionError(f"not something that can be an array of indices: {item!r:.60}") from error
+
+
 def _index_array(item: Any, length: int, axis: int) -> IntArray:
     """Integers or a mask of one axis as non-negative integers, of the shape given."""
-    array = np.asarray(item)
+    array = _as_array(item)
     if array.dtype == bool:
         if array.shape != (length,):
             raise SelectionError(f"axis {axis}: a mask of shape {array.shape} does not fit an axis of length {length}")
@@ -278,9 +286,9 @@ def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
     """numpy's advanced indexing, as far as it is a product of axes or a list of points."""
     masks = [item for item in items if isinstance(item, np.ndarray) and item.dtype == bool and item.ndim != 1]
     if masks or (
-        len(items) == 1 and np.asarray(items[0]).dtype == bool and np.asarray(items[0]).ndim == len(shape) != 1
+        len(items) == 1 and _as_array(items[0]).dtype == bool and _as_array(items[0]).ndim == len(shape) != 1
     ):
-        mask = np.asarray(items[0])
+        mask = _as_array(items[0])
         if len(items) > 1 or mask.shape != shape:
             raise SelectionError(
                 f"a mask must have the array's shape, {shape}, and stand alone; masks of single axes go to .oindex"
@@ -356,7 +364,7 @@ def vectorised(selection: Any, shape: tuple[int, ...]) -> Points:
     """
     items = selection if isinstance(selection, tuple) else (selection,)
     if len(items) == 1:
-        mask = np.asarray(items[0])
+        mask = _as_array(items[0])
         if mask.dtype == bool:
             if mask.shape != shape:
                 raise SelectionError(f"a mask of shape {mask.shape} does not fit an array of shape {shape}")

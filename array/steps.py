@@ -203,7 +203,7 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
         nodes, missing = _descend(nodes, layout, depth)
         for pieces in missing:
             _in_memory(task, pieces, depth, None, 0, settings, sink)
-        unknown = [node for node in nodes if node.start not in known]
+        unknown = [node for node in nodes if (depth, node.start) not in known]
         if unknown:
             spans = [_span_of_index(task, settings, depth, node) for node in unknown]
             answers = yield Asked(
@@ -213,12 +213,12 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
             for node, answer in zip(unknown, answers, strict=True):
                 if not isinstance(answer, Blob):
                     return False
-                fresh[node.start] = _parse(task, settings, depth, answer.data, node.length)
+                fresh[depth, node.start] = _parse(task, settings, depth, answer.data, node.length)
             known = {**known, **fresh}
             settings.cache.put(task.key, version, known)
             checked = True
         for node in nodes:
-            node.index = known[node.start]
+            node.index = known[depth, node.start]
     return (yield from _data(task, nodes, version, checked, settings, sink))
 
 
