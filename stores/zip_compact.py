@@ -64,26 +64,26 @@ def _write_anew(writing: Writing, mode: int) -> int:
     return position + size + len(end)
 
 
-def _in_order(writing: Writing) -> list[tuple[str, Entry, bytes]]:
+def _in_order(writing: Writing) -> list[tuple[str | None, Entry, bytes]]:
     """Name, entry and record of all entries, in the order of their bytes."""
     entries = []
     for record in writing.records():
-        name, _, _ = parse_record(record, 0, 0, writing.archive)
-        entry = writing.directory.entries[name or ""]
+        # Offsets fall short only in archives that were never written to here.
+        name, entry, _ = parse_record(record, 0, writing.directory.shift, writing.archive)
         if entry.flags & _ENCRYPTED:
             raise UnsupportedError(f"{writing.archive}: entry {name!r} is encrypted, and can't be moved")
-        entries.append((name or "", entry, record))
+        entries.append((name, entry, record))
     return sorted(entries, key=lambda item: item[1].header)
 
 
-def _data_offset(writing: Writing, name: str, entry: Entry) -> int:
+def _data_offset(writing: Writing, name: str | None, entry: Entry) -> int:
     known = writing.directory.data_offsets.get(entry.header)
     if known is None:
         found = pread_all(writing.fd(), entry.header, entry.header + LOCAL.size + entry.name_length)
         known = data_offset(found, name, entry, writing.directory)
     if known is None:
         message = "the archive is damaged: the entry is not where its directory says"
-        raise StoreError(message, key=name, store=writing.archive)
+        raise StoreError(message, key=name or "", store=writing.archive)
     return known
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "check_entry",
     "data_offset",
     "find_end",
+    "is_key",
     "parse_directory",
     "parse_record",
     "zip64_sizes",
@@ -244,18 +245,24 @@ def parse_directory(data: Buffer, end: End, *, start: int, shift: int, store: ob
         if not 0 <= entry.header < start:
             raise StoreError(f"the archive is damaged: entry {name!r} would begin outside of it", store=store)
         headers.append(entry.header)
-        if name is None or name.endswith("/"):
-            continue
-        try:
-            check_key(name)
-        except InvalidKeyError:  # a name that would lead out of the hierarchy, say: nobody can ask for it
-            continue
-        entries[name] = entry  # of several the last counts
+        if name is not None and is_key(name):
+            entries[name] = entry  # of several the last counts
     # Writers that knew no zip64 counted modulo 2**16.
     if n != end.n_entries and n % 2**16 != end.n_entries:
         raise StoreError(f"the archive is damaged: {n} entries where {end.n_entries} are announced", store=store)
     directory.headers = array("Q", sorted(headers))
     return directory
+
+
+def is_key(name: str) -> bool:
+    """False for folders, and for names that would lead out of the hierarchy: nobody can ask for those."""
+    if name.endswith("/"):
+        return False
+    try:
+        check_key(name)
+    except InvalidKeyError:
+        return False
+    return True
 
 
 def parse_record(data: Buffer, position: int, shift: int, store: object) -> tuple[str | None, Entry, int]:
@@ -321,11 +328,11 @@ def check_entry(name: str, entry: Entry, directory: Directory, store: object) ->
         raise StoreError("the archive is damaged: no entry shrinks that much", key=name, store=store)
 
 
-def data_offset(header: Buffer, name: str, entry: Entry, directory: Directory) -> int | None:
+def data_offset(header: Buffer, name: str | None, entry: Entry, directory: Directory) -> int | None:
     """Where in the archive the bytes of an entry begin, and remember it.
 
     Args:
-        header: the local header, name included.
+        header: the local header, name included. name: None where it is not decodable.
     Returns:
         None where that is not the header of this entry, or what follows has no room.
     """
@@ -335,10 +342,7 @@ def data_offset(header: Buffer, name: str, entry: Entry, directory: Directory) -
     if signature != LOCAL_SIGNATURE or method != entry.method or n_name != entry.name_length:
         return None
     raw = bytes(header[LOCAL.size : LOCAL.size + n_name])
-    try:
-        if raw.decode("utf-8" if entry.flags & _IS_UTF8 else "cp437") != name:
-            return None
-    except UnicodeDecodeError:
+    if name is not None and raw.decode("utf-8" if entry.flags & _IS_UTF8 else "cp437", "replace") != name:
         return None
     offset = entry.header + LOCAL.size + n_name + n_extra
     if offset + entry.compressed > directory.limit(entry.header):

@@ -21,6 +21,7 @@ from zarrdock.stores.base import Buffer
 from zarrdock.stores.local_io import MISSING, pread_all
 from zarrdock.stores.local_version import Handle
 from zarrdock.stores.zip_directory import CENTRAL, LOCAL, LOCAL_SIGNATURE, Entry, parse_record
+from zarrdock.stores.zip_io import pwritev_all
 
 __all__ = ["HEAD_BYTES", "SUFFIX", "Added", "Journal", "Removed", "added", "head", "removed"]
 
@@ -52,14 +53,14 @@ class Removed:
     names: tuple[str, ...]
 
 
-def added(record: bytes, offset: int, stop: int) -> bytes:
-    """A journal's record of an entry; see :class:`Added`."""
-    return _framed(_ADDED.pack(b"A", stop, offset) + record)
+def added(new: Added) -> bytes:
+    """A journal's record of an entry."""
+    return _framed(_ADDED.pack(b"A", new.stop, new.offset) + new.record)
 
 
-def removed(names: list[str]) -> bytes:
+def removed(gone: Removed) -> bytes:
     """A journal's record of names that go, all at once."""
-    return _framed(b"R" + "\0".join(names).encode())
+    return _framed(b"R" + "\0".join(gone.names).encode())
 
 
 def _framed(payload: bytes) -> bytes:
@@ -73,19 +74,20 @@ class Journal:
     Attributes:
         file: the journal, kept open, so that no other can be taken for it.
         base: length of the archive without it. stop: length with everything in it that counts.
-        position: behind the last record read.
+        position: behind the last record read. size: of the journal, when it was read; more than that is half a record.
     """
 
     file: Handle
     base: int
     stop: int
     position: int = HEAD_BYTES
+    size: int = HEAD_BYTES
 
     @classmethod
-    def open(cls, path: str, archive_fd: int) -> tuple[Journal, list[Added | Removed]] | None:
+    def open(cls, path: str, archive_fd: int, flags: int = os.O_RDONLY) -> tuple[Journal, list[Added | Removed]] | None:
         """The journal at ``path``, and all that is in it; None: there is none yet, or it is of another archive."""
         try:
-            fd = os.open(path, os.O_RDONLY)
+            fd = os.open(path, flags)
         except OSError as error:
             if error.errno in MISSING:
                 return None
@@ -114,6 +116,7 @@ class Journal:
     def read_on(self, archive_fd: int, limit: int | None = None) -> list[Added | Removed]:
         """The records that came since the last time; those before byte ``limit`` of the journal where it is given."""
         size = os.fstat(self.file.fd).st_size if limit is None else limit
+        self.size = size
         if size <= self.position:
             return []
         data = pread_all(self.file.fd, self.position, size)
@@ -135,6 +138,26 @@ class Journal:
             at = stop
         self.position += at
         return records
+
+    def append(self, data: bytes, *, durable: bool) -> None:
+        """Write a record; whoever calls this holds the lock file, and says so with :meth:`follow` afterwards."""
+        fd = self.file.fd
+        if self.size != self.position:
+            os.ftruncate(fd, self.position)  # half a record, of a writer that was killed
+        try:
+            pwritev_all(fd, [data], self.position)
+        except BaseException:
+            os.ftruncate(fd, self.position)
+            raise
+        if durable:
+            os.fsync(fd)
+
+    def follow(self, data: bytes, record: Added | Removed) -> None:
+        """Know a record without reading it."""
+        self.position += len(data)
+        self.size = self.position
+        if isinstance(record, Added):
+            self.stop = record.stop
 
 
 def head(archive_fd: int, base: int) -> bytes:

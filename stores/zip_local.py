@@ -18,6 +18,7 @@ from zarrdock.stores.zip_archive import TAIL_BYTES, Archive, ChangedError, Snaps
 from zarrdock.stores.zip_directory import (
     END,
     END_SIGNATURE,
+    LOCAL_SIGNATURE,
     MAX_DIRECTORY_BYTES,
     ZIP64_LOCATOR,
     Directory,
@@ -29,8 +30,8 @@ from zarrdock.stores.zip_journal import SUFFIX, Added, Journal, Removed
 __all__ = ["LocalArchive", "LocalSnapshot", "State"]
 
 _TRAITS = Traits(atomic_update=True, conditional_read=True, merge_gap_bytes=32768)
-# Without O_NONBLOCK, opening a named pipe would wait for a writer.
-_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+# Without it, opening a named pipe would wait for a writer.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _WINDOW_BYTES = 2**20
 # Directories tried in an archive that a crash of the system left without an end.
 _MAX_CANDIDATES = 64
@@ -80,14 +81,16 @@ class LocalArchive(Archive):
     Args:
         path: of the file; symbolic links are followed.
         must_exist: raise where it does not, instead of taking it for empty.
+        flags: with which files are opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, must_exist: bool) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, must_exist: bool, flags: int = os.O_RDONLY) -> None:
         if os.name != "posix":
             raise UnsupportedError("local zips need a POSIX system; ZipStore((store, key)) reads them elsewhere")
         self.path = os.path.realpath(os.fsdecode(path))
         self.journal_path = self.path + SUFFIX
         self.must_exist = must_exist
+        self.flags = flags
         self.url = f"file://{self.path}"
         self.traits = _TRAITS
         self._reset()
@@ -160,11 +163,13 @@ class LocalArchive(Archive):
         if journal is not None:
             if status is None or (status.st_dev, status.st_ino) != journal.file.identity[:2]:
                 return False
+            if status.st_size < journal.position:
+                return False
             if status.st_size > journal.position:
                 state.bring_in(journal.read_on(file.fd))
             return True
         if status is not None and (status.st_ino, status.st_size) != state.ignored:
-            found = Journal.open(self.journal_path, file.fd)
+            found = Journal.open(self.journal_path, file.fd, self.flags)
             if found is not None:
                 if found[0].base != state.stop:
                     return False
@@ -184,7 +189,7 @@ class LocalArchive(Archive):
     def _try_load(self) -> State | None:
         """Read the directory and the journal; None where another process changed the one between the other."""
         try:
-            fd = os.open(self.path, _READ_FLAGS)
+            fd = os.open(self.path, self.flags | _NONBLOCK)
         except OSError as error:
             if error.errno not in MISSING:
                 raise
@@ -194,7 +199,7 @@ class LocalArchive(Archive):
         file = Handle(fd, os.fstat(fd))
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise StoreError("not a zip archive: not a file", store=self)
-        found = Journal.open(self.journal_path, fd)
+        found = Journal.open(self.journal_path, fd, self.flags)
         if found is not None:
             journal, records = found
             directory, _ = self._read_directory(fd, journal.base)
@@ -250,6 +255,8 @@ class LocalArchive(Archive):
 
         Entries may be archives themselves: only a directory with offsets of this file counts.
         """
+        if os.pread(fd, 4, 0) not in (LOCAL_SIGNATURE, END_SIGNATURE):
+            return None  # no archive at all: not worth a search
         n_tried = 0
         stop = size
         while stop > 0:

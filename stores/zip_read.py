@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import deflate
 
@@ -26,8 +26,10 @@ _MAX_SLACK = 4096
 _NEAR = 32 * 2**10
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+# Tuples, for there is one or two of them for every chunk.
+
+
+class Wanted(NamedTuple):
     """Bytes ``start`` to ``stop`` of an entry, as it was before it was compressed; never none."""
 
     name: str
@@ -36,8 +38,7 @@ class Wanted:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """Bytes ``start`` to ``stop`` of an entry as stored.
 
     Span number ``data`` of a batch begins ``at`` in the archive and holds them, span number ``header`` the local header

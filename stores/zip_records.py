@@ -20,20 +20,22 @@ from zarrdock.stores.zip_directory import (
     LOCAL_SIGNATURE,
     ZIP64_END,
     ZIP64_LOCATOR,
+    Entry,
     zip64_sizes,
 )
 
-__all__ = ["end_records", "local_header", "new_record", "relocated"]
+__all__ = ["end_records", "local_header", "new_record", "placed", "relocated"]
 
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
 _HAS_DESCRIPTOR, _IS_UTF8 = 0x8, 0x800
+_HEADER_AT = CENTRAL.size - 4
 _VERSION, _VERSION_ZIP64 = 20, 45
 _UNIX = 3 << 8
 _MODE = 0o100644 << 16  # a plain file, readable by all, where it is unpacked
 
 
-def new_record(name: str, *, size: int, compressed: int, crc: int, method: int, store: object) -> bytes:
-    """The directory's record of a new entry, with the offset 0: see :func:`relocated`."""
+def new_record(name: str, *, size: int, compressed: int, crc: int, method: int, store: object) -> tuple[bytes, Entry]:
+    """The directory's record of a new entry, and the entry, with the offset 0: see :func:`placed`."""
     raw = name.encode()
     if len(raw) > _MAX_16:
         raise InvalidKeyError("a name in a zip has at most 65535 bytes", key=name[:200], store=store)
@@ -62,7 +64,7 @@ def new_record(name: str, *, size: int, compressed: int, crc: int, method: int, 
         _MODE,
         0,
     )
-    return fixed + raw + extra
+    return fixed + raw + extra, Entry(0, compressed, size, crc, method, flags, len(raw))
 
 
 def relocated(record: Buffer, header: int) -> bytes:
@@ -80,6 +82,13 @@ def relocated(record: Buffer, header: int) -> bytes:
     fields[11] = len(extra)
     rest = bytes(record[extra_stop : extra_stop + fields[12]])
     return CENTRAL.pack(*fields) + bytes(record[CENTRAL.size : name_stop]) + extra + rest
+
+
+def placed(record: bytes, header: int) -> bytes:
+    """What :func:`new_record` gave, with the local header at ``header``."""
+    if header >= _MAX_32:
+        return relocated(record, header)
+    return b"".join((record[:_HEADER_AT], header.to_bytes(4, "little"), record[CENTRAL.size :]))
 
 
 def local_header(record: Buffer) -> bytes:

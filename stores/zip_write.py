@@ -19,12 +19,12 @@ from zarrdock.stores.base import Value, Version, value_parts
 from zarrdock.stores.local_io import failure, make_folders, pread_all, sync_folder
 from zarrdock.stores.local_lock import SUFFIX as LOCK_SUFFIX
 from zarrdock.stores.local_lock import Held, NoLocksError, acquire, try_acquire
-from zarrdock.stores.zip_directory import DEFLATED, STORED, Directory, parse_record
+from zarrdock.stores.zip_directory import DEFLATED, STORED, Directory, Entry, is_key, parse_record
 from zarrdock.stores.zip_io import Part, pwritev_all, unlink
-from zarrdock.stores.zip_journal import HEAD_BYTES, Added, Journal, added, head, removed
+from zarrdock.stores.zip_journal import HEAD_BYTES, Added, Journal, Removed, added, head, removed
 from zarrdock.stores.zip_local import LocalArchive, LocalSnapshot, State
 from zarrdock.stores.zip_read import crc_of
-from zarrdock.stores.zip_records import end_records, local_header, new_record, relocated
+from zarrdock.stores.zip_records import end_records, local_header, new_record, placed
 
 __all__ = ["Prepared", "WritableArchive", "Writing"]
 
@@ -36,6 +36,7 @@ class Prepared:
     """An entry that only has to be written: its record for the directory, and its bytes, local header first."""
 
     name: str
+    entry: Entry
     record: bytes
     parts: list[Part]
 
@@ -49,7 +50,7 @@ class WritableArchive(LocalArchive):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, durable: bool, compressed: bool) -> None:
-        super().__init__(path, must_exist=False)
+        super().__init__(path, must_exist=False, flags=os.O_RDWR)
         self.durable = durable
         self.compressed = compressed
 
@@ -66,8 +67,9 @@ class WritableArchive(LocalArchive):
             if len(smaller) < size:
                 parts, method = [smaller], DEFLATED
         n = sum(map(len, parts))
-        record = new_record(name, size=size, compressed=n, crc=crc, method=method, store=self)
-        return Prepared(name, record, [local_header(record), *parts])
+        record, entry = new_record(name, size=size, compressed=n, crc=crc, method=method, store=self)
+        header = local_header(record)
+        return Prepared(name, entry, record, [header, *parts])
 
     @contextmanager
     def writing(self) -> Iterator[Writing]:
@@ -137,14 +139,15 @@ class Writing:
         try:
             self._begin()
             header = self.state.stop
-            n_head = len(prepared.parts[0])
-            stop = header + sum(map(len, prepared.parts))
+            offset = header + len(prepared.parts[0])
+            stop = offset + prepared.entry.compressed
+            entry = prepared.entry._replace(header=header)
+            new = Added(prepared.name, entry, offset, stop, placed(prepared.record, header))
             self._append(prepared.parts, header)
-            self._note(added(relocated(prepared.record, header), header + n_head, stop))
+            self._note(added(new), new)
         except OSError as error:
             raise self.failed(error, prepared.name) from error
-        entry = self.directory.entries.get(prepared.name)
-        return None if entry is None else self.snapshot.version(entry)
+        return self.snapshot.version(entry)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove entries, all at once."""
@@ -153,7 +156,8 @@ class Writing:
             return
         try:
             self._begin()
-            self._note(removed(names))
+            gone = Removed(tuple(names))
+            self._note(removed(gone), gone)
         except OSError as error:
             raise self.failed(error, names[0]) from error
 
@@ -190,13 +194,13 @@ class Writing:
         finally:
             os.close(fd)
         with archive.guard():
-            found = Journal.open(archive.journal_path, self.fd())
+            found = Journal.open(archive.journal_path, self.fd(), archive.flags)
             if found is None:
                 raise StoreError("the archive is being changed by another program", store=archive)
             self.state.journal = found[0]
 
     def _append(self, parts: Sequence[Part], position: int) -> None:
-        fd = self._open(self.archive.path, self.snapshot.file)
+        fd = self.fd()
         try:
             pwritev_all(fd, parts, position)
             if self.archive.durable:
@@ -205,37 +209,16 @@ class Writing:
             if os.fstat(fd).st_size > position:
                 os.ftruncate(fd, position)  # the room for what nobody will look for
             raise
-        finally:
-            os.close(fd)
 
-    def _note(self, record: bytes) -> None:
+    def _note(self, data: bytes, record: Added | Removed) -> None:
         journal = self.state.journal
         assert journal is not None
-        fd = self._open(self.archive.journal_path, journal.file)
-        try:
-            if os.fstat(fd).st_size != journal.position:
-                os.ftruncate(fd, journal.position)  # half a record, of a writer that was killed
-            try:
-                pwritev_all(fd, [record], journal.position)
-            except BaseException:
-                os.ftruncate(fd, journal.position)
-                raise
-            if self.archive.durable:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
+        position = journal.position
+        journal.append(data, durable=self.archive.durable)
         with self.archive.guard():
-            # Another thread that reads may have followed it already.
-            self.state.bring_in(journal.read_on(self.fd()))
-
-    def _open(self, path: str, file: object) -> int:
-        """Open for writing the file that is open for reading."""
-        fd = os.open(path, os.O_WRONLY)
-        status = os.fstat(fd)
-        if (status.st_dev, status.st_ino) != getattr(file, "identity", ())[:2]:
-            os.close(fd)
-            raise StoreError("the archive was replaced by another program", store=self.archive)
-        return fd
+            if journal.position == position:  # else another thread looked at the archive, and followed it
+                journal.follow(data, record)
+                self.state.bring_in([record])
 
     def fd(self) -> int:
         file = self.snapshot.file
@@ -250,51 +233,42 @@ class Writing:
         if state.snapshot.file is None or state.journal is None:
             unlink(archive.journal_path)  # left behind by another archive of this name
             return
-        if state.journal.position == HEAD_BYTES and state.journal.base:
-            self._undo()
-            return
-        records = self.records()
-        size = sum(map(len, records))
-        end = end_records(len(records), size, state.stop, self.directory.comment)
         try:
-            fd = self._open(archive.path, state.snapshot.file)
-            try:
-                stop = state.stop + size + len(end)
-                pwritev_all(fd, [b"".join(records), end], state.stop)
-                if os.fstat(fd).st_size != stop:
-                    os.ftruncate(fd, stop)
-                if archive.durable:
-                    os.fsync(fd)
-                with archive.guard():
-                    os.unlink(archive.journal_path)
-                    now = os.fstat(fd)
-                    state.journal = None
-                    state.stamp = now.st_size, now.st_mtime_ns
-                    self.directory.start, self.directory.size = state.stop, size
-                    state.stop = stop
-            finally:
-                os.close(fd)
+            fd = self.fd()
+            if state.journal.position == HEAD_BYTES and state.journal.base:
+                with archive.guard():  # nothing came of it: the archive is as it was
+                    os.ftruncate(fd, state.stop)
+                    self._let_journal_go()
+                return
+            records = self.records()
+            size = sum(map(len, records))
+            end = end_records(len(records), size, state.stop, self.directory.comment)
+            stop = state.stop + size + len(end)
+            pwritev_all(fd, [b"".join(records), end], state.stop)
+            if os.fstat(fd).st_size != stop:
+                os.ftruncate(fd, stop)
+            if archive.durable:
+                os.fsync(fd)
+            with archive.guard():
+                self._let_journal_go()
+                self.directory.start, self.directory.size = state.stop, size
+                state.stop = stop
             if archive.durable:
                 sync_folder(os.path.dirname(archive.path))
         except OSError as error:
             raise self.failed(error, "") from error
 
-    def _undo(self) -> None:
-        """Nothing came of it: the archive is as it was."""
-        state, archive = self.state, self.archive
-        fd = self._open(archive.path, state.snapshot.file)
-        try:
-            os.ftruncate(fd, state.stop)
-            with archive.guard():
-                os.unlink(archive.journal_path)
-                now = os.fstat(fd)
-                state.journal = None
-                state.stamp = now.st_size, now.st_mtime_ns
-        finally:
-            os.close(fd)
+    def _let_journal_go(self) -> None:
+        os.unlink(self.archive.journal_path)
+        now = os.fstat(self.fd())
+        self.state.journal = None
+        self.state.stamp = now.st_size, now.st_mtime_ns
 
     def records(self) -> list[bytes]:
-        """The directory's records of all entries there are now, those of other writers as they wrote them."""
+        """The directory's records of all entries there are now, those of other writers as they wrote them.
+
+        Entries that are no keys stay too: whoever made them can still want them.
+        """
         directory = self.directory
         live = {entry.header: name for name, entry in directory.entries.items()}
         raw = pread_all(self.fd(), directory.start, directory.start + directory.size)
@@ -302,7 +276,7 @@ class Writing:
         position = 0
         while position < len(raw):
             name, entry, stop = parse_record(raw, position, directory.shift, self.archive)
-            if name is not None and live.get(entry.header) == name:
+            if name is None or live.get(entry.header) == name or not is_key(name):
                 records.append(bytes(raw[position:stop]))
             position = stop
         if self.state.journal is not None:
