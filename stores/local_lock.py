@@ -99,7 +99,7 @@ class Held:
         try:
             if self._there:
                 os.unlink(self.path)  # while it is locked: after that it may be another's
-        except FileNotFoundError:
+        except OSError:  # what is left is taken over by the next writer, and must not hide why this one gave up
             pass
         finally:
             self.let_go()
