@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,17 @@ import numpy.typing as npt
 from zarrdock.array import execute
 from zarrdock.array.attributes import Attributes
 from zarrdock.array.consistent import read_consistent
+from zarrdock.array.described import Described
 from zarrdock.array.element import ELSEWHERE, read_element
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.indexers import BlockIndex, OrthogonalIndex, VectorIndex
-from zarrdock.array.keys import KeyEncoding
 from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.node_io import join, update_metadata
 from zarrdock.array.plan import Plan, make_plan
 from zarrdock.array.reshape import drop_outside
 from zarrdock.array.selection import Points, Product, basic
-from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, BytesBytesCodec, Codec
+from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
 from zarrdock.errors import ReadOnlyError, SelectionError
@@ -32,7 +31,7 @@ from zarrdock.stores.facade import AsyncStore
 __all__ = ["Array"]
 
 
-class Array:
+class Array(Described):
     """A chunked, perhaps sharded array in a store.
 
     Indexing is numpy's: integers, slices of any step, ``...``, arrays of integers and masks where numpy's result is a
@@ -81,6 +80,10 @@ class Array:
         )
         # One assignment: a reader in another thread sees the old pair or the new one.
         self._state = (metadata, layout)
+
+    def __iter__(self) -> Iterator[Any]:
+        for i in range(len(self)):
+            yield self[i]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
         if copy is False:
@@ -214,6 +217,11 @@ class Array:
             )
 
     # -- metadata -----------------------------------------------------------------------------------------------------
+
+    @property
+    def attrs(self) -> Attributes:
+        """Attributes, as a mutable mapping; every change is an atomic update of what is stored."""
+        return Attributes(lambda: self.metadata.attributes, self._change_attributes)
 
     def _change_attributes(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._check_writable()

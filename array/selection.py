@@ -285,9 +285,7 @@ def basic(selection: Any, shape: tuple[int, ...]) -> Product | Points:
 def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
     """numpy's advanced indexing, as far as it is a product of axes or a list of points."""
     masks = [item for item in items if isinstance(item, np.ndarray) and item.dtype == bool and item.ndim != 1]
-    if masks or (
-        len(items) == 1 and _as_array(items[0]).dtype == bool and _as_array(items[0]).ndim == len(shape) != 1
-    ):
+    if masks or (len(items) == 1 and _as_array(items[0]).dtype == bool and _as_array(items[0]).ndim == len(shape) != 1):
         mask = _as_array(items[0])
         if len(items) > 1 or mask.shape != shape:
             raise SelectionError(

@@ -25,7 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": BASE | {"stores"},
     "cli": BASE | {"stores", "codecs", "array", "adapters", "views"},
     "demo_data": set(),
-    "__init__": BASE | {"stores", "codecs", "array"},
+    "api": BASE | {"stores", "codecs", "array"},
+    "__init__": BASE | {"stores", "codecs", "array", "api"},
 }
 
 # Optional library -> where it may be imported. A trailing slash means the whole folder.

@@ -1,0 +1,160 @@
+"""What can be said of an array without reading it."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.layout import Layout
+from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.codecs.base import ArrayArrayCodec, BytesBytesCodec, Codec
+from zarrdock.codecs.sharding import Sharding
+from zarrdock.stores.base import Store
+
+__all__ = ["Described"]
+
+
+class Described:
+    """The facts of an array: those of its metadata, under the names that numpy and zarr-python have for them."""
+
+    _store: Store
+    _path: str
+    _read_only: bool
+    _state: tuple[ArrayMetadata, Layout]
+
+    @property
+    def metadata(self) -> ArrayMetadata:
+        """All metadata, as last read or written by this object."""
+        return self._state[0]
+
+    @property
+    def _layout(self) -> Layout:
+        return self._state[1]
+
+    @property
+    def store(self) -> Store:
+        """The store of the hierarchy."""
+        return self._store
+
+    @property
+    def path(self) -> str:
+        """Path within the hierarchy; "" for the root."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """Path with a leading "/", as zarr-python has it."""
+        return "/" + self._path
+
+    @property
+    def basename(self) -> str:
+        """Last part of the path."""
+        return self._path.rpartition("/")[2]
+
+    @property
+    def read_only(self) -> bool:
+        """True where writing is refused."""
+        return self._read_only
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Elements along each dimension."""
+        return self.metadata.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements; in v2 with the byte order they are stored in."""
+        return self.metadata.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements, uncompressed."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of a chunk; with sharding, of the smallest chunk that can be read by itself."""
+        return self._layout.leaf_shape
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """Shape of a shard, which is one object in the store; None without sharding."""
+        return self._layout.chunk_shape if self._layout.levels else None
+
+    @property
+    def fill_value(self) -> Any:
+        """What elements are that were never written."""
+        return self.metadata.fill_value
+
+    @property
+    def zarr_format(self) -> int:
+        """2 or 3."""
+        return self.metadata.zarr_format
+
+    @property
+    def dimension_names(self) -> tuple[str | None, ...] | None:
+        """Names of the dimensions (v3's ``dimension_names``, or xarray's attribute in v2)."""
+        return self.metadata.dims
+
+    @property
+    def key_encoding(self) -> KeyEncoding:
+        """How coordinates of chunks become keys."""
+        return self.metadata.key_encoding
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """Codecs of what is one object in the store."""
+        return self.metadata.codecs
+
+    @property
+    def _leaf_codecs(self) -> tuple[Codec, ...]:
+        codecs = self.metadata.codecs
+        for _ in self._layout.levels:
+            codecs = next(codec.codecs for codec in codecs if isinstance(codec, Sharding))
+        return codecs
+
+    @property
+    def filters(self) -> tuple[Codec, ...]:
+        """Array-to-array codecs of a chunk."""
+        return tuple(codec for codec in self._leaf_codecs if isinstance(codec, ArrayArrayCodec))
+
+    @property
+    def compressors(self) -> tuple[Codec, ...]:
+        """Bytes-to-bytes codecs of a chunk."""
+        return tuple(codec for codec in self._leaf_codecs if isinstance(codec, BytesBytesCodec))
+
+    @property
+    def cdata_shape(self) -> tuple[int, ...]:
+        """Chunks along each dimension."""
+        return tuple(-(-n // c) if c else 0 for n, c in zip(self.shape, self.chunks, strict=True))
+
+    @property
+    def nchunks(self) -> int:
+        """Number of chunks, stored or not."""
+        return prod(self.cdata_shape)
+
+    def nbytes_stored(self) -> int:
+        """Bytes in the store below this array's path, metadata included. Lists the store."""
+        return sum(entry.size or 0 for entry in self._store.list(self._path))
+
+    def __repr__(self) -> str:
+        shards = f" shards={self.shards}" if self.shards else ""
+        return f"<zarrdock.Array {self.name!r} {self.shape} {self.dtype} chunks={self.chunks}{shards} in {self._store}>"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-dimensional array")
+        return self.shape[0]
