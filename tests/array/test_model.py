@@ -88,9 +88,7 @@ def indices(n: int, shape: Any = None) -> st.SearchStrategy[np.ndarray]:
         return st.just(np.empty((0, *shape[1:]) if shape else 0, np.int64))
     kind = st.sampled_from(["i8", "i2", "u1", "u8"])
     shapes = st.tuples(st.integers(0, 7)) if shape is None else st.just(shape)
-    return kind.flatmap(
-        lambda k: hnp.arrays(k, shapes, elements=st.integers(0 if k[0] == "u" else -n, n - 1))
-    )
+    return kind.flatmap(lambda k: hnp.arrays(k, shapes, elements=st.integers(0 if k[0] == "u" else -n, n - 1)))
 
 
 @st.composite
