@@ -219,16 +219,17 @@ def values(draw: st.DrawFn, shape: tuple[int, ...], dtype: str, fill: Any = None
     native = np.dtype(dtype).newbyteorder("=")
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
+    highest = 2 if native.kind == "b" else 100
     match draw(st.sampled_from(["scalar", "broadcast", "full", "full", "other", "fill"])):
         case "scalar":
-            return native.type(rng.integers(0, 2 if native == bool else 100))
+            return native.type(rng.integers(0, highest))
         case "fill":
             return native.type(0 if fill is None else fill)
         case "broadcast":
             shape = tuple(n if rng.random() < 0.5 else 1 for n in shape)[rng.integers(0, len(shape) + 1) :]
         case "other":  # another dtype, another memory layout
-            return np.array(rng.integers(0, 2 if native == bool else 100, shape), "u1", order="F")
-    return np.array(rng.integers(0, 2 if native == bool else 100, shape), native)
+            return np.array(rng.integers(0, highest, shape), "u1", order="F")
+    return np.array(rng.integers(0, highest, shape), native)
 
 
 def same(found: Any, expected: Any, dtype: Any = None) -> None:
