@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from zarrdock.array.layout import Layout
 from zarrdock.array.pieces import Index, Leaves, Pieces, Task
 from zarrdock.array.pool import run
 from zarrdock.codecs.base import AnyArray, Buffer
+from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.codecs.sharding import EmptyTest, ShardOptions
 from zarrdock.config import config
@@ -86,10 +88,10 @@ class Edit:
         grid = levels[-1].sharding.grid if levels else (1,) * len(self.layout.shape)
         leaves = pieces.leaves(grid)
         whole = np.flatnonzero(leaves.whole)
-        partial = np.flatnonzero(~leaves.whole)
+        patched = np.flatnonzero(~leaves.whole)
         patches = [
             (int(leaves.flat[n]), inner, self._value[outer])
-            for n, (inner, outer) in zip(partial.tolist(), leaves.indices(partial), strict=True)
+            for n, (inner, outer) in zip(patched.tolist(), leaves.indices(patched), strict=True)
         ]
         return Prepared(self._encode_all(leaves, whole), patches, [])
 
@@ -102,14 +104,28 @@ class Edit:
         encoded: dict[int, Buffer | None] = {}
         per_job = max(1, config.job_bytes // max(1, self.layout.leaf.spec.nbytes))
 
-        def job(some: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-            for flat, (inner, outer) in zip(leaves.flat[some].tolist(), leaves.indices(some), strict=True):
-                encoded[flat] = self._encode(self._new_leaf(inner, outer))
+        # Uncompressed leaves are copied once, into one block: memory that is asked for leaf by leaf costs more than the
+        # copy. What is in the block is in the order it will be written in, unless another order was asked for.
+        serializer = self.layout.leaf.serializer
+        plain = isinstance(serializer, BoundBytes) and self.layout.leaf.is_plain and len(numbers) > 1
+        block = np.empty((len(numbers), *self.layout.leaf_shape), serializer.stored) if plain else None  # type: ignore[attr-defined]
 
-        if len(numbers) <= per_job:
-            job(numbers)
-        else:
-            run([lambda some=numbers[i : i + per_job]: job(some) for i in range(0, len(numbers), per_job)])  # type: ignore[misc]
+        def job(first: int) -> None:
+            some = numbers[first : first + per_job]
+            for i, (flat, (inner, outer)) in enumerate(
+                zip(leaves.flat[some].tolist(), leaves.indices(some), strict=True), first
+            ):
+                if block is None:
+                    encoded[flat] = self._encode(self._new_leaf(inner, outer))
+                    continue
+                leaf = self._new_leaf(inner, outer)
+                if not self._keep_empty and self._is_empty(leaf):
+                    encoded[flat] = None
+                    continue
+                block[i] = leaf
+                encoded[flat] = block[i].reshape(-1).view(np.uint8).data
+
+        run(partial(job, first) for first in range(0, len(numbers), per_job))
         return encoded
 
     def _new_leaf(self, inner: Index, outer: Index) -> AnyArray:

@@ -24,7 +24,7 @@ ROOT = (0, 0)
 
 
 class IndexCache:
-    """An LRU of ``key -> (version, {(level, start within the object) of a shard: its index})``, bounded in bytes. For many
+    """An LRU of ``key -> (version, {(level, start in the object) of a shard: its index})``, bounded in bytes. For many
     threads.
     """
 

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TypeAlias
 
 from zarrdock.config import config
@@ -139,7 +140,15 @@ class Jobs:
 
 def run(jobs: Iterable[Job]) -> None:
     """Do all jobs, with helpers; raises the first error."""
+    waiting = iter(jobs)
+    first = next(waiting, None)
+    second = next(waiting, None)
+    if first is None:
+        return
+    if second is None:  # nobody to share it with
+        first()
+        return
     queue = Jobs(2**62)
-    for job in jobs:
+    for job in chain((first, second), waiting):
         queue.add(job)
     queue.finish()

@@ -79,6 +79,11 @@ class BoundBytes(BoundArrayBytes):
         self._stored = stored
         self._bool = stored.kind == "b"
 
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """The dtype of the elements as they are stored."""
+        return self._stored
+
     def encode(self, array: AnyArray) -> Buffer:
         if array.dtype != self._stored:
             array = array.astype(self._stored)
