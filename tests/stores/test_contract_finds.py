@@ -77,6 +77,13 @@ class VersionIgnored(Broken):
         return super().read([Read(r.key, r.range) for r in requests])
 
 
+class VersionIgnoredByASlowServer(VersionIgnored):
+    def read(self, requests):
+        if any(r.version for r in requests):
+            time.sleep(0.001)
+        return super().read(requests)
+
+
 class VersionIsTheSize(Broken):
     def read(self, requests):
         results = super().read([Read(r.key, r.range) for r in requests])
@@ -161,7 +168,7 @@ class UpdateReadsThenWrites(Broken):
         blob = self.store.get(key)
         old = None if blob is None else blob.data
         new = change(old)
-        time.sleep(0)
+        time.sleep(0.0002)
         if new is None:
             self.store.delete(key)
         elif new is not old:
@@ -259,7 +266,7 @@ BREAKS = [
     (RangeIgnored, "test_range", (From(255), b"\xff")),
     (BatchOutOfOrder, "test_batch_is_answered_in_order", ()),
     (VersionIgnored, "test_version_of_a_replaced_object", ()),
-    (VersionIgnored, "test_second_round_is_of_the_first_rounds_object", ()),
+    (VersionIgnoredByASlowServer, "test_second_round_is_of_the_first_rounds_object", ()),
     (VersionIsTheSize, "test_no_version_comes_twice", ()),
     (ChangedVersionIsMissing, "test_version_of_a_replaced_object", ()),
     (PrefixesMatchText, "test_list_matches_whole_segments", ()),

@@ -98,57 +98,54 @@ class ParallelContract(ContractBase):
             self._check_readers(store, lambda i: store.update("k", lambda _: value_of(i)))
 
     def _check_readers(self, store: Store, write: Callable[[int], object]) -> None:
-        done = threading.Event()
         good = {value_of(i) for i in range(26 * 7)}
 
-        def read() -> int:
-            n = 0
-            while not done.is_set() or n == 0:
-                assert whole(store, "k") in good
-                tail = store.get("k", Tail(100))
-                assert tail is not None
-                assert len({*bytes(tail.data)}) == 1
-                n += 1
-            return n
+        def read() -> None:
+            assert whole(store, "k") in good
+            tail = store.get("k", Tail(100))
+            assert tail is not None
+            assert len({*bytes(tail.data)}) == 1
 
-        with ThreadPoolExecutor(2) as pool:
-            readers = [pool.submit(read) for _ in range(2)]
-            try:
-                for i in range(self.n_updates):
-                    write(i)
-            finally:
-                done.set()
-            assert all(reader.result(60) for reader in readers)
+        self._race(read, write)
 
     def test_second_round_is_of_the_first_rounds_object(self) -> None:
         # As a sharded read: something at the end says where the rest is, and the two must be of one object.
         store = self.filled({"k": value_of(0)})
         if not store.traits.conditional_read or not self.can_write(store):
             return
-        done = threading.Event()
 
-        def read() -> int:
-            n = 0
-            while not done.is_set() or n == 0:
-                first = store.get("k", Tail(1))
-                assert first is not None
-                second = store.read([Read("k", Span(0, 500), first.version)])[0]
-                if isinstance(second, Blob):
-                    assert {*bytes(second.data)} == {*bytes(first.data)}
-                    n += 1
-                else:
-                    assert isinstance(second, VersionChangedError)
-                    n += done.is_set()
-            return n
+        def read() -> None:
+            first = store.get("k", Tail(1))
+            assert first is not None
+            second = store.read([Read("k", Span(0, 500), first.version)])[0]
+            if isinstance(second, Blob):
+                assert {*bytes(second.data)} == {*bytes(first.data)}
+            else:
+                assert isinstance(second, VersionChangedError)
+
+        self._race(read, lambda i: store.write("k", value_of(i)))
+
+    def _race(self, read: Callable[[], None], write: Callable[[int], object]) -> None:
+        """Two threads read while this one writes, until it wrote and they read often enough to have met."""
+        done = threading.Event()
+        n_reads = [0, 0]
+
+        def reader(i: int) -> None:
+            while not done.is_set():
+                read()
+                n_reads[i] += 1
 
         with ThreadPoolExecutor(2) as pool:
-            readers = [pool.submit(read) for _ in range(2)]
+            readers = [pool.submit(reader, i) for i in range(2)]
             try:
-                for i in range(self.n_updates):
-                    store.write("k", value_of(i))
+                n = 0
+                while n < self.n_updates or (min(n_reads) < 20 and not any(r.done() for r in readers)):
+                    write(n)
+                    n += 1
             finally:
                 done.set()
-            assert all(reader.result(60) for reader in readers)
+            for future in readers:
+                future.result(60)
 
     @pytest.mark.parametrize("verb", ["write", "delete", "delete_prefix"])
     def test_a_slow_update_is_not_overtaken(self, verb: str) -> None:

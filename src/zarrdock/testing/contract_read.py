@@ -146,11 +146,12 @@ class ReadContract(ContractBase):
         data = os.urandom(1 << 16) * 80  # 5 MiB
         store = self.filled({"large": data})
         assert whole(store, "large") == data
-        for range_, expected in [
+        parts: list[tuple[Range, bytes]] = [
             (Span(65_000, 4_000_000), data[65_000:4_000_000]),
             (From(5_000_000), data[5_000_000:]),
             (Tail(70_001), data[-70_001:]),
-        ]:
+        ]
+        for range_, expected in parts:
             blob = store.get("large", range_)
             assert blob is not None
             assert bytes(blob.data) == expected

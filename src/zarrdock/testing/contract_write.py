@@ -22,20 +22,20 @@ def values() -> dict[str, tuple[Value, bytes]]:
     """Values of every make, and their bytes."""
     numbers = np.arange(1000, dtype="<u2")
     table = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
-    parts: list[Buffer] = [b"ab", bytearray(b"cd"), memoryview(b"-ef-")[1:3], memoryview(numbers), b""]
+    parts: list[Buffer] = [b"ab", bytearray(b"cd"), memoryview(b"-ef-")[1:3], numbers.data, b""]
     return {
         "bytes": (b"abc", b"abc"),
         "empty": (b"", b""),
         "bytearray": (bytearray(b"abc"), b"abc"),
         "memoryview": (memoryview(b"abcdef")[2:4], b"cd"),
-        "uint16": (memoryview(numbers), numbers.tobytes()),
-        "float32 with three axes": (memoryview(table), table.tobytes()),
-        "strided": (memoryview(numbers[::3]), numbers[::3].tobytes()),
+        "uint16": (numbers.data, numbers.tobytes()),
+        "float32 with three axes": (table.data, table.tobytes()),
+        "strided": (numbers[::3].data, numbers[::3].tobytes()),
         "array": (table, table.tobytes()),  # type: ignore[dict-item]  # a buffer, though no type says so before 3.12
-        "no items": (memoryview(np.empty((0, 4))), b""),
+        "no items": (np.empty((0, 4)).data, b""),
         "parts": (parts, b"abcdef" + numbers.tobytes()),
         "tuple of parts": ((b"a", b"b"), b"ab"),
-        "one part": ([memoryview(numbers)], numbers.tobytes()),
+        "one part": ([numbers.data], numbers.tobytes()),
         "no parts": ([], b""),
         "empty parts": ([b"", b""], b""),
         "thousands of parts": ([b"%d" % i for i in range(5000)], b"".join(b"%d" % i for i in range(5000))),
@@ -72,7 +72,7 @@ class WriteContract(ContractBase):
         if self.can_write(store):
             buffer, array = bytearray(b"before"), np.zeros(3, np.uint8)
             store.write("a", buffer)
-            store.write("b", [memoryview(array)])
+            store.write("b", [array.data])
             store.write("c", memoryview(buffer))
             buffer[:] = b"after!"
             array[:] = 1
