@@ -1,0 +1,318 @@
+"""The function users call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from zarrdock.array.array import Array
+from zarrdock.array.group import Group, NodeOptions, wrap
+from zarrdock.array.layout import Layout
+from zarrdock.array.node_io import ZarrFormat, load, node_path
+from zarrdock.codecs.order import Order, permutation
+from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.copying.npy import is_npy, open_npy
+from zarrdock.copying.plan import ArrayPart, Contents, node_documents, of_hierarchy
+from zarrdock.copying.raw import copy_objects
+from zarrdock.copying.retarget import Wishes, new_metadata
+from zarrdock.copying.sources import InMemory, Source, stored_chunks
+from zarrdock.copying.state import CopyProgress, Mark, below
+from zarrdock.copying.transfer import Outcome, transfer
+from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
+from zarrdock.stores.base import Blob, Read, Store
+from zarrdock.stores.memory import MemoryStore
+from zarrdock.stores.open import open_store
+from zarrdock.stores.wrap import PrefixStore
+
+__all__ = ["copy"]
+
+_READS = 1000
+
+
+def copy(
+    src: Any,
+    dst: Any,
+    *,
+    src_path: str | None = None,
+    dst_path: str | None = None,
+    chunks: Any = "keep",
+    shards: Any = "keep",
+    compressors: Any = "keep",
+    index_location: Literal["keep", "start", "end"] = "keep",
+    zarr_format: ZarrFormat | None = None,
+    subchunk_write_order: Order | None = None,
+    write_empty_chunks: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    src_storage_options: Mapping[str, Any] | None = None,
+    dst_storage_options: Mapping[str, Any] | None = None,
+    memory_bytes: int = 512 * 2**20,
+    progress: Callable[[CopyProgress], None] | None = None,
+) -> Array | Group:
+    """Copy an array, or a group with all that is below it.
+
+    Data type, fill value, attributes, dimension names, chunks, shards and codecs are those of the source unless asked
+    for otherwise. Where chunks and codecs stay the same, objects are copied as the bytes they are. Only objects that
+    the source has are looked at, and chunks of nothing but the fill value are not written. An array's metadata is
+    written when all of its chunks are there: an unfinished copy is never taken for a finished one.
+
+    Args:
+        src: an array or group, a numpy array, a path or URL of a ``.npy`` file, or anything
+            :func:`zarrdock.open_store` takes.
+        dst: anything :func:`zarrdock.open_store` takes.
+        src_path, dst_path: of the node within either store.
+        chunks, shards: shapes as for :func:`zarrdock.create_array`, "auto", or "keep"; ``shards=None`` for no shards.
+            In a group they apply to the arrays of as many dimensions; the others keep theirs. What is no Zarr array
+            gets "auto" for both.
+        compressors: as for ``create_array``, None for none, or "keep".
+        index_location: of shards.
+        zarr_format: 2 or 3, which converts; shards are then left out for 2.
+        subchunk_write_order: order of the chunks in a shard.
+        write_empty_chunks: store chunks that hold nothing but the fill value.
+        overwrite: replace a node that is there, with all below it; what is no Zarr is never removed.
+        resume: complete an earlier copy of the same source with the same settings, where there is an unfinished one.
+        memory_bytes: about what may be held at one time. A single chunk of the source, and an encoded object of the
+            destination, are the least there can be.
+        progress: called in the caller's thread with a :class:`CopyProgress`.
+    Returns:
+        The copy, open for reading and writing.
+    Raises:
+        NodeNotFoundError: there is no source. NodeExistsError: there is something at the destination.
+        MetadataError, CodecError, StoreError: the first thing that is wrong with either; run again with ``resume`` when
+            it is mended.
+    """
+    wishes = Wishes(chunks, shards, compressors, index_location, zarr_format)
+    recode = subchunk_write_order is not None or write_empty_chunks
+    contents = _contents(src, src_path, src_storage_options, wishes, recode)
+    options = ShardOptions(subchunk_write_order or "lexicographic", write_empty_chunks)
+    layouts = [_layout(part, options) for part in contents.arrays]
+    if is_npy(dst):
+        raise UnsupportedError(f"{dst}: a copy is always Zarr; to make a .npy file use numpy.save")
+    store = open_store(dst, storage_options=dict(dst_storage_options) if dst_storage_options else None)
+    at = node_path(dst_path)
+    _refuse_itself(contents, store, at)
+    store._check_writable(at)
+    _Copier(contents, layouts, store, at, memory_bytes, progress).run(overwrite=overwrite, resume=resume)
+    return wrap(store, at, contents.root, NodeOptions(shards=options))
+
+
+def _contents(
+    src: Any, src_path: str | None, storage_options: Mapping[str, Any] | None, wishes: Wishes, recode: bool
+) -> Contents:
+    if isinstance(src, (Array, Group)):
+        if src_path:
+            raise UnsupportedError(f"src_path goes with a store; {src!r} is a node already")
+        return of_hierarchy(src.store, src.path, wishes, recode=recode)
+    source: Source
+    if isinstance(src, np.ndarray):
+        source, url = InMemory(src), "a numpy array"
+    elif is_npy(src) and not src_path:
+        source = npy = open_npy(src, storage_options)
+        url = npy.url
+    else:
+        store = open_store(src, storage_options=dict(storage_options) if storage_options else None, read_only=True)
+        return of_hierarchy(store, node_path(src_path), wishes, recode=recode)
+    metadata = new_metadata(source.shape, source.dtype, wishes)
+    return Contents(url, None, "", [ArrayPart("", metadata, source, None)])
+
+
+def _layout(part: ArrayPart, options: ShardOptions) -> Layout | None:
+    """The destination's layout, where elements are encoded; an impossible order is refused here."""
+    if part.source is None:
+        return None
+    metadata = part.metadata
+    layout = Layout.bind(
+        metadata.shape,
+        metadata.grid.chunk_shape,
+        metadata.dtype,
+        metadata.fill_value,
+        with_options(metadata.codecs, options),
+        metadata.key_encoding,
+    )
+    for level in layout.levels:
+        permutation(options.order, level.sharding.grid)
+    return layout
+
+
+def _refuse_itself(contents: Contents, store: Store, path: str) -> None:
+    """A copy into itself would go on for ever, and with ``overwrite`` begin with deleting its source."""
+    if contents.store is None:
+        return
+    (a, at), (b, to) = _location(contents.store, contents.path), _location(store, path)
+    if a is not b:
+        if isinstance(a, MemoryStore) or isinstance(b, MemoryStore):
+            return
+        at, to = f"{a.url.rstrip('/')}/{at}", f"{b.url.rstrip('/')}/{to}"
+    first, second = f"{at.strip('/')}/", f"{to.strip('/')}/"
+    if "/" in (first, second) or first.startswith(second) or second.startswith(first):
+        raise UnsupportedError(f"source and destination overlap: {contents.url}")
+
+
+def _location(store: Store, path: str) -> tuple[Store, str]:
+    """The store inside all wrappers, and the path within it."""
+    while isinstance(inner := getattr(store, "store", None), Store):
+        if isinstance(store, PrefixStore):
+            path = below(store.prefix, path)
+        store = inner
+    return store, path
+
+
+class _Copier:
+    """One copy, from the first look at the destination to the removal of the mark."""
+
+    def __init__(
+        self,
+        contents: Contents,
+        layouts: list[Layout | None],
+        store: Store,
+        path: str,
+        memory_bytes: int,
+        progress: Callable[[CopyProgress], None] | None,
+    ) -> None:
+        self._contents = contents
+        self._layouts = layouts
+        self._store = store
+        self._path = path
+        self._memory_bytes = memory_bytes
+        self._report = progress
+        self._progress = CopyProgress(n_bytes_total=sum(part.nbytes for part in contents.arrays))
+
+    def run(self, *, overwrite: bool, resume: bool) -> None:
+        """Do it all."""
+        # All documents are made before anything is written: what a format cannot express shows here.
+        arrays = [node_documents(part.metadata) for part in self._contents.arrays]
+        groups = list(self._contents.group_documents())
+        every = {below(part.path, name): data for part, docs in self._pairs(arrays) for name, data in docs.items()}
+        every |= {below(path, name): data for path, docs in groups for name, data in docs.items()}
+        mark = Mark.of(self._contents.url, every)
+        resumed = self._begin(mark, overwrite=overwrite, resume=resume)
+        finished = self._finished(arrays) if resumed else set()
+        for i, (part, docs) in enumerate(self._pairs(arrays)):
+            if i in finished:
+                self._advance(part, Outcome(), part.nbytes)
+                continue
+            itemsize = max(1, part.metadata.dtype.itemsize)
+            done = self._done_keys(part) if resumed else frozenset()
+            for outcome in self._copy_array(part, self._layouts[i], done):
+                self._advance(part, outcome, outcome.n_elements * itemsize)
+            self._write_documents(part.path, docs)
+        for path, docs in groups:
+            self._write_documents(path, docs)
+        mark.remove(self._store, self._path)
+
+    def _pairs(self, documents: list[dict[str, bytes]]) -> Iterator[tuple[ArrayPart, dict[str, bytes]]]:
+        return zip(self._contents.arrays, documents, strict=True)
+
+    def _advance(self, part: ArrayPart, outcome: Outcome, n_bytes: int) -> None:
+        old = self._progress
+        self._progress = replace(
+            old,
+            path=part.path,
+            n_bytes=old.n_bytes + n_bytes,
+            n_objects=old.n_objects + outcome.n_written,
+            n_bytes_written=old.n_bytes_written + outcome.n_bytes,
+            n_kept=old.n_kept + outcome.n_kept,
+        )
+        if self._report is not None:
+            self._report(self._progress)
+
+    # -- before -------------------------------------------------------------------------------------------------------
+
+    def _begin(self, mark: Mark, *, overwrite: bool, resume: bool) -> bool:
+        """Make the destination ours. Returns whether there is something to build upon."""
+        where = f"{self._path or '/'!r} in {self._store}"
+        found = Mark.read(self._store, self._path)
+        if found is not None and not overwrite:
+            if not resume:
+                raise NodeExistsError(
+                    f"there is an unfinished copy of {found.source!r} at {where}: resume=True completes it, "
+                    "overwrite=True begins anew"
+                )
+            if found != mark:
+                what = "with other settings" if found.source == mark.source else f"of {found.source!r}"
+                raise NodeExistsError(
+                    f"there is an unfinished copy {what} at {where}, which this one cannot complete: "
+                    "overwrite=True begins anew"
+                )
+            return True
+        if found is None:
+            self._check_free(where, overwrite)
+        if overwrite:
+            self._store.delete_prefix(self._path)
+        mark.write(self._store, self._path)
+        return False
+
+    def _check_free(self, where: str, overwrite: bool) -> None:
+        try:
+            load(self._store, self._path, None, None, consolidated=False, lenient=True)
+        except NodeNotFoundError:
+            listing = self._store.list_dir(self._path) if self._store.traits.listable else None
+            if listing is not None and (listing.keys or listing.prefixes):
+                first = (*listing.keys, *listing.prefixes)[0]
+                raise NodeExistsError(
+                    f"there is something at {where} that is no Zarr ({first!r}): choose an empty place"
+                ) from None
+            return
+        if not overwrite:
+            raise NodeExistsError(f"there is a node at {where} already: overwrite=True replaces it and all below")
+
+    def _finished(self, arrays: list[dict[str, bytes]]) -> set[int]:
+        """Which arrays are complete: their metadata is there."""
+        names = [(i, name, data) for i, docs in enumerate(arrays) for name, data in list(docs.items())[-1:]]
+        found: set[int] = set()
+        for first in range(0, len(names), _READS):
+            some = names[first : first + _READS]
+            keys = [below(below(self._path, self._contents.arrays[i].path), name) for i, name, _ in some]
+            for key, (i, _, data), result in zip(keys, some, self._store.read([Read(k) for k in keys]), strict=True):
+                if isinstance(result, Blob):
+                    if bytes(result.data) != data:
+                        raise NodeExistsError(f"{key!r} in {self._store} was changed by somebody else: remove it")
+                    found.add(i)
+        return found
+
+    def _done_keys(self, part: ArrayPart) -> frozenset[str]:
+        """Objects of an array that are there. Each was written in one piece: it is complete."""
+        path = below(self._path, part.path)
+        return frozenset(entry.key for entry in self._store.list(path))
+
+    # -- the work -----------------------------------------------------------------------------------------------------
+
+    def _copy_array(self, part: ArrayPart, layout: Layout | None, done: frozenset[str]) -> Iterator[Outcome]:
+        contents, to_path = self._contents, below(self._path, part.path)
+        stored = None
+        if contents.store is not None and part.original is not None:
+            grid = part.original.grid.n_chunks(part.original.shape)
+            from_path = below(contents.path, part.path)
+            stored = stored_chunks(contents.store, from_path, part.original.key_encoding, grid)
+            if layout is None or part.source is None:
+                yield from copy_objects(
+                    contents.store,
+                    from_path,
+                    part.original,
+                    self._store,
+                    to_path,
+                    part.metadata,
+                    stored=stored,
+                    done=done,
+                    memory_bytes=self._memory_bytes,
+                )
+                return
+        assert layout is not None
+        assert part.source is not None
+        yield from transfer(
+            part.source,
+            self._store,
+            replace(layout, prefix=f"{to_path}/" if to_path else ""),
+            stored=stored,
+            stored_shape=part.original.grid.chunk_shape if part.original is not None else (),
+            done=done,
+            memory_bytes=self._memory_bytes,
+            is_remote=self._store.traits.remote or (contents.store is not None and contents.store.traits.remote),
+        )
+
+    def _write_documents(self, path: str, documents: dict[str, bytes]) -> None:
+        for name, data in documents.items():
+            self._store.write(below(below(self._path, path), name), data)

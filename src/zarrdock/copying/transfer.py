@@ -1,0 +1,188 @@
+"""Copying one array's elements: blocks are read, encoded and written side by side, within a bound on memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from math import ceil, prod
+from typing import TypeAlias
+
+import numpy as np
+
+from zarrdock.array.edit import Edit, Prepared
+from zarrdock.array.layout import Layout
+from zarrdock.array.pieces import Task, tasks
+from zarrdock.array.selection import basic
+from zarrdock.codecs.base import AnyArray, Buffer
+from zarrdock.copying.blocks import Blocks, Region, choose_blocks, touched
+from zarrdock.copying.sources import Source, Stored
+from zarrdock.stores.base import Store
+
+__all__ = ["Outcome", "in_parallel", "transfer"]
+
+# Blocks under way: enough that one is read while another is encoded; more where a network is waited for.
+N_LOCAL = 2
+N_REMOTE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a part of a copy came to.
+
+    Attributes:
+        n_elements: elements dealt with, those included that did not have to be written.
+        n_written: objects written, and n_bytes: their bytes.
+        n_kept: objects that were there already, from an attempt before.
+    """
+
+    n_elements: int = 0
+    n_written: int = 0
+    n_bytes: int = 0
+    n_kept: int = 0
+
+
+OutcomeJob: TypeAlias = Callable[[], Outcome]
+
+
+def transfer(
+    source: Source,
+    store: Store,
+    layout: Layout,
+    *,
+    stored: Stored | None,
+    stored_shape: tuple[int, ...],
+    done: Collection[str],
+    memory_bytes: int,
+    is_remote: bool,
+) -> Iterator[Outcome]:
+    """Copy the elements of an array into objects that are not there yet.
+
+    Args:
+        source: the array. store, layout: the destination.
+        stored: the objects of the source that exist: only blocks that overlap them are visited; None for all blocks.
+        stored_shape: shape of such an object.
+        done: keys in the destination that are finished.
+        memory_bytes: about what may be held at one time.
+        is_remote: one of the two ends is separated by a network.
+    """
+    if 0 in layout.shape:
+        return
+    blocks = choose_blocks(
+        layout.shape, layout.chunk_shape, layout.leaf_shape, source.grain, layout.dtype.itemsize, memory_bytes // 4
+    )
+    n_blocks = prod(blocks.grid)
+    numbers: Iterable[int] = range(n_blocks)
+    if stored is not None:
+        numbers = touched(stored.coords(), stored_shape, blocks)
+    mover = _Mover(source, store, layout, blocks, done)
+    skipped = prod(layout.shape)
+    # The elements, and at worst as many bytes of encoded chunks. An object in slabs is alone: its encoded chunks all
+    # wait for its end.
+    weight = memory_bytes if blocks.is_slabbed else 2 * blocks.slab_nbytes
+    jobs = ((weight, partial(mover.move, number)) for number in numbers)
+    for outcome in in_parallel(jobs, n=N_REMOTE if is_remote else N_LOCAL, budget=memory_bytes):
+        skipped -= outcome.n_elements
+        yield outcome
+    yield Outcome(n_elements=skipped)
+
+
+def in_parallel(jobs: Iterable[tuple[int, OutcomeJob]], *, n: int, budget: int) -> Iterator[Outcome]:
+    """Do jobs in ``n`` threads, each with a weight, of which about ``budget`` may be under way; results as they come.
+
+    The first error is raised when the jobs under way have ended; what was not begun is dropped.
+    """
+    running: dict[Future[Outcome], int] = {}
+    with ThreadPoolExecutor(n, "zarrdock-copy") as pool:
+        try:
+            for weight, job in jobs:
+                while running and (len(running) >= n or sum(running.values()) + weight > budget):
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        del running[future]
+                        yield future.result()
+                running[pool.submit(job)] = weight
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    del running[future]
+                    yield future.result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+class _Mover:
+    """Copies blocks of one array; used by several threads at once."""
+
+    def __init__(self, source: Source, store: Store, layout: Layout, blocks: Blocks, done: Collection[str]) -> None:
+        self._source = source
+        self._store = store
+        # Chunks at the edge are filled up by us, so that all chunks are whole and none is looked for in the store.
+        whole = tuple(ceil(n / leaf) * leaf for n, leaf in zip(layout.shape, layout.leaf_shape, strict=True))
+        self._layout = replace(layout, shape=whole)
+        self._blocks = blocks
+        self._done = done
+
+    def move(self, number: int) -> Outcome:
+        """Copy a block."""
+        region = self._blocks.region(number)
+        n_elements = prod(part.stop - part.start for part in region)
+        keys = self._keys(region)
+        n_kept = sum(key in self._done for key in keys) if self._done else 0
+        if n_kept == len(keys):
+            return Outcome(n_elements, n_kept=n_kept)
+        if self._blocks.is_slabbed:
+            written = self._by_slabs(region)
+        else:
+            written = self._at_once(region)
+        return Outcome(n_elements, sum(n > 0 for n in written), sum(written), n_kept)
+
+    def _keys(self, region: Region) -> list[str]:
+        ranges = (
+            range(part.start // n, (part.stop - 1) // n + 1)
+            for part, n in zip(region, self._layout.chunk_shape, strict=True)
+        )
+        return [self._layout.key(coords) for coords in product(*ranges)]
+
+    def _at_once(self, region: Region) -> list[int]:
+        edit, found = self._read(region)
+        return [self._write(task, edit.build(task)) for task in found if task.key not in self._done]
+
+    def _by_slabs(self, region: Region) -> list[int]:
+        """Fill one large object: slabs come and go, what stays are encoded chunks."""
+        prepared: list[Prepared] = []
+        with ThreadPoolExecutor(1, "zarrdock-ahead") as ahead:
+            slabs = self._blocks.slabs(region)
+            first = next(slabs)
+            following = ahead.submit(self._read, first)
+            for slab in slabs:
+                edit, (task,) = following.result()
+                following = ahead.submit(self._read, slab)
+                prepared.append(edit.prepare(task))
+                del edit
+            edit, (task,) = following.result()
+        prepared.append(edit.prepare(task))
+        return [self._write(task, edit.apply(prepared, None, task))]
+
+    def _read(self, region: Region) -> tuple[Edit, list[Task]]:
+        layout = self._layout
+        full = tuple(
+            slice(part.start, ceil(part.stop / leaf) * leaf)
+            for part, leaf in zip(region, layout.leaf_shape, strict=True)
+        )
+        shape = tuple(part.stop - part.start for part in full)
+        inside = tuple(slice(0, part.stop - part.start) for part in region)
+        value: AnyArray = np.empty(shape, layout.dtype)
+        if any(a.stop != b.stop for a, b in zip(region, full, strict=True)):
+            value[...] = layout.fill_value
+        inside_value: AnyArray = value[(*inside, Ellipsis)]  # type: ignore[arg-type]
+        self._source.read(region, inside_value)
+        return Edit(layout, value), list(tasks(basic(full, layout.shape), layout))
+
+    def _write(self, task: Task, parts: list[Buffer] | None) -> int:
+        """Store an object; one that would hold nothing but fill value is left out. Returns its bytes."""
+        if parts is None:
+            return 0
+        self._store.write(task.key, parts)
+        return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)
