@@ -23,10 +23,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adapters": BASE | {"stores", "codecs", "array"},
     "views": BASE | {"stores", "codecs", "array"},
     "testing": BASE | {"stores"},
-    "cli": BASE | {"stores", "codecs", "array", "adapters", "views"},
+    "copying": BASE | {"stores", "codecs", "array"},
+    "checking": BASE | {"stores", "codecs", "array"},
+    "cli": BASE | {"stores", "codecs", "array", "copying", "checking", "adapters", "views", "testing"},
     "demo_data": set(),
     "api": BASE | {"stores", "codecs", "array"},
-    "__init__": BASE | {"stores", "codecs", "array", "api"},
+    "__init__": BASE | {"stores", "codecs", "array", "api", "copying"},
 }
 
 # Optional library -> where it may be imported. A trailing slash means the whole folder.

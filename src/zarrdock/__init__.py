@@ -24,6 +24,7 @@ from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.transpose import Transpose
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.config import config
+from zarrdock.copying.copy_ import copy
 from zarrdock.errors import ZarrdockError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Blob, Read, Store
@@ -64,6 +65,7 @@ __all__ = [
     "__version__",
     "config",
     "consolidate_metadata",
+    "copy",
     "create_array",
     "create_group",
     "open",
