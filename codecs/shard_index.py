@@ -24,6 +24,9 @@ IndexLocation: TypeAlias = Literal["start", "end"]
 
 EMPTY = 2**64 - 1
 
+# No object is longer. Offsets up to it can be added to lengths and to one another without a second thought.
+MAX_OFFSET = 2**61
+
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
@@ -70,15 +73,23 @@ class IndexLayout:
         location: before or after the chunks.
         chain: the index's own codecs, bound to uint64 of shape ``grid + (2,)``.
         nbytes: bytes of the encoded index.
+        max_chunk_nbytes: no inner chunk is longer in any honest shard; one that claims to be is not read at all.
     """
 
     grid: tuple[int, ...]
     location: IndexLocation
     chain: BoundChain
     nbytes: int
+    max_chunk_nbytes: int = MAX_OFFSET
 
     @classmethod
-    def bind(cls, grid: tuple[int, ...], codecs: tuple[Codec, ...], location: IndexLocation) -> IndexLayout:
+    def bind(
+        cls,
+        grid: tuple[int, ...],
+        codecs: tuple[Codec, ...],
+        location: IndexLocation,
+        max_chunk_nbytes: int = MAX_OFFSET,
+    ) -> IndexLayout:
         """Raises MetadataError where the index codecs don't give a fixed length: without one the index can't be
         found.
         """
@@ -94,7 +105,7 @@ class IndexLayout:
                 expected="codecs that do not compress",
                 found=[codec.name for codec in codecs],
             )
-        return cls(grid, location, chain, chain.encoded.exact)
+        return cls(grid, location, chain, chain.encoded.exact, min(max_chunk_nbytes, MAX_OFFSET))
 
     @property
     def n_chunks(self) -> int:
@@ -127,7 +138,8 @@ class IndexLayout:
             data: exactly ``nbytes`` bytes.
             shard_nbytes: size of the whole shard where known: every chunk must then lie within it.
         Raises:
-            ShardIndexError: wrong size, wrong checksum, a half-empty pair, or a chunk outside the shard.
+            ShardIndexError: wrong size, wrong checksum, a half-empty pair, an absurd offset or length, or a chunk
+                outside the shard.
         """
         if len(data) != self.nbytes:
             raise ShardIndexError(
@@ -141,18 +153,20 @@ class IndexLayout:
         except CodecError as error:
             raise ShardIndexError(f"the index is damaged: {error}", codec="sharding_indexed") from error
         # uint64 -> int64 keeps the bits: "empty" becomes -1, and any value of 2^63 and more, which no file can have,
-        # becomes negative too.
-        pairs = np.ascontiguousarray(table, dtype=np.uint64).reshape(-1, 2).view(np.int64)
+        # becomes negative too. Compared as unsigned, all that can't be is too large.
+        unsigned = np.ascontiguousarray(table, dtype=np.uint64).reshape(-1, 2)
+        pairs = unsigned.view(np.int64)
         offsets, lengths = pairs[:, 0].copy(), pairs[:, 1].copy()
-        negative = (offsets < 0) | (lengths < 0)
-        if negative.any():
+        strange = (unsigned[:, 0] > MAX_OFFSET) | (unsigned[:, 1] > self.max_chunk_nbytes)
+        if strange.any():
             empty = (offsets == -1) & (lengths == -1)
-            bad = np.flatnonzero(negative & ~empty)
+            bad = np.flatnonzero(strange & ~empty)
             if len(bad):
                 i = int(bad[0])
                 offset, length = int(offsets[i]) % 2**64, int(lengths[i]) % 2**64
                 raise ShardIndexError(
-                    f"inner chunk {i} claims offset {offset} and {length} bytes: the index is damaged",
+                    f"inner chunk {i} claims offset {offset} and {length} bytes, where at most {self.max_chunk_nbytes} are"
+                    " possible: the index is damaged",
                     codec="sharding_indexed",
                 )
             lengths[empty] = 0

@@ -138,13 +138,13 @@ class Sharding(ArrayBytesCodec):
             )
         grid = tuple(outer // inner for outer, inner in zip(spec.shape, self.chunk_shape, strict=True))
         try:
-            layout = IndexLayout.bind(grid, self.index_codecs, self.index_location)
-        except MetadataError as error:
-            raise error.below("/configuration") from error.__cause__
-        try:
             inner = bind_chain(self.codecs, ChunkSpec(self.chunk_shape, spec.dtype, spec.fill_value))
         except MetadataError as error:
             raise error.below("/configuration/codecs") from error.__cause__
+        try:
+            layout = IndexLayout.bind(grid, self.index_codecs, self.index_location, inner.encoded.limit)
+        except MetadataError as error:
+            raise error.below("/configuration") from error.__cause__
         return BoundSharding(spec, layout, inner, self.options)
 
 
