@@ -1,0 +1,1 @@
+"""zarrdock for other readers: one file a reader, each importing it only when used."""
