@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "views": BASE | {"stores", "codecs", "array"},
     "testing": BASE | {"stores"},
     "copying": BASE | {"stores", "codecs", "array"},
-    "checking": BASE | {"stores", "codecs", "array"},
+    "checking": BASE | {"stores", "codecs", "array", "copying"},
     "cli": BASE | {"stores", "codecs", "array", "copying", "checking", "adapters", "views", "testing"},
     "demo_data": set(),
     "api": BASE | {"stores", "codecs", "array"},

@@ -8,9 +8,10 @@ from itertools import product
 from math import prod
 
 from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.copying.parallel import in_parallel
 from zarrdock.copying.sources import Stored
 from zarrdock.copying.state import below
-from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome, in_parallel
+from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome
 from zarrdock.stores.base import Blob, Read, Store
 
 __all__ = ["copy_objects"]

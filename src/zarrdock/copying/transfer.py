@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from math import ceil, prod
-from typing import TypeAlias
 
 import numpy as np
 
@@ -18,10 +17,11 @@ from zarrdock.array.pieces import Task, tasks
 from zarrdock.array.selection import basic
 from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.copying.blocks import Blocks, Region, choose_blocks, touched
+from zarrdock.copying.parallel import in_parallel
 from zarrdock.copying.sources import Source, Stored
 from zarrdock.stores.base import Store
 
-__all__ = ["Outcome", "in_parallel", "transfer"]
+__all__ = ["N_LOCAL", "N_REMOTE", "Outcome", "transfer"]
 
 # Blocks under way: enough that one is read while another is encoded; more where a network is waited for.
 N_LOCAL = 2
@@ -42,9 +42,6 @@ class Outcome:
     n_written: int = 0
     n_bytes: int = 0
     n_kept: int = 0
-
-
-OutcomeJob: TypeAlias = Callable[[], Outcome]
 
 
 def transfer(
@@ -87,29 +84,6 @@ def transfer(
         skipped -= outcome.n_elements
         yield outcome
     yield Outcome(n_elements=skipped)
-
-
-def in_parallel(jobs: Iterable[tuple[int, OutcomeJob]], *, n: int, budget: int) -> Iterator[Outcome]:
-    """Do jobs in ``n`` threads, each with a weight, of which about ``budget`` may be under way; results as they come.
-
-    The first error is raised when the jobs under way have ended; what was not begun is dropped.
-    """
-    running: dict[Future[Outcome], int] = {}
-    with ThreadPoolExecutor(n, "zarrdock-copy") as pool:
-        try:
-            for weight, job in jobs:
-                while running and (len(running) >= n or sum(running.values()) + weight > budget):
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        del running[future]
-                        yield future.result()
-                running[pool.submit(job)] = weight
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    del running[future]
-                    yield future.result()
-        finally:
-            for future in running:
-                future.cancel()
 
 
 class _Mover:

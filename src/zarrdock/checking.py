@@ -1,0 +1,363 @@
+"""Whether what is stored is whole: metadata, shard indexes, checksums, and every chunk decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+
+from zarrdock.array.group import walk
+from zarrdock.array.layout import Layout
+from zarrdock.array.metadata import ArrayMetadata, Node
+from zarrdock.array.node_io import load, node_path
+from zarrdock.codecs.shard_index import ShardIndex
+from zarrdock.config import config
+from zarrdock.copying.parallel import in_parallel
+from zarrdock.copying.state import MARK, Mark, below
+from zarrdock.errors import CodecError, NodeNotFoundError, ShardIndexError, StoreError, ZarrdockError
+from zarrdock.ranges import Range, Span
+from zarrdock.stores.base import Blob, Buffer, Entry, Read, Store
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.open import open_store
+
+__all__ = ["Counts", "Problem", "Report", "check"]
+
+_WINDOW_BYTES = 8 * 2**20
+_DOCUMENTS = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata", MARK})
+_N_REMOTE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong.
+
+    Attributes:
+        severity: "error" where data or metadata cannot be read; "warning" where it can, but should be looked after.
+        path: of the node. key: of the object, where it is one. chunk: coordinates of the chunk in the array's grid of
+            (inner) chunks, where it is one.
+        message: one line.
+    """
+
+    severity: Literal["error", "warning"]
+    path: str
+    message: str
+    key: str = ""
+    chunk: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was looked at: nodes, objects with chunks in them, chunks decoded, and bytes read for that."""
+
+    n_groups: int = 0
+    n_arrays: int = 0
+    n_objects: int = 0
+    n_chunks: int = 0
+    n_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of :func:`check`."""
+
+    counts: Counts
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """True where there are no errors; warnings may be there."""
+        return not any(problem.severity == "error" for problem in self.problems)
+
+
+def check(
+    store: Any,
+    *,
+    path: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[str, Counts], None] | None = None,
+    found: Callable[[Problem], None] | None = None,
+) -> Report:
+    """Read and decode everything below a node, and say what is broken.
+
+    Args:
+        store: anything :func:`zarrdock.open_store` takes. path: of the node within it.
+        storage_options: options of the fsspec filesystem that a URL leads to.
+        progress: called now and then with the path of the array at work and the counts so far.
+        found: called with each problem when it is found.
+    Raises:
+        NodeNotFoundError: there is no node. AccessError, StoreError: the store as a whole cannot be read.
+    """
+    opened = open_store(store, storage_options=dict(storage_options) if storage_options else None, read_only=True)
+    checker = _Checker(opened, node_path(path), progress, found)
+    checker.run()
+    return Report(checker.counts, tuple(checker.problems))
+
+
+class _Checker:
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        progress: Callable[[str, Counts], None] | None,
+        found: Callable[[Problem], None] | None,
+    ) -> None:
+        self.store = store
+        self.path = path
+        self.problems: list[Problem] = []
+        self.counts = Counts()
+        self._progress = progress
+        self._found = found
+
+    def run(self) -> None:
+        """Check all nodes."""
+        try:
+            root = load(self.store, self.path, None, None, lenient=True)
+        except NodeNotFoundError:
+            mark = Mark.read(self.store, self.path)
+            if mark is None:
+                raise
+            source = f" of {mark.source!r}" if mark.source else ""
+            self._note(Problem("error", self.path, f"an unfinished copy{source}: run the copy again to complete it"))
+            return
+        except StoreError:
+            raise
+        except ZarrdockError as error:
+            self._note(Problem("error", self.path, str(error)))
+            return
+        if Mark.read(self.store, self.path) is not None:
+            self._note(Problem("warning", self.path, "the mark of an unfinished copy is here", key=MARK))
+        if isinstance(root, ArrayMetadata):
+            self._array(self.path, root)
+        else:
+            self._count(n_groups=1)
+            listed = self.store.traits.listable
+            seen: dict[str, Node] = {}
+            for relative, node in walk(self.store, self.path, root.replace(consolidated=None) if listed else root):
+                at = below(self.path, relative)
+                if isinstance(node, ZarrdockError):
+                    self._note(Problem("error", at, str(node)))
+                    continue
+                seen[relative] = node
+                if isinstance(node, ArrayMetadata):
+                    self._array(at, node)
+                else:
+                    self._count(n_groups=1)
+            if listed and root.consolidated is not None:
+                self._consolidated(root.consolidated, seen)
+        if isinstance(self.store, LocalStore):
+            stale = sum(1 for _ in self.store.stale_files(self.path))
+            if stale:
+                text = f"{stale} file{'s' if stale > 1 else ''} left over by writers that were killed"
+                self._note(Problem("warning", self.path, text))
+
+    def _note(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        if self._found is not None:
+            self._found(problem)
+
+    def _count(self, at: str = "", **more: int) -> None:
+        self.counts = replace(self.counts, **{name: getattr(self.counts, name) + n for name, n in more.items()})
+        if self._progress is not None:
+            self._progress(at, self.counts)
+
+    def _consolidated(self, nodes: Mapping[str, Node], seen: Mapping[str, Node]) -> None:
+        for relative in sorted({*nodes, *seen}):
+            at = below(self.path, relative)
+            try:
+                told = nodes.get(relative)
+            except ZarrdockError as error:
+                self._note(Problem("error", at, str(error)))
+                continue
+            real = seen.get(relative)
+            if told is None or real is None:
+                which = "does not know this node" if told is None else "knows a node that is not there"
+                self._note(Problem("warning", at, f"consolidated metadata is out of date: it {which}"))
+            elif _bare(told) != _bare(real):
+                self._note(
+                    Problem("warning", at, "consolidated metadata is out of date: it differs from the node's own")
+                )
+
+    # -- arrays -------------------------------------------------------------------------------------------------------
+
+    def _array(self, path: str, metadata: ArrayMetadata) -> None:
+        self._count(path, n_arrays=1)
+        for unknown in metadata.unknown:
+            self._note(Problem("error", path, f"{unknown}; its chunks cannot be checked"))
+            return
+        prefix = f"{path}/" if path else ""
+        try:
+            layout = Layout.bind(
+                metadata.shape,
+                metadata.grid.chunk_shape,
+                metadata.dtype,
+                metadata.fill_value,
+                metadata.codecs,
+                metadata.key_encoding,
+                prefix,
+            )
+        except ZarrdockError as error:
+            self._note(Problem("error", path, str(error)))
+            return
+        weight = min(layout.chain.spec.nbytes, 4 * _WINDOW_BYTES) if layout.levels else layout.chain.spec.nbytes
+        jobs = (
+            (weight, partial(_Object(self.store, path, layout, key, coords, size).check))
+            for key, coords, size in self._objects(path, metadata)
+        )
+        n = _N_REMOTE if self.store.traits.remote else config.n_threads
+        for counts, problems in in_parallel(jobs, n=n, budget=16 * _WINDOW_BYTES):
+            for problem in problems:
+                self._note(problem)
+            self._count(path, n_objects=counts.n_objects, n_chunks=counts.n_chunks, n_bytes=counts.n_bytes)
+
+    def _objects(self, path: str, metadata: ArrayMetadata) -> Iterator[tuple[str, tuple[int, ...], int | None]]:
+        """Keys, coordinates and sizes of an array's objects; where the store does not list, of all there may be."""
+        grid = metadata.grid.n_chunks(metadata.shape)
+        encoding = metadata.key_encoding
+        if not self.store.traits.listable:
+            for coords in product(*map(range, grid)):
+                yield below(path, encoding.key(coords)), coords, None
+            return
+        outside: list[str] = []
+        strange: list[str] = []
+        skip = len(path) + 1 if path else 0
+        entry: Entry
+        for entry in self.store.list(path):
+            name = entry.key[skip:]
+            found = encoding.parse(name, metadata.ndim)
+            if found is None:
+                if name not in _DOCUMENTS and len(strange) < 2:
+                    strange.append(entry.key)
+            elif all(c < n for c, n in zip(found, grid, strict=True)):
+                yield entry.key, found, entry.size
+            else:
+                outside.append(entry.key)
+        if strange:
+            more = " (and others)" if len(strange) > 1 else ""
+            self._note(Problem("warning", path, f"this is no part of the array{more}", key=strange[0]))
+        if outside:
+            text = f"{len(outside)} object{'s' if len(outside) > 1 else ''} outside of the array, never read"
+            self._note(Problem("warning", path, text, key=outside[0]))
+
+
+def _bare(node: Node) -> Node:
+    return node if isinstance(node, ArrayMetadata) else node.replace(consolidated=None)
+
+
+class _GoneError(Exception):
+    """The object was deleted or replaced while it was looked at."""
+
+
+class _Object:
+    """One object of an array: read and decoded in windows, however large it is."""
+
+    def __init__(
+        self, store: Store, path: str, layout: Layout, key: str, coords: tuple[int, ...], size: int | None
+    ) -> None:
+        self.store = store
+        self.path = path
+        self.layout = layout
+        self.key = key
+        self.coords = coords
+        self.size = size
+        self.problems: list[Problem] = []
+        self.n_chunks = 0
+        self.n_bytes = 0
+
+    def check(self) -> tuple[Counts, list[Problem]]:
+        """Counts and problems of the object. One that is replaced meanwhile is looked at again."""
+        for _ in range(3):
+            self.problems, self.n_chunks = [], 0
+            try:
+                there = self._check()
+            except _GoneError:
+                self.size = None
+                continue
+            except (CodecError, StoreError) as error:
+                self._note(error)
+                there = True
+            return Counts(0, 0, int(there), self.n_chunks, self.n_bytes), self.problems
+        self.problems = [Problem("warning", self.path, "it kept changing and was not checked", key=self.key)]
+        return Counts(n_bytes=self.n_bytes), self.problems
+
+    def _note(self, error: ZarrdockError, chunk: tuple[int, ...] | None = None) -> None:
+        text = str(error.at(key=self.key, chunk=chunk)) if isinstance(error, CodecError) else str(error)
+        self.problems.append(Problem("error", self.path, " ".join(text.split()), self.key, chunk))
+
+    def _get(self, range_: Range, version: Any = None) -> Blob | None:
+        result = self.store.read([Read(self.key, range_, version)])[0]
+        if isinstance(result, Exception) or (result is None and version is not None):
+            raise _GoneError
+        if result is not None:
+            self.n_bytes += len(result.data)
+        return result
+
+    def _check(self) -> bool:
+        if not self.layout.levels:
+            blob = self._get(None)
+            if blob is not None:
+                # A chunk's coordinates and its object's are the same here.
+                self._decode(self.layout.chain.decode, blob.data, self.coords)
+            return blob is not None
+        top = self.layout.levels[0].sharding.layout
+        blob = self._get(top.range)
+        if blob is None:
+            return False
+        index = top.parse(blob.data, self.size)
+        leaves = self._leaves(index, 0, 0, self.coords, blob.version)
+        self._check_leaves(sorted(leaves), blob.version)
+        return True
+
+    def _leaves(
+        self, index: ShardIndex, depth: int, start: int, coords: tuple[int, ...], version: Any
+    ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """First byte, length and coordinates of every chunk in a shard; inner shards that are broken are noted."""
+        sharding = self.layout.levels[depth].sharding
+        for flat in np.flatnonzero(index.offsets >= 0).tolist():
+            inner = sharding.coords(flat)
+            at = tuple(c * n + i for c, n, i in zip(coords, sharding.grid, inner, strict=True))
+            offset, length = start + int(index.offsets[flat]), int(index.lengths[flat])
+            if depth + 1 == len(self.layout.levels):
+                yield offset, length, at
+                continue
+            below_layout = self.layout.levels[depth + 1].sharding.layout
+            try:
+                blob = self._get(Span(*below_layout.span_within(offset, length)), version)
+                if blob is None:
+                    raise _GoneError
+                inside = below_layout.parse(blob.data, length)
+            except ShardIndexError as error:
+                self._note(ShardIndexError(f"inner shard {at}: {error.reason}", codec=error.codec))
+                continue
+            yield from self._leaves(inside, depth + 1, offset, at, version)
+
+    def _check_leaves(self, leaves: list[tuple[int, int, tuple[int, ...]]], version: Any) -> None:
+        first = 0
+        while first < len(leaves):
+            start, length, _ = leaves[first]
+            stop, last = start + length, first + 1
+            while last < len(leaves) and max(stop, sum(leaves[last][:2])) - start <= _WINDOW_BYTES:
+                stop = max(stop, leaves[last][0] + leaves[last][1])
+                last += 1
+            blob = self._get(Span(start, stop), version) if stop > start else Blob(b"")
+            if blob is None:
+                raise _GoneError
+            data = memoryview(blob.data)
+            for offset, nbytes, coords in leaves[first:last]:
+                part = data[offset - start : offset - start + nbytes]
+                if len(part) < nbytes:
+                    message = f"{len(part)} bytes are there, {nbytes} should be: the shard is truncated"
+                    self._note(ShardIndexError(message, codec="sharding_indexed"), coords)
+                else:
+                    self._decode(self.layout.leaf.decode, part, coords)
+            first = last
+
+    def _decode(self, decode: Callable[[Buffer], Any], data: Buffer, coords: tuple[int, ...]) -> None:
+        self.n_chunks += 1
+        try:
+            decode(data)
+        except CodecError as error:
+            self._note(error, coords)
