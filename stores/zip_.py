@@ -98,7 +98,7 @@ class ZipStore(Store):
                 self._archive = WritableArchive(source, durable=durable, compressed=compressed)
                 weakref.finalize(self, _finish, self._archive).atexit = False
         self.traits = self._archive.traits
-        self.prefix = check_prefix(prefix, self)
+        self.prefix = check_prefix(prefix, self._archive.url)
         self._before = f"{self.prefix}/" if self.prefix else ""
         self._key_locks = KeyLocks()
 

@@ -159,6 +159,8 @@ class StoreArchive(Archive):
         if end is None:
             message = "not a zip archive, or one that was cut short: it has no end record"
             raise StoreError(message, key=self.key, store=self.store)
+        if start is not None and start + end.begin - end.size < end.offset:
+            raise StoreError("the archive is damaged: no directory where it should be", key=self.key, store=self.store)
         raw, first = self._directory(tail, start, end, blob.version)
         directory = parse_directory(raw, end, start=first, shift=first - end.offset, store=self)
         return Snapshot(directory, blob.version)
