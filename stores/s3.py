@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsspec.spec import AbstractFileSystem
 
+from zarrdock.config import config
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Traits, Version
@@ -17,10 +18,15 @@ from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, Condition
 from zarrdock.stores.ranged import range_header
 from zarrdock.stores.translate import Kind, diagnose
 
+if TYPE_CHECKING:
+    from zarrdock.stores.s3_lane import Lane
+
 __all__ = ["S3Store"]
 
 MAX_PUT_BYTES = 5 * 2**30  # more is only taken in parts
 DELETE_BATCH = 1000
+# Measured: see docs/design/s3-lane.md.
+LEAN_GAP_BYTES = 160 * 2**10
 
 
 class S3Store(ConditionalStore):
@@ -37,21 +43,29 @@ class S3Store(ConditionalStore):
         path: bucket and prefix; only with a filesystem.
         storage_options: all of s3fs's (``anon``, ``key``, ``secret``, ``token``, ``profile``, ``endpoint_url``,
             ``client_kwargs``, ``requester_pays``, ...); only with a URL.
+        lean: send reads past botocore, over the same connections (``docs/design/s3-lane.md``), where its requests can
+            be made equal. Without it, or where something unusual is configured, s3fs sends them. None:
+            ``zarrdock.config.s3_lean``.
 
     The other arguments are those of :class:`~zarrdock.stores.fsspec_.FsspecStore`.
     """
 
-    # CPU time of one request of s3fs (about 2 ms) times the bandwidth it could have used: 0.7 MB were measured on
-    # loopback.
+    # For reads through s3fs: CPU time of one of its requests (about 2 ms) times the bandwidth it could have used. 0.7 MB
+    # were measured on loopback.
     default_gap_bytes = 700_000
     put_may_repeat = True
 
-    def __init__(self, fs: AbstractFileSystem | str, path: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self, fs: AbstractFileSystem | str, path: str = "", *, lean: bool | None = None, **kwargs: Any
+    ) -> None:
         if isinstance(fs, AbstractFileSystem):
             fs = _plain(fs)
         super().__init__(fs, path, **kwargs)
         if not self._root:
             raise StoreError("an S3 store needs a bucket: s3://bucket/prefix", store=self)
+        self._lane = _lane_for(self._bridge._fs) if (bool(config.s3_lean) if lean is None else lean) else None
+        if self._lane is not None and kwargs.get("merge_gap_bytes") is None:
+            self.traits = replace(self.traits, merge_gap_bytes=LEAN_GAP_BYTES)
 
     def _from_url(self, url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
         _plain(None)  # a missing s3fs is reported in our words, not in fsspec's
@@ -69,11 +83,18 @@ class S3Store(ConditionalStore):
     # ----------------------------------------------------------------------------------------------------------
 
     async def _send_get(self, live: Live, key: str, range_: Range, version: Version | None) -> Answer:
+        header = range_header(range_)
+        etag = version if isinstance(version, str) else None  # of anything else, what came is not the version
+        if self._lane is not None:
+            bucket, _, name = self._path(key).partition("/")
+            found = await self._lane.get(live, bucket, name, header, etag)
+            if found is not None:
+                return found
         options: dict[str, Any] = self._where(key)
-        if (header := range_header(range_)) is not None:
+        if header is not None:
             options["Range"] = header
-        if isinstance(version, str):  # of anything else, what came is not the version
-            options["IfMatch"] = version
+        if etag is not None:
+            options["IfMatch"] = etag
         answer = await live.fs._call_s3("get_object", **options)
         expect_bytes(answer.get("ContentLength", 0))
         async with answer["Body"] as body:  # the connection goes back to the pool, or is closed, whatever happens
@@ -195,6 +216,14 @@ def _condition(expected: Expected) -> dict[str, Any]:
     if expected is None:
         return {}
     return {"IfNoneMatch": "*"} if expected is ABSENT else {"IfMatch": expected}
+
+
+def _lane_for(fs: AbstractFileSystem) -> Lane | None:
+    """A lane, unless s3fs is a subclass of somebody's, or has a session of somebody's, with hooks we can't know."""
+    from zarrdock.stores.s3_fs import is_usual
+    from zarrdock.stores.s3_lane import Lane
+
+    return Lane() if is_usual(fs) else None
 
 
 def _plain(fs: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from s3fs import S3FileSystem
 
-__all__ = ["PlainS3FileSystem", "plain"]
+__all__ = ["PlainS3FileSystem", "is_usual", "plain"]
 
 
 class PlainS3FileSystem(S3FileSystem):  # type: ignore[misc]
@@ -35,3 +35,8 @@ def plain(fs: S3FileSystem) -> S3FileSystem:
         return fs
     options = {k: v for k, v in fs.storage_options.items() if k not in ("asynchronous", "loop")}
     return PlainS3FileSystem(*fs.storage_args, **options)
+
+
+def is_usual(fs: S3FileSystem) -> bool:
+    """Whether ``fs`` is ours, with a session that s3fs made itself: nobody had a chance to hook into its requests."""
+    return type(fs) is PlainS3FileSystem and fs.storage_options.get("session") is None

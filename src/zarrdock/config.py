@@ -44,6 +44,7 @@ class Config:
             its index.
         index_cache_bytes: parsed shard indexes kept by an open array.
         write_bytes: encoded and raw bytes a write may have in flight.
+        s3_lean: 0: reads from S3 go through all of s3fs and botocore; see ``docs/design/s3-lane.md``.
     """
 
     threads: int = 0
@@ -54,6 +55,7 @@ class Config:
     whole_fraction: float = 0.9
     index_cache_bytes: int = 32 * 2**20
     write_bytes: int = 256 * 2**20
+    s3_lean: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
