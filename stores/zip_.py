@@ -354,7 +354,9 @@ def _resolve(url: str, options: dict[str, Any]) -> tuple[str | tuple[Store, str]
         options = {name: value for name, value in options.items() if name != "zip"}
     else:
         url = url.removeprefix("zip://")
-    url = url.rstrip("/")
+    given, url = url, url.rstrip("/")
+    if not url or url.endswith(":"):
+        raise UnsupportedError(f"not the path or URL of a zip archive: {given!r}")
     protocol = url.split("::")[0].partition("://")[0] if "://" in url else ""
     if "::" not in url and isinstance(options.get(protocol), dict):
         options = options[protocol]
