@@ -50,7 +50,7 @@ class LazyNodes(Mapping[str, Node]):
             with in_document(self._key):
                 node = self._parse(full, self._documents[full])
             if hasattr(node, "consolidated") and path:
-                node = replace(node, consolidated=self.below(path))
+                node = replace(node, consolidated=self.below(path))  # type: ignore[arg-type]
             self._nodes[full] = node
         return node
 
