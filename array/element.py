@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from zarrdock.array.index_cache import ROOT, IndexCache
 from zarrdock.array.layout import Layout
+from zarrdock.config import config
 from zarrdock.errors import CodecError, RangeError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Store
@@ -25,7 +26,8 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
     """The element at ``coords`` (within the array, not negative) as a numpy scalar, or ``ELSEWHERE``."""
     if len(layout.levels) > 1:
         return ELSEWHERE
-    key = layout.key(tuple([c // n for c, n in zip(coords, layout.chunk_shape, strict=True)]))
+    place = tuple([c // n for c, n in zip(coords, layout.chunk_shape, strict=True)])
+    key = layout.key(place)
     leaf = layout.leaf_shape
     if not layout.levels:
         result = store.read([Read(key)])[0]
@@ -33,31 +35,35 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
         cached = cache.get(key)
         sharding = layout.levels[0].sharding
         if cached is None:
-            (found,) = store.read([Read(key, sharding.layout.range)])
+            if store.traits.remote and config.whole_fraction * layout.n_leaves_in(place) <= 1:
+                return ELSEWHERE  # the one chunk of its shard: better read whole
+            try:
+                (found,) = store.read([Read(key, sharding.layout.range)])
+            except RangeError:
+                return ELSEWHERE
             if found is None:
                 return layout.fill_scalar
-            if not isinstance(found, Blob) or found.version is None:
+            if not isinstance(found, Blob):
                 return ELSEWHERE
             try:
                 index = sharding.layout.parse(found.data)
             except CodecError as error:
                 raise error.at(key=key) from error.__cause__
-            cached = found.version, {ROOT: index}
-            cache.put(key, *cached)
-            fresh = True
+            version = found.version
+            cache.put(key, version, {ROOT: index})
         else:
-            fresh = False
-        index = cached[1][ROOT]
+            version = cached[0]
+            index = cached[1][ROOT]
         flat = 0
         for c, n, grid in zip(coords, leaf, sharding.grid, strict=True):
             flat = flat * grid + c // n % grid
         start = int(index.offsets[flat])
         if start < 0:
             # An old index can't vouch for an empty chunk: no data read would confirm its version.
-            return layout.fill_scalar if fresh else ELSEWHERE
+            return layout.fill_scalar if cached is None else ELSEWHERE
         stop = start + int(index.lengths[flat])
         try:
-            result = store.read([Read(key, Span(start, stop), cached[0])])[0]
+            result = store.read([Read(key, Span(start, stop), version)])[0]
         except RangeError:
             return ELSEWHERE
         if not isinstance(result, Blob) or len(result.data) != stop - start:

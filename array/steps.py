@@ -226,7 +226,10 @@ def _first_index(
     task: Task, settings: ReadSettings
 ) -> Generator[Asked, list[Result], tuple[Version | None, ShardIndex] | None]:
     layout = settings.layout.levels[0].sharding.layout
-    (result,) = yield Asked([Read(task.key, layout.range)], False, layout.nbytes)
+    try:
+        (result,) = yield Asked([Read(task.key, layout.range)], False, layout.nbytes)
+    except RangeError as error:
+        raise ShardIndexError("the shard is empty, without an index", codec="sharding_indexed", key=task.key) from error
     if result is None:
         return None
     if isinstance(result, VersionChangedError):
@@ -357,6 +360,12 @@ def _hand_over(
             sink.data(task, leaves, numbers[chosen], data, offsets[chosen], lengths[chosen])
 
 
+def _concerns(asked: Asked, error: RangeError) -> bool:
+    """Whether an error is about these reads. A store within another one names the keys of the outer one."""
+    key = asked.reads[0].key
+    return error.key == key or error.key.endswith("/" + key)
+
+
 def lockstep(
     steps: Iterable[Steps], *, round_bytes: int, n_together: int, counted: Callable[[Asked], None] | None = None
 ) -> Generator[list[Read], list[Result], None]:
@@ -386,7 +395,7 @@ def lockstep(
                 try:
                     results = yield reads
                 except RangeError as error:  # the task concerned knows what it means
-                    for task, _ in batch if len(batch) == 1 else [b for b in batch if b[1].reads[0].key == error.key]:
+                    for task, _ in batch if len(batch) == 1 else [b for b in batch if _concerns(b[1], error)]:
                         task.throw(error)
                     raise
                 at = 0

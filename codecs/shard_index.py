@@ -165,8 +165,8 @@ class IndexLayout:
                 i = int(bad[0])
                 offset, length = int(offsets[i]) % 2**64, int(lengths[i]) % 2**64
                 raise ShardIndexError(
-                    f"inner chunk {i} claims offset {offset} and {length} bytes, where at most {self.max_chunk_nbytes} are"
-                    " possible: the index is damaged",
+                    f"inner chunk {i} claims offset {offset} and {length} bytes, where at most {self.max_chunk_nbytes} "
+                    "are possible: the index is damaged",
                     codec="sharding_indexed",
                 )
             lengths[empty] = 0
