@@ -148,10 +148,13 @@ class StrictS3(LoopbackServer):
     def _delete_many(self, objects: dict[str, _Object], body: bytes) -> web.Response:
         from aiohttp import web
 
-        for element in ET.fromstring(body).iter():
-            if element.tag.endswith("Key") and element.text:
-                objects.pop(element.text, None)
-        return web.Response(status=200, text="<DeleteResult></DeleteResult>", content_type="application/xml")
+        request = ET.fromstring(body)
+        names = [element.text for element in request.iter() if element.tag.endswith("Key") and element.text]
+        for name in names:
+            objects.pop(name, None)
+        quiet = any(element.tag.endswith("Quiet") and element.text == "true" for element in request.iter())
+        told = "" if quiet else "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in names)
+        return web.Response(status=200, text=f"<DeleteResult>{told}</DeleteResult>", content_type="application/xml")
 
     def _list(self, bucket: str, objects: dict[str, _Object], query: dict[str, str]) -> web.Response:
         from aiohttp import web
@@ -176,7 +179,7 @@ class StrictS3(LoopbackServer):
                 f"<CommonPrefixes><Prefix>{shown}</Prefix></CommonPrefixes>"
                 if found
                 else f"<Contents><Key>{shown}</Key><ETag>{escape(objects[key].etag)}</ETag>"
-                f"<Size>{len(objects[key].data)}</Size></Contents>"
+                f"<Size>{len(objects[key].data)}</Size><LastModified>{_LAST_MODIFIED}</LastModified></Contents>"
             )
         more = f"<NextContinuationToken>{escape(token)}</NextContinuationToken>" if token else ""
         encoding = "<EncodingType>url</EncodingType>" if query.get("encoding-type") == "url" else ""
@@ -186,6 +189,9 @@ class StrictS3(LoopbackServer):
             f"<IsTruncated>{str(bool(token)).lower()}</IsTruncated>{more}{''.join(rows.values())}</ListBucketResult>"
         )
         return web.Response(text=text, content_type="application/xml")
+
+
+_LAST_MODIFIED = "2025-01-01T00:00:00.000Z"  # the fake keeps no times
 
 
 def _etag(data: bytes) -> str:

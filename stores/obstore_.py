@@ -1,0 +1,309 @@
+"""obstore's stores, and objects that follow the obspec protocols, as stores.
+
+They bring transport, credentials and signatures in compiled code; versions, conditional writes, retries and errors are
+those of all our stores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import urllib.request
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+from zarrdock.errors import InvalidKeyError, UnsupportedError
+from zarrdock.ranges import From, Range, Span, Tail
+from zarrdock.stores.base import Change, Entry, Listing, Read, Results, Traits, Value, Version
+from zarrdock.stores.bridge import Live
+from zarrdock.stores.bridged import BridgedStore, Entries
+from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
+from zarrdock.stores.obstore_client import LOCAL_KINDS, client_of, kind_of, plain
+from zarrdock.stores.retry import RetryPolicy
+from zarrdock.stores.translate import HttpStatusError, Kind, diagnose, redact
+
+__all__ = ["ObstoreStore"]
+
+MAX_PUT_BYTES = 5 * 2**30  # more is only taken in parts
+DELETE_BATCH = 1000
+_CONDITIONAL_WRITES = ("s3", "gs", "az", "memory")
+_CONDITIONAL_DELETES = ("s3", "az", "memory")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_STAGED = re.compile(r"#\d+$")  # what obstore calls a local file while it is being written
+_DELETE_SECONDS = 60
+
+
+class ObstoreStore(ConditionalStore):
+    """An obstore store, or any object with the methods of obspec's protocols.
+
+    Args:
+        store: the object. Of obstore's own, one is made with the same settings that does not retry by itself, unless
+            its ``retry_config`` was set.
+        read_only: refuse every mutating verb.
+        assume_single_writer: make ``update`` a plain read and write under a lock of this process, where the store has
+            no conditional writes. Whoever sets it promises that no other process writes the same keys.
+        retry: when to try again.
+        n_concurrent: requests in flight at most.
+        merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
+
+    Of obstore's stores, those of S3, Google Cloud Storage, Azure and memory have versions and atomic updates. Its local
+    files have neither (ETags of inode, time and size can come again): give the path instead, for
+    :class:`~zarrdock.stores.local.LocalStore`. Other objects are trusted with versions where they tell an ETag, and
+    with no conditional write.
+
+    An update that deletes is a DELETE with If-Match, signed by obstore and sent by Python; on Google Cloud Storage,
+    which takes no such request, it is refused. obstore does not survive ``fork``: a forked child gets an error.
+    """
+
+    put_may_repeat = True
+    # CPU time of one request (about 0.3 ms, most of it the way into the event loop and back) times the bandwidth it
+    # could have used.
+    default_gap_bytes = 64 * 1024
+
+    def __init__(
+        self,
+        store: Any,
+        *,
+        read_only: bool = False,
+        assume_single_writer: bool = False,
+        retry: RetryPolicy | None = None,
+        n_concurrent: int | None = None,
+        merge_gap_bytes: int | None = None,
+    ) -> None:
+        self._kind = kind_of(store)
+        self._writable = self._kind != "http" and (hasattr(store, "put") or hasattr(store, "put_async"))
+        self._listable = self._kind != "http" and hasattr(store, "list")
+        super().__init__(
+            client_of(plain(store)),
+            read_only=read_only,
+            assume_single_writer=assume_single_writer,
+            retry=retry,
+            n_concurrent=n_concurrent,
+            merge_gap_bytes=merge_gap_bytes,
+        )
+        self._url = _url_of(store, self._kind)
+        self._ignores_ranges = False
+        self._warned = False
+
+    def _make_traits(self, traits: Traits) -> Traits:
+        return replace(
+            traits,
+            writable=self._writable,
+            listable=self._listable,
+            atomic_update=self._kind in _CONDITIONAL_WRITES,
+            conditional_read=self._kind != "file",
+            remote=self._kind not in LOCAL_KINDS,
+        )
+
+    @property
+    def obstore(self) -> Any:
+        """The object that is used: like the one that was given, or that itself."""
+        return self.fs.store
+
+    # -- the contract, where it differs -------------------------------------------------------------------------------
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        results = super().read(requests)
+        self._warn_once()
+        return results
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        results = await super().aread(requests)
+        self._warn_once()
+        return results
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        # Updates of a store in memory that delete look and act in two steps: nothing may come between.
+        with self._exclusive(key) if self._kind == "memory" and not create_only else nullcontext():
+            return super().write(key, value, create_only=create_only)
+
+    def update(self, key: str, change: Change, /) -> None:
+        # Without conditional writes: refused, or, with a single writer, under a lock.
+        (ConditionalStore if self.traits.atomic_update else BridgedStore).update(self, key, change)
+
+    def delete(self, key: str, /) -> None:
+        with self._exclusive(key) if self._kind == "memory" else nullcontext():
+            super().delete(key)
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        if self._kind != "memory":
+            super().delete_prefix(prefix)
+            return
+        self._check_writable(prefix)
+        for entry in self.list(prefix):
+            self.delete(entry.key)
+
+    # -- requests -----------------------------------------------------------------------------------------------------
+
+    async def _send_get(self, live: Live, key: str, range_: Range, version: Version | None) -> Answer:
+        options: dict[str, Any] = {}
+        match range_:
+            case Span(start, stop):
+                options["range"] = (start, stop)
+            case From(start):
+                options["range"] = {"offset": start}
+            case Tail(n):
+                options["range"] = {"suffix": n}
+        if self._ignores_ranges:
+            options.pop("range", None)
+        if version is not None:  # what is not one of ours is answered by the comparison with what came
+            options["if_match"] = version[0] if isinstance(version, tuple) else version
+        try:
+            result, buffer = await live.call("fetch", key, options)
+        except Exception as error:
+            if "Received non-partial response" not in str(error):
+                raise
+            self._ignores_ranges = True
+            options.pop("range")
+            result, buffer = await live.call("fetch", key, options)
+        data = cast(bytes, memoryview(buffer))  # not copied
+        first, last = result.range
+        part = "range" in options and last > first
+        return Answer(
+            data,
+            None if self._kind == "file" else _version(result.meta),
+            206 if "range" in options else 200,
+            f"bytes {first}-{last - 1}/{result.meta['size']}" if part else None,
+            last - first,
+            Lineage.parse(_attributes(result).get(METADATA_NAME)),
+        )
+
+    async def _send_put(
+        self, live: Live, key: str, data: bytes, expected: Expected, lineage: Lineage | None
+    ) -> Version:
+        if len(data) > MAX_PUT_BYTES and expected is not None:
+            raise UnsupportedError(
+                f"{self}: key {key!r}: a conditional write takes at most 5 GiB, not {len(data)} bytes"
+            )
+        options: dict[str, Any] = {"use_multipart": len(data) > MAX_PUT_BYTES}
+        if expected is ABSENT:
+            options["mode"] = "create"
+        elif expected is not None:
+            e_tag, version = expected if isinstance(expected, tuple) else (expected, None)
+            options["mode"] = {"e_tag": e_tag, "version": version} if version else {"e_tag": e_tag}
+        if lineage is not None and self.traits.atomic_update:
+            options["attributes"] = {METADATA_NAME: str(lineage)}
+        written = await live.call("send", key, data, options)
+        return None if self._kind == "file" or not written else _version(written)
+
+    async def _send_delete(self, live: Live, key: str, expected: Expected) -> None:
+        if expected is None:
+            await live.call("remove", [key])
+        elif self._kind == "memory":
+            if (await self._send_head(live, key))[0] != expected:
+                raise HttpStatusError(412, "the object has changed")
+            await live.call("remove", [key])
+        elif self._kind in _CONDITIONAL_DELETES:
+            e_tag = str(expected[0] if isinstance(expected, tuple) else expected)
+            await asyncio.to_thread(_delete_if, self.obstore, key, e_tag)
+        else:
+            raise UnsupportedError(
+                f"{self}: key {key!r}: an update that deletes needs a conditional deletion, which obstore has not for "
+                "this service; keep empty chunks with write_empty_chunks=True, or open the gs:// URL instead"
+            )
+
+    async def _send_head(self, live: Live, key: str) -> tuple[Version, Lineage]:
+        result, _ = await live.call("fetch", key, {"head": True})
+        return _version(result.meta), Lineage.parse(_attributes(result).get(METADATA_NAME))
+
+    # -- sizes and listing --------------------------------------------------------------------------------------------
+
+    async def _size(self, live: Live, key: str) -> int | None:
+        async def request() -> int | None:
+            try:
+                result, _ = await live.call("fetch", key, {"head": True})
+            except Exception as error:
+                if diagnose(error).kind is Kind.MISSING:
+                    return None
+                raise
+            return int(result.meta["size"])
+
+        return await self._request(live, key, request)
+
+    async def _find(self, live: Live, prefix: str) -> Entries:
+        self._check_listable()
+        found = await self._request(live, prefix, lambda: live.call("list_all", prefix or None))
+        return [Entry(key, int(meta["size"])) for meta in found for key in self._names_to_keys([meta["path"]], 0)]
+
+    async def _list_level(self, live: Live, prefix: str) -> Listing:
+        self._check_listable()
+        level = await self._request(live, prefix, lambda: live.call("list_level", prefix or None))
+        start = len(prefix) + 1 if prefix else 0
+        keys = self._names_to_keys([meta["path"] for meta in level["objects"]], start)
+        prefixes = self._names_to_keys([name.removesuffix("/") for name in level["common_prefixes"]], start)
+        return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
+
+    async def _delete_below(self, live: Live, prefix: str) -> None:
+        keys = [entry.key for entry in await self._find(live, prefix)]
+        batches = [keys[i : i + DELETE_BATCH] for i in range(0, len(keys), DELETE_BATCH)]
+
+        async def delete(batch: list[str]) -> None:
+            await self._request(live, prefix, lambda: live.call("remove", batch))
+
+        await live.gather(delete, batches)
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    def _check_listable(self) -> None:
+        if not self._listable:
+            raise UnsupportedError(f"{self.url}: there is no listing here; open a node by its full path")
+
+    def _check_key(self, key: str) -> None:
+        super()._check_key(key)
+        if _CONTROL.search(key) or (self._kind == "file" and _STAGED.search(key)):
+            raise InvalidKeyError("obstore takes no such key", key=key, store=self)
+
+    def _exclusive(self, key: str) -> Any:
+        return super()._exclusive(f"{id(self.obstore)}/{key}" if self._kind == "memory" else key)
+
+    def _warn_once(self) -> None:
+        if self._ignores_ranges and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.url}: the server ignores byte ranges; each partial read costs as much as the whole object",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+
+def _version(meta: Any) -> Version | None:
+    """A token of an object's ETag, and of its generation or version where the service has one; None without an ETag
+    that tells two objects apart.
+    """
+    e_tag, version = meta.get("e_tag"), meta.get("version")
+    if not e_tag or e_tag.startswith("W/"):
+        return None
+    return (e_tag, version) if version else e_tag
+
+
+def _attributes(result: Any) -> dict[str, str]:
+    return dict(getattr(result, "attributes", None) or {})
+
+
+def _delete_if(store: Any, key: str, e_tag: str) -> None:
+    """DELETE on condition that the ETag is still the same: obstore has no such call, but it signs one."""
+    import obstore
+
+    url = obstore.sign(store, "DELETE", key, timedelta(seconds=_DELETE_SECONDS))
+    request = urllib.request.Request(url, method="DELETE", headers={"If-Match": e_tag})
+    with urllib.request.urlopen(request, timeout=_DELETE_SECONDS):
+        pass
+
+
+def _url_of(store: Any, kind: str) -> str:
+    match kind:
+        case "":
+            return f"<{type(store).__name__}>"
+        case "memory":
+            return "memory:"
+        case "http":
+            return redact(store.url)
+        case "file":
+            return f"file://{store.prefix or ''}"
+    config = store.config
+    bucket = config.get("container_name" if kind == "az" else "bucket", "")
+    return f"{kind}://{bucket}/{store.prefix or ''}".rstrip("/")
