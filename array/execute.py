@@ -23,6 +23,7 @@ from zarrdock.array.scatter import Scatter
 from zarrdock.array.selection import Points, Product
 from zarrdock.array.steps import ReadSettings, lockstep, read_task
 from zarrdock.codecs.base import AnyArray
+from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Buffer, Change, Read, Result, Store, Value, Version
@@ -203,6 +204,7 @@ def write(
     cache: IndexCache,
     *,
     unsafe: bool = False,
+    options: ShardOptions | None = None,
 ) -> None:
     """Write ``value`` (of the selection's shape) to the chunks concerned.
 
@@ -211,8 +213,9 @@ def write(
 
     Args:
         unsafe: where the store has no atomic update, read and write back without one.
+        options: of the writer; those of the layout's shards by default.
     """
-    edit = Edit(layout, _unshaped(value, selection))
+    edit = Edit(layout, _unshaped(value, selection), options)
     jobs = (partial(_write_task, store, task, edit, cache, unsafe) for task in tasks(selection, layout))
     nbytes = max(1, layout.chain.spec.nbytes)
     n_at_once = max(1, min(store.traits.n_concurrent, config.write_bytes // nbytes))
