@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,16 +21,19 @@ from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.node_io import join, update_metadata
 from zarrdock.array.plan import Plan, make_plan
-from zarrdock.array.reshape import drop_outside
+from zarrdock.array.reshape import clear_outside, clear_rows, new_shape_of, shrinks
 from zarrdock.array.selection import Points, Product, basic
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
-from zarrdock.errors import ReadOnlyError, SelectionError
+from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError
 from zarrdock.stores.base import Store
 from zarrdock.stores.facade import AsyncStore
+from zarrdock.stores.key_locks import KeyLocks
 
 __all__ = ["Array"]
+
+_ATTEMPTS = 100
 
 
 class Array(Described):
@@ -64,22 +69,37 @@ class Array(Described):
         self._read_only = read_only or store.read_only
         self._unsafe = unsafe_concurrent_writes
         self._cache = IndexCache(config.index_cache_bytes)
-        self._set(metadata.require_known(join(path, "zarr.json" if metadata.zarr_format == 3 else ".zarray")))
+        self._locks = KeyLocks()
+        self._numbers = itertools.count(1)
+        self._number = 0  # of the change of metadata that `_state` comes from
+        known = metadata.require_known(join(path, "zarr.json" if metadata.zarr_format == 3 else ".zarray"))
+        self._state = known, self._bind(known)
 
-    def _set(self, metadata: ArrayMetadata) -> None:
+    def _bind(self, metadata: ArrayMetadata) -> Layout:
         prefix = f"{self._path}/" if self._path else ""
-        codecs = with_options(metadata.codecs, self._options)
-        layout = Layout.bind(
+        return Layout.bind(
             metadata.shape,
             metadata.grid.chunk_shape,
             metadata.dtype,
             metadata.fill_value,
-            codecs,
+            with_options(metadata.codecs, self._options),
             metadata.key_encoding,
             prefix,
         )
-        # One assignment: a reader in another thread sees the old pair or the new one.
-        self._state = (metadata, layout)
+
+    def _adopt(self, metadata: ArrayMetadata, number: int) -> Layout:
+        """Take metadata for what is stored, unless a later change is known by now: threads may come here in another
+        order than their changes were made in.
+        """
+        known, layout = self._state
+        # Layouts with one chain of codecs are changed together (see the combiner), so it is kept where it can be.
+        same = known.replace(shape=metadata.shape, attributes=metadata.attributes) == metadata
+        layout = replace(layout, shape=metadata.shape) if same else self._bind(metadata)
+        with self._locks(""):
+            if number > self._number:
+                # One assignment: a reader in another thread sees the old pair or the new one.
+                self._number, self._state = number, (metadata, layout)
+        return layout
 
     def __iter__(self) -> Iterator[Any]:
         for i in range(len(self)):
@@ -191,8 +211,9 @@ class Array(Described):
 
     def _write(self, selection: Product | Points, value: Any) -> None:
         self._check_writable()
+        array = self._value(selection.shape, value)
         execute.write(
-            self._store, self._layout, selection, self._value(selection.shape, value), self._cache, unsafe=self._unsafe
+            self._store, self._layout, selection, array, self._cache, unsafe=self._unsafe, options=self._options
         )
 
     def _value(self, shape: tuple[int, ...], value: Any) -> AnyArray:
@@ -227,51 +248,70 @@ class Array(Described):
         self._check_writable()
         self._update(lambda stored: stored.replace(attributes=change(dict(stored.attributes))), attributes=True)
 
-    def _update(self, change: Callable[[ArrayMetadata], ArrayMetadata], *, attributes: bool) -> None:
+    def _update(self, change: Callable[[ArrayMetadata], ArrayMetadata], *, attributes: bool) -> Layout:
+        number = 0
+
+        def numbered(stored: ArrayMetadata) -> ArrayMetadata:
+            nonlocal number
+            number = next(self._numbers)
+            return change(stored)
+
         new = update_metadata(
-            self._store, self._path, self.metadata, change, attributes=attributes, unsafe=self._unsafe
+            self._store, self._path, self.metadata, numbered, attributes=attributes, unsafe=self._unsafe
         )
         assert isinstance(new, ArrayMetadata)
-        self._set(new)
+        return self._adopt(new, number)
 
     def refresh(self) -> None:
         """Read the metadata again: another writer may have resized the array or changed its attributes."""
         from zarrdock.array.node_io import load
 
+        number = next(self._numbers)
         new = load(self._store, self._path, "array", 2 if self.zarr_format == 2 else 3)
         assert isinstance(new, ArrayMetadata)
-        self._set(new.require_known(self._path))
+        self._adopt(new.require_known(self._path), number)
 
     def resize(self, new_shape: int | tuple[int, ...]) -> None:
-        """Change the shape. Chunks that fall outside are deleted, and what is cut off of those at the edge becomes
-        fill value.
+        """Change the shape. What is cut off becomes fill value first, and its chunks are deleted; then the shape
+        changes. So rows that others append once the array is smaller are never taken for what was cut off.
+
+        Where it fails half way the shape is the old one, and some of what was to go may be gone.
 
         Raises:
             SelectionError: the wrong number of dimensions, or a negative length.
+            ConflictError: the array grew as often as it was to become smaller.
         """
         self._check_writable()
-        shape = (new_shape,) if isinstance(new_shape, int) else tuple(int(n) for n in new_shape)
-        if len(shape) != self.ndim or any(n < 0 for n in shape):
-            raise SelectionError(
-                f"cannot resize an array of shape {self.shape} to {new_shape}: give {self.ndim} non-negative lengths"
-            )
-        old = self._layout
-        before = old.shape
+        shape = new_shape_of(new_shape, self.shape)
+        cleared = self.shape
+        if shrinks(cleared, shape):
+            clear_outside(self._store, replace(self._layout, shape=shape), cleared, self._cache, unsafe=self._unsafe)
+        for _ in range(_ATTEMPTS):
+            found = cleared
 
-        def change(stored: ArrayMetadata) -> ArrayMetadata:
-            nonlocal before
-            before = stored.shape
-            return stored.replace(shape=shape)
+            def change(stored: ArrayMetadata) -> ArrayMetadata:
+                nonlocal found
+                found = stored.shape
+                # Larger than we knew: there is more to clear first.
+                keep = shrinks(found, shape) and shrinks(found, cleared)  # noqa: B023 - called before the next turn
+                return stored if keep else stored.replace(shape=shape)
 
-        self._update(change, attributes=False)
-        drop_outside(self._store, self._layout, before, self._cache, unsafe=self._unsafe)
+            layout = self._update(change, attributes=False)
+            if layout.shape == shape:
+                return
+            cleared = found
+            clear_outside(self._store, replace(layout, shape=shape), cleared, self._cache, unsafe=self._unsafe)
+        raise ConflictError("the array grew as often as it was to be made smaller", key=self._path, store=self._store)
 
     def append(self, data: Any, axis: int = 0) -> tuple[int, ...]:
         """Grow the array along ``axis`` and write ``data`` there. Several processes may append at once: each gets
         rows of its own.
 
+        Where writing fails the rows are given back, and the array is as it was; where that can't be done, the error
+        has a note that says which rows they are. So they are after a kill: fill value, or part of the data.
+
         Returns:
-            The new shape.
+            The shape it made.
         Raises:
             SelectionError: ``data`` does not fit along the other axes.
         """
@@ -282,7 +322,8 @@ class Array(Described):
                 f"cannot append {array.ndim}-dimensional data to axis {axis} of an array with {self.ndim} dimensions"
             )
         axis %= self.ndim
-        start = 0
+        value = self._value(array.shape, data)  # what can't be written is refused before anything is changed
+        n, start = array.shape[axis], 0
 
         def change(stored: ArrayMetadata) -> ArrayMetadata:
             nonlocal start
@@ -292,15 +333,34 @@ class Array(Described):
                     f"cannot append data of shape {array.shape} along axis {axis} of an array of shape {stored.shape}"
                 )
             start = stored.shape[axis]
-            return stored.replace(
-                shape=tuple(n + array.shape[axis] if i == axis else n for i, n in enumerate(stored.shape))
-            )
+            return stored.replace(shape=_with(stored.shape, axis, start + n))
 
         # First the rows are claimed, in one atomic update, then they are written: nobody else can be given the same.
+        layout = self._update(change, attributes=False)
+        where = tuple(slice(start, start + n) if i == axis else slice(None) for i in range(self.ndim))
+        try:
+            execute.write(self._store, layout, basic(where, layout.shape), value, self._cache, unsafe=self._unsafe)
+        except Exception as error:
+            try:
+                self._give_back(layout, axis, start)
+            except Exception as again:
+                error.add_note(
+                    f"{start} to {start + n} along axis {axis} stay part of the array, with fill value or some of the "
+                    f"data in them, since they could not be given back: {again}"
+                )
+            raise
+        return layout.shape
+
+    def _give_back(self, layout: Layout, axis: int, start: int) -> None:
+        """Make claimed rows fill value while they are still ours, then the array shorter, if nothing came behind."""
+        clear_rows(self._store, layout, axis, start, self._cache, unsafe=self._unsafe)
+
+        def change(stored: ArrayMetadata) -> ArrayMetadata:
+            if stored.shape != layout.shape:
+                raise ConflictError("others have appended since", key=self._path, store=self._store)
+            return stored.replace(shape=_with(stored.shape, axis, start))
+
         self._update(change, attributes=False)
-        where = tuple(slice(start, start + array.shape[axis]) if i == axis else slice(None) for i in range(self.ndim))
-        self[where] = array
-        return self.shape
 
     # -- copies -------------------------------------------------------------------------------------------------------
 
@@ -316,6 +376,10 @@ class Array(Described):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state.pop("store"), state.pop("path"), state.pop("metadata"), **state)  # type: ignore[misc]
+
+
+def _with(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:
+    return (*shape[:axis], n, *shape[axis + 1 :])
 
 
 def _element(selection: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:

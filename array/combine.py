@@ -9,6 +9,7 @@ returns when its change is stored, and raises what its own change raised.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -103,6 +104,16 @@ class Combiner(Generic[T]):
 
 _combiners: WeakKeyDictionary[Store, Combiner[object]] = WeakKeyDictionary()
 _lock = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    # Whoever was at work in the parent is not here: who queued behind it would wait for ever.
+    global _combiners, _lock
+    _combiners, _lock = WeakKeyDictionary(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def combiner_of(store: Store) -> Combiner[object]:

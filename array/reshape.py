@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import product
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -10,21 +14,42 @@ from zarrdock.array import execute
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.layout import Layout
 from zarrdock.array.selection import Axis, Product
+from zarrdock.codecs.sharding import EmptyTest
+from zarrdock.errors import SelectionError
 from zarrdock.stores.base import Store
 
-__all__ = ["drop_outside"]
+__all__ = ["clear_outside", "clear_rows", "new_shape_of", "shrinks"]
 
 
-def drop_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: IndexCache, *, unsafe: bool) -> None:
-    """After an array shrank from ``before`` to ``layout.shape``: delete the chunks outside, clear what was cut off of
-    those at the edge.
+def new_shape_of(given: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape to give an array that has ``shape`` now.
+
+    Raises:
+        SelectionError: the wrong number of dimensions, or something that is no length.
+    """
+    try:
+        items = [operator.index(given)] if isinstance(given, SupportsIndex) else [operator.index(n) for n in given]
+    except TypeError:
+        items = [-1]
+    if len(items) != len(shape) or any(n < 0 for n in items):
+        raise SelectionError(
+            f"cannot resize an array of shape {shape} to {given}: give {len(shape)} lengths, 0 or more"
+        )
+    return tuple(items)
+
+
+def shrinks(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """True where anything of an array of shape ``before`` lies outside of one of shape ``after``."""
+    return any(new < old for new, old in zip(after, before, strict=True))
+
+
+def clear_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: IndexCache, *, unsafe: bool) -> None:
+    """Before an array shrinks from ``before`` to ``layout.shape``: delete the chunks that will lie outside, clear what
+    will be cut off of those at the edge.
 
     Without the second part, an array that grows again would show what was cut off. The keys are taken from a listing
-    where the store has one, since
-    most chunks of a sparse array do not exist.
+    where the store has one, since most chunks of a sparse array do not exist.
     """
-    if all(new >= old for new, old in zip(layout.shape, before, strict=True)):
-        return
     keep = layout.grid_shape()
     old_grid = tuple(-(-n // c) if c else 0 for n, c in zip(before, layout.chunk_shape, strict=True))
     for coords in _stored(store, layout, old_grid):
@@ -39,9 +64,27 @@ def drop_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: I
             _clear_margin(store, layout, coords, cache, unsafe=unsafe)
 
 
-def _stored(store: Store, layout: Layout, grid: tuple[int, ...]) -> list[tuple[int, ...]]:
+def clear_rows(store: Store, layout: Layout, axis: int, start: int, cache: IndexCache, *, unsafe: bool) -> None:
+    """Make everything from ``start`` on along ``axis`` fill value. What is that already is not written, so that it
+    works where nothing can be written any more, if nothing was.
+    """
+    n, chunk = layout.shape[axis], layout.chunk_shape[axis]
+    is_fill = EmptyTest(layout.leaf.spec)
+    while start < n:
+        stop = min(n, (start // chunk + 1) * chunk)
+        axes = [Axis(0, 1, length) for length in layout.shape]
+        axes[axis] = Axis(start, 1, stop - start)
+        shape = tuple(a.n for a in axes)
+        rows = Product(tuple(axes), shape, shape)
+        if not is_fill(execute.read(store, layout, rows, cache)):
+            fill = np.broadcast_to(np.asarray(layout.fill_value, layout.dtype), shape)
+            execute.write(store, layout, rows, fill, cache, unsafe=unsafe)
+        start = stop
+
+
+def _stored(store: Store, layout: Layout, grid: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
     if not store.traits.listable:
-        return list(product(*(range(n) for n in grid)))
+        return product(*(range(n) for n in grid))
     prefix = layout.prefix.rstrip("/")
     start = len(layout.prefix)
     found = (layout.key_encoding.parse(entry.key[start:], len(layout.shape)) for entry in store.list(prefix))
@@ -58,21 +101,7 @@ def _clear_margin(store: Store, layout: Layout, coords: tuple[int, ...], cache: 
     beyond = [
         min(chunk, max(0, n - c * chunk)) for c, chunk, n in zip(coords, layout.chunk_shape, layout.shape, strict=True)
     ]
-    whole = Layout(
-        tuple((c + 1) * chunk for c, chunk in zip(coords, layout.chunk_shape, strict=True)),
-        *(
-            layout.chunk_shape,
-            layout.dtype,
-            layout.fill_value,
-            layout.key_encoding,
-            layout.prefix,
-            layout.chain,
-            layout.levels,
-            layout.leaf_shape,
-            layout.leaf,
-        ),
-        layout.fill_is_zero,
-    )
+    whole = replace(layout, shape=tuple((c + 1) * chunk for c, chunk in zip(coords, layout.chunk_shape, strict=True)))
     for axis, inside in enumerate(beyond):
         chunk = layout.chunk_shape[axis]
         if inside == chunk:

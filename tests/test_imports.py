@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "array": BASE | {"stores", "codecs"},
     "adapters": BASE | {"stores", "codecs", "array"},
     "views": BASE | {"stores", "codecs", "array"},
-    "testing": BASE | {"stores"},
+    "testing": BASE | {"stores", "codecs", "array", "api"},
     "copying": BASE | {"stores", "codecs", "array"},
     "checking": BASE | {"stores", "codecs", "array", "copying"},
     "cli": BASE | {"stores", "codecs", "array", "copying", "checking", "adapters", "views", "testing"},

@@ -1,0 +1,117 @@
+"""What storms share: how large they are, where they run, and what they report."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from zarrdock.errors import UnsupportedError
+from zarrdock.stores.base import Store
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.memory import MemoryStore
+
+__all__ = ["PLACES", "Outcome", "Say", "Scale", "Stopwatch", "place"]
+
+Say: TypeAlias = Callable[[str], None]
+
+# moto answers one request at a time here (see moto_server): the only way it keeps a condition.
+PLACES: Final = ("local", "local threads", "memory threads", "S3", "S3 (moto)", "GCS")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large the storms are.
+
+    Attributes:
+        share: of the full size, 0 to 1: of what a storm counts (writes, kills, inputs), never of how many do it at
+            the same time.
+        places: where to run those that run in several places.
+        seed: of everything random that does not depend on the scheduler.
+    """
+
+    share: float = 1.0
+    places: tuple[str, ...] = PLACES
+    seed: int = 0
+
+    def of(self, n: int, least: int = 1) -> int:
+        """That share of ``n``."""
+        return max(least, round(n * self.share))
+
+    def over(self, *names: str) -> list[str]:
+        """Those of the places that were asked for."""
+        return [name for name in names if name in self.places]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a storm in one place.
+
+    Attributes:
+        storm, place: which one, where.
+        did: what was done, in words, with numbers.
+        n_bad: what must be 0.
+        bad: what ``n_bad`` counts, in words.
+        notes: what else was counted.
+        seconds: it took.
+    """
+
+    storm: str
+    place: str
+    did: str
+    n_bad: int
+    bad: str
+    notes: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        notes = "".join(f"; {n:,} {name}" for name, n in self.notes.items())
+        return f"{self.storm}, {self.place}: {self.did}: {self.n_bad} {self.bad}{notes} ({self.seconds:.1f} s)"
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+@contextlib.contextmanager
+def place(name: str) -> Iterator[Store]:
+    """An empty store of that kind, which pickles into other processes where the name does not say "threads"."""
+    if name.startswith("memory"):
+        yield MemoryStore()
+    elif name.startswith("local"):
+        with tempfile.TemporaryDirectory(prefix="zarrdock-storm-") as folder:
+            yield LocalStore(Path(folder) / "store")
+    elif name == "S3":
+        from zarrdock.stores.s3 import S3Store
+        from zarrdock.testing.strict_s3 import StrictS3
+
+        with StrictS3("bucket") as server, S3Store("s3://bucket/a", storage_options=server.storage_options) as store:
+            yield store
+    elif name == "S3 (moto)":
+        from zarrdock.stores.s3 import S3Store
+        from zarrdock.testing.servers import moto_server
+
+        with (
+            moto_server("bucket") as endpoint,
+            S3Store("s3://bucket/a", storage_options=endpoint.storage_options) as store,
+        ):
+            yield store
+    elif name == "GCS":
+        from zarrdock.stores.gcs import GCSStore
+        from zarrdock.testing.strict_gcs import StrictGCS
+
+        with StrictGCS("bucket") as gcs, GCSStore("gs://bucket/a", storage_options=gcs.storage_options) as store:
+            yield store
+    else:
+        raise UnsupportedError(f"no such place: {name!r}; there are {', '.join(PLACES)}")
