@@ -13,10 +13,11 @@ import numpy as np
 from zarrdock.array.group import walk
 from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata, Node
-from zarrdock.array.node_io import load, node_path
+from zarrdock.array.node_io import node_path
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.config import config
 from zarrdock.copying.parallel import in_parallel
+from zarrdock.copying.sources import load_root
 from zarrdock.copying.state import MARK, Mark, below
 from zarrdock.errors import CodecError, NodeNotFoundError, ShardIndexError, StoreError, ZarrdockError
 from zarrdock.ranges import Range, Span
@@ -115,15 +116,8 @@ class _Checker:
     def run(self) -> None:
         """Check all nodes."""
         try:
-            root = load(self.store, self.path, None, None, lenient=True)
-        except NodeNotFoundError:
-            mark = Mark.read(self.store, self.path)
-            if mark is None:
-                raise
-            source = f" of {mark.source!r}" if mark.source else ""
-            self._note(Problem("error", self.path, f"an unfinished copy{source}: run the copy again to complete it"))
-            return
-        except StoreError:
+            root = load_root(self.store, self.path)
+        except (NodeNotFoundError, StoreError):
             raise
         except ZarrdockError as error:
             self._note(Problem("error", self.path, str(error)))

@@ -12,9 +12,8 @@ from zarrdock.array.group import walk
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.metadata_v2 import documents
-from zarrdock.array.node_io import load
 from zarrdock.copying.retarget import Wishes, retarget, retarget_group
-from zarrdock.copying.sources import Source, ZarrSource
+from zarrdock.copying.sources import Source, ZarrSource, load_root
 from zarrdock.copying.state import below
 from zarrdock.errors import ZarrdockError
 from zarrdock.stores.base import Store
@@ -99,7 +98,7 @@ def of_hierarchy(store: Store, path: str, wishes: Wishes, *, recode: bool) -> Co
         ZarrdockError: the first error in any node's metadata: nothing has been copied then.
     """
     # Where the store lists, nodes that consolidated metadata has forgotten are copied too.
-    root = load(store, path, None, None, lenient=True)
+    root = load_root(store, path)
     url = f"{store.url}/{path}" if path else store.url
     if isinstance(root, ArrayMetadata):
         return Contents(url, store, path, [_array(store, path, "", root, wishes, recode)])

@@ -4,20 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.metadata import Node
+from zarrdock.array.node_io import load
 from zarrdock.codecs.base import AnyArray
 from zarrdock.copying.blocks import IntArray, Region
-from zarrdock.errors import StoreError, UnsupportedError
+from zarrdock.copying.state import Mark
+from zarrdock.errors import NodeNotFoundError, StoreError, UnsupportedError
 from zarrdock.stores.base import Entry, Store
+from zarrdock.stores.local import LocalStore
 
-__all__ = ["InMemory", "Source", "Stored", "ZarrSource", "stored_chunks"]
+__all__ = ["InMemory", "Source", "Stored", "ZarrSource", "load_root", "stored_chunks"]
 
 _BATCH = 16384
+
+
+def load_root(store: Store, path: str) -> Node:
+    """The metadata at ``path``, leniently parsed.
+
+    Raises:
+        NodeNotFoundError: there is none; where something is there instead, it says what.
+    """
+    try:
+        return load(store, path, None, None, lenient=True)
+    except NodeNotFoundError as error:
+        mark = Mark.read(store, path)
+        if mark is not None:
+            raise NodeNotFoundError(
+                f"there is only an unfinished copy of {mark.source!r} at {path or '/'!r} in {store}: "
+                "run the copy again to complete it"
+            ) from None
+        if isinstance(store, LocalStore) and not Path(store.root).is_dir():
+            what = "is a file, not a folder" if Path(store.root).exists() else "does not exist"
+            raise NodeNotFoundError(f"{store.root} {what}") from None
+        raise error
 
 
 class Source(Protocol):

@@ -1,0 +1,1 @@
+"""The command ``zarrdock``. Nothing here is imported by the library."""

@@ -1,0 +1,57 @@
+"""The commands, each loaded when it is asked for: ``zarrdock info`` must not wait for what only ``demo`` needs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import click
+elif len(sys.argv) < 2 or {"--help", "-h"} & set(sys.argv):
+    # The same library with help that reads better. It costs a tenth of a second, so only help pays for it.
+    import rich_click as click
+else:
+    import click
+
+__all__ = ["app", "click"]
+
+_COMMANDS = {
+    "info": "zarrdock.cli.info",
+    "ls": "zarrdock.cli.ls",
+    "tree": "zarrdock.cli.tree",
+    "copy": "zarrdock.cli.copy_",
+    "plan": "zarrdock.cli.plan",
+    "check": "zarrdock.cli.check",
+    "demo": "zarrdock.cli.demo",
+}
+
+
+class _Lazy(getattr(click, "RichGroup", click.Group)):  # type: ignore[misc]
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        module = _COMMANDS.get(name)
+        if module is None:
+            return None
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from zarrdock import __version__
+
+        click.echo(f"zarrdock {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Say the version.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where in the program an error came from.")
+def app(**_: Any) -> None:
+    """Zarr arrays in files, zip archives and object storage: look, copy, plan, check.
+
+    A URL is a path, file://, memory://, s3://, gs://, http(s)://, zip://, or any other that fsspec knows.
+    """

@@ -1,0 +1,80 @@
+"""``zarrdock check``: whether all that is stored can be read."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from zarrdock.array.node_io import node_path
+from zarrdock.checking import Counts, Problem, check
+from zarrdock.cli.app import click
+from zarrdock.cli.options import as_json, node_options
+from zarrdock.cli.output import count, print_json, progress_bar, size_text
+from zarrdock.errors import UnsupportedError
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.open import open_store
+
+__all__ = ["command"]
+
+
+@click.command("check")
+@node_options
+@click.option("--clean", is_flag=True, help="Remove files that killed writers left in a local folder.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+@as_json
+def command(url: str, path: str, storage_options: dict[str, Any], clean: bool, quiet: bool, as_json: bool) -> int:
+    """Read and decode everything below URL, and name what is broken: metadata, shard indexes, checksums, chunks.
+
+    Exit status 1 if there is any error; warnings don't count.
+    """
+    store = open_store(url, storage_options=storage_options or None, read_only=not clean)
+    removed: list[str] = []
+    if clean:
+        if not isinstance(store, LocalStore):
+            raise UnsupportedError(f"--clean is for folders of the local file system; {store} is none")
+        removed = store.clean(node_path(path))
+    with progress_bar(quiet=quiet or as_json, unit_bytes=False) as bar:
+        task = bar.add_task("checking", total=None, counts="")
+
+        def progress(at: str, counts: Counts) -> None:
+            bar.update(task, description=f"checking /{at}", counts=_counts(counts))
+
+        def found(problem: Problem) -> None:
+            if not as_json:
+                bar.console.file.flush()
+                print(_line(problem), file=sys.stdout, flush=True)
+
+        report = check(store, path=path, progress=progress, found=found)
+    if as_json:
+        print_json(
+            {
+                "is_good": report.is_good,
+                **asdict(report.counts),
+                "problems": [asdict(problem) for problem in report.problems],
+                "removed": removed,
+            }
+        )
+    else:
+        for name in removed:
+            print(f"removed: {name}")
+        n_errors = sum(problem.severity == "error" for problem in report.problems)
+        n_warnings = len(report.problems) - n_errors
+        outcome = "good" if report.is_good else count(n_errors, "error")
+        warned = f", {count(n_warnings, 'warning')}" if n_warnings else ""
+        print(f"{outcome}{warned}: {_counts(report.counts)}")
+    return 0 if report.is_good else 1
+
+
+def _counts(counts: Counts) -> str:
+    return (
+        f"{count(counts.n_groups, 'group')}, {count(counts.n_arrays, 'array')}, {count(counts.n_objects, 'object')}, "
+        f"{count(counts.n_chunks, 'chunk')}, {size_text(counts.n_bytes)} read"
+    )
+
+
+def _line(problem: Problem) -> str:
+    # Errors of codecs and metadata name key and chunk themselves.
+    text = " ".join(problem.message.split())
+    key = f" [{problem.key}]" if problem.key and repr(problem.key) not in text else ""
+    return f"{problem.severity}: /{problem.path}: {text}{key}"

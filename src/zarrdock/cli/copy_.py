@@ -1,0 +1,175 @@
+"""``zarrdock copy``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from zarrdock.array.array import Array
+from zarrdock.cli.app import click
+from zarrdock.cli.options import as_json, debug_option, read_storage_options
+from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text
+from zarrdock.cli.parse import parse_compressor, parse_memory, parse_shape
+from zarrdock.codecs.order import ORDERS
+from zarrdock.copying import CopyProgress, copy
+
+__all__ = ["command"]
+
+
+def _shards(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+    if not given:
+        return "keep"
+    found = [parse_shape(text) for text in given]
+    if len(found) == 1:
+        return found[0]
+    if not all(isinstance(shape, tuple) for shape in found):
+        raise click.BadParameter("several levels of shards are given by their shapes, outermost first")
+    return found
+
+
+def _compressors(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+    found = [parse_compressor(text) for text in given]
+    if len(found) > 1 and any(one in (None, "auto", "keep") for one in found):
+        raise click.BadParameter("none, auto and keep stand alone")
+    return "keep" if not found else found[0] if len(found) == 1 else found
+
+
+@click.command("copy")
+@click.argument("src")
+@click.argument("dst")
+@click.option(
+    "--chunks",
+    default="keep",
+    metavar="SHAPE",
+    callback=lambda _c, _p, value: parse_shape(value),
+    help="Shape of a chunk: 32,32,32, one length for all dimensions, auto, or keep.  [default: keep]",
+)
+@click.option(
+    "--shards",
+    multiple=True,
+    metavar="SHAPE",
+    callback=_shards,
+    help="Shape of a shard, auto, none, or keep; again for shards in shards, outermost first.",
+)
+@click.option(
+    "--compressor",
+    "compressors",
+    multiple=True,
+    metavar="CODEC",
+    callback=_compressors,
+    help="zstd:3, gzip:5, blosc:lz4:5:shuffle, none, auto, keep, or JSON as in metadata; again for several.",
+)
+@click.option("--order", type=click.Choice([str(order) for order in ORDERS]), help="Order of the chunks in a shard.")
+@click.option(
+    "--index-location", type=click.Choice(["start", "end", "keep"]), default="keep", help="Where a shard has its index."
+)
+@click.option("--zarr-format", type=click.Choice(["2", "3"]), help="Convert to this version of Zarr.")
+@click.option("--write-empty-chunks", is_flag=True, help="Store chunks of nothing but the fill value, too.")
+@click.option("--overwrite", is_flag=True, help="Replace the node that is at DST, with all below it.")
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    help="Complete an unfinished copy of the same source, where there is one.  [default: resume]",
+)
+@click.option("--src-path", default="", metavar="PATH", help="Node within SRC, for instance in a zip.")
+@click.option("--dst-path", default="", metavar="PATH", help="Node within DST.")
+@click.option(
+    "--storage-option",
+    "storage_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=read_storage_options,
+    help="Option of the file system behind SRC and DST, those that are not local files; again for more.",
+)
+@click.option(
+    "--src-storage-option",
+    "src_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=read_storage_options,
+    help="The same for SRC alone.",
+)
+@click.option(
+    "--dst-storage-option",
+    "dst_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=read_storage_options,
+    help="The same for DST alone.",
+)
+@click.option(
+    "--memory",
+    default="512M",
+    metavar="SIZE",
+    callback=lambda _c, _p, value: parse_memory(value),
+    help="About what may be held in memory at one time.  [default: 512M]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
+@as_json
+@debug_option
+def command(
+    src: str,
+    dst: str,
+    order: Any,
+    zarr_format: str | None,
+    storage_options: dict[str, Any],
+    src_options: dict[str, Any],
+    dst_options: dict[str, Any],
+    memory: int,
+    quiet: bool,
+    as_json: bool,
+    overwrite: bool,
+    resume: bool,
+    **settings: Any,
+) -> None:
+    """Copy the array, group or .npy file at SRC to DST, as Zarr: with other chunks, shards, compressors or version if
+    asked for, else as it is. An interrupted copy is completed by the same command.
+    """  # fmt: skip
+    started = time.perf_counter()
+    last = CopyProgress()
+    with progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar:
+        task = bar.add_task("copying", total=None)
+
+        def progress(now: CopyProgress) -> None:
+            nonlocal last
+            last = now
+            bar.update(task, description=f"copying /{now.path}", completed=now.n_bytes, total=now.n_bytes_total)
+
+        node = copy(
+            src,
+            dst,
+            subchunk_write_order=order,
+            zarr_format=None if zarr_format is None else 2 if zarr_format == "2" else 3,
+            src_storage_options=_options(src, storage_options, src_options),
+            dst_storage_options=_options(dst, storage_options, dst_options),
+            overwrite=overwrite,
+            resume=resume and not overwrite,
+            memory_bytes=memory,
+            progress=progress,
+            **settings,
+        )
+    seconds = time.perf_counter() - started
+    if as_json:
+        print_json(
+            {
+                "url": node.store.url,
+                "path": node.path,
+                "nbytes": last.n_bytes_total,
+                "n_objects": last.n_objects,
+                "nbytes_written": last.n_bytes_written,
+                "n_kept": last.n_kept,
+                "seconds": round(seconds, 3),
+            }
+        )
+    elif not quiet:
+        kept = f", {count(last.n_kept, 'object')} kept from an earlier attempt" if last.n_kept else ""
+        shape = f"{shape_text(node.shape)} {node.dtype}, " if isinstance(node, Array) else ""
+        print(
+            f"{shape}{size_text(last.n_bytes_total)} into {count(last.n_objects, 'object')} of "
+            f"{size_text(last.n_bytes_written)} altogether{kept}, {seconds:.1f} s"
+        )
+
+
+def _options(url: str, both: dict[str, Any], own: dict[str, Any]) -> dict[str, Any] | None:
+    is_local = ("://" not in url and "::" not in url) or url.startswith(("file://", "local://"))
+    return {**({} if is_local else both), **own} or None

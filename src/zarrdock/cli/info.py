@@ -1,0 +1,174 @@
+"""``zarrdock info``: what a node is, from its metadata alone unless more is asked for."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import Any
+
+from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
+from zarrdock.cli.app import click
+from zarrdock.cli.nodes import Found, brief, children, find, leaf
+from zarrdock.cli.options import as_json, node_options
+from zarrdock.cli.output import codec_text, count, print_json, shape_text, short, size_text, table
+from zarrdock.errors import ZarrdockError
+from zarrdock.stores.base import Store
+
+__all__ = ["command"]
+
+_MAX_MEMBERS = 50
+
+
+@click.command("info")
+@node_options
+@click.option("--stored", is_flag=True, help="Also list the store: how many objects there are, and their bytes.")
+@as_json
+def command(url: str, path: str, storage_options: dict[str, Any], stored: bool, as_json: bool) -> None:
+    """Show what the array or group at URL is."""
+    found = find(url, path, storage_options)
+    counted = _count_stored(found.store, found.path) if stored else None
+    if isinstance(found.node, ArrayMetadata):
+        if as_json:
+            print_json(array_facts(found.node, found, counted))
+        else:
+            _show_array(found.node, found, counted)
+    elif as_json:
+        print_json(_group_facts(found.node, found, counted))
+    else:
+        _show_group(found.node, found, counted)
+
+
+def _count_stored(store: Store, path: str) -> tuple[int, int]:
+    n = nbytes = 0
+    for entry in store.list(path):
+        n += 1
+        nbytes += entry.size if entry.size is not None else store.size(entry.key) or 0
+    return n, nbytes
+
+
+def _where(found: Found) -> str:
+    return f"{found.store.url.rstrip('/')}/{found.path}" if found.path else found.store.url
+
+
+def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] | None) -> dict[str, Any]:
+    """All that is shown of an array, for scripts."""
+    levels, chunks, codecs = leaf(metadata)
+    facts: dict[str, Any] = {
+        "url": _where(found),
+        "node_type": "array",
+        "zarr_format": metadata.zarr_format,
+        "shape": list(metadata.shape),
+        "data_type": metadata.data_type.to_json(),
+        "chunks": list(chunks),
+        "shards": [list(level) for level in levels] or None,
+        "n_chunks": _n_pieces(metadata.shape, chunks),
+        "n_objects": _n_pieces(metadata.shape, metadata.grid.chunk_shape),
+        "codecs": [codec.to_json() for codec in metadata.codecs],
+        "chunk_codecs": [codec.to_json() for codec in codecs],
+        "fill_value": metadata.data_type.fill_to_json(metadata.fill_value),
+        "chunk_key_encoding": metadata.key_encoding.to_json(),
+        "dimension_names": None if metadata.dims is None else list(metadata.dims),
+        "attributes": dict(metadata.attributes),
+        "nbytes": None if _has_unknown_size(metadata) else prod(metadata.shape) * metadata.dtype.itemsize,
+        "unknown": [{"kind": error.kind, "name": error.name} for error in metadata.unknown],
+    }
+    return facts | _stored_facts(stored)
+
+
+def _group_facts(metadata: GroupMetadata, found: Found, stored: tuple[int, int] | None) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, node in _members(found, metadata):
+        if isinstance(node, ZarrdockError):
+            members[name] = {"error": str(node)}
+        elif isinstance(node, ArrayMetadata):
+            members[name] = {
+                "node_type": "array",
+                "shape": list(node.shape),
+                "data_type": node.data_type.to_json(),
+            }
+        else:
+            members[name] = {"node_type": "group"}
+    return {
+        "url": _where(found),
+        "node_type": "group",
+        "zarr_format": metadata.zarr_format,
+        "is_consolidated": metadata.consolidated is not None,
+        "attributes": dict(metadata.attributes),
+        "members": members,
+    } | _stored_facts(stored)
+
+
+def _stored_facts(stored: tuple[int, int] | None) -> dict[str, Any]:
+    return {} if stored is None else {"n_stored": stored[0], "nbytes_stored": stored[1]}
+
+
+def _n_pieces(shape: tuple[int, ...], piece: tuple[int, ...]) -> int:
+    return prod(-(-n // p) if p else 0 for n, p in zip(shape, piece, strict=True))
+
+
+def _has_unknown_size(metadata: ArrayMetadata) -> bool:
+    return metadata.dtype.itemsize == 0 or metadata.dtype.hasobject
+
+
+def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] | None) -> None:
+    levels, chunks, codecs = leaf(metadata)
+    n_objects = _n_pieces(metadata.shape, metadata.grid.chunk_shape)
+    rows = [
+        ("shape", shape_text(metadata.shape)),
+        ("data type", metadata.data_type.name if metadata.unknown else str(metadata.dtype)),
+        ("chunks", f"{shape_text(chunks)} ({count(_n_pieces(metadata.shape, chunks), 'chunk')})"),
+    ]
+    rows += [
+        ("shards", f"{shape_text(level)} ({count(_n_pieces(metadata.shape, level), 'shard')})")
+        for level in reversed(levels)
+    ]
+    rows.append(("codecs", " → ".join(map(codec_text, codecs)) or "unknown"))
+    if levels:
+        sharding: Any = metadata.codecs[0]
+        index = " → ".join(map(codec_text, sharding.index_codecs))
+        rows.append(("shard index", f"at the {sharding.index_location}, {index}"))
+    fill = metadata.data_type.fill_to_json(metadata.fill_value)
+    rows.append(("fill value", "null (read as zero)" if metadata.fill_value_is_null else short(json.dumps(fill))))
+    encoding = metadata.key_encoding
+    rows.append(("chunk keys", f"{encoding.name}, such as {encoding.key((0,) * metadata.ndim)!r}"))
+    if metadata.dims is not None:
+        rows.append(("dimensions", ", ".join(name if name is not None else "-" for name in metadata.dims)))
+    rows += _attribute_rows(metadata.attributes)
+    nbytes = 0 if _has_unknown_size(metadata) else prod(metadata.shape) * metadata.dtype.itemsize
+    if nbytes:
+        rows.append(("size", f"{size_text(nbytes)} uncompressed, at most {count(n_objects, 'object')}"))
+    if stored is not None:
+        ratio = f", {nbytes / stored[1]:.2f} times smaller" if nbytes and stored[1] else ""
+        rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}, metadata included{ratio}"))
+    rows += [("unknown", str(error)) for error in metadata.unknown]
+    print(f"{_where(found)}: array, Zarr v{metadata.zarr_format}")
+    table(rows)
+
+
+def _show_group(metadata: GroupMetadata, found: Found, stored: tuple[int, int] | None) -> None:
+    print(f"{_where(found)}: group, Zarr v{metadata.zarr_format}")
+    rows = _attribute_rows(metadata.attributes)
+    if metadata.consolidated is not None:
+        rows.append(("consolidated", f"metadata of {count(len(metadata.consolidated), 'node')}"))
+    if stored is not None:
+        rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}"))
+    members = [
+        (f"{name}/" if isinstance(n, GroupMetadata) else name, brief(n)) for name, n in _members(found, metadata)
+    ]
+    rows.append(("members", count(len(members), "member")))
+    table(rows)
+    table(members[:_MAX_MEMBERS], indent="    ")
+    if len(members) > _MAX_MEMBERS:
+        print(f"    … and {len(members) - _MAX_MEMBERS:,} more: zarrdock ls")
+
+
+def _members(found: Found, metadata: GroupMetadata) -> list[tuple[str, Any]]:
+    if metadata.consolidated is None and not found.store.traits.listable:
+        return []
+    return list(children(found.store, found.path, metadata))
+
+
+def _attribute_rows(attributes: Any) -> list[tuple[str, str]]:
+    rows = [(("attributes" if i == 0 else ""), f"{key}: {short(json.dumps(value, ensure_ascii=False), 80)}")
+            for i, (key, value) in enumerate(attributes.items())]  # fmt: skip
+    return rows[:20] + ([("", f"… and {len(rows) - 20} more (--json shows all)")] if len(rows) > 20 else [])

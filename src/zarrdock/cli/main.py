@@ -1,0 +1,102 @@
+"""Where the command begins and ends: it turns every outcome into an exit status, and every mistake into one line.
+
+Exit status: 0 all is well; 1 something is wrong with what was asked for, or ``check`` found errors; 2 the command line
+itself is wrong; 130 interrupted; 141 whoever read the output went away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+__all__ = ["main", "run"]
+
+_LIBRARIES = {"click", "rich", "rich_click", "PIL"}
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line.
+
+    Returns:
+        The exit status.
+    """
+    debug = "--debug" in arguments or os.environ.get("ZARRDOCK_DEBUG", "0") not in ("", "0")
+    # Names from a file may hold characters that the terminal has no way to show.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            # What is still buffered has nowhere to go, and the interpreter would complain about it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            print(f"error: {_describe(error)}", file=sys.stderr)
+            return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        from zarrdock.cli.app import app, click
+    except ModuleNotFoundError as error:
+        if error.name in _LIBRARIES:
+            print('error: the command line needs some more packages: pip install "zarrdock[cli]"', file=sys.stderr)
+            return 1
+        raise
+    try:
+        status = app.main(list(arguments), prog_name="zarrdock", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context is not None else ""
+        print(f"error: {_one_line(error.format_message())}{hint}", file=sys.stderr)
+        return error.exit_code
+
+
+def _describe(error: Exception) -> str:
+    from zarrdock.errors import ZarrdockError
+
+    if isinstance(error, ZarrdockError):
+        notes = "; ".join(getattr(error, "__notes__", ()))
+        text = _one_line(f"{error} ({notes})" if notes else str(error))
+        # The library speaks of its arguments.
+        return text.replace("overwrite=True", "--overwrite").replace("resume=True", "--resume")
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, ModuleNotFoundError) and error.name in _LIBRARIES:
+        return f'{error.name} is missing: pip install "zarrdock[cli]"'
+    if isinstance(error, OSError) and error.strerror:
+        return _one_line(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+    return _one_line(f"{type(error).__name__}: {error} (this should not happen; --debug shows where it did)")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {_one_line(str(message))}", file=sys.stderr)

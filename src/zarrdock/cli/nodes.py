@@ -1,0 +1,85 @@
+"""Opening nodes as commands do: leniently, so that what is not understood can still be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from zarrdock.array.consolidated import below
+from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
+from zarrdock.array.node_io import join, load, node_path
+from zarrdock.cli.output import shape_text
+from zarrdock.codecs.sharding import Sharding
+from zarrdock.copying.sources import load_root
+from zarrdock.errors import NodeNotFoundError, ZarrdockError
+from zarrdock.stores.base import Store
+from zarrdock.stores.open import open_store
+
+__all__ = ["Found", "brief", "children", "find", "leaf"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A node, and where it is."""
+
+    store: Store
+    path: str
+    node: Node
+
+
+def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:
+    """The node that a command line names.
+
+    Raises:
+        NodeNotFoundError: there is none; an unfinished copy is named as such. MetadataError, StoreError.
+    """
+    store = open_store(url, storage_options=storage_options or None, read_only=True)
+    at = node_path(path)
+    return Found(store, at, load_root(store, at))
+
+
+def children(store: Store, path: str, group: GroupMetadata) -> Iterator[tuple[str, Node | ZarrdockError]]:
+    """Names right below a group in their order, and each node, or the error that its metadata is."""
+    consolidated = group.consolidated
+    if consolidated is not None:
+        names = sorted({member.partition("/")[0] for member in consolidated})
+    else:
+        names = list(store.list_dir(path).prefixes)
+    for name in names:
+        try:
+            if consolidated is None:
+                yield name, load(store, join(path, name), None, group.zarr_format, consolidated=False, lenient=True)
+            elif name in consolidated:
+                yield name, consolidated[name]
+            else:
+                yield name, GroupMetadata(zarr_format=group.zarr_format, consolidated=below(consolidated, name))
+        except NodeNotFoundError:
+            continue  # a folder of something else
+        except ZarrdockError as error:
+            yield name, error
+
+
+def leaf(metadata: ArrayMetadata) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[Any, ...]]:
+    """Shapes of shards, outermost first, shape of a chunk, and codecs of a chunk."""
+    levels: list[tuple[int, ...]] = []
+    shape, codecs = metadata.grid.chunk_shape, metadata.codecs
+    while len(codecs) == 1 and isinstance(codecs[0], Sharding):
+        levels.append(shape)
+        shape, codecs = codecs[0].chunk_shape, codecs[0].codecs
+    return levels, shape, codecs
+
+
+def brief(node: Node | ZarrdockError) -> str:
+    """A node in half a line."""
+    if isinstance(node, ZarrdockError):
+        return f"error: {' '.join(str(node).split())}"
+    if isinstance(node, GroupMetadata):
+        return "group"
+    levels, chunks, _ = leaf(node)
+    dtype = node.data_type.name if node.unknown else str(node.dtype)
+    text = f"{dtype} {shape_text(node.shape)}, chunks {shape_text(chunks)}"
+    for level in reversed(levels):
+        text += f", shards {shape_text(level)}"
+    unknown = ", ".join(f"{error.kind} {error.name!r}" for error in node.unknown)
+    return f"{text}, unknown {unknown}" if unknown else text

@@ -1,0 +1,96 @@
+"""How values are shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from zarrdock.codecs.base import Codec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+__all__ = ["codec_text", "console", "count", "print_json", "progress_bar", "shape_text", "short", "size_text", "table"]
+
+
+def size_text(nbytes: float) -> str:
+    """Bytes for people: ``1.5 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(nbytes) < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" or nbytes >= 100 else f"{nbytes:.3g} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:,.3g} PiB"
+
+
+def count(n: int, noun: str) -> str:
+    """``1 chunk``, ``2,000 chunks``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """``96 × 112 × 96``; a scalar's shape is ``()``."""
+    if shape is None:
+        return "none"
+    return " × ".join(map(str, shape)) if shape else "()"
+
+
+def short(text: str, width: int = 100) -> str:
+    """At most ``width`` characters."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def codec_text(codec: Codec) -> str:
+    """``zstd(level=3, checksum=False)``."""
+    try:
+        document: Any = codec.to_json()
+    except Exception:
+        return codec.name
+    if not isinstance(document, dict):
+        return str(document)
+    configuration = document.get("configuration") or {}
+    inside = ", ".join(f"{key}={value}" for key, value in configuration.items())
+    return short(f"{document.get('name', codec.name)}({inside})" if inside else str(document.get("name", codec.name)))
+
+
+def print_json(value: Any) -> None:
+    """A document on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def table(rows: list[tuple[str, str]], indent: str = "  ") -> None:
+    """Names and values, one a line."""
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        print(f"{indent}{name:<{width}}  {value}".rstrip())
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where rich output goes. What is not a terminal gets plain text of any width."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 200, highlight=False, soft_wrap=True)
+
+
+def progress_bar(*, quiet: bool, unit_bytes: bool) -> Progress:
+    """A bar on standard error, where that is a terminal. To be used in ``with``."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+    if unit_bytes:
+        columns += [DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn()]
+    else:
+        columns += [TextColumn("{task.fields[counts]}")]
+    err = Console(stderr=True)
+    return Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal)
