@@ -332,7 +332,8 @@ def wrong_selections(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
 def test_what_numpy_refuses_is_a_selection_error(kind: Kind, data: st.DataObject) -> None:
     array, model = kind.create()
     what = data.draw(wrong_selections(kind.shape))
-    with pytest.raises((IndexError, TypeError, ValueError, DeprecationWarning)):  # a warning: numpy before 2.4, no elements
+    # A warning: numpy before 2.4, of arrays without elements.
+    with pytest.raises((IndexError, TypeError, ValueError, DeprecationWarning)):
         model[what]
     for read in (array.__getitem__, array.oindex.__getitem__, array.read, array.plan):
         with pytest.raises(SelectionError):
