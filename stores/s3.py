@@ -50,7 +50,7 @@ class S3Store(ConditionalStore):
     The other arguments are those of :class:`~zarrdock.stores.fsspec_.FsspecStore`.
     """
 
-    # For reads through s3fs: CPU time of one of its requests (about 2 ms) times the bandwidth it could have used. 0.7 MB
+    # For reads through s3fs: CPU time of one request (about 2 ms) times the bandwidth it could have used. 0.7 MB
     # were measured on loopback.
     default_gap_bytes = 700_000
     put_may_repeat = True

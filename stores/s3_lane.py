@@ -40,11 +40,17 @@ _PROBE_KEY = "zarrdock probe/ä+(1)~&=%*'!.@,;:$x"
 _PROBE_RANGE = "bytes=0-1"
 _PROBE_ETAG = '"0123"'
 _EVENT = "before-send.s3.GetObject"
+_EVENTS = (
+    *(f"{event}.s3.GetObject" for event in ("provide-client-params", "before-parameter-build", "before-call")),
+    *(f"{event}.s3.GetObject" for event in ("request-created", "choose-signer", "before-sign", "before-send")),
+    *(f"{event}.s3.GetObject" for event in ("response-received", "before-parse", "needs-retry", "after-call")),
+    "before-endpoint-resolution.s3",
+)
 
 # Made anew for each request.
 _VOLATILE = {"range", "if-match", "x-amz-date", "x-amz-security-token", "authorization"}
-# Not signed, and of use only to those who retry inside botocore.
-_DROPPED = {"amz-sdk-invocation-id", "amz-sdk-request", "accept-encoding"}
+# Not signed, and of no use here: for retries inside botocore, and against functions that call themselves by writing.
+_DROPPED = {"amz-sdk-invocation-id", "amz-sdk-request", "x-amzn-trace-id", "accept-encoding"}
 # What is the same for all requests of a bucket. Anything else may depend on the key.
 _CONSTANT = {
     "user-agent",
@@ -129,6 +135,7 @@ class _Route:
         if self.credentials is not None:
             frozen = await self.credentials.get_frozen_credentials()
             _sign(url, headers, frozen, self.region, self.service, timestamp)
+        headers["Accept-Encoding"] = "identity"  # after signing, as aiobotocore adds it
         return URL(url, encoded=True), headers
 
 
@@ -200,6 +207,8 @@ async def _find_route(live: Live, bucket: str) -> _Route | None:
     """Let botocore prepare a request, and see whether ours is the same; None where it is not."""
     await live.fs.set_session()
     client = await live.fs.get_s3(bucket)
+    if _is_hooked(client):
+        return None
     prepared = await _prepared_by_botocore(live, client, bucket)
     if prepared is None or prepared.method != "GET" or prepared.body:
         return None
@@ -215,7 +224,6 @@ async def _find_route(live: Live, bucket: str) -> _Route | None:
     if not isinstance(session, ClientSession):
         return None
     headers = {name: value for name, value in theirs.items() if name.lower() in _CONSTANT}
-    headers["Accept-Encoding"] = "identity"  # as aiobotocore adds it, after signing
     region, service, credentials = "", "", None
     if "authorization" in low:
         # AWS4-HMAC-SHA256 Credential=key/date/region/service/aws4_request, ...
@@ -227,6 +235,17 @@ async def _find_route(live: Live, bucket: str) -> _Route | None:
     route = _Route(live.fs._s3, session, prefix, headers, credentials, region, service)
     url, ours = await route.request(_PROBE_KEY, _PROBE_RANGE, _PROBE_ETAG, low.get("x-amz-date", ""))
     return route if str(url) == prepared.url and _same(ours, low) else None
+
+
+def _is_hooked(client: Any) -> bool:
+    """Whether anybody but botocore listens to what becomes of a GET: it would miss those that go through the lane."""
+    events = client.meta.events
+    handlers = getattr(events, "_emitter", events)._handlers
+    return any(
+        getattr(handler, "__module__", "").partition(".")[0] not in ("botocore", "aiobotocore")
+        for event in _EVENTS
+        for handler in handlers.prefix_search(event)
+    )
 
 
 async def _prepared_by_botocore(live: Live, client: Any, bucket: str) -> Any:
