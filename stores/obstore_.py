@@ -148,8 +148,6 @@ class ObstoreStore(ConditionalStore):
                 options["range"] = {"offset": start}
             case Tail(n):
                 options["range"] = {"suffix": n}
-        if self._ignores_ranges:
-            options.pop("range", None)
         if version is not None:  # what is not one of ours is answered by the comparison with what came
             options["if_match"] = version[0] if isinstance(version, tuple) else version
         try:
@@ -157,9 +155,9 @@ class ObstoreStore(ConditionalStore):
         except Exception as error:
             if "Received non-partial response" not in str(error):
                 raise
-            self._ignores_ranges = True
             options.pop("range")
             result, buffer = await live.call("fetch", key, options)
+            self._ignores_ranges |= result.meta["size"] > 0  # of an empty object there is no part
         data = cast(bytes, memoryview(buffer))  # not copied
         first, last = result.range
         part = "range" in options and last > first
@@ -264,7 +262,7 @@ class ObstoreStore(ConditionalStore):
         if self._ignores_ranges and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self.url}: the server ignores byte ranges; each partial read costs as much as the whole object",
+                f"{self.url}: the server ignores byte ranges; each partial read costs two requests and the whole object",
                 RuntimeWarning,
                 stacklevel=4,
             )
