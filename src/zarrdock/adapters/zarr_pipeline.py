@@ -1,0 +1,242 @@
+"""Reads and writes of zarr-python's arrays, done by zarrdock.
+
+zarr-python hands a pipeline a list of chunks with the parts of them that are wanted. Here the list is turned back into
+the selection it came from, and that is read or written as zarrdock does it: indexes of all shards in one round and
+data in another, indexes kept between reads, chunks decoded in batches, and parts of chunks changed by the store's
+atomic update.
+
+Arrays on stores of zarr-python's own, and arrays that zarrdock does not know how to read, are left to zarr-python's own
+pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from zarr.abc.codec import Codec
+from zarr.abc.codec import CodecPipeline as ZarrPipeline
+from zarr.codecs._v2 import V2Codec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.config import config as zarr_config
+from zarr.core.metadata import ArrayV2Metadata
+from zarr.storage import StorePath
+
+from zarrdock.adapters.zarr_selection import NotASelectionError, selection_of
+from zarrdock.adapters.zarr_store import ZarrStore
+from zarrdock.array import execute
+from zarrdock.array.index_cache import IndexCache
+from zarrdock.array.layout import Layout
+from zarrdock.array.metadata import ArrayMetadata, parse_node
+from zarrdock.array.metadata_v2 import parse_array_v2
+from zarrdock.array.selection import Points, Product
+from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.config import config
+from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.stores.base import Store, Version
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store as ZarrPythonStore
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+
+__all__ = ["CodecPipeline"]
+
+Batch: TypeAlias = "Sequence[tuple[Any, ArraySpec, Any, Any, bool]]"
+
+
+class CodecPipeline(ZarrPipeline):
+    """zarrdock's reads and writes under zarr-python's arrays, where they are on a :class:`ZarrStore`.
+
+    Args:
+        metadata: the array's, of zarr-python.
+        store: the store of the array's hierarchy.
+    """
+
+    def __init__(self, metadata: Any, store: ZarrStore) -> None:
+        self._metadata = metadata
+        self._store = store
+        self._own = _pipeline_of_zarr_python(metadata)
+        self._cache = IndexCache(config.index_cache_bytes)
+        self._ours = _parse(metadata)
+        self._layouts: dict[bool, Layout] = {}
+
+    @classmethod
+    def from_array_metadata_and_store(cls, array_metadata: Any, store: ZarrPythonStore) -> Any:
+        """The pipeline of an array: zarr-python's own where the store is none of zarrdock's."""
+        return cls(array_metadata, store) if isinstance(store, ZarrStore) else _pipeline_of_zarr_python(array_metadata)
+
+    @classmethod
+    def from_codecs(cls, codecs: Iterable[Codec]) -> Any:
+        """zarr-python's own pipeline: what it makes without a store, for the inside of shards, is not read by parts."""
+        return _default_pipeline().from_codecs(codecs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._metadata, self._store)
+
+    # -- what zarr-python asks of the codecs: its own pipeline answers ------------------------------------------------
+
+    def __iter__(self) -> Iterator[Codec]:
+        yield from self._own
+
+    def evolve_from_array_spec(self, array_spec: ArraySpec) -> CodecPipeline:
+        """This pipeline: it knows the array already."""
+        return self
+
+    @property
+    def supports_partial_decode(self) -> bool:
+        """As zarr-python's own; :meth:`read` is asked for parts either way."""
+        return bool(self._own.supports_partial_decode)
+
+    @property
+    def supports_partial_encode(self) -> bool:
+        """As zarr-python's own."""
+        return bool(self._own.supports_partial_encode)
+
+    def validate(self, **arguments: Any) -> None:
+        """Raises what zarr-python's codecs raise."""
+        self._own.validate(**arguments)
+
+    def compute_encoded_size(self, byte_length: int, array_spec: ArraySpec) -> int:
+        """Size in bytes of an encoded chunk, where it is fixed."""
+        return int(self._own.compute_encoded_size(byte_length, array_spec))
+
+    async def decode(self, chunk_bytes_and_specs: Iterable[tuple[Buffer | None, ArraySpec]]) -> Any:
+        """Whole chunks, decoded by zarr-python."""
+        return await self._own.decode(chunk_bytes_and_specs)
+
+    async def encode(self, chunk_arrays_and_specs: Iterable[tuple[NDBuffer | None, ArraySpec]]) -> Any:
+        """Whole chunks, encoded by zarr-python."""
+        return await self._own.encode(chunk_arrays_and_specs)
+
+    # -- reading and writing -------------------------------------------------------------------------------------------
+
+    async def read(self, batch_info: Iterable[Any], out: NDBuffer, drop_axes: tuple[int, ...] = ()) -> Any:
+        """Read parts of chunks into ``out``, all shards side by side."""
+        batch = list(batch_info)
+        array = out.as_ndarray_like()
+        wanted = self._wanted(batch, array, drop_axes)
+        if wanted is None or not isinstance(array, np.ndarray):
+            return await self._own.read(batch, out, drop_axes)
+        store, layout, selection = wanted
+        tells = store.traits.conditional_read  # without versions it cannot be said afterwards what was missing
+        if not tells and not getattr(batch[0][1].config, "read_missing_chunks", True):
+            return await self._own.read(batch, out, drop_axes)
+        seen: dict[str, Version | None] = {}
+        # In a thread: zarr-python has one event loop for all arrays, which decoding would hold up.
+        await asyncio.to_thread(execute.read, store, layout, selection, self._cache, array, seen)
+        return tuple(
+            {"status": "missing" if tells and seen.get(chunk[0].path) is None else "present"} for chunk in batch
+        )
+
+    async def write(self, batch_info: Iterable[Any], value: NDBuffer, drop_axes: tuple[int, ...] = ()) -> None:
+        """Write parts of chunks; those that are not covered wholly are changed by atomic updates."""
+        batch = list(batch_info)
+        array = value.as_ndarray_like()
+        wanted = self._wanted(batch, array, drop_axes)
+        if wanted is None or not isinstance(array, np.ndarray):
+            await self._own.write(batch, value, drop_axes)
+            return
+        store, layout, selection = wanted
+        batch[0][0].store._check_writable()
+        options = ShardOptions(write_empty_chunks=batch[0][1].config.write_empty_chunks)
+        await asyncio.to_thread(
+            execute.write,
+            store,
+            layout,
+            selection,
+            np.broadcast_to(array, selection.shape),
+            self._cache,
+            options=options,
+        )
+
+    def _wanted(
+        self, batch: Batch, array: Any, drop_axes: tuple[int, ...]
+    ) -> tuple[Store, Layout, Product | Points] | None:
+        """Where and what a batch is of; None where zarr-python has to do it itself."""
+        if not batch or self._ours is None:
+            return None
+        place, spec = batch[0][0], batch[0][1]
+        if not isinstance(place, StorePath) or not isinstance(place.store, ZarrStore):
+            return None
+        native = self._ours.dtype.newbyteorder("=")
+        if getattr(array, "dtype", None) is None or array.dtype.newbyteorder("=") != native:
+            return None  # fields of a struct, or a data type that the two have different forms of
+        n_segments = self._ours.key_encoding.key((0,) * self._ours.ndim).count("/") + 1
+        split = len("/".join(place.path.split("/")[:-n_segments]))
+        start = split + 1 if split else 0
+        parse, ndim = self._ours.key_encoding.parse, self._ours.ndim
+
+        def coords(i: int) -> tuple[int, ...]:
+            found = parse(batch[i][0].path[start:], ndim)
+            if found is None:
+                raise NotASelectionError(f"{batch[i][0].path!r} is no chunk")
+            return found
+
+        try:
+            selection, end = selection_of(batch, coords, self._ours.grid.chunk_shape, array.shape, drop_axes)
+        except NotASelectionError:
+            return None
+        layout = self._layout(spec.config.write_empty_chunks)
+        # The array may have been resized since: its shape here only has to hold what is asked for.
+        shape = tuple(
+            n if n >= stop else -(-stop // chunk) * chunk
+            for n, stop, chunk in zip(layout.shape, end, layout.chunk_shape, strict=True)
+        )
+        layout = dataclasses.replace(layout, prefix=place.path[:start], shape=shape)
+        return place.store.store, layout, selection
+
+    def _layout(self, write_empty_chunks: bool) -> Layout:
+        layout = self._layouts.get(write_empty_chunks)
+        if layout is None:
+            assert self._ours is not None
+            metadata = self._ours
+            layout = self._layouts[write_empty_chunks] = Layout.bind(
+                metadata.shape,
+                metadata.grid.chunk_shape,
+                metadata.dtype,
+                metadata.fill_value,
+                with_options(metadata.codecs, ShardOptions(write_empty_chunks=write_empty_chunks)),
+                metadata.key_encoding,
+            )
+        return layout
+
+
+def _parse(metadata: Any) -> ArrayMetadata | None:
+    """zarrdock's metadata of an array of zarr-python; None where it can't read such an array."""
+    documents = {
+        name: document.to_bytes() for name, document in metadata.to_buffer_dict(default_buffer_prototype()).items()
+    }
+    try:
+        if "zarr.json" in documents:
+            node = parse_node(documents["zarr.json"])
+        else:
+            node = parse_array_v2(documents[".zarray"], documents.get(".zattrs"))
+        if not isinstance(node, ArrayMetadata) or not prod(node.grid.chunk_shape):
+            return None
+        # Bound here, so that what cannot be bound is known now.
+        Layout.bind(node.shape, node.grid.chunk_shape, node.dtype, node.fill_value, node.codecs, node.key_encoding)
+    except (MetadataError, UnsupportedError):
+        return None
+    return node
+
+
+def _default_pipeline() -> Any:
+    """The class that zarr-python uses by itself."""
+    path = next(d["codec_pipeline"]["path"] for d in zarr_config.defaults if "codec_pipeline" in d)
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _pipeline_of_zarr_python(metadata: Any) -> Any:
+    codecs: Iterable[Codec]
+    if isinstance(metadata, ArrayV2Metadata):
+        codecs = [V2Codec(filters=metadata.filters, compressor=metadata.compressor)]
+    else:
+        codecs = metadata.codecs
+    return _default_pipeline().from_codecs(codecs)

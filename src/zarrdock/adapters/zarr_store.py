@@ -1,0 +1,316 @@
+"""A zarrdock store as a store of zarr-python: ``zarr.open_array(ZarrStore("s3://bucket/a.zarr"))``.
+
+Every key is one request, keys of one batch are read together, ranges of one key are merged by the gap the store asks
+for, and "missing" means missing: denied and broken raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    SuffixByteRequest,
+)
+from zarr.abc.store import (
+    Store as ZarrPythonStore,
+)
+from zarr.core.buffer import Buffer, default_buffer_prototype
+
+from zarrdock.errors import KeyExistsError, RangeError, VersionChangedError
+from zarrdock.ranges import From, Range, Span, Tail, merge
+from zarrdock.stores.base import Blob, Read, Result, Store
+from zarrdock.stores.facade import AsyncStore
+from zarrdock.stores.open import open_store
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import BufferPrototype
+
+__all__ = ["ZarrStore"]
+
+
+class ZarrStore(ZarrPythonStore):
+    """Any zarrdock store, behind zarr-python's interface.
+
+    Args:
+        store: whatever :func:`zarrdock.open_store` takes.
+        read_only: refuse to write.
+        storage_options: options of the fsspec filesystem that a URL leads to.
+
+    Usable from any event loop and thread, after ``fork``, and through ``pickle`` where the store is.
+    """
+
+    def __init__(self, store: Any, *, read_only: bool = False, storage_options: dict[str, Any] | None = None) -> None:
+        # Opened for writing even here: with_read_only(False) must be able to come back.
+        self.store: Store = open_store(store, storage_options=storage_options)
+        super().__init__(read_only=read_only or self.store.read_only)
+        self._async = AsyncStore(self.store)
+
+    # -- identity ------------------------------------------------------------------------------------------------------
+
+    def __eq__(self, value: object) -> bool:
+        if not isinstance(value, ZarrStore):
+            return False
+        mine, other = self.store, value.store
+        return mine is other or (type(mine) is type(other) and mine.url == other.url)
+
+    def __hash__(self) -> int:
+        return hash((type(self.store), self.store.url))
+
+    def __str__(self) -> str:
+        return self.store.url
+
+    def __repr__(self) -> str:
+        return f"ZarrStore({self.store!r})"
+
+    def with_read_only(self, read_only: bool = False) -> ZarrStore:
+        """The same store, read-only or not."""
+        return type(self)(self.store, read_only=read_only)
+
+    @property
+    def supports_writes(self) -> bool:
+        """True where the store can be written to."""
+        return self.store.traits.writable and not self.store.read_only
+
+    @property
+    def supports_deletes(self) -> bool:
+        """As for writes."""
+        return self.supports_writes
+
+    @property
+    def supports_listing(self) -> bool:
+        """False for HTTP, for one."""
+        return self.store.traits.listable
+
+    def close(self) -> None:
+        """Release what the store holds open."""
+        self.store.close()
+        super().close()
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """One value, or the asked-for part of it, in one request; None where there is no such key."""
+        return (await self._read([(key, byte_range)], prototype))[0]
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Many values or parts of values, in one round."""
+        return await self._read(list(key_ranges), prototype)
+
+    async def _get_many(
+        self, requests: Iterable[tuple[str, BufferPrototype, ByteRequest | None]]
+    ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
+        wanted = list(requests)
+        prototype = wanted[0][1] if wanted else default_buffer_prototype()
+        for (key, _, _), buffer in zip(
+            wanted, await self._read([(k, r) for k, _, r in wanted], prototype), strict=True
+        ):
+            yield key, buffer
+
+    async def get_ranges(
+        self,
+        key: str,
+        byte_ranges: Sequence[ByteRequest | None],
+        *,
+        prototype: BufferPrototype,
+        **_: Any,  # zarr-python's own limits: how far to merge is the store's business here
+    ) -> AsyncIterator[Sequence[tuple[int, Buffer | None]]]:
+        """Parts of one value, all of one version of it, merged where that saves requests."""
+        yield list(enumerate(await self._read_merged(key, list(byte_ranges), prototype)))
+
+    async def exists(self, key: str) -> bool:
+        """True where there is such a key."""
+        return await self._async.size(key) is not None
+
+    async def getsize(self, key: str) -> int:
+        """Size in bytes. Raises FileNotFoundError where there is no such key."""
+        size = await self._async.size(key)
+        if size is None:
+            raise FileNotFoundError(key)
+        return size
+
+    async def _read(
+        self, wanted: list[tuple[str, ByteRequest | None]], prototype: BufferPrototype
+    ) -> list[Buffer | None]:
+        reads = [Read(key, _range(request)) for key, request in wanted]
+        try:
+            results = await self._async.read(reads)
+        except RangeError:
+            # zarr-python's stores answer a range beyond the end with nothing; ours refuse the batch, so each alone.
+            results = [await self._read_leniently(read) for read in reads]
+        return [_buffer(result, prototype) for result in results]
+
+    async def _read_leniently(self, read: Read) -> Result:
+        try:
+            return (await self._async.read([read]))[0]
+        except RangeError:
+            return Blob(b"")
+
+    async def _read_merged(
+        self, key: str, requests: list[ByteRequest | None], prototype: BufferPrototype
+    ) -> list[Buffer | None]:
+        merging = _Merging(self.store, key, requests)
+        try:
+            return merging.take(await self._async.read(merging.reads), prototype)
+        except RangeError:
+            return await self._read([(key, request) for request in requests], prototype)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Store a value, atomically."""
+        self._check_writable()
+        await self._async.write(key, _data(value))
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Store a value unless the key is there, decided by the service in one step."""
+        self._check_writable()
+        try:
+            await self._async.write(key, _data(value), create_only=True)
+        except KeyExistsError:
+            return
+
+    async def delete(self, key: str) -> None:
+        """Remove a key; one that is not there is no error."""
+        self._check_writable()
+        await self._async.delete(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Remove every key below a prefix."""
+        self._check_writable()
+        await self._async.delete_prefix(prefix.rstrip("/"))
+
+    # -- listing -------------------------------------------------------------------------------------------------------
+
+    async def list(self) -> AsyncIterator[str]:
+        """Every key."""
+        async for entry in self._async.list():
+            yield entry.key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Every key that begins with ``prefix``: zarr-python means the text, not whole path segments."""
+        folder, _, stem = prefix.rpartition("/")
+        async for entry in self._async.list(folder):
+            if not stem or entry.key.startswith(prefix):
+                yield entry.key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Names of keys and prefixes right below ``prefix``."""
+        listing = await self._async.list_dir(prefix.rstrip("/"))
+        for name in (*listing.keys, *listing.prefixes):
+            yield name
+
+    async def is_empty(self, prefix: str) -> bool:
+        """True where there is no key below ``prefix``."""
+        listing = await self._async.list_dir(prefix.rstrip("/"))
+        return not listing.keys and not listing.prefixes
+
+    async def getsize_prefix(self, prefix: str) -> int:
+        """Bytes of all values below ``prefix``."""
+        return sum([entry.size or 0 async for entry in self._async.list(prefix.rstrip("/"))])
+
+    # -- without an event loop: what zarr-python uses where a store has it ---------------------------------------------
+
+    def get_sync(
+        self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """:meth:`get` without an event loop."""
+        try:
+            (result,) = self.store.read([Read(key, _range(byte_range))])
+        except RangeError:
+            result = Blob(b"")
+        return _buffer(result, prototype or default_buffer_prototype())
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """:meth:`set` without an event loop."""
+        self._check_writable()
+        self.store.write(key, _data(value))
+
+    def delete_sync(self, key: str) -> None:
+        """:meth:`delete` without an event loop."""
+        self._check_writable()
+        self.store.delete(key)
+
+    def get_ranges_sync(
+        self, key: str, byte_ranges: Sequence[ByteRequest | None], *, prototype: BufferPrototype, **_: Any
+    ) -> Sequence[tuple[int, Buffer | None]]:
+        """:meth:`get_ranges` without an event loop."""
+        merging = _Merging(self.store, key, [*byte_ranges])
+        try:
+            return list(enumerate(merging.take(self.store.read(merging.reads), prototype)))
+        except RangeError:
+            return [
+                (i, self.get_sync(key, prototype=prototype, byte_range=request))
+                for i, request in enumerate(byte_ranges)
+            ]
+
+
+class _Merging:
+    """The reads for many parts of one value, and how the parts are taken out of the answers."""
+
+    def __init__(self, store: Store, key: str, requests: list[ByteRequest | None]) -> None:
+        self._store = store
+        self._key = key
+        self._n = len(requests)
+        self._spans = [(i, r.start, r.end - r.start) for i, r in enumerate(requests) if isinstance(r, RangeByteRequest)]
+        starts = np.array([start for _, start, _ in self._spans], np.int64)
+        lengths = np.array([length for _, _, length in self._spans], np.int64)
+        traits = store.traits
+        self._merged = merge(starts, lengths, gap_bytes=traits.merge_gap_bytes, max_bytes=traits.max_request_bytes)
+        bounds = zip(self._merged.starts.tolist(), self._merged.stops.tolist(), strict=True)
+        self._others = [i for i, r in enumerate(requests) if not isinstance(r, RangeByteRequest)]
+        self.reads = [
+            *(Read(key, Span(a, b)) for a, b in bounds),
+            *(Read(key, _range(requests[i])) for i in self._others),
+        ]
+
+    def take(self, results: Sequence[Result], prototype: BufferPrototype) -> list[Buffer | None]:
+        """The parts, in the order they were asked for.
+
+        Raises:
+            VersionChangedError: they are not all of one version.
+        """
+        if len({result.version for result in results if isinstance(result, Blob)}) > 1:
+            raise VersionChangedError("replaced while parts of it were read", key=self._key, store=self._store)
+        found: list[Buffer | None] = [None] * self._n
+        places = zip(self._merged.request.tolist(), self._merged.offset.tolist(), strict=True)
+        for (i, _, length), (request, offset) in zip(self._spans, places, strict=True):
+            result = results[request]
+            if isinstance(result, Blob):
+                found[i] = _buffer(Blob(memoryview(result.data)[offset : offset + length]), prototype)
+        for i, result in zip(self._others, results[len(self._merged.starts) :], strict=True):
+            found[i] = _buffer(result, prototype)
+        return found
+
+
+def _range(request: ByteRequest | None) -> Range:
+    match request:
+        case None:
+            return None
+        case RangeByteRequest(start, end):
+            return Span(start, max(start, end))
+        case OffsetByteRequest(offset):
+            return From(offset)
+        case SuffixByteRequest(suffix):
+            return Tail(suffix)
+    raise ValueError(f"Unexpected byte_range, got {request!r}")
+
+
+def _buffer(result: Result, prototype: BufferPrototype) -> Buffer | None:
+    if result is None:
+        return None
+    if not isinstance(result, Blob):
+        raise result
+    return prototype.buffer.from_array_like(np.frombuffer(result.data, np.uint8))
+
+
+def _data(value: Buffer) -> memoryview | bytes:
+    if not isinstance(value, Buffer):
+        raise TypeError(f"a Buffer of zarr-python is needed, not a {type(value).__name__}")
+    return np.ascontiguousarray(value.as_numpy_array()).view(np.uint8).data if len(value) else b""
