@@ -17,6 +17,7 @@ from zarrdock.array.described import Described
 from zarrdock.array.element import ELSEWHERE, read_element
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.indexers import BlockIndex, OrthogonalIndex, VectorIndex
+from zarrdock.array.json_ import in_document
 from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.node_io import join, update_metadata
@@ -26,7 +27,7 @@ from zarrdock.array.selection import Points, Product, basic
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
-from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError
+from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreError
 from zarrdock.stores.base import Store
 from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.key_locks import KeyLocks
@@ -72,20 +73,23 @@ class Array(Described):
         self._locks = KeyLocks()
         self._numbers = itertools.count(1)
         self._number = 0  # of the change of metadata that `_state` comes from
-        known = metadata.require_known(join(path, "zarr.json" if metadata.zarr_format == 3 else ".zarray"))
+        known = metadata.require_known(self._document(metadata))
         self._state = known, self._bind(known)
 
+    def _document(self, metadata: ArrayMetadata) -> str:
+        return join(self._path, "zarr.json" if metadata.zarr_format == 3 else ".zarray")
+
     def _bind(self, metadata: ArrayMetadata) -> Layout:
-        prefix = f"{self._path}/" if self._path else ""
-        return Layout.bind(
-            metadata.shape,
-            metadata.grid.chunk_shape,
-            metadata.dtype,
-            metadata.fill_value,
-            with_options(metadata.codecs, self._options),
-            metadata.key_encoding,
-            prefix,
-        )
+        with in_document(self._document(metadata)):
+            return Layout.bind(
+                metadata.shape,
+                metadata.grid.chunk_shape,
+                metadata.dtype,
+                metadata.fill_value,
+                with_options(metadata.codecs, self._options),
+                metadata.key_encoding,
+                f"{self._path}/" if self._path else "",
+            )
 
     def _adopt(self, metadata: ArrayMetadata, number: int) -> Layout:
         """Take metadata for what is stored, unless a later change is known by now: threads may come here in another
@@ -269,7 +273,7 @@ class Array(Described):
         number = next(self._numbers)
         new = load(self._store, self._path, "array", 2 if self.zarr_format == 2 else 3)
         assert isinstance(new, ArrayMetadata)
-        self._adopt(new.require_known(self._path), number)
+        self._adopt(new.require_known(self._document(new)), number)
 
     def resize(self, new_shape: int | tuple[int, ...]) -> None:
         """Change the shape. What is cut off becomes fill value first, and its chunks are deleted; then the shape
@@ -323,20 +327,28 @@ class Array(Described):
             )
         axis %= self.ndim
         value = self._value(array.shape, data)  # what can't be written is refused before anything is changed
-        n, start = array.shape[axis], 0
+        n, start, found = array.shape[axis], 0, False
 
         def change(stored: ArrayMetadata) -> ArrayMetadata:
-            nonlocal start
+            nonlocal start, found
             others = [(a, b) for i, (a, b) in enumerate(zip(stored.shape, array.shape, strict=True)) if i != axis]
             if any(a != b for a, b in others):
                 raise SelectionError(
                     f"cannot append data of shape {array.shape} along axis {axis} of an array of shape {stored.shape}"
                 )
-            start = stored.shape[axis]
+            start, found = stored.shape[axis], True
             return stored.replace(shape=_with(stored.shape, axis, start + n))
 
         # First the rows are claimed, in one atomic update, then they are written: nobody else can be given the same.
-        layout = self._update(change, attributes=False)
+        try:
+            layout = self._update(change, attributes=False)
+        except StoreError as error:
+            if found:
+                error.add_note(
+                    f"if the new shape was stored all the same, {start} to {start + n} along axis {axis} hold fill "
+                    "value: look at the shape"
+                )
+            raise
         where = tuple(slice(start, start + n) if i == axis else slice(None) for i in range(self.ndim))
         try:
             execute.write(self._store, layout, basic(where, layout.shape), value, self._cache, unsafe=self._unsafe)

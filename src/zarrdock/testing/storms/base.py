@@ -58,6 +58,7 @@ class Outcome:
         bad: what ``n_bad`` counts, in words.
         notes: what else was counted.
         seconds: it took.
+        examples: a few of what was bad.
     """
 
     storm: str
@@ -67,10 +68,14 @@ class Outcome:
     bad: str
     notes: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    examples: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         notes = "".join(f"; {n:,} {name}" for name, n in self.notes.items())
-        return f"{self.storm}, {self.place}: {self.did}: {self.n_bad} {self.bad}{notes} ({self.seconds:.1f} s)"
+        examples = "".join(f"\n    {example}" for example in self.examples)
+        return (
+            f"{self.storm}, {self.place}: {self.did}: {self.n_bad} {self.bad}{notes} ({self.seconds:.1f} s){examples}"
+        )
 
 
 class Stopwatch:
