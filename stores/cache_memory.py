@@ -1,0 +1,165 @@
+"""A bounded cache of parts of objects, in memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from zarrdock.ranges import Range
+from zarrdock.stores.base import Buffer, Version
+from zarrdock.stores.cache_segments import Known
+
+__all__ = ["UNKNOWN", "Cache", "MemoryCache"]
+
+# What Python keeps for a segment besides its bytes, about.
+_SEGMENT_BYTES = 300
+
+
+class _Unknown:
+    """No version: None is one, of a store that has none."""
+
+    def __reduce__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN = _Unknown()
+
+
+class Cache(ABC):
+    """Parts of objects, by key and version. One version a key: the latest that came.
+
+    Attributes:
+        max_bytes: room for all of them.
+    """
+
+    max_bytes: int
+
+    @abstractmethod
+    def version(self, key: str) -> Version | _Unknown | None:
+        """The version of which something is kept."""
+
+    @abstractmethod
+    def find(self, key: str, version: Version | None, range_: Range) -> Buffer | None:
+        """The bytes of a range, if they are all kept."""
+
+    @abstractmethod
+    def put(self, key: str, version: Version | None, range_: Range, data: Buffer) -> None:
+        """Keep what a read of ``range_`` brought."""
+
+    @abstractmethod
+    def drop(self, key: str) -> None:
+        """Forget an object."""
+
+    @abstractmethod
+    def drop_below(self, prefix: str) -> None:
+        """Forget every object below a prefix ("": all)."""
+
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes in use."""
+
+
+@dataclass(slots=True)
+class _Object:
+    version: Version | None
+    known: Known = field(default_factory=Known)
+    data: dict[int, bytes] = field(default_factory=dict)
+
+
+class MemoryCache(Cache):
+    """In memory, for the threads of one process. What was used longest ago goes first. A copy made by ``pickle`` and a
+    forked child begin empty.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._objects: dict[str, _Object] = {}
+        self._order: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._nbytes = 0
+
+    def _guard(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            self._reset()  # another thread of the parent may have been in the middle of something
+        return self._lock
+
+    def version(self, key: str) -> Version | _Unknown | None:
+        found = self._objects.get(key)
+        return UNKNOWN if found is None else found.version
+
+    def find(self, key: str, version: Version | None, range_: Range) -> Buffer | None:
+        with self._guard():
+            found = self._objects.get(key)
+            place = found.known.locate(range_) if found is not None and found.version == version else None
+            if found is None or place is None:
+                return None
+            if place.n == 0:
+                return b""
+            self._order.move_to_end((key, place.segment))
+            data = found.data[place.segment]
+        return data if place.n == len(data) else memoryview(data)[place.offset : place.offset + place.n]
+
+    def put(self, key: str, version: Version | None, range_: Range, data: Buffer) -> None:
+        n = memoryview(data).nbytes
+        if n == 0 or n + _SEGMENT_BYTES > self.max_bytes:
+            return
+        own = bytes(data)  # a view would keep alive what it is a view of
+        with self._guard():
+            found = self._objects.get(key)
+            if found is None or found.version != version:
+                self._drop(key)
+                found = self._objects[key] = _Object(version)
+            segment = found.known.learn(range_, n)
+            superfluous = found.known.add(segment, n)
+            if superfluous is None:
+                return
+            for old in superfluous:
+                self._count_out(found.data.pop(old, None), (key, old))
+            found.data[segment] = own
+            self._order[key, segment] = n
+            self._nbytes += n + _SEGMENT_BYTES
+            while self._nbytes > self.max_bytes:
+                self._drop_oldest()
+
+    def _count_out(self, data: bytes | None, place: tuple[str, int]) -> None:
+        if data is not None:
+            del self._order[place]
+            self._nbytes -= len(data) + _SEGMENT_BYTES
+
+    def _drop_oldest(self) -> None:
+        key, segment = next(iter(self._order))
+        found = self._objects[key]
+        self._count_out(found.data.pop(segment), (key, segment))
+        found.known.remove(segment)
+        if not found.data:
+            del self._objects[key]
+
+    def _drop(self, key: str) -> None:
+        found = self._objects.pop(key, None)
+        if found is not None:
+            for segment, data in found.data.items():
+                self._count_out(data, (key, segment))
+
+    def drop(self, key: str) -> None:
+        with self._guard():
+            self._drop(key)
+
+    def drop_below(self, prefix: str) -> None:
+        with self._guard():
+            before = f"{prefix}/" if prefix else ""
+            for key in [key for key in self._objects if key.startswith(before)]:
+                self._drop(key)
+
+    def nbytes(self) -> int:
+        return self._nbytes
+
+    def __reduce__(self) -> Any:
+        return MemoryCache, (self.max_bytes,)
