@@ -43,6 +43,7 @@ __all__ = ["MAX_NDIM", "ArrayMetadata", "GroupMetadata", "Node", "V2Details", "p
 
 # numpy has arrays of no more dimensions.
 MAX_NDIM: Final = 64
+MAX_LENGTH: Final = 2**62
 
 _REQUIRED = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
 _ARRAY_MEMBERS = frozenset(
@@ -110,6 +111,10 @@ class ArrayMetadata:
         for i, (chunk, length) in enumerate(zip(chunks, self.shape, strict=True)):
             if chunk < 1 and length:
                 raise MetadataError(pointer=pointer_to(place, i), expected="a chunk length of at least 1", found=chunk)
+            for found, where in ((length, "/shape"), (chunk, place)):
+                if found > MAX_LENGTH:
+                    expected = f"a length of at most {MAX_LENGTH}, with which positions can be computed in 64 bits"
+                    raise MetadataError(pointer=pointer_to(where, i), expected=expected, found=found)
         names = self.dimension_names
         if names is not None and len(names) != len(self.shape):
             expected = f"{len(self.shape)} names or nulls, one a dimension"

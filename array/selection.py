@@ -84,9 +84,11 @@ class Axis:
             whole = n == chunk
             inner: Selector = slice(start - low, last - low + 1, step)
             return AxisPieces(np.array([first_chunk], np.int64), [inner], [slice(0, n)], np.array([whole]), n)
-        chunks: IntArray = np.arange(first_chunk, last_chunk + 1, dtype=np.int64)
+        chunks: IntArray
         if step > chunk:  # some chunks in between are stepped over
             chunks = np.unique((start + step * np.arange(n, dtype=np.int64)) // chunk)
+        else:
+            chunks = np.arange(first_chunk, last_chunk + 1, dtype=np.int64)
         low_edges = chunks * chunk
         # Numbers of the first position in each chunk, and of the first one beyond it.
         begins = np.maximum(0, -((start - low_edges) // step))
