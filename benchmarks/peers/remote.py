@@ -1,0 +1,156 @@
+"""How each implementation reads an array from S3, anonymously, from an endpoint of our own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.nginx import BUCKET
+from benchmarks.peers.base import Selection, load_library
+
+
+class RemotePeer(ABC):
+    """One implementation over one transport. What ``open`` returns is read by the peer that made it only.
+
+    Clients and connections are kept from one ``open`` to the next, as in an application that opens many arrays.
+    """
+
+    name: str
+    version: str
+
+    def __init__(self, url: str, threads: int) -> None:
+        self.url = url
+
+    @abstractmethod
+    def open(self, path: str) -> Any:
+        """The array at ``path`` in the bucket, with nothing of it cached but its metadata."""
+
+    def read(self, handle: Any, selection: Selection) -> NDArray[Any]:
+        return np.asarray(handle[selection])
+
+
+def s3fs_options(url: str) -> dict[str, Any]:
+    return {"anon": True, "endpoint_url": url, "use_listings_cache": False}
+
+
+@cache
+def obstore_store(url: str, path: str) -> Any:
+    store = load_library("obstore.store")
+    config = {"endpoint": url, "region": "us-east-1", "skip_signature": True, "virtual_hosted_style_request": False}
+    return store.S3Store(BUCKET, config=config, client_options={"allow_http": True}, prefix=path)
+
+
+class Zarrdock(RemotePeer):
+    name = "zarrdock"
+    lean = True
+
+    def __init__(self, url: str, threads: int) -> None:
+        super().__init__(url, threads)
+        self._zarrdock = load_library("zarrdock")
+        self._store = load_library("zarrdock.stores.s3").S3Store
+        load_library("s3fs")
+        load_library("zarrdock.config").config.threads = threads
+        self.version = getattr(self._zarrdock, "__version__", "unknown")
+
+    def store(self, path: str) -> Any:
+        return self._store(f"s3://{BUCKET}/{path}", storage_options=s3fs_options(self.url), lean=self.lean)
+
+    def open(self, path: str) -> Any:
+        return self._zarrdock.open_array(self.store(path), mode="r", zarr_format=3)
+
+
+class ZarrdockS3fs(Zarrdock):
+    """Without the lean lane: every request through botocore."""
+
+    name = "zarrdock s3fs"
+    lean = False
+
+
+class ZarrdockObstore(Zarrdock):
+    name = "zarrdock obstore"
+
+    def __init__(self, url: str, threads: int) -> None:
+        super().__init__(url, threads)
+        load_library("obstore")
+        self._over_obstore = load_library("zarrdock.stores.obstore_").ObstoreStore
+
+    def store(self, path: str) -> Any:
+        return self._over_obstore(obstore_store(self.url, path))
+
+
+class TensorStore(RemotePeer):
+    """As installed, but for the number of threads that copy."""
+
+    name = "tensorstore"
+    cache_bytes = 0
+
+    def __init__(self, url: str, threads: int) -> None:
+        super().__init__(url, threads)
+        self._ts = load_library("tensorstore")
+        self._threads = threads
+        self.version = version("tensorstore")
+
+    def open(self, path: str) -> Any:
+        context = self._ts.Context(
+            {
+                "data_copy_concurrency": {"limit": self._threads},
+                "cache_pool": {"total_bytes_limit": self.cache_bytes},
+            }
+        )
+        kvstore = {
+            "driver": "s3",
+            "bucket": BUCKET,
+            "path": f"{path}/",
+            "endpoint": self.url,
+            "aws_region": "us-east-1",
+            "aws_credentials": {"type": "anonymous"},
+        }
+        spec: dict[str, Any] = {"driver": "zarr3", "kvstore": kvstore}
+        if self.cache_bytes:
+            spec["recheck_cached_data"] = "open"  # what is in the cache is trusted: the fastest it can be
+        return self._ts.open(spec, open=True, read=True, context=context).result()
+
+    def read(self, handle: Any, selection: Selection) -> NDArray[Any]:
+        return np.asarray(handle[selection].read().result())
+
+
+class TensorStoreCached(TensorStore):
+    name = "tensorstore 8 MiB"
+    cache_bytes = 8 * 2**20
+
+
+class ZarrS3fs(RemotePeer):
+    name = "zarr s3fs"
+
+    def __init__(self, url: str, threads: int) -> None:
+        super().__init__(url, threads)
+        self._zarr = load_library("zarr")
+        self._storage = load_library("zarr.storage")
+        self.version = version("zarr")
+        self._zarr.config.set({"threading.max_workers": threads})
+
+    def open(self, path: str) -> Any:
+        store = self._storage.FsspecStore.from_url(
+            f"s3://{BUCKET}/{path}", storage_options=s3fs_options(self.url), read_only=True
+        )
+        return self._zarr.open_array(store, mode="r", zarr_format=3)
+
+
+class ZarrObstore(ZarrS3fs):
+    name = "zarr obstore"
+
+    def open(self, path: str) -> Any:
+        store = self._storage.ObjectStore(obstore_store(self.url, path), read_only=True)
+        return self._zarr.open_array(store, mode="r", zarr_format=3)
+
+
+REMOTE: dict[str, Callable[[str, int], RemotePeer]] = {
+    cls.name: cls
+    for cls in (Zarrdock, ZarrdockS3fs, ZarrdockObstore, TensorStore, TensorStoreCached, ZarrS3fs, ZarrObstore)
+}
