@@ -406,14 +406,14 @@ def test_huge_arrays_cost_what_is_selected(n: int, shards: Any) -> None:
 
 @pytest.mark.parametrize("n", [2**62 + 1, 2**63, 2**64, 10**30])
 def test_lengths_beyond_64_bits_are_refused(n: int) -> None:
-    with pytest.raises(MetadataError, match="expected an integer from 0|64 bits|a shape") as caught:
+    with pytest.raises(MetadataError, match=r"expected an integer from 0|64 bits|a shape") as caught:
         zarrdock.create_array(zarrdock.MemoryStore(), shape=(3, n), chunks=(1, 1), dtype="u1")
     assert caught.value.pointer == "/shape/1"
     array = zarrdock.create_array(zarrdock.MemoryStore(), shape=3, dtype="u1")
-    with pytest.raises(MetadataError, match="expected an integer from 0|64 bits|a shape"):
+    with pytest.raises(MetadataError, match=r"expected an integer from 0|64 bits|a shape"):
         array.resize(n)
     assert zarrdock.open_array(array.store).shape == (3,)
-    with pytest.raises(MetadataError, match="expected an integer from 0|64 bits|a shape"):
+    with pytest.raises(MetadataError, match=r"expected an integer from 0|64 bits|a shape"):
         zarrdock.create_array(zarrdock.MemoryStore(), shape=3, chunks=n, dtype="u1")
 
 
