@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -10,11 +11,16 @@ import numpy as np
 from zarrdock.array.keys import KeyEncoding
 from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata_v2 import documents
 from zarrdock.codecs.base import ArrayArrayCodec, BytesBytesCodec, Codec
 from zarrdock.codecs.sharding import Sharding
+from zarrdock.registry import Registry
 from zarrdock.stores.base import Store
 
 __all__ = ["Described"]
+
+# Other forms of an array: named here, imported when asked for, since the array layer knows nothing of its peers.
+_forms: Registry[Callable[..., Any]] = Registry("zarrdock.forms", {"dask": "zarrdock.adapters.dask:to_dask"})
 
 
 class Described:
@@ -149,6 +155,25 @@ class Described:
     def nbytes_stored(self) -> int:
         """Bytes in the store below this array's path, metadata included. Lists the store."""
         return sum(entry.size or 0 for entry in self._store.list(self._path))
+
+    def to_dask(self, chunks: Any = None, *, inline_array: bool = False) -> Any:
+        """This array as a lazy dask array.
+
+        Args:
+            chunks: as dask takes them; by default blocks are shards (chunks, where there are no shards), so that every
+                object in the store is read by one task; "auto": multiples of these.
+            inline_array: put this object into every task instead of into one that all depend on.
+        Raises:
+            UnsupportedError: dask is not installed.
+        """
+        form = _forms.get("dask")
+        assert form is not None
+        return form(self, chunks, inline_array=inline_array)
+
+    def __dask_tokenize__(self) -> Any:
+        # What names the array, not what is in it: as with any file, a name says nothing of when it was read.
+        # Its documents rather than its hash, which is another one in every process.
+        return type(self).__name__, self._store.url, self._path, sorted(documents(self.metadata).items())
 
     def __repr__(self) -> str:
         shards = f" shards={self.shards}" if self.shards else ""

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": BASE | {"stores", "codecs", "array", "copying", "checking", "adapters", "views", "testing"},
     "demo_data": set(),
     "api": BASE | {"stores", "codecs", "array"},
-    "__init__": BASE | {"stores", "codecs", "array", "api", "copying"},
+    "__init__": BASE | {"stores", "codecs", "array", "api", "copying", "adapters"},
 }
 
 # Optional library -> where it may be imported. A trailing slash means the whole folder.

@@ -5,6 +5,7 @@ arrays and groups of Zarr v2 and v3
 with sharding. Start with :func:`open`, :func:`open_array`, :func:`create_array`.
 """
 
+from zarrdock.adapters.dask import from_dask
 from zarrdock.api import (
     consolidate_metadata,
     create_array,
@@ -68,6 +69,7 @@ __all__ = [
     "copy",
     "create_array",
     "create_group",
+    "from_dask",
     "open",
     "open_array",
     "open_group",

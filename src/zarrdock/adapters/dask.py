@@ -1,0 +1,173 @@
+"""Arrays to and from dask. dask is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import zarrdock
+from zarrdock.array.array import Array
+from zarrdock.errors import SelectionError, UnsupportedError
+from zarrdock.stores.base import Store
+from zarrdock.stores.mapping import MappingStore
+from zarrdock.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+__all__ = ["from_dask", "to_dask"]
+
+
+def to_dask(array: Array, chunks: Any = None, *, inline_array: bool = False) -> da.Array:
+    """``array`` as a lazy dask array; see :meth:`zarrdock.Array.to_dask`."""
+    dask_array = _dask()
+    from dask.base import tokenize
+
+    if chunks is None:
+        chunks = array.shards or array.chunks
+    elif isinstance(chunks, str) and chunks == "auto":
+        chunks = _multiple(array)
+    chunks = dask_array.core.normalize_chunks(chunks, array.shape, dtype=array.dtype)
+    lazy: da.Array = dask_array.from_array(
+        array,
+        chunks=chunks,
+        name=f"zarrdock-{tokenize(array, chunks)}",
+        lock=False,
+        inline_array=inline_array,
+        meta=np.empty((0,) * array.ndim, array.dtype),
+    )
+    return lazy
+
+
+def _multiple(array: Array) -> tuple[int, ...]:
+    """As many objects of the store, the last axis first, as dask would have in a block."""
+    import dask
+    from dask.utils import parse_bytes
+
+    shape = array.shards or array.chunks
+    nbytes = prod(shape) * array.dtype.itemsize
+    n_left = max(1, parse_bytes(dask.config.get("array.chunk-size")) // max(1, nbytes))
+    blocks = list(shape)
+    for axis in reversed(range(array.ndim)):
+        n = max(1, min(n_left, -(-array.shape[axis] // shape[axis])))
+        blocks[axis] *= n
+        n_left //= n
+    return tuple(blocks)
+
+
+def from_dask(
+    x: Any,
+    store: Any,
+    *,
+    path: str | None = None,
+    region: tuple[slice, ...] | None = None,
+    rechunk: bool | None = None,
+    compute: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+    **creation: Any,
+) -> Any:
+    """Write a dask array, every block as soon as it is computed, from as many threads, processes or machines as dask
+    has.
+
+    Args:
+        x: the dask array.
+        store: an :class:`Array` that is open for writing, or where to create one: anything
+            :func:`zarrdock.open_store` takes. path: of the new array within it.
+        region: part of an existing array to write to, one slice of step 1 an axis.
+        rechunk: bring the blocks to the edges of what is one object in the store (a shard, where there are shards)
+            before writing. False: blocks are written as they are; where they share an object they take turns, in atomic
+            updates, and nothing is lost. None: True only where the store has no atomic updates.
+        compute: False: return what dask has to compute instead of computing it.
+        creation: of the new array, see :func:`zarrdock.create_array`. By default the blocks of a regularly chunked
+            ``x`` become shards (chunks in Zarr v2).
+    Returns:
+        The array; with ``compute=False``, the array and the dask collection that writes it.
+    Raises:
+        SelectionError: ``x`` does not fit the region. UnsupportedError: dask is missing. StoreError.
+    """
+    dask_array = _dask()
+    if any(np.isnan(n) for n in x.shape):
+        raise SelectionError("a dask array of unknown shape: call its compute_chunk_sizes() first")
+    if isinstance(store, Array):
+        if path is not None or creation or storage_options is not None:
+            raise UnsupportedError(
+                "path=, storage_options= and what describes a new array go with a place, not an array"
+            )
+        array = store
+    else:
+        if region is not None:
+            raise UnsupportedError("region= is part of an array that exists: open it and give it as store")
+        array = zarrdock.create_array(
+            store,
+            name=path,
+            shape=x.shape,
+            dtype=x.dtype,
+            storage_options=storage_options,
+            **_like_blocks(x, creation),
+            **creation,
+        )
+    _check_reach(array)
+    starts = _starts(array, region, x.shape)
+    unit = array.shards or array.chunks
+    if rechunk or (rechunk is None and not array.store.traits.atomic_update):
+        x = x.rechunk(tuple(_aligned(n, start, step) for n, start, step in zip(x.shape, starts, unit, strict=True)))
+    where = tuple(slice(start, start + n) for start, n in zip(starts, x.shape, strict=True))
+    stored = dask_array.store(x, array, lock=False, regions=where, compute=compute)
+    return array if compute else (array, stored)
+
+
+def _like_blocks(x: Any, creation: Mapping[str, Any]) -> dict[str, Any]:
+    """Shards (chunks, in v2) as large as the blocks, where these are regular and nothing else was asked for."""
+    regular = all(len(set(sizes[:-1])) <= 1 and sizes[-1] <= sizes[0] for sizes in x.chunks)
+    if not regular or {"chunks", "shards"} & creation.keys() or 0 in x.shape or not x.shape:
+        return {}
+    if creation.get("zarr_format", 3) == 2:
+        return {"chunks": x.chunksize}
+    return {"shards": x.chunksize}
+
+
+def _starts(array: Array, region: tuple[slice, ...] | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if region is None:
+        if shape != array.shape:
+            raise SelectionError(f"blocks of shape {shape} for an array of shape {array.shape}: give a region")
+        return (0,) * len(shape)
+    if len(region) != array.ndim:
+        raise SelectionError(f"a region of {len(region)} slices for {array.ndim} dimensions")
+    found = [item.indices(length) for item, length in zip(region, array.shape, strict=True)]
+    if any(step != 1 for _, _, step in found) or tuple(max(0, b - a) for a, b, _ in found) != shape:
+        raise SelectionError(f"a dask array of shape {shape} does not fit the region {region}")
+    return tuple(start for start, _, _ in found)
+
+
+def _check_reach(array: Array) -> None:
+    """What is in this process's memory is out of reach for others: they would write to copies."""
+    import dask.base
+
+    store: Any = array.store
+    while isinstance(getattr(store, "store", None), Store):
+        store = store.store
+    base: Any = dask.base
+    get = base.get_scheduler()
+    here = get is None or getattr(get, "__module__", "") in ("dask.threaded", "dask.local")
+    if isinstance(store, (MemoryStore, MappingStore)) and not here:
+        raise UnsupportedError(
+            f"{store} is in this process's memory, and dask's workers are elsewhere: use another store"
+        )
+
+
+def _aligned(n: int, start: int, unit: int) -> Sequence[int]:
+    """Lengths of blocks of an axis of ``n`` elements that begins at ``start``, cut at multiples of ``unit``."""
+    edges = [0, *range(unit - start % unit, n, unit), n]
+    return tuple(b - a for a, b in pairwise(edges)) if n else (0,)
+
+
+def _dask() -> Any:
+    try:
+        import dask.array
+    except ImportError as error:
+        raise UnsupportedError(f'dask is needed: pip install "zarrdock[dask]" ({error})') from error
+    return dask.array
