@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import urllib.request
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, cast
 
 from zarrdock.errors import InvalidKeyError, UnsupportedError
@@ -23,6 +21,7 @@ from zarrdock.stores.bridge import Live
 from zarrdock.stores.bridged import BridgedStore, Entries
 from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
 from zarrdock.stores.obstore_client import LOCAL_KINDS, client_of, kind_of, plain
+from zarrdock.stores.obstore_delete import delete_if
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.translate import HttpStatusError, Kind, diagnose, redact
 
@@ -34,7 +33,6 @@ _CONDITIONAL_WRITES = ("s3", "gs", "az", "memory")
 _CONDITIONAL_DELETES = ("s3", "az", "memory")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STAGED = re.compile(r"#\d+$")  # what obstore calls a local file while it is being written
-_DELETE_SECONDS = 60
 
 
 class ObstoreStore(ConditionalStore):
@@ -197,7 +195,7 @@ class ObstoreStore(ConditionalStore):
             await live.call("remove", [key])
         elif self._kind in _CONDITIONAL_DELETES:
             e_tag = str(expected[0] if isinstance(expected, tuple) else expected)
-            await asyncio.to_thread(_delete_if, self.obstore, key, e_tag)
+            await asyncio.to_thread(delete_if, self.obstore, key, e_tag)
         else:
             raise UnsupportedError(
                 f"{self}: key {key!r}: an update that deletes needs a conditional deletion, which obstore has not for "
@@ -262,7 +260,7 @@ class ObstoreStore(ConditionalStore):
         if self._ignores_ranges and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self.url}: the server ignores byte ranges; each partial read costs two requests and the whole object",
+                f"{self.url}: the server ignores byte ranges; a part costs two requests and the whole object",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -280,16 +278,6 @@ def _version(meta: Any) -> Version | None:
 
 def _attributes(result: Any) -> dict[str, str]:
     return dict(getattr(result, "attributes", None) or {})
-
-
-def _delete_if(store: Any, key: str, e_tag: str) -> None:
-    """DELETE on condition that the ETag is still the same: obstore has no such call, but it signs one."""
-    import obstore
-
-    url = obstore.sign(store, "DELETE", key, timedelta(seconds=_DELETE_SECONDS))
-    request = urllib.request.Request(url, method="DELETE", headers={"If-Match": e_tag})
-    with urllib.request.urlopen(request, timeout=_DELETE_SECONDS):
-        pass
 
 
 def _url_of(store: Any, kind: str) -> str:

@@ -80,8 +80,8 @@ class Seen:
 
 
 class FaultProxy(LoopbackServer):
-    """See the module. ``log`` holds every request; ``faults`` may be changed at any time through :meth:`inject` and
-    :meth:`clear`.
+    """See the module. ``log`` holds every request; ``most_at_once`` is how many were under way together at most;
+    ``faults`` may be changed at any time through :meth:`inject` and :meth:`clear`.
 
     Args:
         upstream: URL of the service.
@@ -93,6 +93,8 @@ class FaultProxy(LoopbackServer):
         self.upstream = upstream.rstrip("/")
         self.dialect = dialect
         self.log: list[Seen] = []
+        self.most_at_once = 0
+        self._n_under_way = 0
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._session: aiohttp.ClientSession | None = None
@@ -107,6 +109,7 @@ class FaultProxy(LoopbackServer):
         with self._lock:
             self._faults.clear()
             self.log.clear()
+            self.most_at_once = self._n_under_way
 
     async def on_start(self) -> None:
         """Open the connections to the service."""
@@ -141,11 +144,14 @@ class FaultProxy(LoopbackServer):
         path = request.raw_path
         fault = self._next_fault(request.method, path)
         kind = fault.kind if fault else ""
-        body = await self.body(request)
+        self._n_under_way += 1
+        self.most_at_once = max(self.most_at_once, self._n_under_way)
         try:
-            response, status = await self._answer(request, body, fault)
+            response, status = await self._answer(request, await self.body(request), fault)
         except ConnectionError:  # the client has gone; its next attempt is logged by itself
             response, status = None, 0
+        finally:
+            self._n_under_way -= 1
         with self._lock:
             headers = request.headers
             condition = headers.get("If-Match") or headers.get("If-None-Match") or ""
