@@ -197,7 +197,8 @@ class FolderCache(Cache):
         except OSError as error:
             with self._guard():
                 found.known.remove(segment)
-            self._warn(error)
+            if not isinstance(error, FileNotFoundError):  # that is a folder another process keeps removing
+                self._warn(error)
 
     def _write(self, path: str, parts: list[Buffer]) -> None:
         temp = f"{self.folder}/new/{secrets.token_hex(12)}"
