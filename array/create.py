@@ -203,7 +203,7 @@ _KINDS: dict[Any, str] = {
 
 
 def _parse(given: CodecLike, kind: Any, pointer: str) -> Codec:
-    codec: Codec = given if isinstance(given, Codec) else parse_codec(given, pointer)
+    codec: Codec = given if isinstance(given, Codec) else parse_codec(given, pointer, new=True)
     if not isinstance(codec, kind):
         raise MetadataError(pointer=pointer, expected=_KINDS[kind], found=codec.name)
     return cast(Codec, codec)

@@ -73,6 +73,11 @@ class Blosc(BytesBytesCodec):
             object.__setattr__(self, "typesize", integer("typesize", self.typesize, 1, 2**31 - 1))
 
     @classmethod
+    def from_user(cls, configuration: Configuration) -> Blosc:
+        """Of a configuration for a new array, which will say what is missing."""
+        return cls(**known_members(configuration, ("cname", "clevel", "shuffle", "typesize", "blocksize")))
+
+    @classmethod
     def from_json(cls, configuration: Configuration) -> Blosc:
         members = known_members(configuration, ("cname", "clevel", "shuffle", "typesize", "blocksize"))
         if members.get("shuffle", "noshuffle") != "noshuffle":

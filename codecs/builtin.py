@@ -59,12 +59,14 @@ CODECS: Registry[type[Codec]] = Registry(
 _DRAFT_URI = re.compile(r"https://purl\.org/zarr/spec/codecs?/(?P<name>[a-z0-9_]+)/1\.0")
 
 
-def parse_codec(json: object, pointer: str = "") -> Codec:
+def parse_codec(json: object, pointer: str = "", *, new: bool = False) -> Codec:
     """A codec from its metadata: an object with ``name`` and perhaps ``configuration``, or the bare name.
 
     Args:
         json: the value, as a JSON parser gives it.
         pointer: where it stands in its document, for errors.
+        new: it is what a user gave for a new array: what ``with_defaults`` derives may be missing, though metadata must
+            have it. A codec takes part by having a class method ``from_user(configuration)``.
     Raises:
         UnknownExtensionError: nobody provides a codec of that name.
         MetadataError: its metadata is wrong.
@@ -94,6 +96,9 @@ def parse_codec(json: object, pointer: str = "") -> Codec:
             )
     implementation = _find(name, f"{pointer}/name")
     try:
+        if new and hasattr(implementation, "from_user"):
+            codec: Codec = implementation.from_user(configuration)
+            return codec
         return implementation.from_json(configuration)
     except MetadataError as error:
         raise error.below(f"{pointer}/configuration") from None
