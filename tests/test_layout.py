@@ -1,8 +1,10 @@
 """The layout keeps its promises: renamed root folders, standard-library names left alone, files of a readable size."""
 
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,17 @@ def test_files_are_short_enough_to_be_read_whole(repository: Path) -> None:
     assert found
     n_lines = {str(path.relative_to(repository)): len(path.read_text("utf-8").splitlines()) for path in found}
     assert {name: n for name, n in n_lines.items() if n > MAX_LINES} == {}
+
+
+def test_the_minimum_versions_are_the_ones_that_are_tested(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    tested = set((repository / "constraints" / "minimum.txt").read_text("utf-8").splitlines())
+    asked = [
+        *project["dependencies"],
+        *(item for name in extras if name not in {"dev", "view"} for item in extras[name]),
+    ]
+    wanted = re.compile(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)")
+    minimums = {f"{found[1]}=={found[2]}" for item in asked if (found := wanted.match(item))}
+    assert {item for item in asked if not wanted.match(item) and not item.startswith("zarrdock[")} == set()
+    assert minimums - tested == set()
