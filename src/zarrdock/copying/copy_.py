@@ -18,7 +18,7 @@ from zarrdock.copying.npy import is_npy, open_npy
 from zarrdock.copying.plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.raw import copy_objects
 from zarrdock.copying.retarget import Wishes, new_metadata
-from zarrdock.copying.sources import InMemory, Source, stored_chunks
+from zarrdock.copying.sources import InMemory, Source, ZarrSource, stored_chunks
 from zarrdock.copying.state import CopyProgress, Mark, below
 from zarrdock.copying.transfer import Outcome, transfer
 from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
@@ -105,7 +105,7 @@ def _contents(
     if isinstance(src, (Array, Group)):
         if src_path:
             raise UnsupportedError(f"src_path goes with a store; {src!r} is a node already")
-        return of_hierarchy(src.store, src.path, wishes, recode=recode)
+        return of_hierarchy(src.store, src.path, wishes, recode=recode, zarr_format=2 if src.zarr_format == 2 else 3)
     source: Source
     if isinstance(src, np.ndarray):
         source, url = InMemory(src), "a numpy array"
@@ -306,8 +306,8 @@ class _Copier:
             part.source,
             self._store,
             replace(layout, prefix=f"{to_path}/" if to_path else ""),
-            stored=stored,
-            stored_shape=part.original.grid.chunk_shape if part.original is not None else (),
+            chunks=part.source.knowing(stored) if isinstance(part.source, ZarrSource) and stored is not None else None,
+            chunk_shape=part.original.grid.chunk_shape if part.original is not None else (),
             done=done,
             memory_bytes=self._memory_bytes,
             is_remote=self._store.traits.remote or (contents.store is not None and contents.store.traits.remote),

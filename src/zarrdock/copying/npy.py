@@ -20,7 +20,7 @@ import numpy as np
 
 from zarrdock.codecs.base import AnyArray
 from zarrdock.copying.blocks import Region
-from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
+from zarrdock.errors import MetadataError, NodeNotFoundError, RangeError, UnsupportedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.open import open_store
@@ -81,7 +81,10 @@ class Npy:
     @classmethod
     def load(cls, store: Store, key: str) -> Npy:
         """Read and check the header."""
-        blob = store.get(key, Span(0, 4096))
+        try:
+            blob = store.get(key, Span(0, 4096))
+        except RangeError:  # empty
+            blob = Blob(b"")
         if blob is None:
             raise NodeNotFoundError(f"there is no file {key!r} in {store}")
         data = bytes(blob.data)
@@ -135,7 +138,10 @@ class Npy:
         self._fetch(pending, out, strides)
 
     def _fetch(self, pending: list[tuple[Read, tuple[Any, ...]]], out: AnyArray, strides: tuple[int, ...]) -> None:
-        results = self.store.read([read for read, _ in pending]) if pending else []
+        try:
+            results = self.store.read([read for read, _ in pending]) if pending else []
+        except RangeError as error:
+            raise MetadataError("the .npy file was cut short while it was read", key=self.key) from error
         for (read, place), result in zip(pending, results, strict=True):
             assert isinstance(read.range, Span)
             data = result.data if isinstance(result, Blob) else b""

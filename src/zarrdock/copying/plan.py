@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
-from zarrdock.array.array import Array
 from zarrdock.array.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.group import walk
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.metadata_v2 import documents
+from zarrdock.array.node_io import ZarrFormat
 from zarrdock.copying.retarget import Wishes, retarget, retarget_group
 from zarrdock.copying.sources import Source, ZarrSource, load_root
 from zarrdock.copying.state import below
@@ -89,16 +89,19 @@ def node_documents(node: Node) -> dict[str, bytes]:
     return {name: found[name] for name in reversed(found) if name != ".zattrs" or node.attributes}
 
 
-def of_hierarchy(store: Store, path: str, wishes: Wishes, *, recode: bool) -> Contents:
+def of_hierarchy(
+    store: Store, path: str, wishes: Wishes, *, recode: bool, zarr_format: ZarrFormat | None = None
+) -> Contents:
     """Look at a whole source hierarchy.
 
     Args:
         recode: elements are decoded and encoded even where chunks and codecs stay the same.
+        zarr_format: of the source, where it is known.
     Raises:
         ZarrdockError: the first error in any node's metadata: nothing has been copied then.
     """
     # Where the store lists, nodes that consolidated metadata has forgotten are copied too.
-    root = load_root(store, path)
+    root = load_root(store, path, zarr_format)
     url = f"{store.url}/{path}" if path else store.url
     if isinstance(root, ArrayMetadata):
         return Contents(url, store, path, [_array(store, path, "", root, wishes, recode)])
@@ -132,4 +135,4 @@ def _array(store: Store, path: str, relative: str, metadata: ArrayMetadata, wish
         raise
     if is_same and not (recode and not metadata.unknown):
         return ArrayPart(relative, new, None, metadata)
-    return ArrayPart(relative, new, ZarrSource(Array(store, path, metadata, read_only=True)), metadata)
+    return ArrayPart(relative, new, ZarrSource(store, path, metadata), metadata)

@@ -179,6 +179,8 @@ def _parts_of(shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Any, shards:
     if isinstance(shards, str) and shards == "auto":
         chunk_shape = _parts_of(shape, dtype, chunks, None, zarr_format).chunk_shape
         shards = auto_shards(shape, chunk_shape, dtype.itemsize)
+    elif isinstance(shards, int):  # as chunks may be: one length for all dimensions
+        shards = (shards,) * len(shape)
     plain = np.dtype(f"V{max(1, dtype.itemsize)}")  # only its size matters here
     given = make_metadata(
         shape=shape,

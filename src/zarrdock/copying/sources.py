@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from zarrdock.array.array import Array
 from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import Node
-from zarrdock.array.node_io import load
+from zarrdock.array.metadata import ArrayMetadata, Node
+from zarrdock.array.node_io import ZarrFormat, load
 from zarrdock.codecs.base import AnyArray
-from zarrdock.copying.blocks import IntArray, Region
+from zarrdock.copying.blocks import MAX_TABLE, IntArray, Region
 from zarrdock.copying.state import Mark
 from zarrdock.errors import NodeNotFoundError, StoreError, UnsupportedError
-from zarrdock.stores.base import Entry, Store
+from zarrdock.stores.base import Entry, Read, Results, Store
 from zarrdock.stores.local import LocalStore
+from zarrdock.stores.wrap import WrapperStore
 
 __all__ = ["InMemory", "Source", "Stored", "ZarrSource", "load_root", "stored_chunks"]
 
 _BATCH = 16384
 
 
-def load_root(store: Store, path: str) -> Node:
+def load_root(store: Store, path: str, zarr_format: ZarrFormat | None = None) -> Node:
     """The metadata at ``path``, leniently parsed.
 
     Raises:
         NodeNotFoundError: there is none; where something is there instead, it says what.
     """
     try:
-        return load(store, path, None, None, lenient=True)
+        return load(store, path, None, zarr_format, lenient=True)
     except NodeNotFoundError as error:
         mark = Mark.read(store, path)
         if mark is not None:
@@ -84,15 +87,53 @@ class InMemory:
 class ZarrSource:
     """A Zarr array."""
 
-    def __init__(self, array: Array) -> None:
-        self.array = array
+    def __init__(self, store: Store, path: str, metadata: ArrayMetadata) -> None:
+        self._listed = _Listed(store, path, metadata.key_encoding, metadata.grid.n_chunks(metadata.shape))
+        self.array = array = Array(self._listed, path, metadata, read_only=True)
         self.shape = array.shape
         self.dtype = array.dtype
         self.grain = array.chunks
 
+    def knowing(self, stored: Stored) -> Iterator[IntArray]:
+        """The coordinates of all objects that are stored. Once they were all gone through, others are not asked for."""
+        return self._listed.remember(stored.coords())
+
     def read(self, region: Region, out: AnyArray) -> None:
         """See :class:`Source`."""
         self.array.read(region, out=out)
+
+
+class _Listed(WrapperStore):
+    """Does not ask for objects that a listing did not have: on a remote store each would cost a request."""
+
+    def __init__(self, store: Store, path: str, encoding: KeyEncoding, grid: tuple[int, ...]) -> None:
+        super().__init__(store)
+        self._skip = len(path) + 1 if path else 0
+        self._encoding = encoding
+        self._grid = grid
+        self._table: npt.NDArray[np.bool_] | None = None
+
+    def remember(self, chunks: Iterator[IntArray]) -> Iterator[IntArray]:
+        table = np.zeros(self._grid, bool) if prod(self._grid) <= MAX_TABLE else None
+        for coords in chunks:
+            if table is not None:
+                table[tuple(coords.T)] = True
+            yield coords
+        self._table = table
+
+    def _may_exist(self, key: str) -> bool:
+        coords = self._encoding.parse(key[self._skip :], len(self._grid))
+        return coords is None or self._table is None or bool(self._table[coords])
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        if self._table is None:
+            return self.store.read(requests)
+        there = [i for i, request in enumerate(requests) if self._may_exist(request.key)]
+        results: Results = [None] * len(requests)
+        if there:
+            for i, result in zip(there, self.store.read([requests[i] for i in there]), strict=True):
+                results[i] = result
+        return results
 
 
 class Stored:

@@ -16,9 +16,9 @@ from zarrdock.array.layout import Layout
 from zarrdock.array.pieces import Task, tasks
 from zarrdock.array.selection import basic
 from zarrdock.codecs.base import AnyArray, Buffer
-from zarrdock.copying.blocks import Blocks, Region, choose_blocks, touched
+from zarrdock.copying.blocks import Blocks, IntArray, Region, choose_blocks, touched
 from zarrdock.copying.parallel import in_parallel
-from zarrdock.copying.sources import Source, Stored
+from zarrdock.copying.sources import Source
 from zarrdock.stores.base import Store
 
 __all__ = ["N_LOCAL", "N_REMOTE", "Outcome", "transfer"]
@@ -49,8 +49,8 @@ def transfer(
     store: Store,
     layout: Layout,
     *,
-    stored: Stored | None,
-    stored_shape: tuple[int, ...],
+    chunks: Iterable[IntArray] | None,
+    chunk_shape: tuple[int, ...],
     done: Collection[str],
     memory_bytes: int,
     is_remote: bool,
@@ -59,8 +59,8 @@ def transfer(
 
     Args:
         source: the array. store, layout: the destination.
-        stored: the objects of the source that exist: only blocks that overlap them are visited; None for all blocks.
-        stored_shape: shape of such an object.
+        chunks: coordinates of the objects that the source has, arrays of shape (n, ndim): only blocks that overlap them
+            are visited; None for all blocks. chunk_shape: shape of such an object.
         done: keys in the destination that are finished.
         memory_bytes: about what may be held at one time.
         is_remote: one of the two ends is separated by a network.
@@ -72,8 +72,8 @@ def transfer(
     )
     n_blocks = prod(blocks.grid)
     numbers: Iterable[int] = range(n_blocks)
-    if stored is not None:
-        numbers = touched(stored.coords(), stored_shape, blocks)
+    if chunks is not None:
+        numbers = touched(chunks, chunk_shape, blocks)
     mover = _Mover(source, store, layout, blocks, done)
     skipped = prod(layout.shape)
     # The elements, and at worst as many bytes of encoded chunks. An object in slabs is alone: its encoded chunks all
