@@ -1,0 +1,249 @@
+"""The xarray engine "zarrdock": ``xarray.open_dataset("s3://bucket/a.zarr", engine="zarrdock")``.
+
+Groups of Zarr v2 and v3, consolidated or not, lazily, decoded by xarray as it decodes its own. Writing goes through
+zarr-python: ``dataset.to_zarr(ZarrStore(...))``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xarray import Dataset, DataTree, Variable
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.backends.common import AbstractDataStore
+from xarray.backends.store import StoreBackendEntrypoint
+from xarray.core import indexing
+
+import zarrdock
+from zarrdock.array.array import Array
+from zarrdock.array.group import Group
+from zarrdock.codecs.base import ArrayBytesCodec
+from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
+from zarrdock.stores.base import Store
+
+if TYPE_CHECKING:
+    from xarray.backends.common import T_PathFileOrDataStore
+
+__all__ = ["LazyArray", "XarrayBackend"]
+
+_DIMENSIONS = "_ARRAY_DIMENSIONS"
+
+
+class LazyArray(BackendArray):
+    """An array that xarray reads when it needs values."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, indexing.VectorizedIndexer) and all(isinstance(k, np.ndarray) for k in key.tuple):
+            return indexing.explicit_indexing_adapter(
+                key, self.shape, indexing.IndexingSupport.VECTORIZED, lambda points: self._array.vindex[points]
+            )
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._outer)
+
+    async def async_getitem(self, key: Any) -> Any:
+        """As indexing, without holding up the event loop."""
+        return await asyncio.to_thread(self.__getitem__, key)
+
+    def _outer(self, key: tuple[Any, ...]) -> Any:
+        return self._array.oindex[key]
+
+
+class GroupStore(AbstractDataStore):
+    """The arrays of a group as xarray's variables.
+
+    Args:
+        fill_value_is_mask: take Zarr's fill value for netCDF's ``_FillValue``, as has always been done in v2.
+    """
+
+    def __init__(self, group: Group, fill_value_is_mask: bool) -> None:
+        self._group = group
+        self._mask = fill_value_is_mask
+
+    def get_variables(self) -> dict[str, Variable]:
+        """Name to lazy variable."""
+        return {name: self._variable(array) for name, array in self._group.arrays()}
+
+    def get_attrs(self) -> dict[str, Any]:
+        """The group's attributes, but those of NCZarr."""
+        return _without_nczarr(self._group.attrs)
+
+    def get_encoding(self) -> dict[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        """Nothing is held open: a store may be in use elsewhere."""
+
+    def _variable(self, array: Array) -> Variable:
+        attributes = _without_nczarr(array.attrs)
+        attributes.pop(_DIMENSIONS, None)
+        encoding: dict[str, Any] = {"chunks": array.chunks, "shards": array.shards} | _codecs(array)
+        dims = _dimensions(array)
+        encoding["preferred_chunks"] = dict(zip(dims, array.shards or array.chunks, strict=True))
+        if self._mask:
+            if not array.metadata.fill_value_is_null:
+                attributes["_FillValue"] = array.fill_value
+        else:
+            if array.zarr_format == 3:
+                encoding["fill_value"] = array.fill_value
+            if "_FillValue" in attributes:
+                attributes["_FillValue"] = _decode_fill(attributes["_FillValue"], array.dtype)
+        return Variable(dims, indexing.LazilyIndexedArray(LazyArray(array)), attributes, encoding)
+
+
+class XarrayBackend(BackendEntrypoint):
+    """xarray's engine "zarrdock"."""
+
+    description = "Open Zarr v2 and v3, sharded or not, from any store of zarrdock"
+    supports_groups = True
+
+    def guess_can_open(self, filename_or_obj: T_PathFileOrDataStore) -> bool:
+        """True for what ends in .zarr, .zarr.zip or .ozx; zarr-python goes first where it is installed."""
+        if not isinstance(filename_or_obj, (str, os.PathLike)):
+            return False
+        return os.fspath(filename_or_obj).rstrip("/").endswith((".zarr", ".zarr.zip", ".ozx"))
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        mask_and_scale: bool = True,
+        decode_times: Any = True,
+        concat_characters: bool = True,
+        decode_coords: bool = True,
+        use_cftime: bool | None = None,
+        decode_timedelta: Any = None,
+        group: str | None = None,
+        consolidated: bool | None = None,
+        storage_options: dict[str, Any] | None = None,
+        zarr_format: Any = None,
+        use_zarr_fill_value_as_mask: bool | None = None,
+    ) -> Dataset:
+        """Open one group.
+
+        Args:
+            filename_or_obj: anything :func:`zarrdock.open_store` takes.
+            group: path within it; the root by default.
+            consolidated: True: there must be consolidated metadata; False: it is not used; None: used if there.
+            use_zarr_fill_value_as_mask: whether elements with Zarr's fill value are missing values; by default in v2.
+        """
+        opened = _open(filename_or_obj, group, consolidated, storage_options, zarr_format)
+        return self._decode(
+            opened,
+            use_zarr_fill_value_as_mask,
+            drop_variables=drop_variables,
+            mask_and_scale=mask_and_scale,
+            decode_times=decode_times,
+            concat_characters=concat_characters,
+            decode_coords=decode_coords,
+            use_cftime=use_cftime,
+            decode_timedelta=decode_timedelta,
+        )
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        group: str | None = None,
+        consolidated: bool | None = None,
+        storage_options: dict[str, Any] | None = None,
+        zarr_format: Any = None,
+        use_zarr_fill_value_as_mask: bool | None = None,
+        **decoding: Any,
+    ) -> dict[str, Dataset]:
+        """A group and all groups below it, by path relative to it ("/" is the group itself)."""
+        root = _open(filename_or_obj, group, consolidated, storage_options, zarr_format)
+        return {
+            path: self._decode(opened, use_zarr_fill_value_as_mask, **decoding) for path, opened in _groups(root, "/")
+        }
+
+    def open_datatree(self, filename_or_obj: Any, **options: Any) -> DataTree:
+        """The same as a tree."""
+        return DataTree.from_dict(self.open_groups_as_dict(filename_or_obj, **options))
+
+    @staticmethod
+    def _decode(group: Group, fill_value_is_mask: bool | None, **decoding: Any) -> Dataset:
+        mask = group.zarr_format == 2 if fill_value_is_mask is None else fill_value_is_mask
+        return StoreBackendEntrypoint().open_dataset(GroupStore(group, mask), **decoding)
+
+
+def _open(obj: Any, group: str | None, consolidated: bool | None, options: Any, zarr_format: Any) -> Group:
+    # zarrdock's adapter for zarr-python is a store too, as far as a user is concerned.
+    inner = getattr(obj, "store", None)
+    store = inner if isinstance(inner, Store) and not isinstance(obj, Store) else obj
+    opened = zarrdock.open_store(store, storage_options=options, read_only=True)
+    path = (group or "").strip("/")
+    try:
+        # The root first: it may have consolidated metadata of everything below.
+        root = zarrdock.open_group(opened, zarr_format=zarr_format, use_consolidated=consolidated is not False)
+    except NodeNotFoundError:
+        if not path:
+            raise
+        root, path = zarrdock.open_group(opened, path=path, zarr_format=zarr_format), ""
+    if consolidated and root.metadata.consolidated is None:
+        raise NodeNotFoundError(f"there is no consolidated metadata in {opened}: leave consolidated out")
+    found = root[path] if path else root
+    if isinstance(found, Array):
+        raise NodeNotFoundError(f"{group!r} in {opened} is an array: a dataset is a group")
+    return found
+
+
+def _groups(group: Group, path: str) -> Iterator[tuple[str, Group]]:
+    yield path, group
+    for name, member in group.groups():
+        yield from _groups(member, f"{path.rstrip('/')}/{name}")
+
+
+def _without_nczarr(attributes: Any) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if not name.lower().startswith("_nc")}
+
+
+def _dimensions(array: Array) -> tuple[str, ...]:
+    names: Any = array.dimension_names or ()
+    if not names and "_NCZARR_ARRAY" in array.metadata.extra:
+        names = [name.rpartition("/")[2] for name in array.metadata.extra["_NCZARR_ARRAY"]["dimrefs"]]
+    if len(names) != array.ndim or None in names:
+        where = "dimension_names" if array.zarr_format == 3 else _DIMENSIONS
+        raise MetadataError(
+            f"{array.name!r} does not name its dimensions ({where}), which xarray needs: use zarrdock.open_array",
+            expected=f"{array.ndim} names",
+            found=list(names),
+        )
+    return tuple(names)
+
+
+def _codecs(array: Array) -> dict[str, Any]:
+    """What writing the variable again to Zarr v3 needs, in a form that zarr-python takes."""
+    if array.zarr_format != 3:
+        return {}
+    try:
+        serializer = [codec for codec in array._leaf_codecs if isinstance(codec, ArrayBytesCodec)]
+        return {
+            "compressors": tuple(codec.to_json() for codec in array.compressors) or None,
+            "filters": tuple(codec.to_json() for codec in array.filters) or None,
+            "serializer": serializer[0].to_json(),
+        }
+    except UnsupportedError:
+        return {}
+
+
+def _decode_fill(value: Any, dtype: np.dtype[Any]) -> Any:
+    """``_FillValue`` as xarray writes it into the JSON of Zarr: floats and bytes in base64."""
+    if dtype.kind == "f" and isinstance(value, (str, bytes)):
+        return struct.unpack("<d", base64.standard_b64decode(value))[0]
+    if dtype.kind == "c" and isinstance(value, (list, tuple)):
+        real, imag = (struct.unpack("<d", base64.standard_b64decode(part))[0] for part in value)
+        return complex(real, imag)
+    if dtype.kind == "S" and isinstance(value, (str, bytes)):
+        return base64.standard_b64decode(value)
+    return value

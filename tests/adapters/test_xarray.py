@@ -1,0 +1,154 @@
+"""The xarray engine, on what xarray and zarr-python wrote."""
+
+import asyncio
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+xr = pytest.importorskip("xarray")
+pytest.importorskip("zarr")
+pd = pytest.importorskip("pandas")
+
+import zarrdock  # noqa: E402
+from zarrdock.adapters.xarray import XarrayBackend  # noqa: E402
+from zarrdock.adapters.zarr_python import ZarrStore  # noqa: E402
+
+pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore:.*(String|UTF32|Consolidated).*")]
+
+
+@pytest.fixture
+def dataset() -> Any:
+    rng = np.random.default_rng(0)
+    temperature = rng.normal(size=(20, 12, 10)).astype("f4")
+    temperature[3, 4] = np.nan
+    return xr.Dataset(
+        {
+            "temperature": (("time", "y", "x"), temperature, {"units": "K"}),
+            "count": (("y", "x"), rng.integers(0, 99, (12, 10)), {"long name": "n"}),
+            "scalar": ((), np.float64(3.5)),
+        },
+        coords={"time": pd.date_range("2024-01-01", periods=20), "x": np.arange(10) * 0.5},
+        attrs={"title": "a test"},
+    )
+
+
+def open_ours(place: Any, **options: Any) -> Any:
+    return xr.open_dataset(place, engine=XarrayBackend, **options)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("consolidated", [True, False])
+def test_reads_what_xarray_wrote(dataset: Any, tmp_path: Path, zarr_format: int, consolidated: bool) -> None:
+    place = tmp_path / "a.zarr"
+    encoding = {"temperature": {"chunks": (5, 6, 5), "dtype": "i2", "scale_factor": 0.01, "_FillValue": -9999}}
+    dataset.to_zarr(place, zarr_format=zarr_format, consolidated=consolidated, encoding=encoding)
+    theirs = xr.open_dataset(place, engine="zarr", consolidated=consolidated)
+    ours = open_ours(place)
+    xr.testing.assert_identical(ours.load(), theirs.load())
+    assert ours.time.dtype.kind == "M"
+    if consolidated:
+        record = zarrdock.RecordingStore(zarrdock.open_store(place))
+        lazy = open_ours(record, decode_times=False, drop_variables=["time", "x"], zarr_format=zarr_format)
+        assert record.n_requests <= 2
+        assert lazy.temperature.shape == (20, 12, 10)
+    else:
+        with pytest.raises(zarrdock.errors.NodeNotFoundError, match="consolidated"):
+            open_ours(place, consolidated=True)
+
+
+def test_dask_blocks_are_shards(dataset: Any) -> None:
+    pytest.importorskip("dask")
+    store = zarrdock.MemoryStore()
+    encoding = {"temperature": {"chunks": (5, 3, 5), "shards": (10, 6, 10)}}
+    dataset.to_zarr(ZarrStore(store), zarr_format=3, consolidated=False, encoding=encoding)
+    lazy = open_ours(store, chunks={})
+    assert lazy.temperature.data.chunksize == (10, 6, 10)
+    assert lazy.temperature.encoding["shards"] == (10, 6, 10)
+    xr.testing.assert_identical(lazy.compute(), dataset)
+
+
+def test_lazy_indexing(dataset: Any) -> None:
+    store = zarrdock.MemoryStore()
+    dataset.to_zarr(
+        ZarrStore(store), zarr_format=3, consolidated=False, encoding={"temperature": {"chunks": (5, 3, 5)}}
+    )
+    record = zarrdock.RecordingStore(store)
+    lazy = open_ours(record, zarr_format=3)
+    before = record.n_requests
+    part = lazy.temperature[2:4, 5, ::-1]
+    assert record.n_requests == before
+    xr.testing.assert_identical(part.load(), dataset.temperature[2:4, 5, ::-1])
+    assert record.n_requests == before + 2
+    t, x = xr.DataArray([1, 7, 7], dims="p"), xr.DataArray([9, 0, 3], dims="p")
+    for select in (
+        lambda a: a[[1, 7], [3, 2], 4],
+        lambda a: a.isel(time=t, x=x),
+        lambda a: a.isel(time=t, y=xr.DataArray([0, 5, 5], dims="p"), x=x),
+        lambda a: a[::-2, 3:9, [1, 1, 0]],
+        lambda a: a[3, 4, 5],
+        lambda a: a.sel(time="2024-01-05"),
+        lambda a: a.where(a > 0).sum("time"),
+    ):
+        xr.testing.assert_identical(select(lazy.temperature).load(), select(dataset.temperature))
+    xr.testing.assert_identical(pickle.loads(pickle.dumps(lazy)).load(), dataset)
+
+
+def test_loading_from_a_coroutine(dataset: Any, tmp_path: Path) -> None:
+    dataset.to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
+
+    async def load() -> Any:
+        return await open_ours(tmp_path / "a.zarr").load_async()
+
+    xr.testing.assert_identical(asyncio.run(load()), dataset)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_trees(dataset: Any, tmp_path: Path, zarr_format: int) -> None:
+    tree = xr.DataTree.from_dict({"/": dataset[["x"]], "/fine": dataset, "/coarse/twice": dataset.isel(time=[0])})
+    tree.to_zarr(tmp_path / "a.zarr", zarr_format=zarr_format)
+    ours = xr.open_datatree(tmp_path / "a.zarr", engine=XarrayBackend)
+    theirs = xr.open_datatree(tmp_path / "a.zarr", engine="zarr")
+    xr.testing.assert_identical(ours.load(), theirs.load())
+    twice = theirs["coarse/twice"].to_dataset(inherit=False)
+    xr.testing.assert_identical(open_ours(tmp_path / "a.zarr", group="coarse/twice").load(), twice)
+    below = xr.open_datatree(tmp_path / "a.zarr", engine=XarrayBackend, group="coarse")
+    assert [*below.children] == ["twice"]
+
+
+@pytest.mark.parametrize("shards", [None, (10, 6, 10)])
+def test_there_and_back(dataset: Any, shards: Any) -> None:
+    """A dataset opened by one engine is written by the other with the same chunks and codecs."""
+    first, second = zarrdock.MemoryStore(), zarrdock.MemoryStore()
+    encoding: Any = {"temperature": {"chunks": (5, 3, 5)} | ({"shards": shards} if shards else {})}
+    dataset.to_zarr(ZarrStore(first), zarr_format=3, consolidated=False, encoding=encoding)
+    open_ours(first).to_zarr(ZarrStore(second), zarr_format=3, consolidated=False)
+    xr.testing.assert_identical(open_ours(second).load(), dataset)
+    for name in ("temperature", "count", "x"):
+        assert zarrdock.open_array(second, path=name).metadata == zarrdock.open_array(first, path=name).metadata
+
+
+def test_strings(tmp_path: Path) -> None:
+    names = xr.Dataset({"name": ("n", np.array(["a", "bc", ""], object))})
+    names.to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
+    ours = open_ours(tmp_path / "a.zarr").load()
+    np.testing.assert_array_equal(ours.name.values.astype(str), ["a", "bc", ""])
+
+
+def test_what_is_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_ours(tmp_path / "nothing.zarr")
+    zarrdock.create_group(tmp_path / "a.zarr").create_array("bare", shape=(4,), dtype="u1")
+    with pytest.raises(zarrdock.errors.MetadataError, match="dimension_names"):
+        open_ours(tmp_path / "a.zarr")
+    with pytest.raises(zarrdock.errors.NodeNotFoundError, match="is an array"):
+        open_ours(tmp_path / "a.zarr", group="bare")
+
+
+def test_guessing() -> None:
+    backend = XarrayBackend()
+    assert backend.guess_can_open("s3://bucket/a.zarr/")
+    assert backend.guess_can_open(Path("a.zarr.zip"))
+    assert not backend.guess_can_open("a.nc")
