@@ -26,7 +26,7 @@ __all__ = ["S3Store"]
 MAX_PUT_BYTES = 5 * 2**30  # more is only taken in parts
 DELETE_BATCH = 1000
 # Measured: see docs/design/s3-lane.md.
-LEAN_GAP_BYTES = 160 * 2**10
+LEAN_GAP_BYTES = 128 * 2**10
 
 
 class S3Store(ConditionalStore):
