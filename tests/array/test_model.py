@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -10,10 +10,11 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import example, given, note
+from hypothesis import HealthCheck, example, given, note, settings
 
 import zarrdock
 from zarrdock.errors import SelectionError
+from zarrdock.stores.wrap import WrapperStore
 
 DTYPES = ["bool", "i1", "u2", "i4", "u8", "f2", "f4", "f8", "c8", "c16"]
 COMPRESSORS: list[Any] = [None, "auto", "gzip", [{"name": "blosc"}], ["crc32c"], ["zstd", "crc32c"]]
@@ -262,6 +263,48 @@ def test_reads_and_writes_are_numpys(kind: Kind, data: st.DataObject) -> None:
     same(again[...], model)
     if kind.arguments["zarr_format"] == 3:  # v2 metadata remembers the form it was read in
         assert again.metadata == array.metadata
+
+
+class RemoteStore(WrapperStore):
+    """A store that says a round trip separates it."""
+
+    def __init__(self, store: zarrdock.Store) -> None:
+        super().__init__(store)
+        self.traits = replace(store.traits, remote=True, n_concurrent=4, merge_gap_bytes=20, max_request_bytes=300)
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything in many rounds and many jobs, with three threads: what only large reads do otherwise."""
+    for name, value in {
+        "threads": 3,
+        "inline_bytes": 0,
+        "job_bytes": 32,
+        "round_bytes": 200,
+        "remote_round_bytes": 500,
+        "whole_fraction": 0.7,
+        "write_bytes": 500,
+        "index_cache_bytes": 1000,
+    }.items():
+        monkeypatch.setattr(zarrdock.config, name, value)
+
+
+@pytest.mark.usefixtures("small_windows")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(kinds(), st.booleans(), st.data())
+def test_reads_in_many_rounds_and_threads(kind: Kind, remote: bool, data: st.DataObject) -> None:
+    array, model = written(data, kind)
+    store = RemoteStore(array.store) if remote else array.store
+    array = zarrdock.open_array(store, "r+")
+    for _ in range(2):
+        selection = data.draw(selections(array), label="read")
+        same(selection.read(array), selection.expected(model))
+    selection = data.draw(selections(array), label="written")
+    value = values(data.draw, selection.expected(model).shape, kind.dtype, kind.arguments["fill_value"])
+    selection.write(array, model, value)
+    same(array.read(), model)
+    out = np.ones(model.shape, model.dtype)
+    same(array.read(out=out), model)
 
 
 @given(kinds(), st.data())
