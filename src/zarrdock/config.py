@@ -7,6 +7,7 @@ an environment variable.
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 __all__ = ["Config", "available_cpus", "config"]
 
 
+@functools.cache  # asked for every piece of work, and a file is opened to answer
 def available_cpus() -> int:
     """CPUs this process may use: its affinity, and the quota of its control group (containers), whichever is less."""
     try:
