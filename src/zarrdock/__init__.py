@@ -6,6 +6,7 @@ with sharding. Start with :func:`open`, :func:`open_array`, :func:`create_array`
 """
 
 from zarrdock.adapters.dask import from_dask
+from zarrdock.adapters.mapping import as_mapping
 from zarrdock.api import (
     consolidate_metadata,
     create_array,
@@ -64,6 +65,7 @@ __all__ = [
     "ZarrdockError",
     "Zstd",
     "__version__",
+    "as_mapping",
     "config",
     "consolidate_metadata",
     "copy",

@@ -130,13 +130,6 @@ def test_there_and_back(dataset: Any, shards: Any) -> None:
         assert zarrdock.open_array(second, path=name).metadata == zarrdock.open_array(first, path=name).metadata
 
 
-def test_strings(tmp_path: Path) -> None:
-    names = xr.Dataset({"name": ("n", np.array(["a", "bc", ""], object))})
-    names.to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
-    ours = open_ours(tmp_path / "a.zarr").load()
-    np.testing.assert_array_equal(ours.name.values.astype(str), ["a", "bc", ""])
-
-
 def test_what_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_ours(tmp_path / "nothing.zarr")
