@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": BASE | {"stores", "codecs", "array", "api"},
     "copying": BASE | {"stores", "codecs", "array"},
     "checking": BASE | {"stores", "codecs", "array", "copying"},
-    "cli": BASE | {"stores", "codecs", "array", "copying", "checking", "adapters", "views", "testing"},
+    "cli": BASE | {"api", "stores", "codecs", "array", "copying", "checking", "adapters", "views", "testing"},
     "demo_data": set(),
     "api": BASE | {"stores", "codecs", "array"},
     "__init__": BASE | {"stores", "codecs", "array", "api", "copying", "adapters"},
