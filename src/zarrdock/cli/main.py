@@ -60,7 +60,9 @@ def _run(arguments: Sequence[str]) -> int:
             return 1
         raise
     try:
-        status = app.main(list(arguments), prog_name="zarrdock", standalone_mode=False)
+        # Not app.main(): it has its own way with interruptions and closed pipes.
+        with app.make_context("zarrdock", list(arguments)) as context:
+            status = app.invoke(context)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
