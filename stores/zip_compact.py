@@ -8,7 +8,7 @@ import stat
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.local_io import pread_all, sync_folder
 from zarrdock.stores.zip_directory import LOCAL, Entry, data_offset, parse_record
-from zarrdock.stores.zip_io import unlink, write_all
+from zarrdock.stores.zip_io import write_all
 from zarrdock.stores.zip_records import end_records, local_header, relocated
 from zarrdock.stores.zip_write import Writing
 
@@ -30,11 +30,11 @@ def compact(writing: Writing) -> int:
     archive = writing.archive
     try:
         before = os.fstat(file.fd)
+        writing.finish()  # no journal outlives the archive that it is of
         n_bytes = _write_anew(writing, stat.S_IMODE(before.st_mode))
         with archive.guard():
-            # From here on a journal that is still there is not one of this archive, and is seen not to be.
+            # The lock goes with the name of its file: from here on others may write.
             writing.held.rename_to(archive.path)
-            unlink(archive.journal_path)
             archive.known = None
         if archive.durable:
             sync_folder(os.path.dirname(archive.path))

@@ -74,12 +74,14 @@ class Journal:
     Attributes:
         file: the journal, kept open, so that no other can be taken for it.
         base: length of the archive without it. stop: length with everything in it that counts.
+        is_ahead: it has records of entries that the archive does not have: it is of another, or the system crashed.
         position: behind the last record read. size: of the journal, when it was read; more than that is half a record.
     """
 
     file: Handle
     base: int
     stop: int
+    is_ahead: bool = False
     position: int = HEAD_BYTES
     size: int = HEAD_BYTES
 
@@ -103,6 +105,8 @@ class Journal:
             return None
         journal = cls(file, base, base)
         records = journal.read_on(archive_fd)
+        if not base and journal.is_ahead:
+            return None
         entries = [record for record in records if isinstance(record, Added)]
         # An archive that was empty has no bytes of its own that would tell it from others.
         if not all(_is_there(archive_fd, record) for record in (*entries[:1], *entries[-1:])):
@@ -132,7 +136,8 @@ class Journal:
             record = _parse(payload)
             if isinstance(record, Added):
                 if record.stop > archive_size:
-                    break  # lost in a crash of the system
+                    self.is_ahead = True
+                    break
                 self.stop = record.stop
             records.append(record)
             at = stop

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -30,6 +31,7 @@ from zarrdock.errors import (
 from zarrdock.ranges import Span
 from zarrdock.stores import zip_records, zip_write
 from zarrdock.stores.local import LocalStore
+from zarrdock.stores.local_lock import Held
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.zip_ import ZipStore
 
@@ -187,6 +189,26 @@ def test_compact(path):
             assert everything(reader) == content(path)
         store.write("k", b"after")
     assert content(path) == {"k": b"after", "other": b"o"}
+
+
+def test_writer_that_comes_as_soon_as_it_can_after_compacting(path, monkeypatch):
+    # The lock file takes the archive's place, and with its name goes the lock.
+    store, other = ZipStore(path), ZipStore(path)
+    rename_to = Held.rename_to
+
+    def rename(held, to):
+        rename_to(held, to)
+        other.write("late", b"2")
+
+    monkeypatch.setattr(Held, "rename_to", rename)
+    store.write("k", b"1")
+    store.write("k", b"1")
+    store.compact()
+    monkeypatch.undo()
+    for reader in (store, other, ZipStore(path)):
+        assert everything(reader) == {"k": b"1", "late": b"2"}
+    store.close()
+    assert content(path) == {"k": b"1", "late": b"2"}
 
 
 def test_compacting_what_others_wrote(path):
@@ -397,6 +419,61 @@ def test_killed_at_any_moment(path):
             if path.exists():
                 assert content(path) == after
     assert n_journals > 5, "no kill came at an interesting moment"
+    for lock in path.parent.glob("*.__lock"):
+        lock.unlink()
+
+
+def count_for_ever(path, name: bytes, out: int) -> None:
+    """One of several writers: count, replace, remove, finish and compact, and say after each step who did one."""
+    store = ZipStore(path)
+    rng = random.Random(name)
+    for i in itertools.count(1):
+        k = rng.randrange(8)
+        store.write(f"k{k}", b"%d" % k * rng.randrange(1, 60_000))
+        store.update(f"n/{name.hex()}", lambda old: b"%d" % (int(bytes(old or b"0")) + 1))
+        if i % 5 == 0:
+            store.delete(f"k{k}")
+        if i % 7 == 0:
+            store.flush()
+        if i % 11 == 0:
+            store.compact()
+        os.write(out, name)
+
+
+def test_killed_among_other_writers(path):
+    rng = random.Random(8)
+    for i in range(6):
+        out, write_end = os.pipe()
+        writers = {}
+        for j in range(3):
+            name = bytes([i * 3 + j])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+            if pid == 0:
+                try:
+                    count_for_ever(path, name, write_end)
+                finally:
+                    os._exit(1)
+            writers[pid] = name
+        os.close(write_end)
+        said = b""
+        for pid in writers:
+            for _ in range(rng.randrange(5, 40)):
+                said += os.read(out, 1)
+            time.sleep(rng.uniform(0, 0.002))
+            os.kill(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            assert os.WIFSIGNALED(status), "it ended by itself"
+        while more := os.read(out, 65536):
+            said += more
+        os.close(out)
+        found = everything(ZipStore(path))
+        for name in writers.values():
+            assert int(found.get(f"n/{name.hex()}", b"0")) - said.count(name) in (0, 1)
+        assert all({*value} == {ord(key[1])} for key, value in found.items() if key.startswith("k"))
+    ZipStore(path).close()
+    assert content(path) == found
     for lock in path.parent.glob("*.__lock"):
         lock.unlink()
 
