@@ -102,7 +102,7 @@ class GCSStore(ConditionalStore):
         elif answer.status == 409:  # another request was at the same object; whether it won, the next try will tell
             code = "OperationAborted"
         raise HttpStatusError(
-            answer.status, text, code=code, retry_after=float(retry_after) if retry_after.isdigit() else None
+            answer.status, text, code=code, retry_after=float(retry_after) if retry_after.isdecimal() else None
         )
 
     async def _send_get(self, live: Live, key: str, range_: Range, version: Version | None) -> Answer:

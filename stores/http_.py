@@ -246,7 +246,7 @@ def _length(response: aiohttp.ClientResponse) -> int | None:
     """The object's size by Content-Length, which counts encoded bytes where there is an encoding."""
     length = response.headers.get("Content-Length", "")
     plain = response.headers.get("Content-Encoding", "identity") == "identity"
-    return int(length) if plain and length.isdigit() else None
+    return int(length) if plain and length.isdecimal() and len(length) < 20 else None
 
 
 def _version(response: aiohttp.ClientResponse) -> str | None:
@@ -286,5 +286,5 @@ async def _failed(response: aiohttp.ClientResponse) -> HttpStatusError:
         response.status,
         response.reason or "",
         code=code.decode(),
-        retry_after=float(wait) if wait.isdigit() else None,
+        retry_after=float(wait) if wait.isdecimal() else None,
     )

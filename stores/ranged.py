@@ -14,8 +14,9 @@ from zarrdock.stores.translate import TruncatedError
 
 __all__ = ["range_header", "size_of_content_range", "take"]
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_UNSATISFIED = re.compile(r"bytes \*/(\d+)")
+# No more digits than a size can have: int() refuses thousands of them, with an error of its own.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})")
 
 
 def range_header(range_: Range) -> str | None:

@@ -24,5 +24,5 @@ def s3_error(status: int, body: bytes, headers: Mapping[str, str]) -> HttpStatus
         status,
         f"{code}: {message}" if message else code,
         code=code,
-        retry_after=float(after) if after.isdigit() else None,
+        retry_after=float(after) if after.isdecimal() else None,
     )

@@ -240,13 +240,14 @@ def _service_answer(error: BaseException) -> tuple[int | None, str]:
         if code.isdigit():
             return int(code), ""
         return status if isinstance(status, int) else None, code
-    for holder, name in ((error, "status"), (error, "status_code"), (error, "code"), (response, "status_code")):
-        status = getattr(holder, name, None)
+    # A property of this name is aiohttp's, which warns whoever looks at it.
+    own_code = "" if isinstance(getattr(type(error), "code", None), property) else getattr(error, "code", "")
+    found = (getattr(holder, name, None) for holder, name in ((error, "status"), (error, "status_code")))
+    for status in (*found, own_code, getattr(response, "status_code", None)):
         if isinstance(status, str) and status.isdigit():
             status = int(status)
         if isinstance(status, int) and not isinstance(status, bool) and 100 <= status < 600:
-            code = getattr(error, "code", "")
-            return status, code if isinstance(code, str) else ""
+            return status, own_code if isinstance(own_code, str) else ""
     return None, ""
 
 

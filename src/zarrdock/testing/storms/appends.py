@@ -9,7 +9,7 @@ import numpy as np
 from zarrdock.api import create_array
 from zarrdock.array.array import Array
 from zarrdock.testing.storms.base import Outcome, Say, Scale, place
-from zarrdock.testing.storms.workers import in_processes, in_threads
+from zarrdock.testing.storms.workers import in_copies, in_processes, in_threads
 
 __all__ = ["NAME", "run"]
 
@@ -34,16 +34,16 @@ def run(scale: Scale, say: Say) -> Iterator[Outcome]:
         yield outcome
 
 
-def storm(name: str, n_writers: int, n_rows: int, n_at_once: int) -> Outcome:
-    """``n_writers`` at once append ``n_rows`` each, ``n_at_once`` at a time."""
+def storm(name: str, n_writers: int, n_rows: int, n_at_once: int, *, copies: bool = False) -> Outcome:
+    """``n_writers`` at once append ``n_rows`` each, ``n_at_once`` at a time; ``copies`` as for the writers."""
     with place(name) as store:
         array = create_array(store, shape=(0, 3), dtype="int64", chunks=(25, 3), shards=(200, 3), fill_value=-1)
-        many = in_threads if "threads" in name else in_processes
+        many = in_copies if copies else in_threads if "threads" in name else in_processes
         done, seconds = many(append_rows, [(array, who, n_rows, n_at_once) for who in range(n_writers)])
         array.refresh()
         rows = array[:]
     n_bad = count_bad(rows, n_writers, n_rows)
-    who = "threads" if "threads" in name else "processes"
+    who = "threads" if many is not in_processes else "processes"
     did = f"{n_writers} {who} append {n_rows} rows each, {n_at_once} at a time"
     return Outcome(
         NAME, name, did, n_bad, "rows lost, torn or twice", {"appends": sum(done), "rows": len(rows)}, seconds

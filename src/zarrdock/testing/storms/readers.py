@@ -12,7 +12,7 @@ from zarrdock.api import create_array
 from zarrdock.array.array import Array
 from zarrdock.errors import ConflictError
 from zarrdock.testing.storms.base import Outcome, Say, Scale, place
-from zarrdock.testing.storms.workers import in_processes
+from zarrdock.testing.storms.workers import in_copies, in_processes
 
 __all__ = ["NAME", "contents", "run", "version_of"]
 
@@ -99,8 +99,10 @@ def run(scale: Scale, say: Say) -> Iterator[Outcome]:
         yield outcome
 
 
-def storm(name: str, n_replaced: int) -> Outcome:
-    """Writers and readers side by side until shards were replaced ``n_replaced`` times."""
+def storm(name: str, n_replaced: int, *, copies: bool = False) -> Outcome:
+    """Writers and readers side by side until shards were replaced ``n_replaced`` times; ``copies`` as for the
+    writers.
+    """
     with place(name) as store:
         array = create_array(store, name="a", shape=N_SHARDS * SHARD, dtype="int64", chunks=CHUNK, shards=SHARD)
         done = create_array(store, name="done", shape=N_WRITERS, dtype="int8", chunks=1)
@@ -108,7 +110,7 @@ def storm(name: str, n_replaced: int) -> Outcome:
             array[shard : shard + SHARD] = contents(0)
         roles = [("writer", array, who, done, n_replaced // N_WRITERS) for who in range(N_WRITERS)]
         roles += [("reader", array, who, done, 0) for who in range(N_READERS)]
-        results, seconds = in_processes(part, roles)
+        results, seconds = (in_copies if copies else in_processes)(part, roles)
     writers, readers = results[:N_WRITERS], results[N_WRITERS:]
     did = f"{N_READERS} readers beside {N_WRITERS} writers that replace shards {sum(w[0] for w in writers):,} times"
     notes = {"reads": sum(r[0] for r in readers), "versions seen": sum(r[2] for r in readers)}

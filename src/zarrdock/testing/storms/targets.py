@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import tempfile
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +31,7 @@ from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.ranged import take
 from zarrdock.stores.translate import TruncatedError
 from zarrdock.stores.zip_ import ZipStore
+from zarrdock.stores.zip_journal import SUFFIX
 from zarrdock.testing.storms.replies import Replies
 
 __all__ = ["TARGETS", "Target"]
@@ -219,7 +222,8 @@ class Zips(Target):
             with zipfile.ZipFile(raw, "w", method) as archive:
                 archive.comment = comment
                 for i in range(4):
-                    archive.writestr(f"a/{i}", bytes(range(i * 20)) * 3)
+                    entry = zipfile.ZipInfo(f"a/{i}")  # with a date that is always the same
+                    archive.writestr(entry, bytes(range(i * 20)) * 3, method)
             found.append(raw.getvalue())
         return found
 
@@ -230,6 +234,37 @@ class Zips(Target):
         keys = [entry.key for entry in store.list()]
         store.list_dir("a")
         store.read([Read(key, Span(2, 9) if number % 2 else None) for key in keys[:8]])
+
+
+class Journals(Target):
+    """Journals next to a local archive, of what was written since its directory was."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="zarrdock-storm-")
+        self._path = Path(self._folder.name) / "x.zip"
+        with ZipStore(self._path) as store:
+            store.write("a/0", b"0" * 50)
+        before = self._path.read_bytes()
+        with ZipStore(self._path) as store:
+            store.write("a/1", b"1" * 50)
+            store.write("a/0", b"2" * 9)
+            store.delete("a/1")
+            self._good, self._archive = self._journal.read_bytes(), self._path.read_bytes()
+        self._path.write_bytes(before)
+
+    @property
+    def _journal(self) -> Path:
+        return self._path.with_name(self._path.name + SUFFIX)
+
+    def seeds(self) -> list[bytes]:
+        return [self._good]
+
+    def feed(self, data: bytes, number: int) -> None:
+        self._path.write_bytes(self._archive)
+        self._journal.write_bytes(data)
+        store = ZipStore(self._path, read_only=True)
+        keys = [entry.key for entry in store.list()]
+        store.read([Read(key) for key in keys[:8]])
 
 
 class Ranges(Target):
@@ -290,6 +325,7 @@ def _all() -> Iterator[tuple[str, type[Target], int]]:
     yield "shards", Shards, 250_000
     yield "codecs", Codecs, 400_000
     yield "zips", Zips, 60_000
+    yield "journals", Journals, 20_000
     yield "ranges", Ranges, 40_000
     yield "replies", HTTPReplies, 20_000
     yield "keys", Keys, 30_000

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from zarrdock.api import create_array
 from zarrdock.array.array import Array
 from zarrdock.testing.storms.base import Outcome, Say, Scale, place
-from zarrdock.testing.storms.workers import in_processes, in_threads
+from zarrdock.testing.storms.workers import in_copies, in_processes, in_threads
 
 __all__ = ["NAME", "run"]
 
@@ -37,16 +37,20 @@ def run(scale: Scale, say: Say) -> Iterator[Outcome]:
         yield outcome
 
 
-def storm(name: str, n_writers: int, n_writes: int, *, seed: int = 0) -> Outcome:
-    """``n_writers`` at once, ``n_writes`` each."""
+def storm(name: str, n_writers: int, n_writes: int, *, seed: int = 0, copies: bool = False) -> Outcome:
+    """``n_writers`` at once, ``n_writes`` each.
+
+    Args:
+        copies: threads that share no store, instead of processes, which take seconds to start.
+    """
     n = RUN * n_writers * n_writes
     shard = -(-n // N_SHARDS // CHUNK) * CHUNK
     starts = np.random.default_rng(seed).permutation(np.arange(0, n, RUN))
     with place(name) as store:
         array = create_array(store, shape=n, dtype="int64", chunks=CHUNK, shards=shard)
-        many = in_threads if "threads" in name else in_processes
+        many = in_copies if copies else in_threads if "threads" in name else in_processes
         done, seconds = many(write_runs, [(array, starts[i::n_writers]) for i in range(n_writers)])
         n_lost = int((array[:] != np.arange(1, n + 1)).sum())
-    who = "threads" if "threads" in name else "processes"
+    who = "threads" if many is not in_processes else "processes"
     did = f"{n_writers} {who} x {n_writes} partial writes into {N_SHARDS} shards"
     return Outcome(NAME, name, did, n_lost, "values lost", {"writes": sum(done), "values": n}, seconds)
