@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import web
 
-__all__ = ["Fault", "FaultKind", "FaultProxy", "Seen"]
+__all__ = ["Fault", "FaultKind", "FaultProxy", "Seen", "n_rounds"]
 
 FaultKind: TypeAlias = Literal[
     "status", "delay", "stall", "truncate", "reset", "lost_reply", "ignore_range", "short_206"
@@ -68,7 +70,7 @@ class Fault:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A request that passed, as the client sent it. ``status`` is 0 where the client got no answer; ``fault`` is ""
-    where nothing was done to it.
+    where nothing was done to it; ``began`` and ``ended`` are seconds of ``time.monotonic``.
     """
 
     method: str
@@ -77,6 +79,20 @@ class Seen:
     if_match: str
     status: int
     fault: str
+    began: float = 0.0
+    ended: float = 0.0
+
+
+def n_rounds(log: Sequence[Seen]) -> int:
+    """Round trips, one after another, that the requests of a log took: the longest chain of requests of which each
+    began when the one before had been answered. A request must take longer than sending a round of them: let the proxy
+    delay each.
+    """
+    n, answered = 0, float("-inf")
+    for seen in sorted(log, key=lambda seen: seen.ended):
+        if seen.began >= answered:
+            n, answered = n + 1, seen.ended
+    return n
 
 
 class FaultProxy(LoopbackServer):
@@ -144,6 +160,7 @@ class FaultProxy(LoopbackServer):
         path = request.raw_path
         fault = self._next_fault(request.method, path)
         kind = fault.kind if fault else ""
+        began = time.monotonic()
         self._n_under_way += 1
         self.most_at_once = max(self.most_at_once, self._n_under_way)
         try:
@@ -163,6 +180,8 @@ class FaultProxy(LoopbackServer):
                     condition,
                     status,
                     f"{kind} {fault.status}" if fault and kind == "status" else kind,
+                    began,
+                    time.monotonic(),
                 )
             )
         if response is None:

@@ -1,0 +1,125 @@
+"""Requests and rounds of every operation at every remote store, counted by a proxy that stands before the service."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import zarrdock
+from zarrdock.errors import UnsupportedError
+from zarrdock.testing.fault_proxy import Seen, n_rounds
+from zarrdock.testing.requests import (
+    N_CHILDREN,
+    OPERATIONS,
+    SERVICES,
+    Operation,
+    Place,
+    Service,
+    count,
+    hierarchies,
+    measure,
+    place,
+    without_many_objects,
+)
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+# Other people's servers take seconds for thousands of objects.
+SMALL = ("S3 (moto)", "GCS (emulator)")
+
+
+@pytest.fixture(scope="session")
+def items() -> Mapping[str, bytes]:
+    return hierarchies()
+
+
+@pytest.fixture(scope="module", params=SERVICES)
+def where(request: pytest.FixtureRequest, items: Mapping[str, bytes]) -> Iterator[Place]:
+    service: Service = request.param
+    if service in SMALL:
+        items = without_many_objects(items)
+    with place(service, items) as opened:
+        yield opened
+
+
+def operations(where: Place) -> list[Operation]:
+    """Those that mean something there."""
+    return [operation for operation in OPERATIONS if not (operation.writes and where.service == "HTTP")]
+
+
+def test_budgets(where: Place) -> None:
+    found = {operation: measure(operation, where) for operation in operations(where)}
+    assert {
+        operation.name: str(counted)
+        for operation, counted in found.items()
+        if counted.rounds > operation.rounds or counted.requests > operation.requests
+    } == {}
+    assert len(found) >= 15
+
+
+def test_names_of_many_children(where: Place) -> None:
+    if where.service == "HTTP":
+        with pytest.raises(UnsupportedError):
+            where.store("many_plain").list_dir()
+        return
+    if where.service in SMALL:
+        n_names = len(where.store("tree").list_dir().prefixes)
+        assert count(where.proxy, lambda: where.store("tree").list_dir()).requests == 1
+        assert n_names == 4
+        return
+    # A thousand folders and one document: a page holds a thousand names.
+    store = where.store("many_plain")
+    assert count(where.proxy, store.list_dir).requests == 2
+    group = zarrdock.open_group(store, zarr_format=3)
+    where.proxy.clear()
+    assert len(list(group.arrays())) == N_CHILDREN
+    requests = [seen.method for seen in where.proxy.log]
+    assert len(requests) == 2 + N_CHILDREN, "without consolidated metadata, one document a child"
+
+
+def test_the_page_tells_what_is_measured(repository: Path) -> None:
+    """The budgets of the page are those of the tests, and its figures for zarrdock are within them."""
+    page = (repository / "docs" / "requests.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")
+    ]
+    head, *body = rows
+    assert [row[:2] for row in body] == [[op.name, f"{op.rounds} / {op.requests}"] for op in OPERATIONS]
+    for row in body:
+        most = [int(n) for n in row[1].split(" / ")]
+        for name, ours in zip(head[2::2], row[2::2], strict=True):
+            assert name in SERVICES
+            if ours:
+                assert all(n <= m for n, m in zip(map(int, ours.split(" / ")), most, strict=True)), row
+
+
+def test_what_a_write_sends(where: Place) -> None:
+    if where.service == "HTTP":
+        return
+    by_name = {operation.name: operation for operation in OPERATIONS}
+    put = "POST" if where.service.startswith("GCS") else "PUT"
+    for name, methods in {
+        "create an array": [put],
+        "create an array with overwrite": ["GET", put],
+        "write a full shard": [put],
+        "write a part of a shard": ["GET", put],
+    }.items():
+        call = by_name[name].prepare(where)
+        where.proxy.clear()
+        call()
+        assert [seen.method for seen in where.proxy.log] == methods, name
+        condition = where.proxy.log[-1].if_match or "ifGenerationMatch" in where.proxy.log[-1].path
+        assert bool(condition) == (name in ("create an array", "write a part of a shard")), name
+
+
+def test_rounds_of_a_log() -> None:
+    def seen(*times: tuple[int, int]) -> list[Seen]:
+        return [Seen("GET", "/", "", "", 200, "", began, ended) for began, ended in times]
+
+    assert n_rounds([]) == 0
+    assert n_rounds(seen((0, 2))) == 1
+    assert n_rounds(seen((0, 2), (1, 3), (1, 9))) == 1
+    assert n_rounds(seen((0, 2), (2, 4), (1, 3))) == 2
+    for order in itertools.permutations([(0, 2), (3, 5), (6, 8), (1, 7)]):
+        assert n_rounds(seen(*order)) == 3
