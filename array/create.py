@@ -47,11 +47,16 @@ def make_array(
     unsafe: bool,
     data: AnyArray | None = None,
 ) -> Array:
-    """Store a new array's metadata, and perhaps its values."""
+    """Store a new array's metadata, and perhaps its values.
+
+    Raises:
+        SelectionError: the values don't fit; nothing is stored then.
+    """
     array = Array(store, path, metadata, options=options, unsafe_concurrent_writes=unsafe)
+    value = None if data is None else array._value(array.shape, data)
     save_new(store, path, metadata, overwrite=overwrite)
-    if data is not None:
-        array[...] = data
+    if value is not None:
+        array[...] = value
     return array
 
 
@@ -83,7 +88,7 @@ def make_metadata(
     full_shape = _shape(shape, "/shape")
     data_type = data_type_of(dtype, zarr_format=zarr_format)
     fill = data_type.default_fill() if fill_value is None else data_type.cast_fill(fill_value)
-    levels = _levels(shards, full_shape, data_type)
+    levels = _levels(shards, full_shape, data_type, chunks)
     chunk_shape = _chunks(chunks, levels[-1] if levels else full_shape, data_type, AUTO_CHUNK_BYTES, bool(levels))
     outer = levels[0] if levels else chunk_shape
     common: dict[str, Any] = {
@@ -125,14 +130,14 @@ def _shape(shape: Any, pointer: str) -> tuple[int, ...]:
     return tuple(int(n) for n in items)
 
 
-def _levels(shards: Any, shape: tuple[int, ...], data_type: DataType) -> list[tuple[int, ...]]:
+def _levels(shards: Any, shape: tuple[int, ...], data_type: DataType, chunks: Any) -> list[tuple[int, ...]]:
     """Shapes of shards, outermost first: none, one, or a list of several."""
     if shards is None:
         return []
     if isinstance(shards, str):
         if shards != "auto":
             raise MetadataError(pointer="/shards", expected="a shape, a list of shapes, 'auto' or None", found=shards)
-        return [_chunks("auto", shape, data_type, AUTO_SHARD_BYTES, False)]
+        return [_shard_of(_chunks(chunks, shape, data_type, AUTO_CHUNK_BYTES, False), shape, data_type)]
     items = [shards] if isinstance(shards, (int, np.integer)) else list(shards)
     nested = bool(items) and not isinstance(items[0], (int, np.integer))
     found = [_shape(item, "/shards") for item in items] if nested else [_shape(items, "/shards")]
@@ -140,6 +145,22 @@ def _levels(shards: Any, shape: tuple[int, ...], data_type: DataType) -> list[tu
         if len(level) != len(shape) or 0 in level:
             raise MetadataError(pointer="/shards", expected=f"{len(shape)} positive lengths", found=list(level))
     return found
+
+
+def _shard_of(chunk: tuple[int, ...], shape: tuple[int, ...], data_type: DataType) -> tuple[int, ...]:
+    """A shard of many such chunks: doubled along its shortest axis until it is large enough, or holds the array."""
+    shard = list(chunk)
+    while 2 * prod(shard) * data_type.numpy.itemsize <= AUTO_SHARD_BYTES:
+        options = [i for i, n in enumerate(shape) if shard[i] < n]
+        if not options:
+            break
+        shortest = min(options, key=lambda i: shard[i])
+        shard[shortest] *= 2
+    return tuple(shard)
+
+
+def _smallest_factor(n: int) -> int:
+    return next((factor for factor in range(2, min(n, 64)) if n % factor == 0), n)
 
 
 def _grid(outer: tuple[int, ...], inner: tuple[int, ...]) -> tuple[int, ...]:
@@ -154,7 +175,7 @@ def _grid(outer: tuple[int, ...], inner: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _chunks(chunks: Any, within: tuple[int, ...], data_type: DataType, target: int, divide: bool) -> tuple[int, ...]:
-    """The shape of a chunk: as given, or halved along the longest axis until it is small enough.
+    """The shape of a chunk: as given, or made shorter along the longest axis until it is small enough.
 
     Args:
         within: shape of the array, or of the shard that the chunk has to divide.
@@ -169,12 +190,10 @@ def _chunks(chunks: Any, within: tuple[int, ...], data_type: DataType, target: i
     if chunks != "auto":
         raise MetadataError(pointer="/chunks", expected="a shape, or 'auto'", found=chunks)
     shape = [max(n, 1) for n in within]
-    while prod(shape) * data_type.numpy.itemsize > target:
-        options = [i for i, n in enumerate(shape) if n > 1 and (not divide or n % 2 == 0)]
-        if not options:
-            break
-        longest = max(options, key=lambda i: shape[i])
-        shape[longest] = -(-shape[longest] // 2)
+    while prod(shape) * data_type.numpy.itemsize > target and any(n > 1 for n in shape):
+        longest = max(range(len(shape)), key=lambda i: shape[i])
+        n = shape[longest]
+        shape[longest] = n // _smallest_factor(n) if divide else -(-n // 2)
     return tuple(shape)
 
 

@@ -6,17 +6,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from zarrdock.array.array import Array
 from zarrdock.array.attributes import Attributes
 from zarrdock.array.consolidated import below, consolidate, to_consolidated_v2
 from zarrdock.array.create import make_array, make_metadata
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
-from zarrdock.array.metadata_v2 import documents
 from zarrdock.array.node_io import join, load, node_path, save_new, update_metadata
 from zarrdock.codecs.order import Order
 from zarrdock.codecs.sharding import ShardOptions
-from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError, ReadOnlyError, ZarrdockError
+from zarrdock.errors import (
+    MetadataError,
+    NodeExistsError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    ZarrdockError,
+)
 from zarrdock.stores.base import Store
 
 __all__ = ["Group", "NodeOptions", "walk", "wrap"]
@@ -130,10 +137,25 @@ class Group:
             return default
 
     def __contains__(self, path: object) -> bool:
-        return isinstance(path, str) and self.get(path) is not None
+        try:
+            return isinstance(path, str) and self.get(path) is not None
+        except MetadataError:  # there is one that can't be opened, here or at all
+            return True
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self.members())
+        """Names of all members, of those too that can't be opened."""
+        consolidated = self._metadata.consolidated
+        if consolidated is not None:
+            yield from sorted(name for name in consolidated if "/" not in name)
+            return
+        for name in self._store.list_dir(self._path).prefixes:
+            try:
+                load(self._store, join(self._path, name), None, self._metadata.zarr_format, lenient=True)
+            except NodeNotFoundError:
+                continue  # a folder of something else
+            except MetadataError:
+                pass
+            yield name
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -196,6 +218,7 @@ class Group:
         if subchunk_write_order is not None:
             shards = replace(shards, order=subchunk_write_order)
         if data is not None:
+            data = data if hasattr(data, "shape") else np.asarray(data)
             arguments = {"shape": data.shape, "dtype": data.dtype, **arguments}
         metadata = make_metadata(zarr_format=self._metadata.zarr_format, subchunk_write_order=shards.order, **arguments)
         return make_array(
@@ -223,13 +246,10 @@ class Group:
         parts = member.split("/")
         for n in range(1, len(parts)):
             parent = join(self._path, "/".join(parts[:n]))
-            for key, document in documents(GroupMetadata(zarr_format=self._metadata.zarr_format)).items():
-                if key == ".zattrs":
-                    continue
-                try:
-                    self._store.write(join(parent, key), document, create_only=True)
-                except KeyExistsError:
-                    load(self._store, parent, "group", self._metadata.zarr_format, consolidated=False)
+            try:
+                save_new(self._store, parent, GroupMetadata(zarr_format=self._metadata.zarr_format), overwrite=False)
+            except NodeExistsError:
+                load(self._store, parent, "group", self._metadata.zarr_format, consolidated=False)
         return join(self._path, member)
 
     # -- metadata -----------------------------------------------------------------------------------------------------

@@ -109,6 +109,11 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
         NodeExistsError: it is there already.
     """
     stored = documents(node)
+    if node.zarr_format == 2 and not overwrite:
+        # In v2 the name of the document says the kind, so the new one would not be refused where the other kind is.
+        other = ".zgroup" if isinstance(node, ArrayMetadata) else ".zarray"
+        if store.exists(join(path, other)):
+            raise NodeExistsError(_exists(store, path))
     if overwrite:
         if path:
             store.delete_prefix(path)
@@ -122,10 +127,12 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
             # The first document decides; a later one belongs to the node that the first one made ours.
             store.write(join(path, name), document, create_only=first and not overwrite)
         except KeyExistsError as error:
-            raise NodeExistsError(
-                f"there is a node at {path or '/'!r} in {store} already: overwrite=True replaces it and all below"
-            ) from error
+            raise NodeExistsError(_exists(store, path)) from error
         first = False
+
+
+def _exists(store: Store, path: str) -> str:
+    return f"there is a node at {path or '/'!r} in {store} already: overwrite=True replaces it and all below"
 
 
 def _clear_root(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import hypothesis.strategies as st
@@ -78,7 +79,7 @@ def test_every_span_is_in_its_request(spans: Any, gap: int, max_bytes: int | Non
 
 def overlapping(spans: list[tuple[int, int]]) -> bool:
     spans = sorted(spans)
-    return any(b[0] < a[1] for a, b in zip(spans, spans[1:], strict=False))
+    return any(b[0] < a[1] for a, b in pairwise(spans))
 
 
 def test_merging_by_example() -> None:

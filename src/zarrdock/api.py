@@ -95,18 +95,33 @@ def open_array(
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
     options = _options(mode, write_empty_chunks, subchunk_write_order, unsafe_concurrent_writes)
+
+    def existing() -> Array:
+        array = wrap(opened, at, load(opened, at, "array", zarr_format), options)
+        assert isinstance(array, Array)
+        return array
+
     if mode in ("r", "r+", "a"):
         try:
-            array = wrap(opened, at, load(opened, at, "array", zarr_format), options)
-            assert isinstance(array, Array)
-            return array
+            return existing()
         except NodeNotFoundError:
             if mode != "a" or not creation:
                 raise
-    metadata = make_metadata(zarr_format=zarr_format or 3, subchunk_write_order=subchunk_write_order, **creation)
-    return make_array(
-        opened, at, metadata, overwrite=mode == "w", options=options.shards, unsafe=unsafe_concurrent_writes
-    )
+    try:
+        return create_array(
+            opened,
+            name=at,
+            zarr_format=zarr_format or 3,
+            overwrite=mode == "w",
+            write_empty_chunks=write_empty_chunks,
+            subchunk_write_order=subchunk_write_order,
+            unsafe_concurrent_writes=unsafe_concurrent_writes,
+            **creation,
+        )
+    except NodeExistsError:
+        if mode != "a":
+            raise
+        return existing()  # another process made it in the meantime, or it is a group, which is an error
 
 
 def open_group(
@@ -205,7 +220,7 @@ def create_array(
         unsafe_concurrent_writes: allow writing parts of chunks on stores without an atomic update; right only with a
             single writer.
     Returns:
-        The array, open for reading and writing. One request (two with ``overwrite``).
+        The array, open for reading and writing. One request (two with ``overwrite``, and in v2).
     Raises:
         NodeExistsError: there is a node already. MetadataError: the arguments don't fit each other. StoreError.
     """

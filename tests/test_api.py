@@ -1,0 +1,384 @@
+"""The functions users call: creating, opening, walking; what they accept and refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zarrdock
+from zarrdock.codecs.order import ORDERS
+from zarrdock.errors import (
+    InvalidKeyError,
+    MetadataError,
+    NodeExistsError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    SelectionError,
+    UnknownExtensionError,
+    UnsupportedError,
+)
+
+
+@pytest.fixture(params=["memory", "local"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> zarrdock.Store:
+    return zarrdock.MemoryStore() if request.param == "memory" else zarrdock.LocalStore(tmp_path)
+
+
+@pytest.fixture(params=[2, 3])
+def zarr_format(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def keys(store: zarrdock.Store) -> list[str]:
+    return sorted(entry.key for entry in store.list())
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_array_and_what_is_said_of_it(store: zarrdock.Store) -> None:
+    array = zarrdock.create_array(
+        store,
+        name="/a/x/",
+        shape=(10, 7),
+        chunks=(2, 3),
+        shards=(4, 6),
+        dtype="int16",
+        fill_value=-1,
+        attributes={"a": 1},
+        dimension_names=["y", "x"],
+        filters=[{"name": "transpose", "configuration": {"order": [1, 0]}}],
+        compressors=["gzip", "crc32c"],
+    )
+    for found in (array, zarrdock.open_array(store, path="a/x"), zarrdock.open(store, path="a/x")):
+        assert isinstance(found, zarrdock.Array)
+        assert (found.shape, found.ndim, found.size, found.nbytes) == ((10, 7), 2, 70, 140)
+        assert (found.chunks, found.shards, found.dtype, found.fill_value) == ((2, 3), (4, 6), np.dtype("i2"), -1)
+        assert (found.cdata_shape, found.nchunks) == ((5, 3), 15)
+        assert (found.path, found.name, found.basename) == ("a/x", "/a/x", "x")
+        assert (found.zarr_format, found.dimension_names, dict(found.attrs)) == (3, ("y", "x"), {"a": 1})
+        assert [codec.name for codec in found.filters] == ["transpose"]
+        assert [codec.name for codec in found.compressors] == ["gzip", "crc32c"]
+        assert "'/a/x' (10, 7) int16 chunks=(2, 3) shards=(4, 6)" in repr(found)
+        assert len(found) == 10
+        assert (np.asarray(found) == -1).all()
+        assert [row.tolist() for row in found] == [[-1] * 7] * 10
+    assert keys(store) == ["a/x/zarr.json"]  # no group is made above: this function makes one node
+    array[:4] = 1
+    assert array.nbytes_stored() == sum(store.size(key) or 0 for key in keys(store))
+
+
+def test_an_array_of_data(store: zarrdock.Store, zarr_format: Any) -> None:
+    for i, data in enumerate([np.arange(12.0).reshape(3, 4), [[1, 2], [3, 4]], 7, np.float32(2.5), []]):
+        array = zarrdock.create_array(store, name=str(i), data=data, zarr_format=zarr_format)
+        np.testing.assert_array_equal(array[...], np.asarray(data))
+        assert array.dtype == np.asarray(data).dtype
+        assert array.shape == np.shape(data)
+    copied = zarrdock.create_array(store, name="copy", data=zarrdock.open_array(store, path="0"), dtype="f4")
+    np.testing.assert_array_equal(copied[...], np.arange(12.0, dtype="f4").reshape(3, 4))
+    wider = zarrdock.create_array(store, name="wider", data=[1, 2], shape=(3, 2))
+    assert wider[...].tolist() == [[1, 2]] * 3
+
+
+def test_values_that_do_not_fit_leave_nothing_behind(store: zarrdock.Store) -> None:
+    with pytest.raises(SelectionError):
+        zarrdock.create_array(store, data=[1, 2], shape=(3,))
+    with pytest.raises(SelectionError):
+        zarrdock.create_group(store, path="g").create_array("x", data=np.zeros(2), shape=(3,))
+    assert keys(store) == ["g/zarr.json"]
+
+
+@pytest.mark.parametrize(
+    "arguments, pointer",
+    [
+        ({"shape": -1}, "/shape"),
+        ({"shape": (3, 2.5)}, "/shape"),
+        ({"shape": (True,)}, "/shape"),
+        ({"chunks": (2, 2)}, "/chunks"),
+        ({"chunks": 0}, "/chunks"),
+        ({"chunks": "small"}, "/chunks"),
+        ({"chunks": 3, "shards": 10}, "/shards"),
+        ({"chunks": 2, "shards": 0}, "/shards"),
+        ({"chunks": 2, "shards": (4, 4)}, "/shards"),
+        ({"chunks": 2, "shards": [(8,), (6,)]}, "/shards"),
+        ({"shards": "large"}, "/shards"),
+        ({"shards": 4, "zarr_format": 2}, "/shards"),
+        ({"order": "A"}, "/order"),
+        ({"zarr_format": 4}, "/zarr_format"),
+        ({"zarr_format": 2, "order": "A"}, "/order"),
+        ({"fill_value": "x"}, "/fill_value"),
+        ({"fill_value": 300}, "/fill_value"),
+        ({"filters": "zstd"}, "/filters"),
+        ({"serializer": "zstd"}, "/serializer"),
+        ({"compressors": "bytes"}, "/compressors"),
+        ({"compressors": {"name": "zstd", "configuration": {"level": 99}}}, "/compressors/configuration/level"),
+        ({"filters": {"name": "transpose", "configuration": {"order": [1, 0]}}}, "/codecs/0/configuration/order"),
+        ({"dimension_names": ["a", "b"]}, "/dimension_names"),
+        ({"zarr_format": 2, "compressors": [{"id": "zlib"}, {"id": "bz2"}]}, "/compressor"),
+        ({"chunk_key_encoding": "-"}, "/chunk_key_encoding"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(store: zarrdock.Store, arguments: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(MetadataError) as caught:
+        zarrdock.create_array(store, **{"shape": 20, "dtype": "u1", **arguments})
+    assert caught.value.pointer.startswith(pointer)
+    assert keys(store) == []
+
+
+def test_other_mistakes(store: zarrdock.Store) -> None:
+    with pytest.raises(UnknownExtensionError, match="magic"):
+        zarrdock.create_array(store, shape=3, dtype="u1", compressors="magic")
+    with pytest.raises(MetadataError, match=r"data_type|dtype"):
+        zarrdock.create_array(store, shape=3, dtype="nonsense")
+    with pytest.raises(UnsupportedError, match="shape= and dtype="):
+        zarrdock.create_array(store, shape=3)
+    with pytest.raises(UnsupportedError, match="mode 'x'"):
+        zarrdock.open_array(store, "x")  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedError, match="zigzag"):
+        zarrdock.create_array(
+            store,
+            shape=3,
+            chunks=1,
+            shards=3,
+            dtype="u1",
+            subchunk_write_order="zigzag",  # type: ignore[arg-type]
+        )
+    with pytest.raises(InvalidKeyError):
+        zarrdock.create_array(store, name="a/../b", shape=3, dtype="u1")
+    with pytest.raises(UnsupportedError, match="create"):
+        zarrdock.open(store, "w")
+    assert keys(store) == []
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_orders_of_chunks(store: zarrdock.Store, order: Any) -> None:
+    array = zarrdock.create_array(
+        store, shape=(7, 9), chunks=(2, 1), shards=(6, 5), dtype="i4", subchunk_write_order=order
+    )
+    array[...] = np.arange(63).reshape(7, 9)
+    assert "morton" not in str(array.metadata.to_json())
+    again = zarrdock.open_array(store, "r+", subchunk_write_order=order)
+    again[2] = 0
+    expected = np.arange(63).reshape(7, 9)
+    expected[2] = 0
+    np.testing.assert_array_equal(array[...], expected)
+
+
+def test_chunks_chosen_for_the_user() -> None:
+    store = zarrdock.MemoryStore()
+    array = zarrdock.create_array(store, name="a", shape=(5000, 3000), dtype="f8")
+    assert 2**18 <= np.prod(array.chunks) * 8 <= 2**20
+    array = zarrdock.create_array(store, name="b", shape=(50_000, 30_000), dtype="f8", shards="auto")
+    assert array.shards is not None
+    assert 2**25 <= np.prod(array.shards) * 8 <= 2**27
+    assert 2**17 <= np.prod(array.chunks) * 8 <= 2**20
+    assert all(s % c == 0 for s, c in zip(array.shards, array.chunks, strict=True))
+    assert zarrdock.create_array(store, name="c", shape=(3, 0, 2), dtype="u1").chunks == (3, 1, 2)
+    assert zarrdock.create_array(store, name="d", shape=(), dtype="u1").chunks == ()
+    assert zarrdock.create_array(store, name="e", shape=(8, 8), dtype="u1", chunks=3).chunks == (3, 3)
+    assert zarrdock.create_array(
+        store, name="f", shape=(8,), dtype="u1", chunks=np.int64(3), shards=np.int64(6)
+    ).shards == (6,)
+
+
+# -- modes ------------------------------------------------------------------------------------------------------------
+
+
+def test_modes_of_arrays(store: zarrdock.Store, zarr_format: Any) -> None:
+    new: dict[str, Any] = {"shape": 4, "dtype": "u1", "zarr_format": zarr_format}
+    for mode in ("r", "r+", "a"):
+        with pytest.raises(NodeNotFoundError):
+            zarrdock.open_array(store, mode, path="x", zarr_format=zarr_format)  # type: ignore[arg-type]
+    array = zarrdock.open_array(store, "a", path="x", **new)
+    assert not array.read_only
+    array[:] = 1
+    assert zarrdock.open_array(store, "a", path="x", **new)[...].tolist() == [1] * 4
+    zarrdock.open_array(store, "r+", path="x")[0] = 2
+    with pytest.raises(ReadOnlyError):
+        zarrdock.open_array(store, path="x")[0] = 3
+    with pytest.raises(NodeExistsError, match="overwrite"):
+        zarrdock.open_array(store, "w-", path="x", **new)
+    assert zarrdock.open_array(store, path="x")[...].tolist() == [2, 1, 1, 1]
+    assert zarrdock.open_array(store, "w", path="x", data=[5], zarr_format=zarr_format)[...].tolist() == [5]
+    assert zarrdock.open_array(store, "w-", path="y", **new).shape == (4,)
+    with pytest.raises(UnsupportedError, match="shape= and dtype="):
+        zarrdock.open_array(store, "w", path="z")
+
+
+def test_modes_of_groups(store: zarrdock.Store, zarr_format: Any) -> None:
+    for mode in ("r", "r+"):
+        with pytest.raises(NodeNotFoundError):
+            zarrdock.open_group(store, mode, path="g")  # type: ignore[arg-type]
+    group = zarrdock.open_group(store, "a", path="g", zarr_format=zarr_format, attributes={"n": 1})
+    assert group.zarr_format == zarr_format
+    assert dict(zarrdock.open_group(store, "a", path="g").attrs) == {"n": 1}
+    group.create_array("x", shape=3, dtype="u1")
+    with pytest.raises(NodeExistsError):
+        zarrdock.open_group(store, "w-", path="g", zarr_format=zarr_format)
+    with pytest.raises(ReadOnlyError):
+        zarrdock.open_group(store, path="g").create_group("y")
+    with pytest.raises(ReadOnlyError):
+        del zarrdock.open_group(store, path="g")["x"]
+    assert list(zarrdock.open_group(store, "w", path="g", zarr_format=zarr_format)) == []
+
+
+def test_overwriting_leaves_nothing_of_what_was_there(store: zarrdock.Store, zarr_format: Any) -> None:
+    group = zarrdock.create_group(store, path="g", zarr_format=zarr_format, attributes={"a": 1})
+    group.create_array("x", shape=3, dtype="u1", data=[1, 2, 3])
+    zarrdock.create_group(store, path="gx", zarr_format=zarr_format)
+    with pytest.raises(NodeExistsError):
+        zarrdock.create_group(store, path="g", zarr_format=zarr_format)
+    array = zarrdock.create_array(store, name="g", shape=3, dtype="u1", overwrite=True, zarr_format=zarr_format)
+    assert dict(array.attrs) == {}
+    assert [key for key in keys(store) if key.startswith("g/")] == ["g/zarr.json" if zarr_format == 3 else "g/.zarray"]
+    assert zarrdock.open_group(store, path="gx").zarr_format == zarr_format
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+def test_members(store: zarrdock.Store, zarr_format: Any) -> None:
+    root = zarrdock.create_group(store, zarr_format=zarr_format)
+    root.create_array("a/b/x", shape=3, dtype="u1", data=[1, 2, 3])
+    root.create_group("c")
+    root.create_array("z", data=[[1]])
+    store.write("notes/readme.txt", b"not Zarr")
+    assert list(root) == ["a", "c", "z"]
+    assert list(root.keys()) == ["a", "c", "z"]
+    assert len(root) == 3
+    assert [name for name, _ in root.arrays()] == ["z"]
+    assert [name for name, _ in root.groups()] == ["a", "c"]
+    assert root["a/b/x"][...].tolist() == [1, 2, 3]  # type: ignore[union-attr]
+    assert root["a"]["b"]["x"].name == "/a/b/x"  # type: ignore[index]
+    assert root[""] is root
+    assert [p in root for p in ("a", "a/b", "a/b/x", "notes", "a/x", 7)] == [True, True, True, False, False, False]
+    assert root.get("nothing") is None
+    assert root.get("nothing", 5) == 5
+    with pytest.raises(KeyError):
+        root["nothing"]
+    with pytest.raises(NodeNotFoundError):
+        root["nothing"]
+    assert root.require_group("c").path == "c"
+    assert root.require_group("d/e").path == "d/e"
+    with pytest.raises(NodeExistsError):
+        root.require_group("z")
+    with pytest.raises(NodeExistsError):
+        root.create_array("z", shape=1, dtype="u1")
+    with pytest.raises(NodeNotFoundError):
+        root.create_array("z/below", shape=1, dtype="u1")
+    del root["a"]
+    assert "a" not in root
+    with pytest.raises(KeyError):
+        del root["a"]
+    assert list(root) == ["c", "d", "z"]
+
+
+def test_a_broken_member_does_not_hide_the_others(store: zarrdock.Store) -> None:
+    root = zarrdock.create_group(store)
+    root.create_array("a", shape=3, dtype="u1")
+    root.create_array("b", shape=3, dtype="u1")
+    document = bytes(store.get("b/zarr.json").data)  # type: ignore[union-attr]
+    store.write("b/zarr.json", document.replace(b"uint8", b"magic"))
+    store.write("c/zarr.json", b"{")
+    assert list(root) == ["a", "b", "c"]
+    assert "b" in root
+    assert "c" in root
+    with pytest.raises(UnknownExtensionError, match="magic"):
+        root["b"]
+    with pytest.raises(MetadataError, match=r"c/zarr\.json"):
+        root["c"]
+    del root["c"]
+    assert list(root) == ["a", "b"]
+
+
+def test_attributes(store: zarrdock.Store, zarr_format: Any) -> None:
+    group = zarrdock.create_group(store, zarr_format=zarr_format)
+    array = group.create_array("x", shape=1, dtype="u1", attributes={"a": 1})
+    for node, path in ((group, ""), (array, "x")):
+        node.attrs["b"] = [1, {"c": None}]
+        node.attrs.update({"d": "ü"}, e=2.5)
+        found = zarrdock.open(store, path=path)
+        assert {"b": [1, {"c": None}], "d": "ü", "e": 2.5}.items() <= dict(found.attrs).items()
+        del node.attrs["d"]
+        assert "d" not in zarrdock.open(store, path=path).attrs
+        with pytest.raises(KeyError):
+            node.attrs["d"]
+        with pytest.raises(KeyError):
+            del node.attrs["d"]
+        node.attrs.put({"only": 1})
+        assert zarrdock.open(store, path=path).attrs.asdict() == {"only": 1}
+        with pytest.raises((MetadataError, TypeError)):
+            node.attrs["bad"] = object()
+        assert zarrdock.open(store, path=path).attrs.asdict() == {"only": 1}
+    other = zarrdock.open_array(store, "r+", path="x")
+    other.attrs["new"] = 1
+    assert "new" not in array.attrs
+    array.refresh()
+    assert array.attrs["new"] == 1
+
+
+def test_consolidated_metadata(zarr_format: Any) -> None:
+    store = zarrdock.RecordingStore(zarrdock.MemoryStore())
+    root = zarrdock.create_group(store, zarr_format=zarr_format, attributes={"r": 1})
+    root.create_array("a/x", shape=3, dtype="u1", data=[1, 2, 3], attributes={"n": 1})
+    zarrdock.consolidate_metadata(store)
+    store.reset()
+    found = zarrdock.open_group(store)
+    assert store.n_rounds == 1
+    assert list(found) == ["a"]
+    assert list(found["a"]) == ["x"]  # type: ignore[call-overload]
+    array = found["a/x"]
+    assert dict(array.attrs) == {"n": 1}
+    assert dict(found.attrs) == {"r": 1}
+    assert store.n_rounds == 1
+    assert array[...].tolist() == [1, 2, 3]  # type: ignore[union-attr]
+    root.create_array("b", shape=3, dtype="u1")
+    assert list(zarrdock.open_group(store)) == ["a"]  # a copy, until it is made again
+    assert list(zarrdock.open_group(store, use_consolidated=False)) == ["a", "b"]
+    zarrdock.consolidate_metadata(store)
+    assert list(zarrdock.open_group(store)) == ["a", "b"]
+
+
+def test_stores_are_whatever_names_one(tmp_path: Path) -> None:
+    zarrdock.create_array(tmp_path / "x", data=[1, 2])
+    for where in (tmp_path / "x", str(tmp_path / "x"), f"file://{tmp_path}/x", zarrdock.LocalStore(tmp_path / "x")):
+        assert zarrdock.open_array(where)[...].tolist() == [1, 2]
+    assert zarrdock.open_array(tmp_path, path="x")[...].tolist() == [1, 2]
+    contents: dict[str, bytes] = {}
+    zarrdock.create_array(contents, data=[3])
+    assert zarrdock.open_array(contents)[...].tolist() == [3]
+    assert zarrdock.open_array("memory://somewhere/x", "a", data=[4])[...].tolist() == [4]
+
+
+def test_resizing(store: zarrdock.Store, zarr_format: Any) -> None:
+    array = zarrdock.create_array(store, shape=(4, 4), chunks=(3, 3), dtype="u1", zarr_format=zarr_format)
+    array[...] = 1
+    array.resize((np.int64(2), 5))
+    assert array[...].tolist() == [[1, 1, 1, 1, 0]] * 2
+    array.resize((4, 4))
+    assert array[...].tolist() == [[1] * 4] * 2 + [[0] * 4] * 2
+    for wrong in (3, (1, 2, 3), (-1, 2), (1.5, 2), "ab"):
+        with pytest.raises(SelectionError):
+            array.resize(wrong)  # type: ignore[arg-type]
+    assert array.append(np.ones((2, 4))) == (6, 4)
+    assert array.append([[7]] * 6, axis=-1) == (6, 5)
+    assert array[:, 4].tolist() == [7] * 6
+    for data, axis in ((np.ones((2, 4)), 0), (np.ones(5), 0), (np.ones((2, 5)), 2), (np.ones((2, 5)), 1)):
+        with pytest.raises(SelectionError):
+            array.append(data, axis)
+    assert zarrdock.open_array(store).shape == (6, 5)
+    line = zarrdock.create_array(store, name="line", shape=3, dtype="u1", zarr_format=zarr_format)
+    line.resize(5)
+    assert line.shape == (5,)
+
+
+def test_copying_protects_against_views() -> None:
+    array = zarrdock.create_array(zarrdock.MemoryStore(), data=[1, 2, 3])
+    with pytest.raises(ValueError, match="copy"):
+        array.__array__(copy=False)
+    assert np.asarray(array, "f4").dtype == np.float32
+    with pytest.raises(TypeError):
+        len(zarrdock.create_array(zarrdock.MemoryStore(), data=1))
