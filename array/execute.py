@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from zarrdock.array.ahead import Ahead, read_now, submitter
 from zarrdock.array.combine import combiner_of
 from zarrdock.array.edit import Edit
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.layout import Layout
+from zarrdock.array.lockstep import lockstep
 from zarrdock.array.pieces import Task, tasks
 from zarrdock.array.pool import Jobs
 from zarrdock.array.scatter import Scatter
 from zarrdock.array.selection import Points, Product
-from zarrdock.array.steps import ReadSettings, lockstep, read_task
+from zarrdock.array.steps import ReadSettings, read_task
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
@@ -67,7 +69,8 @@ class _Reading:
         selection: Product | Points,
         cache: IndexCache,
         out: AnyArray | None,
-        seen: Seen | None = None,
+        seen: Seen | None,
+        submit: Callable[[list[Read]], Any] | None,
     ) -> None:
         settings = read_settings(layout, store, cache, seen)
         self.selection = selection
@@ -81,8 +84,20 @@ class _Reading:
         self.scatter = Scatter(
             layout, _flipped(self.full, selection), is_zero=not self.is_direct, max_weight=2 * settings.round_bytes
         )
+        self.ahead: Ahead[Any] | None = None if submit is None else Ahead(submit)
         steps = (read_task(task, settings, self.scatter) for task in tasks(selection, layout))
-        self.rounds: Rounds = lockstep(steps, round_bytes=settings.round_bytes, n_together=n_together(settings))
+        self.rounds: Rounds = lockstep(
+            steps,
+            round_bytes=settings.round_bytes,
+            n_together=n_together(settings),
+            expected=None if self.ahead is None else self.ahead.expect,
+        )
+
+    def abandon(self) -> None:
+        """Stop: nothing is written to the result any more once this returns."""
+        if self.ahead is not None:
+            self.ahead.close()
+        self.scatter.abandon()
 
     def result(self) -> AnyArray:
         self.scatter.barrier()
@@ -103,19 +118,19 @@ def read(
     seen: Seen | None = None,
 ) -> AnyArray:
     """Read a selection; the result is ``out`` where it is given. ``seen`` is filled with the versions read."""
-    reading = _Reading(store, layout, selection, cache, out, seen)
+    reading = _Reading(store, layout, selection, cache, out, seen, submitter(store))
     rounds = reading.rounds
     results: list[Result] | None = None
     try:
         while (reads := _advance(rounds, results)) is not None:
             try:
-                results = store.read(reads)
+                results = read_now(store, reading.ahead, reads)
             except RangeError as error:
                 rounds.throw(error)
                 raise
         return reading.result()
     except BaseException:
-        reading.scatter.abandon()
+        reading.abandon()
         raise
 
 
@@ -125,7 +140,11 @@ async def read_async(
     """The same from a coroutine, on any event loop: rounds are awaited, decoding happens in threads."""
     import asyncio
 
-    reading = _Reading(store.store, layout, selection, cache, out)
+    async def fetch(reads: list[Read]) -> list[Result]:
+        return await store.read(reads)
+
+    ahead = (lambda reads: asyncio.ensure_future(fetch(reads))) if store.traits.remote else None
+    reading = _Reading(store.store, layout, selection, cache, out, None, ahead)
     results: list[Result] | None = None
     try:
         while True:
@@ -134,11 +153,14 @@ async def read_async(
             if reads is None:
                 return await asyncio.to_thread(reading.result)
             try:
-                results = await store.read(reads)
+                future = None if reading.ahead is None else reading.ahead.send(reads)
+                results = await (store.read(reads) if future is None else future)
             except RangeError as error:
                 reading.rounds.throw(error)
                 raise
     except BaseException:
+        if reading.ahead is not None:
+            reading.ahead.close()  # on the loop of its futures
         await asyncio.to_thread(reading.scatter.abandon)
         raise
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from zarrdock.array.execute import n_together, read_settings
 from zarrdock.array.index_cache import IndexCache, Indexes
 from zarrdock.array.layout import Layout
+from zarrdock.array.lockstep import lockstep
 from zarrdock.array.pieces import Leaves, Task, tasks
 from zarrdock.array.selection import Points, Product
-from zarrdock.array.steps import Asked, IntArray, Steps, lockstep, read_task
+from zarrdock.array.steps import Asked, IntArray, Steps, read_task
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Buffer, Read, Result, Store, Version
 

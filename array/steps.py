@@ -1,17 +1,15 @@
 """How objects are read, as generators: a task yields the reads of its next round, is sent the answers, and hands what
 came to a sink. No I/O here.
 
-:func:`lockstep` runs many tasks side by side, so that the indexes of all shards are one round and their data another.
-The drivers are in
-``array/execute.py``; ``Array.plan`` runs the same steps and stops short of the data, which is why a plan cannot
-differ from the read.
+``array/lockstep.py`` runs many tasks side by side, so that the indexes of all shards are one round and their data
+another. The drivers are in ``array/execute.py``; ``Array.plan`` runs the same steps and stops short of the data, which
+is why a plan cannot differ from the read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -25,7 +23,7 @@ from zarrdock.errors import ConflictError, RangeError, ShardIndexError, VersionC
 from zarrdock.ranges import Merged, Span, merge
 from zarrdock.stores.base import Blob, Buffer, Read, Result, Traits, Version
 
-__all__ = ["Asked", "ReadSettings", "Sink", "lockstep", "read_task"]
+__all__ = ["Asked", "IntArray", "ReadSettings", "Sink", "Steps", "read_task"]
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
@@ -358,53 +356,3 @@ def _hand_over(
             sink.data(task, leaves, numbers, data, offsets, lengths)
         elif chosen.any():
             sink.data(task, leaves, numbers[chosen], data, offsets[chosen], lengths[chosen])
-
-
-def _concerns(asked: Asked, error: RangeError) -> bool:
-    """Whether an error is about these reads. A store within another one names the keys of the outer one."""
-    key = asked.reads[0].key
-    return error.key == key or error.key.endswith("/" + key)
-
-
-def lockstep(
-    steps: Iterable[Steps], *, round_bytes: int, n_together: int, counted: Callable[[Asked], None] | None = None
-) -> Generator[list[Read], list[Result], None]:
-    """Run many tasks' steps together: what they ask for at one time is asked for in one round, as long as the answers
-    fit ``round_bytes``.
-
-    Args:
-        n_together: tasks begun at once; the next ones begin when these are done.
-        counted: told of every step before its reads are yielded.
-    """
-    waiting = iter(steps)
-    while group := list(islice(waiting, n_together)):
-        active = [(task, asked) for task in group if (asked := next(task, None)) is not None]
-        while active:
-            following: list[tuple[Steps, Asked]] = []
-            first = 0
-            while first < len(active):
-                last, nbytes = first, 0
-                while last < len(active) and (last == first or nbytes + active[last][1].nbytes <= round_bytes):
-                    nbytes += active[last][1].nbytes
-                    last += 1
-                batch = active[first:last]
-                reads = [read for _, asked in batch for read in asked.reads] if len(batch) > 1 else batch[0][1].reads
-                if counted is not None:
-                    for _, asked in batch:
-                        counted(asked)
-                try:
-                    results = yield reads
-                except RangeError as error:  # the task concerned knows what it means
-                    for task, _ in batch if len(batch) == 1 else [b for b in batch if _concerns(b[1], error)]:
-                        task.throw(error)
-                    raise
-                at = 0
-                for task, asked in batch:
-                    mine = results[at : at + len(asked.reads)] if len(batch) > 1 else results
-                    at += len(asked.reads)
-                    try:
-                        following.append((task, task.send(mine)))
-                    except StopIteration:
-                        pass
-                first = last
-            active = following

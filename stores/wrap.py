@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from zarrdock.errors import ReadOnlyError
@@ -27,8 +28,10 @@ from zarrdock.stores.base import (
 )
 
 AsyncRead: TypeAlias = Callable[[Sequence[Read]], Awaitable[Results]]
+# None from it: the store inside can only be read by waiting.
+SubmitRead: TypeAlias = "Callable[[Sequence[Read]], Future[Results] | None]"
 
-__all__ = ["Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "WrapperStore"]
+__all__ = ["CostedStore", "Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "WrapperStore"]
 
 
 class WrapperStore(Store):
@@ -88,6 +91,11 @@ class ReadOnlyStore(WrapperStore):
         """``read`` as a coroutine, where the store inside has it."""
         return getattr(self.store, "aread", None)
 
+    @property
+    def submit_read(self) -> SubmitRead | None:
+        """Starts a ``read`` without waiting for it, where the store inside can."""
+        return getattr(self.store, "submit_read", None)
+
     def _refuse(self, key: str) -> ReadOnlyError:
         return ReadOnlyError("the store is read-only", key=key, store=self)
 
@@ -102,6 +110,25 @@ class ReadOnlyStore(WrapperStore):
 
     def delete_prefix(self, prefix: str, /) -> None:
         raise self._refuse(check_prefix(prefix, self))
+
+
+class CostedStore(WrapperStore):
+    """A store with other costs of bytes and requests than its own; see :meth:`Store.with_costs`."""
+
+    def __init__(
+        self, store: Store, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None
+    ) -> None:
+        super().__init__(store)
+        given = {"merge_gap_bytes": merge_gap_bytes, "max_request_bytes": max_request_bytes}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if any(value < 0 for value in changes.values()):
+            raise ValueError(f"sizes in bytes are not negative: {changes}")
+        self.traits = replace(store.traits, **changes)
+
+    @property
+    def aread(self) -> AsyncRead | None:
+        """``read`` as a coroutine, where the store inside has it."""
+        return getattr(self.store, "aread", None)
 
 
 class PrefixStore(WrapperStore):
@@ -134,6 +161,12 @@ class PrefixStore(WrapperStore):
         """``read`` as a coroutine, where the store inside has it."""
         aread: AsyncRead | None = getattr(self.store, "aread", None)
         return None if aread is None else lambda requests: aread(self._inner_reads(requests))
+
+    @property
+    def submit_read(self) -> SubmitRead | None:
+        """Starts a ``read`` without waiting for it, where the store inside can."""
+        submit: SubmitRead | None = getattr(self.store, "submit_read", None)
+        return None if submit is None else lambda requests: submit(self._inner_reads(requests))
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         return self.store.write(self._inner(key), value, create_only=create_only)

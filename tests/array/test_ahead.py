@@ -1,0 +1,187 @@
+"""Reading ahead: the next round is on its way while one is decoded, and nothing is lost by it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zarrdock
+from zarrdock.array.ahead import Ahead
+from zarrdock.array.scatter import Scatter
+from zarrdock.config import config
+from zarrdock.errors import StoreError
+from zarrdock.stores.base import Read, Results
+from zarrdock.stores.wrap import WrapperStore
+
+SHAPE = (8, 64, 64)
+
+
+class Far(WrapperStore):
+    """A remote store that counts its rounds, and may do something before it answers one."""
+
+    def __init__(self, store: zarrdock.Store) -> None:
+        super().__init__(store)
+        self.traits = replace(store.traits, remote=True, n_concurrent=16, max_request_bytes=9000)
+        self.pool = ThreadPoolExecutor(4)
+        self.n = 0
+        self.before_answer: Any = None
+
+    def close(self) -> None:
+        self.pool.shutdown()
+
+    def submit_read(self, requests: Sequence[Read], /) -> Future[Results]:
+        number, self.n = self.n, self.n + 1
+        return self.pool.submit(self._answer, number, list(requests))
+
+    def _answer(self, number: int, requests: list[Read]) -> Results:
+        if self.before_answer is not None:
+            self.before_answer(number)
+        return self.store.read(requests)
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        return await asyncio.wrap_future(self.submit_read(requests))
+
+
+@pytest.fixture
+def values() -> Any:
+    return np.random.default_rng(1).integers(0, 1000, SHAPE, np.uint16)
+
+
+@pytest.fixture(params=["shards", "one large shard", "chunks"])
+def far(request: pytest.FixtureRequest, values: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A store with an array that takes several rounds to read."""
+    monkeypatch.setattr(config, "remote_round_bytes", 20_000)
+    monkeypatch.setattr(config, "whole_fraction", 2.0)  # through the index, whatever is read
+    shards = {"shards": (2, 64, 64), "one large shard": SHAPE, "chunks": None}[request.param]
+    inner = zarrdock.MemoryStore()
+    array = zarrdock.create_array(
+        inner, shape=SHAPE, chunks=(1, 64, 64), shards=shards, dtype="uint16", compressors=None, fill_value=0
+    )
+    array[...] = values
+    with Far(inner) as store:
+        yield store
+
+
+def test_the_next_round_is_sent_before_this_one_is_answered(far: Far, values: Any) -> None:
+    array = zarrdock.open_array(far, mode="r", zarr_format=3)
+    array[:1]
+    far.n = 0
+    n_in_company = 0
+
+    def look(number: int) -> None:
+        nonlocal n_in_company
+        for _ in range(20):
+            if far.n > number + 1:
+                n_in_company += 1
+                return
+            threading.Event().wait(0.01)
+
+    far.before_answer = look
+    assert np.array_equal(array[...], values)
+    assert far.n >= 3
+    assert n_in_company >= far.n - 3  # not the indexes, not the last round, and not the last of shards read in step
+
+
+def test_the_same_from_a_coroutine(far: Far, values: Any) -> None:
+    array = zarrdock.open_array(far, mode="r", zarr_format=3)
+    assert np.array_equal(asyncio.run(array.read_async()), values)
+    assert far.n >= 3
+
+
+def test_decoding_overlaps_with_reading(far: Far, values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = zarrdock.open_array(far, mode="r", zarr_format=3)
+    monkeypatch.setattr(config, "threads", 2)
+    monkeypatch.setattr(config, "inline_bytes", 0)
+    monkeypatch.setattr(config, "job_bytes", 1)
+    decoded = threading.Event()
+    decode = Scatter._decode
+
+    def noted(self: Scatter, *args: Any) -> None:
+        decode(self, *args)
+        decoded.set()
+
+    monkeypatch.setattr(Scatter, "_decode", noted)
+    overlapped = []
+
+    def look(number: int) -> None:
+        if number == 3:
+            overlapped.append(decoded.wait(5))
+
+    array[:1]
+    decoded.clear()
+    far.before_answer = look
+    far.n = 0
+    assert np.array_equal(array[...], values)
+    assert overlapped
+    assert all(overlapped)
+
+
+def test_a_shard_that_changes_under_way_is_read_again(far: Far, values: Any) -> None:
+    array = zarrdock.open_array(far, mode="r", zarr_format=3)
+    writer = zarrdock.open_array(far.store, mode="r+")
+    assert np.array_equal(array[...], values)  # the indexes are known now
+    far.n = 0
+
+    def change(number: int) -> None:
+        if number == 0:
+            writer[:, 0, 0] = 7
+
+    far.before_answer = change
+    found = array[...]
+    assert np.array_equal(found[:, 1:], values[:, 1:])
+    assert set(found[:, 0, 0]) <= {7, *values[:, 0, 0].tolist()}
+    assert np.array_equal(array[:, 0, 0], [7] * SHAPE[0])
+
+
+def test_errors_of_an_early_round_are_raised(far: Far) -> None:
+    array = zarrdock.open_array(far, mode="r", zarr_format=3)
+    array[:1]
+
+    def fail(number: int) -> None:
+        if number >= 1:
+            raise StoreError("broken on purpose")
+
+    far.n = 0
+    far.before_answer = fail
+    for read in (lambda: array[...], lambda: asyncio.run(array.read_async())):
+        far.n = 0
+        with pytest.raises(StoreError, match="on purpose"):
+            read()
+
+
+def test_what_is_not_asked_for_is_forgotten() -> None:
+    sent: list[tuple[list[Read], Future[int]]] = []
+
+    def submit(reads: list[Read]) -> Future[int]:
+        sent.append((reads, Future()))
+        return sent[-1][1]
+
+    ahead = Ahead(submit)
+    first, second, other = [Read("a")], [Read("b")], [Read("c")]
+    ahead.expect(second)
+    ahead.send(first)
+    assert [reads for reads, _ in sent] == [first, second]
+    ahead.send(other)
+    assert sent[1][1].cancelled()
+    ahead.expect(second)
+    ahead.send(first)
+    assert ahead.send(second) is sent[-1][1]
+    assert len(sent) == 5
+    ahead.expect(other)
+    ahead.send(first)
+    ahead.close()
+    assert sent[-1][1].cancelled()
+
+
+def test_stores_that_can_only_wait() -> None:
+    ahead: Ahead[Any] = Ahead(lambda reads: None)
+    ahead.expect([Read("b")])
+    assert ahead.send([Read("a")]) is None
+    ahead.close()
