@@ -1,0 +1,290 @@
+"""Sharded arrays shown as plain chunks: each key of a chunk is a range of bytes of its shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from zarrdock.array.grid import RegularGrid
+from zarrdock.array.index_cache import ROOT, IndexCache, Indexes
+from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.layout import Layout
+from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, parse_node
+from zarrdock.array.metadata_v2 import documents
+from zarrdock.array.node_io import join
+from zarrdock.codecs.sharding import Sharding
+from zarrdock.config import config
+from zarrdock.errors import ConflictError, MetadataError, ShardIndexError, UnsupportedError
+from zarrdock.ranges import Span
+from zarrdock.stores.base import Blob, Buffer, Entry, Listing, Read, Store, Version
+from zarrdock.stores.open import open_store
+from zarrdock.views.base import ATTEMPTS, Document, Part, Place, View
+from zarrdock.views.owners import Owners
+
+__all__ = ["UnshardedView", "unshard"]
+
+DOCUMENT = "zarr.json"
+SHARDS_AT_ONCE = 64
+
+
+def unshard(store: Any, *, storage_options: dict[str, Any] | None = None) -> UnshardedView:
+    """A read-only view that shows every sharded array as an array of plain chunks, whatever the levels of sharding.
+
+    Args:
+        store: anything :func:`zarrdock.open_store` takes.
+
+    Chunks are handed out as the bytes they are in their shards, never decoded; many of one shard are read in merged
+    ranges. Indexes are remembered, and every read that relies on one names the version of its shard, so that a shard
+    that is replaced meanwhile is noticed. Arrays whose shards are wrapped in another codec are shown as they are.
+    """
+    return UnshardedView(open_store(store, storage_options=storage_options, read_only=True))
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A chunk on its way to a place: which shard it is in, and how far it got."""
+
+    number: int
+    layout: Layout
+    shard: str
+    local: tuple[int, ...]
+    start: int = 0
+    length: int | None = None
+
+
+class UnshardedView(View):
+    """See :func:`unshard`."""
+
+    name = "unshard"
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._owners = Owners(store, DOCUMENT, _sharded)
+        self._indexes = IndexCache(config.index_cache_bytes)
+        self._layouts: dict[str, tuple[ArrayMetadata, Layout]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.store,)
+
+    def _forget(self, place: Part) -> None:
+        self._indexes.drop(place.key)
+
+    # -- places --------------------------------------------------------------------------------------------------------
+
+    def _locate(self, keys: Sequence[str], *, fresh: bool = False) -> list[Place]:
+        places: list[Place] = [Part(key) for key in keys]
+        metadata = [i for i, key in enumerate(keys) if key.rpartition("/")[2] == DOCUMENT]
+        for i, answer in zip(metadata, self.store.read([Read(keys[i]) for i in metadata]), strict=True):
+            places[i] = self._document(keys[i], answer) if isinstance(answer, Blob) else None
+        others = [i for i, key in enumerate(keys) if key.rpartition("/")[2] != DOCUMENT]
+        wanted: list[_Wanted] = []
+        for i, owner in zip(others, self._owners.find([keys[i] for i in others]), strict=True):
+            if owner is None:
+                continue
+            path, array = owner
+            coords = array.key_encoding.parse(keys[i][len(path) + 1 if path else 0 :], array.ndim)
+            if coords is None:
+                continue
+            layout = self._layout(path, array)
+            ratio = [outer // leaf for outer, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True)]
+            shard = layout.key(tuple(c // n for c, n in zip(coords, ratio, strict=True)))
+            wanted.append(_Wanted(i, layout, shard, tuple(c % n for c, n in zip(coords, ratio, strict=True))))
+        for number, place in self._in_shards(wanted, fresh).items():
+            places[number] = place
+        return places
+
+    def _layout(self, path: str, array: ArrayMetadata) -> Layout:
+        known = self._layouts.get(path)
+        if known is None or known[0] is not array:
+            known = self._layouts[path] = array, _bind(array, f"{path}/" if path else "")
+        return known[1]
+
+    def _document(self, key: str, answer: Blob) -> Document:
+        path = key.rpartition("/")[0]
+        self._owners.learn(path, answer.data)
+        try:
+            node = parse_node(answer.data, key, lenient=True)
+            shown = _plain(node)
+        except MetadataError:
+            shown = None
+        data = bytes(answer.data) if shown is None else documents(shown)[DOCUMENT]
+        return Document(data, answer.version)
+
+    def _in_shards(self, wanted: list[_Wanted], fresh: bool) -> dict[int, Place]:
+        found: dict[int, Place] = {}
+        for _ in range(ATTEMPTS):
+            again = self._descend(wanted, fresh, found)
+            if not again:
+                return found
+            wanted, fresh = again, True
+        raise ConflictError("the shard kept changing", key=wanted[0].shard, store=self)
+
+    def _descend(self, wanted: list[_Wanted], fresh: bool, found: dict[int, Place]) -> list[_Wanted]:
+        """Follow the indexes down to the chunks; those to be done again, since their shard changed, or since all that
+        is known of them is an old index in which they are not.
+        """
+        shards = sorted({item.shard for item in wanted})
+        cached = {} if fresh else {shard: known for shard in shards if (known := self._indexes.get(shard))}
+        state: dict[str, tuple[Version | None, Indexes] | None] = dict(cached)
+        layouts = {item.shard: item.layout for item in wanted}
+        missing = [shard for shard in shards if shard not in cached]
+        reads = [Read(shard, layouts[shard].levels[0].sharding.layout.range) for shard in missing]
+        for shard, answer in zip(missing, self.store.read(reads) if reads else [], strict=True):
+            state[shard] = None
+            if isinstance(answer, Blob):
+                state[shard] = answer.version, {ROOT: _parse(layouts[shard], 0, answer.data, shard, None)}
+        again: list[_Wanted] = []
+        active = []
+        for item in wanted:
+            item.start, item.length = 0, None
+            if state[item.shard] is None:
+                found[item.number] = None
+            else:
+                active.append(item)
+        depth = 0
+        while active:
+            active, changed = self._indexes_at(depth, active, state)
+            again.extend(changed)
+            down: list[_Wanted] = []
+            for item in active:
+                known = state[item.shard]
+                assert known is not None
+                version, indexes = known
+                level = item.layout.levels[depth]
+                child = tuple(c // n for c, n in zip(item.local, level.leaves, strict=True))
+                flat = int(np.ravel_multi_index(child, level.sharding.grid)) if child else 0
+                index = indexes[depth, item.start]
+                if index.offsets[flat] < 0:
+                    if item.shard in cached:
+                        again.append(item)
+                    else:
+                        found[item.number] = None
+                    continue
+                start, length = item.start + int(index.offsets[flat]), int(index.lengths[flat])
+                if depth + 1 == len(item.layout.levels):
+                    found[item.number] = Part(item.shard, start, length, version)
+                else:
+                    local = tuple(c % n for c, n in zip(item.local, level.leaves, strict=True))
+                    down.append(replace(item, start=start, length=length, local=local))
+            active, depth = down, depth + 1
+        for shard, known in state.items():
+            if known is not None:
+                self._indexes.put(shard, *known)
+        origin = {item.number: item for item in wanted}
+        return [origin[item.number] for item in again]
+
+    def _indexes_at(
+        self, depth: int, active: list[_Wanted], state: dict[str, tuple[Version | None, Indexes] | None]
+    ) -> tuple[list[_Wanted], list[_Wanted]]:
+        """Read the indexes of inner shards that are not known yet, in one round."""
+        unknown: dict[tuple[str, int], _Wanted] = {}
+        for item in active:
+            known = state[item.shard]
+            assert known is not None
+            if (depth, item.start) not in known[1]:
+                unknown.setdefault((item.shard, item.start), item)
+        reads: list[Read] = []
+        for (shard, start), item in unknown.items():
+            known = state[shard]
+            assert known is not None
+            span = item.layout.levels[depth].sharding.layout.span_within(start, item.length or 0)
+            reads.append(Read(shard, Span(*span), known[0]))
+        gone: set[str] = set()
+        for ((shard, start), item), answer in zip(
+            unknown.items(), self.store.read(reads) if reads else [], strict=True
+        ):
+            known = state[shard]
+            if not isinstance(answer, Blob) or known is None:
+                gone.add(shard)
+                continue
+            index = _parse(item.layout, depth, answer.data, shard, item.length)
+            state[shard] = known[0], {**known[1], (depth, start): index}
+        return [item for item in active if item.shard not in gone], [item for item in active if item.shard in gone]
+
+    # -- listing -------------------------------------------------------------------------------------------------------
+
+    def _entries(self, prefix: str) -> Iterator[Entry]:
+        inside = self._owners.find([join(prefix, "x")])[0] if prefix else None
+        # Keys of chunks lie elsewhere below their array than those of their shards.
+        entries = self.store.list(inside[0] if inside is not None else prefix)
+        start = f"{prefix}/" if prefix else ""
+        while page := [*islice(entries, SHARDS_AT_ONCE)]:
+            yield from (entry for entry in self._shown(page) if entry.key.startswith(start))
+
+    def _shown(self, page: Sequence[Entry]) -> Iterable[Entry]:
+        owners = self._owners.find([entry.key for entry in page])
+        shards: list[tuple[str, ArrayMetadata, tuple[int, ...], str]] = []
+        for entry, owner in zip(page, owners, strict=True):
+            name = entry.key.rpartition("/")[2]
+            if owner is not None and name != DOCUMENT:
+                path, array = owner
+                coords = array.key_encoding.parse(entry.key[len(path) + 1 if path else 0 :], array.ndim)
+                if coords is not None:
+                    shards.append((path, array, coords, entry.key))
+                    continue
+            yield Entry(entry.key, None if name == DOCUMENT else entry.size)
+        yield from self._chunks_in(shards)
+
+    def _chunks_in(self, shards: list[tuple[str, ArrayMetadata, tuple[int, ...], str]]) -> Iterator[Entry]:
+        for path, array, at, _ in shards:
+            layout = self._layout(path, array)
+            ratio = [outer // leaf for outer, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True)]
+            every = np.stack(np.unravel_index(np.arange(int(np.prod(ratio))), ratio), -1) if ratio else np.zeros((1, 0))
+            coords = every.astype(np.int64) + np.asarray(at, np.int64) * np.asarray(ratio, np.int64)
+            keys = [layout.prefix + key for key in array.key_encoding.keys(coords)]
+            for key, place in zip(keys, self._locate(keys), strict=True):
+                if isinstance(place, Part):
+                    yield Entry(key, place.length)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        listing = self.store.list_dir(prefix)
+        owner = self._owners.find([join(prefix.removesuffix("/"), "x")])[0]
+        # Above arrays nothing is different, and right below one there is "c", which not every index is read for.
+        if owner is None or (owner[0] == prefix.removesuffix("/") and owner[1].key_encoding == KeyEncoding()):
+            return listing
+        return super().list_dir(prefix)
+
+
+def _bind(array: ArrayMetadata, prefix: str = "") -> Layout:
+    return Layout.bind(
+        array.shape, array.grid.chunk_shape, array.dtype, array.fill_value, array.codecs, array.key_encoding, prefix
+    )
+
+
+def _sharded(document: Buffer, key: str) -> ArrayMetadata | None:
+    """The array in a document, if it is one with shards that can be read in part."""
+    try:
+        node = parse_node(document, key, lenient=True)
+        if isinstance(node, ArrayMetadata) and not node.unknown and _bind(node).levels:
+            return node
+    except (MetadataError, UnsupportedError):
+        pass
+    return None
+
+
+def _plain(node: Node) -> Node | None:
+    """A node as the view shows it; None where it is shown as it is."""
+    if isinstance(node, GroupMetadata):
+        if not node.consolidated:
+            return None
+        return node.replace(consolidated={path: _plain(inner) or inner for path, inner in node.consolidated.items()})
+    if node.unknown or node.zarr_format != 3:
+        return None
+    layout = _bind(node)
+    if not layout.levels:
+        return None
+    codecs = node.codecs
+    for _ in layout.levels:
+        codecs = next(codec.codecs for codec in codecs if isinstance(codec, Sharding))
+    return node.replace(grid=RegularGrid(layout.leaf_shape), codecs=codecs)
+
+
+def _parse(layout: Layout, depth: int, data: Buffer, key: str, length: int | None) -> Any:
+    try:
+        return layout.levels[depth].sharding.layout.parse(data, length)
+    except ShardIndexError as error:
+        raise error.at(key=key) from error.__cause__

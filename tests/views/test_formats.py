@@ -1,0 +1,146 @@
+"""v3 as v2 and v2 as v3."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zarrdock
+from zarrdock.errors import UnsupportedError
+from zarrdock.views import as_v2, as_v3
+
+VALUES = np.random.default_rng(0).integers(0, 1000, (50, 47)).astype("u2")
+V3: list[dict[str, Any]] = [
+    {"chunks": (8, 8), "shards": (16, 24)},
+    {"chunks": (4, 4), "shards": [(32, 24), (8, 12)], "dimension_names": ("y", "x")},
+    {"chunks": (8, 8), "compressors": [{"name": "blosc", "configuration": {"cname": "lz4", "clevel": 5}}]},
+    {"chunks": (8, 8), "compressors": "gzip", "chunk_key_encoding": ".", "order": "F"},
+    {"chunks": (8, 8), "compressors": None, "serializer": {"name": "bytes", "configuration": {"endian": "big"}}},
+]
+V2: list[dict[str, Any]] = [
+    {"chunks": (8, 8)},
+    {"chunks": (8, 8), "order": "F", "chunk_key_encoding": "/", "compressors": None},
+    {"chunks": (8, 8), "dimension_names": ("y", "x")},
+    {"chunks": (8, 8), "dtype": ">u2", "compressors": "gzip"},
+    {"chunks": (8, 8), "dtype": "<u2", "filters": [{"id": "delta", "dtype": "<u2"}]},
+]
+
+
+def documents(store: zarrdock.Store) -> set[str]:
+    return {entry.key.rpartition("/")[2] for entry in store.list()} & {"zarr.json", ".zarray", ".zattrs", ".zgroup"}
+
+
+@pytest.mark.parametrize("path", ["", "some/where"])
+@pytest.mark.parametrize("layout", V3)
+def test_v3_as_v2(layout: dict[str, Any], path: str) -> None:
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, name=path, data=VALUES, fill_value=3, attributes={"a": 1}, **layout)
+    view = as_v2(store)
+    shown = zarrdock.open_array(view, path=path)
+    assert shown.zarr_format == 2
+    np.testing.assert_array_equal(shown[...], VALUES)
+    assert shown.fill_value == 3
+    assert shown.attrs["a"] == 1
+    assert shown.dimension_names == layout.get("dimension_names")
+    assert documents(view) == {".zarray", ".zattrs"}
+    for entry in view.list():
+        blob = view.get(entry.key)
+        assert blob is not None
+        assert view.size(entry.key) == len(blob.data)
+
+
+@pytest.mark.parametrize("path", ["", "some/where"])
+@pytest.mark.parametrize("layout", V2)
+def test_v2_as_v3(layout: dict[str, Any], path: str) -> None:
+    store = zarrdock.MemoryStore()
+    dtype = layout.get("dtype", "u2")
+    rest = {name: value for name, value in layout.items() if name != "dtype"}
+    array = zarrdock.create_array(
+        store, name=path, shape=VALUES.shape, dtype=dtype, zarr_format=2, fill_value=3, attributes={"a": 1}, **rest
+    )
+    array[...] = VALUES
+    view = as_v3(store)
+    shown = zarrdock.open_array(view, path=path)
+    assert shown.zarr_format == 3
+    np.testing.assert_array_equal(shown[...], VALUES)
+    assert dict(shown.attrs) == {"a": 1}
+    assert shown.dimension_names == layout.get("dimension_names")
+    assert documents(view) == {"zarr.json"}
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("layout", V3)
+def test_zarr_python_reads_v2(layout: dict[str, Any]) -> None:
+    zarr = pytest.importorskip("zarr")
+    from zarrdock.adapters.zarr_python import ZarrStore
+
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, data=VALUES, **layout)
+    array = zarr.open_array(ZarrStore(as_v2(store)), mode="r", zarr_format=2)
+    np.testing.assert_array_equal(array[...], VALUES)
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("layout", V2[:3])
+def test_zarr_python_reads_v3(layout: dict[str, Any]) -> None:
+    zarr = pytest.importorskip("zarr")
+    from zarrdock.adapters.zarr_python import ZarrStore
+
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, data=VALUES, zarr_format=2, **layout)
+    array = zarr.open_array(ZarrStore(as_v3(store)), mode="r", zarr_format=3)
+    np.testing.assert_array_equal(array[...], VALUES)
+
+
+@pytest.mark.parametrize("consolidated", [False, True])
+def test_groups(consolidated: bool) -> None:
+    store = zarrdock.MemoryStore()
+    group = zarrdock.create_group(store, attributes={"title": "x"})
+    group.create_array("a/b", data=VALUES, chunks=(8, 8), shards=(16, 24))
+    group.create_array("turned", shape=(4, 5, 6), dtype="u1", chunks=(4, 5, 6), filters=[TURNED])
+    if consolidated:
+        zarrdock.consolidate_metadata(store)
+    view = as_v2(store)
+    blob = view.get(".zmetadata")
+    assert blob is not None
+    members = json.loads(bytes(blob.data))["metadata"]
+    assert "turned/.zarray" not in members
+    assert {".zgroup", ".zattrs", "a/.zgroup", "a/b/.zarray"} <= members.keys()
+    shown = zarrdock.open_group(view)
+    assert shown.zarr_format == 2
+    assert shown.attrs["title"] == "x"
+    np.testing.assert_array_equal(shown["a/b"][...], VALUES)  # type: ignore[index]
+    again = zarrdock.open_group(as_v3(view))
+    assert again.zarr_format == 3
+    np.testing.assert_array_equal(again["a/b"][...], VALUES)  # type: ignore[index]
+
+
+def test_what_has_no_form_in_the_other_format_says_why() -> None:
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, name="t", shape=(4, 5, 6), dtype="u1", chunks=(4, 5, 6), filters=[TURNED])
+    zarrdock.create_array(store, name="good", data=VALUES)
+    view = as_v2(store)
+    with pytest.raises(UnsupportedError, match=r"'t' cannot be shown as Zarr v2.*transpose"):
+        view.get("t/.zarray")
+    np.testing.assert_array_equal(zarrdock.open_array(view, path="good")[...], VALUES)
+
+
+def test_filters_of_another_byte_order() -> None:
+    store = zarrdock.MemoryStore()
+    filters = [{"id": "delta", "dtype": ">u2"}]
+    zarrdock.create_array(store, shape=(9,), dtype=">u2", filters=filters, zarr_format=2)
+    with pytest.raises(UnsupportedError, match="filters"):
+        as_v3(store).get("zarr.json")
+
+
+TURNED = {"name": "transpose", "configuration": {"order": [1, 2, 0]}}
+
+
+def test_nodes_that_are_of_that_format_already() -> None:
+    two, three = zarrdock.MemoryStore(), zarrdock.MemoryStore()
+    zarrdock.create_array(two, data=VALUES, zarr_format=2)
+    zarrdock.create_array(three, data=VALUES)
+    assert zarrdock.open_array(as_v2(two)).metadata == zarrdock.open_array(two).metadata
+    assert zarrdock.open_array(as_v3(three)).metadata == zarrdock.open_array(three).metadata
+    np.testing.assert_array_equal(zarrdock.open_array(as_v2(two))[...], VALUES)
