@@ -265,6 +265,12 @@ class Store(ABC):
         """True where ``key`` is there."""
         return self.size(key) is not None
 
+    def with_costs(self, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None) -> Store:
+        """The same store for readers who weigh bytes against requests otherwise; see :class:`Traits`."""
+        from zarrdock.stores.costs import CostedStore
+
+        return CostedStore(self, merge_gap_bytes=merge_gap_bytes, max_request_bytes=max_request_bytes)
+
     def close(self) -> None:  # noqa: B027 - optional by design
         """Release what the store holds open. A closed store may be used again and opens what it needs anew."""
 

@@ -17,16 +17,19 @@ from zarrdock.errors import UnsupportedError, ZarrdockError
 from zarrdock.registry import Registry
 from zarrdock.stores.base import Store
 from zarrdock.stores.bridge import is_async
+from zarrdock.stores.bridged import BridgedStore
 from zarrdock.stores.fsspec_ import FsspecStore, protocol_of, unwrap
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.mapping import MappingStore
 from zarrdock.stores.memory import MemoryStore
+from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.translate import cause_of, redact, translate
 from zarrdock.stores.wrap import ReadOnlyStore
 
 __all__ = ["open_store", "protocols"]
 
 Opener = Callable[..., Store]
+Tuning = dict[str, Any]
 
 # Protocol -> what opens it, called with the URL and the keywords storage_options and read_only.
 protocols: Registry[Opener] = Registry(
@@ -58,6 +61,9 @@ def open_store(
     storage_options: dict[str, Any] | None = None,
     read_only: bool = False,
     durable: bool = False,
+    retry: RetryPolicy | None = None,
+    n_concurrent: int | None = None,
+    merge_gap_bytes: int | None = None,
 ) -> Store:
     """The store that ``obj`` stands for.
 
@@ -70,15 +76,28 @@ def open_store(
         storage_options: options of the fsspec filesystem a URL leads to.
         read_only: refuse every mutating verb.
         durable: local files and archives only: return from writing when the bytes are on the disk.
+        retry: remote stores only: when requests are tried again.
+        n_concurrent: remote stores only: requests in flight at most, over all users of the store.
+        merge_gap_bytes: unwanted bytes that are cheaper to read than one more request; each kind of store has a
+            measured default (``docs/stores.md``).
     Raises:
         UnsupportedError: no store can be made of ``obj``, or a library for it is missing. AccessError, StoreError.
 
     ``memory://`` is fsspec's memory filesystem, one for the whole process; ``MemoryStore`` is faster and has versions.
     """
+    tuning: Tuning = {"retry": retry, "n_concurrent": n_concurrent, "merge_gap_bytes": merge_gap_bytes}
+    tuning = {name: value for name, value in tuning.items() if value is not None}
+    store = _store_of(obj, path, storage_options, read_only, durable, tuning)
+    return _tuned(store, tuning) if tuning else store
+
+
+def _store_of(
+    obj: Any, path: str, storage_options: dict[str, Any] | None, read_only: bool, durable: bool, tuning: Tuning
+) -> Store:
     if path and not isinstance(obj, AbstractFileSystem):
         raise UnsupportedError("path= goes with an fsspec filesystem; otherwise it is part of the URL")
     if isinstance(obj, (str, os.PathLike)) and not _is_upath(obj):
-        return _from_text(os.fspath(obj), storage_options or {}, read_only, durable)
+        return _from_text(os.fspath(obj), storage_options or {}, read_only, durable, tuning)
     if storage_options:
         raise UnsupportedError(f"storage_options go with a URL; a {type(obj).__name__} has its options already")
     if isinstance(obj, Store):
@@ -86,35 +105,47 @@ def open_store(
     if obj is None:
         return MemoryStore(read_only=read_only)
     if isinstance(obj, FSMap):
-        return _from_filesystem(obj.fs, obj.root, read_only, durable)
+        return _from_filesystem(obj.fs, obj.root, read_only, durable, tuning)
     if isinstance(obj, AbstractFileSystem):
-        return _from_filesystem(obj, path, read_only, durable)
+        return _from_filesystem(obj, path, read_only, durable, tuning)
     if _is_upath(obj):
-        return _from_upath(obj, read_only, durable)
+        return _from_upath(obj, read_only, durable, tuning)
     if isinstance(obj, MutableMapping):
         return MappingStore(obj, read_only=read_only)
     if hasattr(obj, "get_range") or hasattr(obj, "get_range_async") or hasattr(obj, "get_async"):
-        return _from_obstore(obj, read_only)
+        return _from_obstore(obj, read_only, tuning)
     raise UnsupportedError(
         f"a {type(obj).__name__} is no store: give a path, a URL, an fsspec filesystem, a mutable mapping or a store"
     )
 
 
-def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
+def _tuned(store: Store, tuning: Tuning) -> Store:
+    """The settings that the store did not take itself."""
+    if isinstance(store, BridgedStore):
+        return store
+    if tuning.keys() - {"merge_gap_bytes"}:
+        raise UnsupportedError(
+            f"retry= and n_concurrent= go with a remote store that is opened here, not with {store!r}: of an archive "
+            "in one, or a wrapper around one, open the store inside first"
+        )
+    return store.with_costs(merge_gap_bytes=tuning["merge_gap_bytes"])
+
+
+def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning) -> Store:
     if not isinstance(text, str) or not text or "\0" in text:
         raise UnsupportedError(f"not a path or URL: {text!r}")
     first = text.split("::")[0]
     found = _URL.match(first)
     protocol = found[1].lower() if found else ""
     if "::" in text and (protocol or not os.path.exists(text)):
-        return _from_chain(text, protocol or first, options, read_only, durable)
+        return _from_chain(text, protocol or first, options, read_only, durable, tuning)
     if _ZIP.search(text.split("?")[0]) and protocol != "zip" and not os.path.isdir(text):
         return _open(protocols, "zip", text, options, read_only, durable)
     if protocol in ("", "file", "local"):
         if options.keys() - {"auto_mkdir"}:
             raise UnsupportedError(f"local files have no storage_options: {', '.join(sorted(options))}")
         return _local(LocalFileSystem._strip_protocol(text), read_only, durable)
-    return _open(protocols, protocol, text, options, read_only, durable)
+    return _open(protocols, protocol, text, options, read_only, durable, tuning)
 
 
 def _local(path: str, read_only: bool, durable: bool) -> Store:
@@ -123,10 +154,12 @@ def _local(path: str, read_only: bool, durable: bool) -> Store:
     return FsspecStore(LocalFileSystem(), path, read_only=read_only)
 
 
-def _from_chain(url: str, protocol: str, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
+def _from_chain(
+    url: str, protocol: str, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning
+) -> Store:
     if protocol == "zip" or not protocol:
         return _open(protocols, "zip", url, options, read_only, durable)
-    return _generic(url, options, read_only, durable)
+    return _generic(url, options, read_only, durable, tuning)
 
 
 def _open(
@@ -136,16 +169,18 @@ def _open(
     options: dict[str, Any],
     read_only: bool,
     durable: bool = False,
+    tuning: Tuning | None = None,
 ) -> Store:
     try:
         opener = registry.get(protocol)
     except ImportError as error:
         raise _not_installed(protocol, error) from error
     if opener is None:
-        return _generic(url, options, read_only, durable)
+        return _generic(url, options, read_only, durable, tuning or {})
     try:
         # Only what is on local disks can be more durable than it is by itself.
-        more = {"durable": True} if durable and protocol == "zip" else {}
+        is_zip = protocol == "zip"
+        more = ({"durable": True} if durable and is_zip else {}) | ({} if is_zip else tuning or {})
         return opener(url, storage_options=options or None, read_only=read_only, **more)
     except ZarrdockError:
         raise
@@ -155,7 +190,7 @@ def _open(
         raise translate(error, store=redact(url)) from cause_of(error)
 
 
-def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
+def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning) -> Store:
     """Whatever fsspec makes of a URL."""
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
@@ -163,21 +198,21 @@ def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool) 
         raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}") from cause_of(error)
     except Exception as error:
         raise translate(error, store=redact(url)) from cause_of(error)
-    return _from_filesystem(fs, path, read_only, durable)
+    return _from_filesystem(fs, path, read_only, durable, tuning)
 
 
-def _from_filesystem(fs: AbstractFileSystem, path: str, read_only: bool, durable: bool) -> Store:
+def _from_filesystem(fs: AbstractFileSystem, path: str, read_only: bool, durable: bool, tuning: Tuning) -> Store:
     fs, path = unwrap(fs, path)
     if isinstance(fs, LocalFileSystem):
         return _local(fs._strip_protocol(path), read_only, durable)
     protocol = protocol_of(fs)
     if protocol not in _OVER_FILESYSTEMS or not is_async(fs):
-        return FsspecStore(fs, path, read_only=read_only)
+        return FsspecStore(fs, path, read_only=read_only, **tuning)
     try:
         opener = protocols.get(protocol)
     except ImportError as error:
         raise _not_installed(protocol, error) from error
-    return FsspecStore(fs, path, read_only=read_only) if opener is None else opener(fs, path, read_only=read_only)
+    return (opener or FsspecStore)(fs, path, read_only=read_only, **tuning)
 
 
 def _is_upath(obj: Any) -> bool:
@@ -185,20 +220,20 @@ def _is_upath(obj: Any) -> bool:
     return all(hasattr(obj, name) for name in ("protocol", "path", "storage_options", "fs"))
 
 
-def _from_upath(path: Any, read_only: bool, durable: bool) -> Store:
+def _from_upath(path: Any, read_only: bool, durable: bool, tuning: Tuning) -> Store:
     if path.protocol in ("", "file", "local"):
-        return _from_text(str(path.path), {}, read_only, durable)
+        return _from_text(str(path.path), {}, read_only, durable, tuning)
     if _ZIP.search(path.path):
-        return _from_text(str(path), dict(path.storage_options), read_only, durable)
-    return _from_filesystem(path.fs, path.path, read_only, durable)
+        return _from_text(str(path), dict(path.storage_options), read_only, durable, tuning)
+    return _from_filesystem(path.fs, path.path, read_only, durable, tuning)
 
 
-def _from_obstore(store: Any, read_only: bool) -> Store:
+def _from_obstore(store: Any, read_only: bool, tuning: Tuning) -> Store:
     try:
         module = importlib.import_module("zarrdock.stores.obstore_")
     except ImportError as error:
         raise _not_installed("obstore", error) from error
-    opened: Store = module.ObstoreStore(store, read_only=read_only)
+    opened: Store = module.ObstoreStore(store, read_only=read_only, **tuning)
     return opened
 
 

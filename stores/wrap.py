@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from zarrdock.errors import ReadOnlyError
@@ -31,7 +31,7 @@ AsyncRead: TypeAlias = Callable[[Sequence[Read]], Awaitable[Results]]
 # None from it: the store inside can only be read by waiting.
 SubmitRead: TypeAlias = "Callable[[Sequence[Read]], Future[Results] | None]"
 
-__all__ = ["CostedStore", "Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "WrapperStore"]
+__all__ = ["Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "WrapperStore"]
 
 
 class WrapperStore(Store):
@@ -110,25 +110,6 @@ class ReadOnlyStore(WrapperStore):
 
     def delete_prefix(self, prefix: str, /) -> None:
         raise self._refuse(check_prefix(prefix, self))
-
-
-class CostedStore(WrapperStore):
-    """A store with other costs of bytes and requests than its own; see :meth:`Store.with_costs`."""
-
-    def __init__(
-        self, store: Store, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None
-    ) -> None:
-        super().__init__(store)
-        given = {"merge_gap_bytes": merge_gap_bytes, "max_request_bytes": max_request_bytes}
-        changes = {name: value for name, value in given.items() if value is not None}
-        if any(value < 0 for value in changes.values()):
-            raise ValueError(f"sizes in bytes are not negative: {changes}")
-        self.traits = replace(store.traits, **changes)
-
-    @property
-    def aread(self) -> AsyncRead | None:
-        """``read`` as a coroutine, where the store inside has it."""
-        return getattr(self.store, "aread", None)
 
 
 class PrefixStore(WrapperStore):
