@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -24,9 +23,6 @@ from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
 
 __all__ = ["Wishes", "new_metadata", "retarget", "retarget_group"]
-
-# As create_array's shards="auto": what a writer must hold in memory.
-_SHARD_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +172,7 @@ def _divides(shards: Any, chunks: tuple[int, ...]) -> bool:
 
 def _parts_of(shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Any, shards: Any, zarr_format: int) -> _Parts:
     """Let the creation of arrays resolve "auto", and check that chunks divide shards."""
-    if isinstance(shards, str) and shards == "auto":
-        chunk_shape = _parts_of(shape, dtype, chunks, None, zarr_format).chunk_shape
-        shards = auto_shards(shape, chunk_shape, dtype.itemsize)
-    elif isinstance(shards, int):  # as chunks may be: one length for all dimensions
+    if isinstance(shards, int):  # as chunks may be: one length for all dimensions
         shards = (shards,) * len(shape)
     plain = np.dtype(f"V{max(1, dtype.itemsize)}")  # only its size matters here
     given = make_metadata(
@@ -191,22 +184,6 @@ def _parts_of(shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Any, shards:
         zarr_format=zarr_format,  # type: ignore[arg-type]
     )
     return _Parts.of(given)
-
-
-def auto_shards(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> tuple[int, ...] | None:
-    """Shards of 128 MiB at most, as cubic as the array allows; None where one chunk is all there is."""
-    shards = list(chunks)
-    while True:
-        open_axes = [
-            i
-            for i, (s, n) in enumerate(zip(shards, shape, strict=True))
-            if s < n and 2 * prod(shards) * itemsize <= _SHARD_BYTES
-        ]
-        if not open_axes:
-            break
-        shortest = min(open_axes, key=lambda i: (shards[i], -i))
-        shards[shortest] *= 2
-    return tuple(shards) if shards != list(chunks) else None
 
 
 def _compressed(
@@ -255,10 +232,11 @@ def new_metadata(
     """The metadata of a copy of something that is no Zarr array: chunks and shards are chosen unless given."""
     zarr_format = wishes.zarr_format or 3
     chunks = "auto" if isinstance(wishes.chunks, str) and wishes.chunks == "keep" else wishes.chunks
-    shards = wishes.shards
-    if isinstance(shards, str) and shards == "keep":
-        shards = "auto" if zarr_format == 3 else None
+    chosen = isinstance(wishes.shards, str) and wishes.shards == "keep"
+    shards = wishes.shards if not chosen else "auto" if zarr_format == 3 else None
     parts = _parts_of(shape, dtype, chunks, shards, zarr_format)
+    if chosen and parts.levels and parts.levels[0][0] == parts.chunk_shape:  # one chunk is all there is
+        parts = _parts_of(shape, dtype, chunks, None, zarr_format)
     compressors = "auto" if isinstance(wishes.compressors, str) and wishes.compressors == "keep" else wishes.compressors
     return make_metadata(
         shape=shape,
