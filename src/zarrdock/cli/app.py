@@ -23,6 +23,7 @@ _COMMANDS = {
     "copy": "zarrdock.cli.copy_",
     "plan": "zarrdock.cli.plan",
     "check": "zarrdock.cli.check",
+    "serve": "zarrdock.cli.serve",
     "demo": "zarrdock.cli.demo",
 }
 

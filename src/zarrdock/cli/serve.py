@@ -1,0 +1,63 @@
+"""``zarrdock serve``: a store or a view of it over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+from zarrdock.cli.app import click
+from zarrdock.cli.options import node_options
+from zarrdock.errors import UnsupportedError
+from zarrdock.stores.open import open_store
+from zarrdock.stores.wrap import PrefixStore
+from zarrdock.views import as_v2, as_v3, unshard
+from zarrdock.views.server import Server
+
+__all__ = ["command"]
+
+
+@click.command("serve")
+@node_options
+@click.option("--unshard", "is_unsharded", is_flag=True, help="Show sharded arrays as plain chunks.")
+@click.option("--as-v2", "is_v2", is_flag=True, help="Show everything as Zarr v2, shards as plain chunks.")
+@click.option("--as-v3", "is_v3", is_flag=True, help="Show everything as Zarr v3.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; a free one by default.")
+@click.option("--quiet", "is_quiet", is_flag=True, help="Do not write a line a request.")
+def command(
+    url: str,
+    path: str,
+    storage_options: dict[str, Any],
+    is_unsharded: bool,
+    is_v2: bool,
+    is_v3: bool,
+    host: str,
+    port: int,
+    is_quiet: bool,
+) -> None:
+    """Serve URL over HTTP, read-only, until interrupted.
+
+    GET and HEAD with byte ranges, conditional requests, CORS for every origin, listings.
+    """
+    if is_unsharded + is_v2 + is_v3 > 1:
+        raise UnsupportedError("one of --unshard, --as-v2 and --as-v3 at a time (--as-v2 shows no shards anyway)")
+    store = open_store(url, storage_options=storage_options or None, read_only=True)
+    if path:
+        store = PrefixStore(store, path)
+    view = unshard(store) if is_unsharded else as_v2(store) if is_v2 else as_v3(store) if is_v3 else store
+    server = Server(view, host=host, port=port, log=None if is_quiet else _log)
+    asyncio.run(_serve(server))
+
+
+async def _serve(server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    await server.run(lambda: print(f"serving {server.store} at {server.url}/", flush=True))
+
+
+def _log(method: str, path: str, status: int, nbytes: int) -> None:
+    # The path as it came, encoded: nothing in it can move the terminal's cursor.
+    print(f"{method} {path} {status} {nbytes}", file=sys.stderr)
