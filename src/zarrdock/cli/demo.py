@@ -34,6 +34,9 @@ __all__ = ["command", "load_volume"]
 
 Volume = npt.NDArray[np.uint16]
 
+# Other programs' work shows in the times: the shortest of a few reads counts.
+_REPEATS = 3
+
 CHUNKS, SHARDS = (16, 16, 16), (48, 48, 48)
 
 # A point near the middle of the brain, where all three slices show something.
@@ -120,8 +123,37 @@ class _Cost:
         return f"{self.n_rounds} / {self.n_requests} / {size_text(self.n_bytes)}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One read: what was announced, what happened, what a server saw of it, and whether the values are right."""
+
+    planned: _Cost
+    happened: _Cost
+    seen: int | None
+    milliseconds: float
+    is_equal: bool
+
+
+def _read(
+    array: Array, selection: Any, recorder: RecordingStore, volume: Volume, requests: Callable[[], int] | None
+) -> _Found:
+    plan = array.plan(selection)
+    recorder.reset()
+    before = requests() if requests is not None else 0
+    started = time.perf_counter()
+    values = array[selection]
+    milliseconds = (time.perf_counter() - started) * 1000
+    return _Found(
+        _Cost(plan.n_rounds, plan.n_requests, plan.n_bytes),
+        _Cost(recorder.n_rounds, recorder.n_requests, recorder.n_bytes),
+        requests() - before if requests is not None else None,
+        milliseconds,
+        bool(np.array_equal(values, volume[selection])),
+    )
+
+
 def _compare(name: str, store: Store, volume: Volume, requests: Callable[[], int] | None = None) -> bool:
-    """Read each selection cold and hot, and print the plan beside the record.
+    """Read each selection cold and hot, a few times, and print the plan beside the record, with the shortest time.
 
     Args:
         requests: counts the requests a server has seen so far.
@@ -132,29 +164,27 @@ def _compare(name: str, store: Store, volume: Volume, requests: Callable[[], int
     for heading in ("selection", "", "planned", "happened"):
         table.add_column(heading)
     if requests is not None:
-        table.add_column("seen by the server", justify="right")
+        table.add_column("at the server", justify="right")
     table.add_column("ms", justify="right")
     table.add_column("equal", justify="center")
     recorder = RecordingStore(store)
     good = True
     for label, text, selection in SELECTIONS:
-        array = open_array(recorder, zarr_format=3)  # an array opened anew knows no index yet
+        arrays = [open_array(recorder, zarr_format=3) for _ in range(_REPEATS)]  # an array opened anew knows no index
         for state in ("cold", "hot"):
-            plan = array.plan(selection)
-            recorder.reset()
-            before = requests() if requests is not None else 0
-            started = time.perf_counter()
-            values = array[selection]
-            milliseconds = (time.perf_counter() - started) * 1000
-            seen = requests() - before if requests is not None else None
-            planned = _Cost(plan.n_rounds, plan.n_requests, plan.n_bytes)
-            happened = _Cost(recorder.n_rounds, recorder.n_requests, recorder.n_bytes)
-            fits = bool(np.array_equal(values, volume[selection]))
-            good &= fits and planned == happened and seen in (None, plan.n_requests)
-            first = f"{label}  [dim]\\[{text}][/]" if state == "cold" else ""
-            cells = [first, state, str(planned), str(happened)]
-            cells += [] if seen is None else [str(seen)]
-            table.add_row(*cells, f"{milliseconds:.1f}", "yes" if fits else "[red]NO[/]")
+            tries = [_read(array, selection, recorder, volume, requests) for array in arrays]
+            fits = all(found.is_equal and found.planned == found.happened for found in tries)
+            good &= fits and all(found.seen in (None, found.planned.n_requests) for found in tries)
+            one = tries[0]
+            cells = [
+                f"{label}  [dim]\\[{text}][/]" if state == "cold" else "",
+                state,
+                str(one.planned),
+                str(one.happened),
+            ]
+            cells += [] if one.seen is None else [str(one.seen)]
+            fastest = min(found.milliseconds for found in tries)
+            table.add_row(*cells, f"{fastest:.1f}", "yes" if fits else "[red]NO[/]")
     console().print(table)
     return good
 
