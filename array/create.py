@@ -17,6 +17,7 @@ from zarrdock.array.node_io import ZarrFormat, save_new
 from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.order import Order, permutation
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.sharding import Sharding, ShardOptions
@@ -77,6 +78,7 @@ def make_metadata(
     chunk_key_encoding: Any = None,
     index_location: IndexLocation = "end",
     subchunk_write_order: Order = "lexicographic",
+    checksums: bool = False,
 ) -> ArrayMetadata:
     """The metadata of a new array; see :func:`zarrdock.create_array` for the arguments.
 
@@ -104,6 +106,13 @@ def make_metadata(
             raise MetadataError(
                 "Zarr v2 has no sharding", pointer="/shards", expected="shards=None, or zarr_format=3", found=shards
             )
+        if checksums:
+            raise MetadataError(
+                "Zarr v2 has no checksum behind the compressor",
+                pointer="/checksums",
+                expected="checksums=False, or zarr_format=3",
+                found=checksums,
+            )
         if dimension_names is not None:
             common["attributes"].setdefault("_ARRAY_DIMENSIONS", list(dimension_names))
         codecs = _codecs_v2(data_type, filters, compressors, order, len(full_shape))
@@ -111,6 +120,8 @@ def make_metadata(
             **common, zarr_format=2, codecs=with_defaults(codecs, ChunkSpec(outer, data_type.numpy, fill))
         )
     codecs = _codecs_v3(data_type, filters, serializer, compressors, order, len(full_shape))
+    if checksums and not isinstance(codecs[-1], Crc32c):
+        codecs = (*codecs, Crc32c())
     for i in range(len(levels) - 1, -1, -1):
         inner = levels[i + 1] if i + 1 < len(levels) else chunk_shape
         codecs = with_defaults(codecs, ChunkSpec(inner, data_type.numpy, fill))

@@ -194,6 +194,7 @@ def create_array(
     write_empty_chunks: bool = False,
     index_location: IndexLocation = "end",
     subchunk_write_order: Order = "lexicographic",
+    checksums: bool = False,
     unsafe_concurrent_writes: bool = False,
 ) -> Array:
     """Create an array.
@@ -217,6 +218,8 @@ def create_array(
         subchunk_write_order: order of the chunks in a shard: "lexicographic", "colexicographic", "morton", "hilbert",
             "unordered", a permutation, or a
             callable. A setting of the writer: it is not stored, and readers need not know it.
+        checksums: store a CRC-32C with every chunk (codec ``crc32c``, behind the compressors), so that a damaged one is
+            an error when it is read, and :func:`zarrdock.check` finds it. Indexes of shards have one anyway.
         unsafe_concurrent_writes: allow writing parts of chunks on stores without an atomic update; right only with a
             single writer.
     Returns:
@@ -246,6 +249,7 @@ def create_array(
         chunk_key_encoding=chunk_key_encoding,
         index_location=index_location,
         subchunk_write_order=subchunk_write_order,
+        checksums=checksums,
     )
     options = ShardOptions(subchunk_write_order, write_empty_chunks)
     return make_array(

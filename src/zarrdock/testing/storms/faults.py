@@ -217,8 +217,8 @@ def _run(server: StrictS3 | StrictGCS, numbered: tuple[int, Cell]) -> tuple[Cell
         _store(server, server.url) as direct,
     ):
         below = f"n{number}"
-        make(PrefixStore(direct, below))
-        array = open_array(PrefixStore(broken, below), mode="r+", zarr_format=3)
+        array = make(PrefixStore(direct, below))
+        array = Array(PrefixStore(broken, below), "", array.metadata)
         # An upload to GCS has its name in the body.
         path = cell.path if s3 or cell.method == "GET" else ""
         skip = 1 if path == "" and cell.path == "c/" and cell.operation.name == "append" else 0

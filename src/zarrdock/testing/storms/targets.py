@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import tempfile
+import weakref
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -240,8 +242,9 @@ class Journals(Target):
     """Journals next to a local archive, of what was written since its directory was."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="zarrdock-storm-")
-        self._path = Path(self._folder.name) / "x.zip"
+        folder = tempfile.mkdtemp(prefix="zarrdock-storm-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._path = Path(folder) / "x.zip"
         with ZipStore(self._path) as store:
             store.write("a/0", b"0" * 50)
         before = self._path.read_bytes()
