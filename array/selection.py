@@ -175,7 +175,7 @@ def _expand(selection: Any, shape: tuple[int, ...]) -> list[Any]:
     axes as it has.
     """
     items = list(selection) if isinstance(selection, tuple) else [selection]
-    items = [np.asarray(item) if isinstance(item, (bool, np.bool_)) else item for item in items]
+    items = [item if type(item) is slice or type(item) is int else _plain(item) for item in items]
     n_axes, at = 0, -1
     for i, item in enumerate(items):
         if item is Ellipsis:
@@ -190,6 +190,16 @@ def _expand(selection: Any, shape: tuple[int, ...]) -> list[Any]:
         raise SelectionError(f"too many indices: the array has {len(shape)} dimensions, {n_axes} were indexed")
     fill = [slice(None)] * (len(shape) - n_axes)
     return items + fill if at < 0 else items[:at] + fill + items[at + 1 :]
+
+
+def _plain(item: Any) -> Any:
+    """Lists, booleans and whatever else gives an array, as numpy arrays; the rest as it is."""
+    if isinstance(item, (np.ndarray, slice)) or (isinstance(item, np.generic) and item.dtype != bool):
+        return item
+    if isinstance(item, (list, bool, np.bool_)) or hasattr(item, "__array__"):
+        array = _as_array(item)
+        return array.astype(np.int64) if isinstance(item, list) and not array.size else array
+    return item
 
 
 def _as_int(item: Any) -> int | None:

@@ -1,0 +1,181 @@
+"""Where indexing is numpy's to the letter, and where it is not on purpose: the claims of ``docs/indexing.md``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zarrdock
+from zarrdock.errors import SelectionError
+
+MODEL = np.arange(6 * 5 * 4).reshape(6, 5, 4)
+
+
+@pytest.fixture
+def array() -> zarrdock.Array:
+    return zarrdock.create_array(zarrdock.MemoryStore(), data=MODEL, chunks=(2, 2, 2), shards=(4, 4, 4))
+
+
+class Indices:
+    """Something that is no array but gives one."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self.values)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        3,
+        -1,
+        np.int8(2),
+        np.array(2),
+        (1, 2, 3),
+        slice(None, None, -2),
+        (slice(4, 1, -1), ..., slice(100)),
+        [5, 0, 0],
+        [],
+        ([], [], []),
+        [True, False, True, False, False, True],
+        np.array([[0, 1], [2, 3]]),
+        (slice(None), [0, 1]),
+        (0, slice(None), [1, 2]),
+        ([1, 2], slice(None), 0),
+        ([[1, 2]], 0, slice(1, 3)),
+        ([0, 1], [1, 2], [3, -1]),
+        ([[0], [1]], [1, 2], 3),
+        (..., [1, 2]),
+        MODEL % 7 == 0,
+        (MODEL % 7 == 0).tolist(),
+        Indices([1, 2]),
+        Indices(MODEL > 50),
+        (slice(None), slice(None), Indices([True, False, True, False])),
+        (slice(2, 2), 3),
+    ],
+)
+def test_as_numpy_does_it(array: zarrdock.Array, selection: Any) -> None:
+    theirs = selection
+    if isinstance(selection, Indices):
+        theirs = np.asarray(selection)
+    if isinstance(selection, tuple):
+        theirs = tuple(np.asarray(item) if isinstance(item, Indices) else item for item in selection)
+        theirs = tuple(np.asarray(item, int) if isinstance(item, list) and not item else item for item in theirs)
+    found = array[selection]
+    np.testing.assert_array_equal(found, MODEL[theirs])
+    assert type(found) is type(MODEL[theirs])
+    model = MODEL.copy()
+    array[selection] = -5
+    model[theirs] = -5
+    np.testing.assert_array_equal(array[...], model)
+
+
+@pytest.mark.parametrize(
+    "selection, says",
+    [
+        (None, "newaxis"),
+        ((slice(None), None), "newaxis"),
+        (([0, 1], slice(None), [0, 1]), "oindex"),
+        (([0, 1], [0, 1]), "oindex"),
+        (True, "mask"),
+        ((slice(None), False), "mask"),
+        (np.ones((6, 5), bool), "mask"),
+        ((0, np.ones((5, 4), bool)), "mask"),
+    ],
+)
+def test_what_numpy_could_do_and_zarrdock_leaves_to_the_reader(
+    array: zarrdock.Array, selection: Any, says: str
+) -> None:
+    assert MODEL[selection] is not None
+    with pytest.raises(SelectionError, match=says):
+        array[selection]
+    with pytest.raises(SelectionError, match=says):
+        array[selection] = 0
+
+
+def test_orthogonal(array: zarrdock.Array) -> None:
+    mask = np.array([True, False, True, False])
+    np.testing.assert_array_equal(array.oindex[[5, 0], 1:3, mask], MODEL[np.ix_([5, 0], [1, 2], [0, 2])])
+    np.testing.assert_array_equal(array.oindex[[5, 0], 2], MODEL[[5, 0], 2])
+    np.testing.assert_array_equal(array.oindex[MODEL > 50], MODEL[MODEL > 50])
+    array.oindex[[5, 0], :, mask] = [[[1, 2]]]
+    assert array[0, 0].tolist() == [1, 1, 2, 3]
+    for wrong in ([[[1, 2]]], (0, 0, 0, 0), ([0], np.ones((5, 4), bool)), (0.5,)):
+        with pytest.raises(SelectionError):
+            array.oindex[wrong]
+
+
+def test_vectorised(array: zarrdock.Array) -> None:
+    np.testing.assert_array_equal(array.vindex[[0, -1], [1, 1], [2, 0]], MODEL[[0, -1], [1, 1], [2, 0]])
+    np.testing.assert_array_equal(array.vindex[[[0], [1]], 1, [2, 0]], MODEL[[[0], [1]], 1, [2, 0]])
+    assert array.vindex[1, 2, 3] == MODEL[1, 2, 3]
+    for wrong in (
+        [0, 1],
+        ([0, 1], [0, 1]),
+        ([0, 1], slice(None), 0),
+        (..., 0),
+        ([0, 1], [0, 1, 2], 0),
+        ([9], [0], [0]),
+    ):
+        with pytest.raises(SelectionError):
+            array.vindex[wrong]
+
+
+def test_blocks_count_shards_and_keep_every_axis(array: zarrdock.Array) -> None:
+    np.testing.assert_array_equal(array.blocks[1, 0], MODEL[4:6, 0:4])
+    np.testing.assert_array_equal(array.blocks[-1, 1:, ...], MODEL[4:6, 4:5])
+    plain = zarrdock.create_array(zarrdock.MemoryStore(), data=MODEL, chunks=(2, 2, 2))
+    np.testing.assert_array_equal(plain.blocks[1, 0], MODEL[2:4, 0:2])
+    plain.blocks[0, 0, 0] = 9
+    assert (plain[:2, :2, :2] == 9).all()
+    assert (plain[2:] == MODEL[2:]).all()
+    for wrong in (2, (0, 0, 0, 0), slice(None, None, 2), [0, 1], "x"):
+        with pytest.raises(SelectionError):
+            array.blocks[wrong]
+
+
+def test_results_are_copies(array: zarrdock.Array) -> None:
+    for read in (array.__getitem__, array.read):
+        found = read(slice(0, 2))
+        found[...] = -1
+        np.testing.assert_array_equal(array[...], MODEL)
+
+
+def test_read_gives_arrays_and_brackets_scalars(array: zarrdock.Array) -> None:
+    assert isinstance(array[1, 2, 3], np.int64)
+    assert isinstance(array.read((1, 2, 3)), np.ndarray)
+    assert isinstance(array[1, 2, 3, ...], np.ndarray)
+
+
+def test_of_repeated_indices_the_last_one_counts(array: zarrdock.Array) -> None:
+    array.vindex[[0, 5, 0], [0, 0, 0], [0, 0, 0]] = [1, 2, 3]
+    assert array[0, 0, 0] == 3
+    array.oindex[[1, 1], 0, 0] = [7, 8]
+    assert array[1, 0, 0] == 8
+
+
+def test_values(array: zarrdock.Array) -> None:
+    array[0] = 2.9  # cast as numpy's assignment casts
+    assert (array[0] == 2).all()
+    array[0, 0] = np.array([[[5]]])
+    assert array[0, 0].tolist() == [5] * 4
+    narrow = zarrdock.create_array(zarrdock.MemoryStore(), shape=2, dtype="u1")
+    narrow[...] = np.array([256, 257])
+    assert narrow[...].tolist() == [0, 1]
+    with pytest.raises(SelectionError, match="uint8"):
+        narrow[...] = 256
+
+
+def test_selections_of_nothing_ask_for_nothing() -> None:
+    store = zarrdock.RecordingStore(zarrdock.MemoryStore())
+    array = zarrdock.create_array(store, data=MODEL)
+    store.reset()
+    assert array[3:3].shape == (0, 5, 4)
+    assert array[[]].shape == (0, 5, 4)
+    assert array[np.zeros(MODEL.shape, bool)].shape == (0,)
+    array[3:3] = 1
+    assert (store.n_rounds, store.n_writes, store.n_updates) == (0, 0, 0)
