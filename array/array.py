@@ -228,6 +228,8 @@ class Array(Described):
                 array = np.asarray(value, self.dtype)
         except (TypeError, ValueError, OverflowError) as error:
             raise SelectionError(f"the value is not something that fits an array of {self.dtype}: {error}") from error
+        if array.dtype != self.dtype and not _castable(array.dtype, self.dtype):
+            raise SelectionError(f"values of {array.dtype} can't be cast to the array's {self.dtype}")
         while array.ndim > len(shape) and array.shape[0] == 1:  # as numpy's assignment has it
             array = array[0]
         try:
@@ -412,6 +414,13 @@ def _element(selection: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
             return None
         coords.append(index if index >= 0 else index + length)
     return tuple(coords)
+
+
+def _castable(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether numpy's assignment could mean something: between numbers and raw bits or structures it does not."""
+    if (given.kind == "V" and wanted.kind != "V") or (wanted.kind == "V" and given.kind in "biufcmM"):
+        return False
+    return np.can_cast(given, wanted, "unsafe")
 
 
 def _keeps_zero_dimensions(selection: Any) -> bool:

@@ -97,7 +97,7 @@ class Layout:
 
     def grid_shape(self) -> tuple[int, ...]:
         """Objects along each axis."""
-        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunk_shape, strict=True))
+        return tuple(-(-n // c) if c else 0 for n, c in zip(self.shape, self.chunk_shape, strict=True))
 
     def n_leaves_in(self, coords: tuple[int, ...]) -> int:
         """Leaf chunks of an object that lie, at least in part, within the array."""

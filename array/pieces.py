@@ -87,6 +87,8 @@ class Task:
 
 def tasks(selection: Product | Points, layout: Layout) -> Iterator[Task]:
     """One task an object, in C order of the objects."""
+    if 0 in layout.shape:  # such an axis may have chunks of no length
+        return
     n_leaves = prod(chunk // leaf for chunk, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True))
     if isinstance(selection, Points):
         order, first, coords = group_points(selection, layout.chunk_shape)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.errors import SelectionError
+from zarrdock.errors import MetadataError, SelectionError
 
 MODEL = np.arange(6 * 5 * 4).reshape(6, 5, 4)
 
@@ -168,6 +169,54 @@ def test_values(array: zarrdock.Array) -> None:
     assert narrow[...].tolist() == [0, 1]
     with pytest.raises(SelectionError, match="uint8"):
         narrow[...] = 256
+
+
+def test_values_without_a_meaning_are_refused(array: zarrdock.Array) -> None:
+    raw = zarrdock.create_array(zarrdock.MemoryStore(), shape=2, dtype="V3")
+    raw[0] = b"abc"
+    raw[1] = np.bytes_(b"xyz")
+    assert raw[...].tolist() == [b"abc", b"xyz"]
+    for target in (array, raw):
+        for value in (np.zeros((), [("a", "u1"), ("b", "u1")]), [[1], [2, 3]], object()):
+            with pytest.raises(SelectionError):
+                target[...] = value
+    for target, values in ((array, np.zeros((), "V3")), (raw, np.zeros((), "u1")), (array, np.array("x"))):
+        with pytest.raises(SelectionError):
+            target[...] = values
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_chunks_of_no_length(zarr_format: Any) -> None:
+    """zarr-python writes them for axes of no length."""
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, shape=(0, 3), chunks=(1, 2), dtype="u1", zarr_format=zarr_format)
+    key = "zarr.json" if zarr_format == 3 else ".zarray"
+    document = json.loads(bytes(store.get(key).data))  # type: ignore[union-attr]
+    if zarr_format == 3:
+        document["chunk_grid"]["configuration"]["chunk_shape"] = [0, 2]
+    else:
+        document["chunks"] = [0, 2]
+    store.write(key, json.dumps(document).encode())
+    array = zarrdock.open_array(store, "r+")
+    assert (array.nchunks, array.cdata_shape) == (0, (0, 2))
+    for read in (
+        lambda: array[...],
+        lambda: array.read(out=np.empty((0, 3))),
+        lambda: array.oindex[[], [0, 1, 2]],
+        lambda: array.blocks[...],
+    ):
+        assert read().shape == (0, 3)
+    assert array.vindex[[], []].shape == array[np.zeros((0, 3), bool)].shape == (0,)
+    assert array.plan().n_requests == 0
+    array[...] = 1
+    array.resize((0, 1))
+    array.resize((0, 5))
+    assert array[...].shape == (0, 5)
+    with pytest.raises(MetadataError, match="at least 1"):
+        array.resize((5, 5))
+    with pytest.raises(MetadataError, match="at least 1"):
+        array.append(np.ones((2, 5)))
+    assert zarrdock.open_array(store).shape == (0, 5)
 
 
 def test_selections_of_nothing_ask_for_nothing() -> None:
