@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from benchmarks import options as opt
 from benchmarks.bench import Bench
 from benchmarks.nginx import Nginx, serve
-from benchmarks.peers.base import Layout, Selection, Unavailable
+from benchmarks.peers.base import Layout, Selection, Unavailable, load_peers
 from benchmarks.peers.remote import REMOTE, RemotePeer
 from benchmarks.remote_report import markdown
 from benchmarks.report import machine
@@ -140,7 +140,7 @@ def add_to(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     n_rounds = options.rounds or (3 if options.quick else 5)
     only = [key.strip() for key in options.only.split(",") if key.strip()]
-    writers, _ = opt.load_peers(["tensorstore", "zarr", "zarrdock"], options.threads)
+    writers, _ = load_peers(["tensorstore", "zarr", "zarrdock"], options.threads)
     missing: dict[str, str] = {}
     tables: dict[int, dict[str, dict[str, Cell]]] = {}
     titles: dict[int, dict[str, str]] = {}

@@ -11,9 +11,10 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from benchmarks import options as opt
 from benchmarks.data import cache_folder
@@ -36,23 +37,26 @@ def ways(url: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Stores over the bucket, each opened when it is its turn."""
     from zarrdock.stores.s3 import S3Store
 
-    anonymous = {"anon": True, "endpoint_url": url, "skip_instance_cache": True}
-    signed = {"key": "key", "secret": "secret", "endpoint_url": url, "skip_instance_cache": True}
-    for label, options in (("anonymous", anonymous), ("signed", signed)):
+    def over_s3fs(options: dict[str, Any], lean: bool) -> Any:
+        return S3Store(
+            f"s3://{BUCKET}/{Nginx.prefix(0)}",
+            storage_options={**options, "endpoint_url": url, "skip_instance_cache": True},
+            lean=lean,
+        )
+
+    who: dict[str, dict[str, Any]] = {"anonymous": {"anon": True}, "signed": {"key": "key", "secret": "secret"}}
+    for label, options in who.items():
         for lean in (False, True):
-            yield (
-                f"{'lean lane' if lean else 's3fs'}, {label}",
-                lambda options=options, lean=lean: S3Store(
-                    f"s3://{BUCKET}/{Nginx.prefix(0)}", storage_options=options, lean=lean
-                ),
-            )
+            yield f"{'lean lane' if lean else 's3fs'}, {label}", partial(over_s3fs, options, lean)
     try:
         from obstore.store import S3Store as ObstoreS3
 
         from zarrdock.stores.obstore_ import ObstoreStore  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return
-    bucket = ObstoreS3(BUCKET, config=obstore_options(url), client_options={"allow_http": True}, prefix=Nginx.prefix(0))
+    bucket = ObstoreS3(
+        BUCKET, config=cast(Any, obstore_options(url)), client_options={"allow_http": True}, prefix=Nginx.prefix(0)
+    )
     yield "obstore, anonymous", lambda: ObstoreStore(bucket)
 
 
