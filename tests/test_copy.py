@@ -332,6 +332,14 @@ def test_what_is_there_is_not_overwritten_unless_asked_for(tmp_path: Path) -> No
     assert not (tmp_path / "dst" / "c" / "1").exists()
 
 
+def test_a_broken_node_can_be_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "dst").mkdir()
+    (tmp_path / "dst" / "zarr.json").write_text("{")
+    with pytest.raises(NodeExistsError):
+        zarrdock.copy(DATA, tmp_path / "dst")
+    np.testing.assert_array_equal(zarrdock.copy(DATA, tmp_path / "dst", overwrite=True)[...], DATA)
+
+
 def test_what_is_no_zarr_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     for overwrite in (False, True):

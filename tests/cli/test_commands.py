@@ -1,6 +1,9 @@
 """What each command says of good input, for people and for scripts."""
 
+import functools
+import http.server
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +150,28 @@ def test_consolidated_metadata_is_enough(tree: Path, capsys: pytest.CaptureFixtu
         path.unlink()
     assert out(capsys, "ls", tree).split() == ["inner/", "volume"]
     assert "plain" in out(capsys, "tree", tree)
+
+
+def test_a_group_on_the_web(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = functools.partial(QuietHandler, directory=tree)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            assert "unknown: this store cannot list" in out(capsys, "info", url)
+            assert out_json(capsys, "info", url)["members"] is None
+            assert run(["ls", url]) == 1
+            assert "no listing" in capsys.readouterr().err
+            zarrdock.consolidate_metadata(tree)
+            assert "volume  uint16" in out(capsys, "info", url)
+            assert out(capsys, "ls", url).split() == ["inner/", "volume"]
+        finally:
+            server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 # -- plan -------------------------------------------------------------------------------------------------------------

@@ -76,8 +76,9 @@ def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
 
 
 def _group_facts(metadata: GroupMetadata, found: Found, stored: tuple[int, int] | None) -> dict[str, Any]:
+    nodes = _members(found, metadata)
     members: dict[str, Any] = {}
-    for name, node in _members(found, metadata):
+    for name, node in nodes or ():
         if isinstance(node, ZarrdockError):
             members[name] = {"error": str(node)}
         elif isinstance(node, ArrayMetadata):
@@ -94,7 +95,7 @@ def _group_facts(metadata: GroupMetadata, found: Found, stored: tuple[int, int] 
         "zarr_format": metadata.zarr_format,
         "is_consolidated": metadata.consolidated is not None,
         "attributes": dict(metadata.attributes),
-        "members": members,
+        "members": None if nodes is None else members,
     } | _stored_facts(stored)
 
 
@@ -152,9 +153,12 @@ def _show_group(metadata: GroupMetadata, found: Found, stored: tuple[int, int] |
         rows.append(("consolidated", f"metadata of {count(len(metadata.consolidated), 'node')}"))
     if stored is not None:
         rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}"))
-    members = [
-        (f"{name}/" if isinstance(n, GroupMetadata) else name, brief(n)) for name, n in _members(found, metadata)
-    ]
+    nodes = _members(found, metadata)
+    if nodes is None:
+        rows.append(("members", "unknown: this store cannot list, and there is no consolidated metadata"))
+        table(rows)
+        return
+    members = [(f"{name}/" if isinstance(node, GroupMetadata) else name, brief(node)) for name, node in nodes]
     rows.append(("members", count(len(members), "member")))
     table(rows)
     table(members[:_MAX_MEMBERS], indent="    ")
@@ -162,9 +166,10 @@ def _show_group(metadata: GroupMetadata, found: Found, stored: tuple[int, int] |
         print(f"    … and {len(members) - _MAX_MEMBERS:,} more: zarrdock ls")
 
 
-def _members(found: Found, metadata: GroupMetadata) -> list[tuple[str, Any]]:
+def _members(found: Found, metadata: GroupMetadata) -> list[tuple[str, Any]] | None:
+    """None where nobody can tell."""
     if metadata.consolidated is None and not found.store.traits.listable:
-        return []
+        return None
     return list(children(found.store, found.path, metadata))
 
 

@@ -21,7 +21,7 @@ from zarrdock.copying.retarget import Wishes, new_metadata
 from zarrdock.copying.sources import InMemory, Source, ZarrSource, stored_chunks
 from zarrdock.copying.state import CopyProgress, Mark, below
 from zarrdock.copying.transfer import Outcome, transfer
-from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
+from zarrdock.errors import MetadataError, NodeExistsError, NodeNotFoundError, UnsupportedError
 from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.open import open_store
@@ -256,6 +256,8 @@ class _Copier:
                     f"there is something at {where} that is no Zarr ({first!r}): choose an empty place"
                 ) from None
             return
+        except MetadataError:
+            pass  # a node, though a broken one
         if not overwrite:
             raise NodeExistsError(f"there is a node at {where} already: overwrite=True replaces it and all below")
 
