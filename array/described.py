@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zarrdock.array.html import facts_table, grid_svg, size_text
 from zarrdock.array.keys import KeyEncoding
 from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
@@ -178,6 +179,24 @@ class Described:
     def __repr__(self) -> str:
         shards = f" shards={self.shards}" if self.shards else ""
         return f"<zarrdock.Array {self.name!r} {self.shape} {self.dtype} chunks={self.chunks}{shards} in {self._store}>"
+
+    def _repr_html_(self) -> str:
+        facts: list[tuple[str, Any]] = [
+            ("Array", self.name),
+            ("in", self._store),
+            ("Shape", " × ".join(map(str, self.shape)) or "0-dimensional"),
+            ("Data type", self.dtype),
+            ("Chunks", " × ".join(map(str, self.chunks))),
+        ]
+        if self.shards is not None:
+            facts.append(("Shards", " × ".join(map(str, self.shards))))
+        facts += [
+            ("Codecs", ", ".join(codec.name for codec in self._leaf_codecs)),
+            ("Size", f"{size_text(self.nbytes)} in {self.nchunks} chunks"),
+        ]
+        if self.dimension_names is not None:
+            facts.insert(3, ("Dimensions", ", ".join(name or "—" for name in self.dimension_names)))
+        return facts_table(facts, grid_svg(self.shape, self.chunks, self.shards))
 
     def __len__(self) -> int:
         if not self.shape:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "plan": "zarrdock.cli.plan",
     "check": "zarrdock.cli.check",
     "serve": "zarrdock.cli.serve",
+    "thumbnail": "zarrdock.cli.thumbnail",
     "demo": "zarrdock.cli.demo",
 }
 

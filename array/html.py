@@ -1,0 +1,62 @@
+"""What a notebook shows of an array: its facts and a drawing of its chunks. Nothing is read for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+__all__ = ["facts_table", "grid_svg", "size_text"]
+
+SIDE = 160
+MAX_LINES = 40
+
+
+def size_text(nbytes: int) -> str:
+    """Bytes in a unit that leaves one to four digits."""
+    size = float(nbytes)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if size < 1024 or unit == "PiB":
+            break
+        size /= 1024
+    return f"{int(size)} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def facts_table(facts: Sequence[tuple[str, Any]], beside: str = "") -> str:
+    """Names and values as an HTML table, with something beside it."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(str(value))}</td></tr>"
+        for name, value in facts
+    )
+    return f"<table><tr><td><table>{rows}</table></td><td>{beside}</td></tr></table>"
+
+
+def grid_svg(shape: tuple[int, ...], chunks: tuple[int, ...], shards: tuple[int, ...] | None) -> str:
+    """The last two axes of an array (one is a row), with the borders of chunks, and of shards in bold; "" where
+    there is nothing to draw.
+    """
+    if not shape or 0 in shape[-2:]:
+        return ""
+    lengths = (1, *shape)[-2:]
+    longest = max(lengths)
+    # A long, thin array stays visible.
+    height, width = (max(12.0, SIDE * n / longest) for n in lengths)
+    lines = []
+    for unit, style in ((chunks, "stroke:#7a8ba0;stroke-width:0.5"), (shards, "stroke:#1f5fa8;stroke-width:1.5")):
+        if unit is None:
+            continue
+        for axis, step in enumerate((1, *unit)[-2:]):
+            n = -(-lengths[axis] // step)
+            if not 1 < n <= MAX_LINES:  # more would be a grey field
+                continue
+            for i in range(1, n):
+                at = i * step / lengths[axis]
+                x1, y1, x2, y2 = (
+                    (0.0, at * height, width, at * height) if axis == 0 else (at * width, 0.0, at * width, height)
+                )
+                lines.append(f"<line x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}' style='{style}'/>")
+    frame = f"<rect width='{width:.1f}' height='{height:.1f}' style='fill:#dfe8f2;stroke:#1f5fa8;stroke-width:1.5'/>"
+    return (
+        f"<svg width='{width + 4:.0f}' height='{height + 4:.0f}' viewBox='-2 -2 {width + 4:.0f} {height + 4:.0f}'>"
+        f"{frame}{''.join(lines)}</svg>"
+    )
