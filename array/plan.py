@@ -161,7 +161,8 @@ class _Planner:
         while asked is not None:
             results = yield asked
             if asked.is_data:
-                yield from asked.following
+                for later in asked.following:  # not `yield from`: answers are sent, and a list takes none
+                    yield later
                 return
             try:
                 asked = steps.send(results)

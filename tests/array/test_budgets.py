@@ -210,7 +210,25 @@ KINDS = {
 def test_a_plan_is_what_happens(
     kind: str, where: str, selections: list[Any], holes: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    store = zarrdock.RecordingStore(STORES[where](tmp_path_factory.mktemp("plan")), n_events=1000)
+    check_plans(STORES[where](tmp_path_factory.mktemp("plan")), kind, selections, holes)
+
+
+@pytest.mark.parametrize("where", ["memory", "remote", "unversioned"])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    selections=st.lists(hnp.basic_indices((30, 22), allow_newaxis=False), min_size=1, max_size=3),
+)
+def test_a_plan_is_what_happens_in_many_rounds(
+    where: str, kind: str, selections: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {"round_bytes": 150, "remote_round_bytes": 150, "index_cache_bytes": 700}.items():
+        monkeypatch.setattr(zarrdock.config, name, value)
+    check_plans(STORES[where](tmp_path), kind, selections, [])
+
+
+def check_plans(inside: zarrdock.Store, kind: str, selections: list[Any], holes: list[Any]) -> None:
+    store = zarrdock.RecordingStore(inside, n_events=1000)
     array = create(store, (30, 22), **KINDS[kind])
     for hole in holes:
         array[hole] = 0
