@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -214,12 +215,11 @@ def _draw(target: Path, path: Path) -> None:
 @contextlib.contextmanager
 def _server() -> Iterator[tuple[str, dict[str, Any], Callable[[], int]]]:
     """An S3 server: a URL to write to, options for it, and how many requests it has seen."""
-    try:
-        import s3fs  # noqa: F401 - asked for before a server is started for nothing
+    # Asked for before a server is started for nothing.
+    if importlib.util.find_spec("s3fs") is None:
+        raise UnsupportedError('s3fs is not installed; pip install "zarrdock[s3,test]"')
+    from zarrdock.testing.servers import FaultProxy, moto_server
 
-        from zarrdock.testing.servers import FaultProxy, moto_server
-    except ImportError as error:
-        raise UnsupportedError(f'{error}; pip install "zarrdock[s3,test]"') from error
     with moto_server() as endpoint, FaultProxy(endpoint.url) as proxy:
         yield f"s3://{endpoint.bucket}/brain.zarr", endpoint.through(proxy), lambda: len(proxy.log)
 
