@@ -37,7 +37,7 @@ def test_of_those_who_create_one_node_one_wins(name: str, zarr_format: int) -> N
             with ThreadPoolExecutor(n_creators) as pool:
                 won = [*pool.map(partial(create_many, store, n=n, zarr_format=zarr_format), range(n_creators))]
         else:
-            many = in_processes if name == "local" else in_copies
+            many = in_processes if (name, zarr_format) == ("local", 3) else in_copies
             won, _ = many(create_many, [(store, who, n, zarr_format) for who in range(n_creators)])
         assert sorted(i for part in won for i in part) == [*range(n)]
         for who, part in enumerate(won):
@@ -102,7 +102,7 @@ def test_a_node_replaced_while_it_is_read_is_the_old_the_new_or_none(tmp_path) -
 @pytest.mark.parametrize("name", ["local threads", "memory threads"])
 def test_dask_with_misaligned_chunks_and_no_lock(name: str) -> None:
     da = pytest.importorskip("dask.array")
-    values = np.arange(90 * 70, dtype="i4").reshape(90, 70) + 1
+    values = np.arange(60 * 50, dtype="i4").reshape(60, 50) + 1
     with place(name) as store:
         array = zarrdock.create_array(store, shape=values.shape, dtype="i4", chunks=(8, 8), shards=(32, 40))
         da.store(da.from_array(values, chunks=(7, 11)), array, lock=False, scheduler="threads", num_workers=8)

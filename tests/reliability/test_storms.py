@@ -43,7 +43,7 @@ def test_rows_appended_to_a_service_are_there_once(place: str) -> None:
 
 
 def test_no_read_is_torn() -> None:
-    good(readers.storm("local", 120))
+    good(readers.storm("local", 60))
 
 
 @pytest.mark.server
@@ -54,7 +54,7 @@ def test_no_read_from_a_service_is_torn(place: str) -> None:
 
 @pytest.mark.parametrize("name", ["local", "zip"])
 def test_kills(name: str) -> None:
-    outcome = kills.at_random(name, 25)
+    outcome = kills.at_random(name, 12)
     good(outcome)
     assert outcome.notes["kills within a write"]
     good(kills.at_every_call(name))
@@ -105,7 +105,7 @@ def test_lost_values_are_found(tmp_path, monkeypatch) -> None:
         yield Careless(LocalStore(tmp_path / "store"))
 
     monkeypatch.setattr(writers, "place", careless)
-    assert writers.storm("local", 8, 40, copies=True).n_bad > 0
+    assert writers.storm("local", 8, 30, copies=True).n_bad > 0
 
 
 def test_rows_lost_and_twice_are_found() -> None:
