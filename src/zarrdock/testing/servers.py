@@ -71,8 +71,14 @@ def moto_server(bucket: str = "zarrdock-test") -> Iterator[Endpoint]:
         # Outside the lock: a client that stalls holds up nobody else.
         n = -1 if environ.get("wsgi.input_terminated") else int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(n)
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            # The web server names itself as well, and aiohttp in development mode refuses to be told twice.
+            kept = [item for item in headers if item[0].lower() not in ("server", "date")]
+            return start_response(status, kept, *rest)
+
         with lock:
-            return list(app({**environ, "wsgi.input": io.BytesIO(body)}, start_response))
+            return list(app({**environ, "wsgi.input": io.BytesIO(body)}, start))
 
     server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True, request_handler=MotoRequestHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True, name="moto")
