@@ -9,12 +9,14 @@ returns when its change is stored, and raises what its own change raised.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from zarrdock.errors import StoreError
 from zarrdock.stores.base import Store
 
 __all__ = ["Combiner", "combiner_of"]
@@ -59,16 +61,38 @@ class Combiner(Generic[T]):
             else:
                 queue.append(entry)
         if entry.batch is None:
-            entry.woken.wait()
+            try:
+                entry.woken.wait()
+            except BaseException:  # an interrupt (Ctrl-C)
+                self._withdraw(key, entry, apply)
+                raise
         if entry.batch is not None:
             self._lead(key, entry.batch, apply)
         if entry.error is not None:
             raise entry.error
 
+    def _withdraw(self, key: str, entry: _Entry[T], apply: Callable[[Sequence[T]], None]) -> None:
+        """An interrupted writer's change is not made, unless somebody is at it already. If it is this writer's turn to
+        lead, the others who rely on it are served first.
+        """
+        with self._lock:
+            queue = self._queues.get(key)
+            if queue is not None and entry in queue:
+                queue.remove(entry)
+                return
+        entry.woken.wait()
+        if entry.batch is not None:
+            self._lead(key, entry.batch, apply)
+
     def _lead(self, key: str, batch: list[_Entry[T]], apply: Callable[[Sequence[T]], None]) -> None:
         try:
             try:
                 apply([entry.change for entry in batch])
+            except StoreError as error:
+                # The store refused, not one of the changes: asking again for each would multiply the waiting.
+                batch[0].error = error
+                for entry in batch[1:]:
+                    entry.error = copy.copy(error)
             except Exception as error:
                 if len(batch) == 1:
                     batch[0].error = error

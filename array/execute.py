@@ -4,7 +4,6 @@ where I/O happens, beside metadata.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -24,11 +23,12 @@ from zarrdock.array.pool import Jobs
 from zarrdock.array.scatter import Scatter
 from zarrdock.array.selection import Points, Product
 from zarrdock.array.steps import ReadSettings, read_task
+from zarrdock.array.unsafe import unsafe_update
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import RangeError
-from zarrdock.stores.base import Buffer, Change, Read, Result, Store, Value, Version
+from zarrdock.stores.base import Buffer, Read, Result, Store, Value, Version
 from zarrdock.stores.facade import AsyncStore
 
 __all__ = ["read", "read_async", "read_settings", "write"]
@@ -241,10 +241,10 @@ def write(
     jobs = (partial(_write_task, store, task, edit, cache, unsafe) for task in tasks(selection, layout))
     nbytes = max(1, layout.chain.spec.nbytes)
     n_at_once = max(1, min(store.traits.n_concurrent, config.write_bytes // nbytes))
-    if store.traits.remote and n_at_once > 1:
+    if store.traits.remote:
         _in_threads(jobs, n_at_once)
         return
-    queue = Jobs(max(nbytes, config.n_threads * nbytes))
+    queue = Jobs(max(nbytes, min(config.n_threads * nbytes, config.write_bytes)))
     try:
         for job in jobs:
             queue.add(job, nbytes)
@@ -258,7 +258,9 @@ def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, unsafe:
     try:
         if task.is_whole():
             parts = edit.build(task)
-            if parts is None:
+            if unsafe and not store.traits.atomic_update:
+                unsafe_update(store, task.key, lambda old: parts)
+            elif parts is None:
                 store.delete(task.key)
             else:
                 store.write(task.key, parts)
@@ -275,25 +277,9 @@ def _update(store: Store, task: Task, edit: Edit, unsafe: bool, changes: Sequenc
         return edit.apply(changes, old, task)
 
     if unsafe and not store.traits.atomic_update:
-        _update_unsafely(store, task.key, change)
+        unsafe_update(store, task.key, change)
     else:
         store.update(task.key, change)
-
-
-def _update_unsafely(store: Store, key: str, change: Change) -> None:
-    """Read, change, write back: right only while nobody else writes this key, which the caller vouches for. Threads
-    of this process take turns.
-    """
-    with _unsafe_lock:
-        blob = store.get(key)
-        new = change(None if blob is None else blob.data)
-        if new is None:
-            store.delete(key)
-        else:
-            store.write(key, new)
-
-
-_unsafe_lock = threading.Lock()
 
 
 def _in_threads(jobs: Generator[Callable[[], None], None, None], n: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from zarrdock.array.consolidated import parse_consolidated_v2
 from zarrdock.array.metadata import ArrayMetadata, Node, parse_node
 from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.unsafe import unsafe_update
 from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError
 from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
 
@@ -194,5 +195,4 @@ def _update(store: Store, key: str, rewrite: Callable[[Buffer | None], Buffer], 
     if store.traits.atomic_update or not unsafe:
         store.update(key, rewrite)
         return
-    blob = store.get(key)
-    store.write(key, rewrite(None if blob is None else blob.data))
+    unsafe_update(store, key, rewrite)

@@ -161,7 +161,7 @@ class _Planner:
         while asked is not None:
             results = yield asked
             if asked.is_data:
-                for later in asked.following:  # not `yield from`: answers are sent, and a list takes none
+                for later in asked.following:  # noqa: UP028 - answers are sent, and a list takes none
                     yield later
                 return
             try:

@@ -26,6 +26,15 @@ _pool_of: tuple[int, int] = (0, 0)
 _pool_lock = threading.Lock()
 
 
+def _after_fork_in_child() -> None:
+    global _pool_lock
+    _pool_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _helpers() -> ThreadPoolExecutor | None:
     """The shared pool, made when first needed, again in a forked child, and again if the number of threads was
     changed.
@@ -47,8 +56,7 @@ class Jobs:
     """A queue of jobs, worked on by helpers from the moment they are added.
 
     ``weight`` is the memory a job holds until it is done. :meth:`add` itself works on the queue while more than
-    ``max_weight`` is outstanding, which
-    bounds the memory of whoever produces jobs faster than they are done.
+    ``max_weight`` is outstanding, which bounds the memory of whoever produces jobs faster than they are done.
     """
 
     def __init__(self, max_weight: int) -> None:
@@ -58,13 +66,16 @@ class Jobs:
         self._running = 0
         self._helping = 0
         self._error: BaseException | None = None
+        self._abandoned = False
         self._done = threading.Condition()
 
     def add(self, job: Job, weight: int = 0) -> None:
-        """Queue a job; raises what an earlier one raised."""
+        """Queue a job; raises what an earlier one raised. Once abandoned, the queue takes no more."""
         with self._done:
+            if self._abandoned:
+                return
             self._outstanding += weight
-        self._queue.append((job, weight))
+            self._queue.append((job, weight))
         self._call_helper()
         while self._outstanding > self._max_weight:
             if not self._work_once():
@@ -86,8 +97,9 @@ class Jobs:
 
     def abandon(self) -> None:
         """Drop what was not begun, and wait for what was."""
-        self._queue.clear()
         with self._done:
+            self._abandoned = True
+            self._queue.clear()
             while self._running:
                 self._done.wait(1.0)
 
@@ -103,10 +115,10 @@ class Jobs:
                 self._helping += 1
             try:
                 pool.submit(self._help)
-            except (
-                RuntimeError
-            ):  # the interpreter is shutting down, or another thread changed the pool: the caller does it alone
-                self._helping -= 1
+            except RuntimeError:
+                # The interpreter is shutting down, or another thread changed the pool: the caller does it alone.
+                with self._done:
+                    self._helping -= 1
 
     def _help(self) -> None:
         while self._work_once():

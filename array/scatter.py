@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -38,11 +39,21 @@ class Scatter:
         self._jobs: Jobs | None = None
         self._max_weight = max_weight
         self._pending: tuple[Callable[..., None], tuple[Any, ...], int] | None = None
+        # A cancelled coroutine can't stop the thread that hands over what came; closing this gate can.
+        self._gate = threading.Lock()
+        self._abandoned = False
 
     def data(
         self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
     ) -> None:
         """Take encoded leaves; see :class:`zarrdock.array.steps.Sink`."""
+        with self._gate:
+            if not self._abandoned:
+                self._take(task, leaves, numbers, buffer, offsets, lengths)
+
+    def _take(
+        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
+    ) -> None:
         n = len(numbers)
         if n <= self._per_job and self._jobs is None and self._pending is None:
             # Perhaps all there is: kept back until more comes, so that a small read never touches another thread.
@@ -54,8 +65,11 @@ class Scatter:
 
     def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
         """Take leaves that hold only fill value."""
-        if self._skip_fill:
-            return
+        with self._gate:
+            if not self._abandoned and not self._skip_fill:
+                self._fill(leaves, numbers)
+
+    def _fill(self, leaves: Leaves, numbers: IntArray | None) -> None:
         value = self._layout.fill_value
         if numbers is None and (region := leaves.region()) is not None:
             self._out[region] = value
@@ -67,8 +81,10 @@ class Scatter:
         """Finish what was taken. What comes after may be the same leaves again, from another version of the object:
         the places of what is fill value now may hold data of the first attempt.
         """
-        self._finish()
-        self._skip_fill = False
+        with self._gate:
+            if not self._abandoned:
+                self._finish()
+                self._skip_fill = False
 
     def _finish(self) -> None:
         if self._jobs is None:
@@ -81,9 +97,13 @@ class Scatter:
 
     def abandon(self) -> None:
         """Stop: nothing is written to ``out`` any more once this returns."""
-        self._pending = None
+        self._abandoned = True  # what holds the gate now ends at its next job
         if self._jobs is not None:
             self._jobs.abandon()
+        with self._gate:
+            self._pending = None
+            if self._jobs is not None:
+                self._jobs.abandon()
 
     def _submit(
         self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray

@@ -89,6 +89,8 @@ class ReadSettings:
 
     def wants_whole(self, task: Task) -> bool:
         """True where reading the object in one request beats reading its index first."""
+        if self.layout.chain.spec.nbytes > 4 * self.round_bytes:
+            return False  # one answer would be larger than all that a read may hold
         return task.pieces.n_leaves >= self.whole_fraction * task.n_inside
 
 
