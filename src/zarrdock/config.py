@@ -64,7 +64,7 @@ class Config:
             given = os.environ.get(f"ZARRDOCK_{field.name.upper()}")
             if given is not None:
                 try:
-                    setattr(self, field.name, type(field.default)(given))  # type: ignore[misc, call-arg]
+                    setattr(self, field.name, type(field.default)(given))  # type: ignore[misc]
                 except ValueError:
                     raise ValueError(f"ZARRDOCK_{field.name.upper()}={given!r} is not a number") from None
 

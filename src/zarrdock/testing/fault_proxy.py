@@ -48,7 +48,7 @@ class Fault:
     """What goes wrong, for which requests, how often.
 
     Attributes:
-        kind: ``status`` answers with ``status``; ``delay`` waits ``seconds`` first; ``stall`` sends half the body and
+        kind: ``status`` answers with ``status``, and with the service's word ``code`` for it; ``delay`` waits ``seconds`` first; ``stall`` sends half the body and
             then nothing for ``seconds``;
             ``truncate`` promises the whole body, sends half and closes; ``reset`` closes without an answer;
             ``lost_reply`` lets the service do it, then closes without an answer; ``ignore_range`` drops the Range
@@ -60,6 +60,7 @@ class Fault:
 
     kind: FaultKind
     status: int = 503
+    code: str = ""
     seconds: float = 0.0
     method: str = ".*"
     path: str = ""
@@ -187,7 +188,7 @@ class FaultProxy(LoopbackServer):
         if response is None:
             if request.transport is not None:
                 # What was sent of a body is to arrive; a connection without an answer may as well be reset.
-                request.transport.close() if status else request.transport.abort()  # type: ignore[attr-defined]
+                request.transport.close() if status else request.transport.abort()
             return web.Response()  # goes nowhere
         return response
 
@@ -202,7 +203,7 @@ class FaultProxy(LoopbackServer):
         if kind == "reset":
             return None, 0
         if fault and kind == "status":
-            return self._error(fault.status), fault.status
+            return self._error(fault.status, fault.code), fault.status
         status, headers, data = await self._forward(request, body, drop_range=kind == "ignore_range")
         if kind == "lost_reply":
             return None, 0
@@ -239,12 +240,13 @@ class FaultProxy(LoopbackServer):
                 kept["Content-Length"] = answer.headers["Content-Length"]
             return answer.status, kept, data
 
-    def _error(self, status: int) -> web.Response:
+    def _error(self, status: int, code: str) -> web.Response:
         from aiohttp import web
 
         if self.dialect == "gcs":
-            return web.json_response({"error": {"code": status, "message": f"injected {status}"}}, status=status)
-        code = _S3_CODES.get(status, "InternalError")
+            message = code or f"injected {status}"
+            return web.json_response({"error": {"code": status, "message": message}}, status=status)
+        code = code or _S3_CODES.get(status, "InternalError")
         text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected {status}</Message></Error>"
         return web.Response(status=status, text=text, content_type="application/xml")
 
