@@ -53,14 +53,14 @@ class State:
         snapshot: its directory, which follows the journal.
         stamp: size and time of the file, which tell whether another program changed an archive that has no journal.
         stop: length of the archive with everything in it that counts.
-        ignored: inode and size of a journal that is not one of this archive.
+        ignored: inode, size and time of a journal that is not one of this archive.
     """
 
     snapshot: LocalSnapshot
     stamp: tuple[int, int]
     stop: int
     journal: Journal | None = None
-    ignored: tuple[int, int] | None = None
+    ignored: tuple[int, int, int] | None = None
 
     def bring_in(self, records: Iterable[Added | Removed]) -> None:
         """Follow the journal."""
@@ -168,7 +168,7 @@ class LocalArchive(Archive):
             if status.st_size > journal.position:
                 state.bring_in(journal.read_on(file.fd))
             return True
-        if status is not None and (status.st_ino, status.st_size) != state.ignored:
+        if status is not None and _id(status) != state.ignored:
             found = Journal.open(self.journal_path, file.fd, self.flags)
             if found is not None:
                 if found[0].base != state.stop:
@@ -176,7 +176,7 @@ class LocalArchive(Archive):
                 state.journal = found[0]
                 state.bring_in(found[1])
                 return True
-            state.ignored = (status.st_ino, status.st_size)
+            state.ignored = _id(status)
         return (there.st_size, there.st_mtime_ns) == state.stamp
 
     def _load(self) -> State:
@@ -199,6 +199,7 @@ class LocalArchive(Archive):
         file = Handle(fd, os.fstat(fd))
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise StoreError("not a zip archive: not a file", store=self)
+        ignored = self._journal_id()  # before the look at it: what comes later is to be noticed
         found = Journal.open(self.journal_path, fd, self.flags)
         if found is not None:
             journal, records = found
@@ -206,7 +207,6 @@ class LocalArchive(Archive):
             state = State(LocalSnapshot(directory, os.urandom(12), file), (0, 0), journal.base, journal)
             state.bring_in(records)
             return state
-        ignored = self._journal_id()
         now = os.fstat(fd)  # after the look for a journal: without one, the file ends where the archive does
         try:
             directory, stop = self._read_directory(fd, now.st_size)
@@ -222,9 +222,9 @@ class LocalArchive(Archive):
         stamp = now.st_size, now.st_mtime_ns
         return State(LocalSnapshot(directory, os.urandom(12), file), stamp, stop, None, ignored)
 
-    def _journal_id(self) -> tuple[int, int] | None:
+    def _journal_id(self) -> tuple[int, int, int] | None:
         status = _status(self.journal_path)
-        return None if status is None else (status.st_ino, status.st_size)
+        return None if status is None else _id(status)
 
     def _is_other(self, status: os.stat_result) -> bool:
         there = _status(self.path)
@@ -297,6 +297,10 @@ def _status(path: str) -> os.stat_result | None:
         if error.errno in MISSING:
             return None
         raise
+
+
+def _id(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _stop_of(fd: int, position: int) -> int | None:

@@ -29,11 +29,12 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import Span
-from zarrdock.stores import zip_records, zip_write
+from zarrdock.stores import zip_local, zip_records, zip_write
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.local_lock import Held
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.zip_ import ZipStore
+from zarrdock.stores.zip_journal import Journal
 
 
 def content(path) -> dict[str, bytes]:
@@ -305,6 +306,38 @@ def test_others_see_a_write_at_once(path):
         with pytest.raises(ReadOnlyError):
             reader.write("k", b"no")
     assert content(path) == everything(other)
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_first_write_in_the_middle_of_a_look(path, monkeypatch, is_new, where):
+    # The journal comes between the look for one and the look at the archive.
+    expected = {} if is_new else {"old": b"1"}
+    with ZipStore(path) as store:
+        for key, value in expected.items():
+            store.write(key, value)
+    path.touch()
+    other = ZipStore(path)
+    open_journal = Journal.open
+    n_looks = 0
+
+    def look(*args):
+        nonlocal n_looks
+        n_looks += 1
+        if n_looks == 1 and where == "before":
+            other.write("new", b"2")
+        found = open_journal(*args)
+        if n_looks == 1 and where == "after":
+            other.write("new", b"2")
+        return found
+
+    monkeypatch.setattr(zip_local.Journal, "open", look)
+    store = ZipStore(path)
+    assert everything(store) == {**expected, "new": b"2"}
+    store.write("newer", b"3")
+    monkeypatch.undo()
+    for reader in (store, other, ZipStore(path)):
+        assert everything(reader) == {**expected, "new": b"2", "newer": b"3"}
 
 
 def test_versions_stay_while_the_archive_grows(path):
