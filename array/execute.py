@@ -81,8 +81,10 @@ class _Reading:
         self.full = (
             direct if direct is not None else (np.zeros if layout.fill_is_zero else np.empty)(shape, layout.dtype)
         )
+        # A round that was sent early is held as well.
+        max_weight = settings.round_bytes * (2 if submit is None else 1)
         self.scatter = Scatter(
-            layout, _flipped(self.full, selection), is_zero=not self.is_direct, max_weight=2 * settings.round_bytes
+            layout, _flipped(self.full, selection), is_zero=not self.is_direct, max_weight=max_weight
         )
         self.ahead: Ahead[Any] | None = None if submit is None else Ahead(submit)
         steps = (read_task(task, settings, self.scatter) for task in tasks(selection, layout))
