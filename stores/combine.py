@@ -1,9 +1,8 @@
 """Updates of one key by several threads, made together: one read and one write for all that wait.
 
 Whoever gets the key's lock first takes the changes of all who wait for it, applies them one after another to one
-value, and
-answers for all. Under contention the cost of n updates falls from n rewrites to about two: the one under way, and the
-    next.
+value, and answers for all. Under contention the cost of n updates falls from n rewrites to about two: the one under
+way, and the next.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -23,13 +23,21 @@ MAX_TOGETHER = 256
 
 
 class Ticket:
-    """A change that waits, and what became of it."""
+    """A change that waits, and what became of it.
 
-    __slots__ = ("change", "done", "error")
+    Attributes:
+        done: made, or failed with ``error``.
+        is_taken: a thread is about making it, this ticket's own or another.
+        is_withdrawn: whoever wanted it was interrupted, and it must not be made later.
+    """
+
+    __slots__ = ("change", "done", "error", "is_taken", "is_withdrawn")
 
     def __init__(self, change: Change) -> None:
         self.change = change
         self.done = False
+        self.is_taken = False
+        self.is_withdrawn = False
         self.error: Exception | None = None
 
 
@@ -65,11 +73,10 @@ class Combiner:
 
     def __init__(self) -> None:
         self._reset()
+        _all.add(self)
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._guard = threading.Lock()
-        self._waiting: dict[str, list[Ticket]] = {}
+        self._queue = _Queue()
 
     def __reduce__(self) -> tuple[type[Combiner], tuple[()]]:
         return Combiner, ()
@@ -89,33 +96,102 @@ class Combiner:
         Raises:
             Whatever the change raises, or ``make``.
         """
-        if self._pid != os.getpid():  # what waited in the parent is the parent's
-            self._reset()
+        queue = self._queue  # a child forked by the change finishes with its parent's, and begins with its own
         ticket = Ticket(change)
-        with self._guard:
-            self._waiting.setdefault(key, []).append(ticket)
-        with lock:
-            if not ticket.done:
-                self._make(key, ticket, make)
+        try:
+            queue.add(key, ticket)
+            with lock:
+                if not ticket.done:
+                    _make(queue, key, ticket, make)
+        except BaseException:  # an interrupt (Ctrl-C) while waiting, or in the change
+            queue.withdraw(key, ticket)
+            raise
         if ticket.error is not None:
             raise ticket.error
 
-    def _make(self, key: str, mine: Ticket, make: Callable[[Sequence[Ticket]], None]) -> None:
-        with self._guard:
-            waiting = self._waiting.pop(key, [])
-            tickets = [mine, *(ticket for ticket in waiting if ticket is not mine)]
-            if rest := tickets[MAX_TOGETHER:]:
-                self._waiting[key] = rest
-                del tickets[MAX_TOGETHER:]
+
+def _make(queue: _Queue, key: str, mine: Ticket, make: Callable[[Sequence[Ticket]], None]) -> None:
+    tickets: list[Ticket] = []
+    try:
+        queue.take(key, mine, tickets)
         try:
             make(tickets)
         except Exception as error:
             for ticket in tickets:
                 if ticket.error is None:
                     ticket.error = error if ticket is mine else _twin(error)
-        except BaseException:  # this thread is to end, the others go on by themselves
-            with self._guard:
-                self._waiting.setdefault(key, []).extend(tickets[1:])
-            raise
-        for ticket in tickets:
-            ticket.done = True
+        queue.conclude(tickets)
+    except BaseException:  # this thread is to end, the others go on by themselves
+        queue.give_back(key, tickets)
+        raise
+
+
+class _Queue:
+    """The tickets that wait, by key. ``guard`` tells those who were interrupted what became of their tickets."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Condition(threading.Lock())
+        self.waiting: dict[str, list[Ticket]] = {}
+
+    def add(self, key: str, ticket: Ticket) -> None:
+        with self.guard:
+            self.waiting.setdefault(key, []).append(ticket)
+
+    def take(self, key: str, mine: Ticket, into: list[Ticket]) -> None:
+        """``mine`` and others that wait for the key; in ``into`` at once, so that an interrupt loses none."""
+        with self.guard:
+            waiting = [ticket for ticket in self.waiting.get(key, ()) if ticket is not mine]
+            into += [mine, *waiting[: MAX_TOGETHER - 1]]
+            for ticket in into:
+                ticket.is_taken = True
+            if rest := waiting[MAX_TOGETHER - 1 :]:
+                self.waiting[key] = rest
+            else:
+                self.waiting.pop(key, None)
+
+    def give_back(self, key: str, tickets: Sequence[Ticket]) -> None:
+        """What was taken was not made: all but the first, whose thread ends, wait on."""
+        with self.guard:
+            waiting = self.waiting.pop(key, [])
+            for i, ticket in enumerate(tickets):
+                ticket.is_taken = False
+                if i and not (ticket.done or ticket.is_withdrawn or ticket in waiting):
+                    waiting.append(ticket)
+            if waiting:
+                self.waiting[key] = waiting
+            self.guard.notify_all()
+
+    def conclude(self, tickets: Sequence[Ticket]) -> None:
+        """What was taken was made, or failed."""
+        with self.guard:
+            for ticket in tickets:
+                ticket.done = True
+                ticket.is_taken = False
+            self.guard.notify_all()
+
+    def withdraw(self, key: str, ticket: Ticket) -> None:
+        """From here on the change is not made any more; waits for whoever is making it this moment."""
+        with self.guard:
+            ticket.is_withdrawn = True
+            waiting = self.waiting.get(key, [])
+            if ticket in waiting:
+                waiting.remove(ticket)
+                if not waiting:
+                    del self.waiting[key]
+            while ticket.is_taken:
+                self.guard.wait()
+
+
+_all: weakref.WeakSet[Combiner] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Here and not at the first use: by then the child may have threads, and each would find a queue of its own. What
+    # waited in the parent is the parent's.
+    for combiner in _all:
+        combiner._queue.guard = threading.Condition(threading.Lock())  # a thread of the parent may have held it
+        combiner._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,13 +19,13 @@ class KeyLocks:
     ``pickle`` is a new, independent set.
     """
 
-    __slots__ = ("_guard", "_locks", "_pid")
+    __slots__ = ("__weakref__", "_guard", "_locks")
 
     def __init__(self) -> None:
         self._reset()
+        _all.add(self)
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._guard = threading.Lock()
         self._locks: dict[str, tuple[threading.Lock, list[int]]] = {}
 
@@ -33,8 +34,6 @@ class KeyLocks:
 
     @contextmanager
     def __call__(self, key: str) -> Iterator[None]:
-        if self._pid != os.getpid():
-            self._reset()
         locks, guard = self._locks, self._guard
         with guard:
             lock, n_users = locks.setdefault(key, (threading.Lock(), [0]))
@@ -47,3 +46,16 @@ class KeyLocks:
                 n_users[0] -= 1
                 if not n_users[0]:
                     del locks[key]
+
+
+_all: weakref.WeakSet[KeyLocks] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Here and not at the first use: by then the child may have threads, and each would find a set of its own.
+    for locks in _all:
+        locks._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -118,6 +118,69 @@ def test_a_thread_that_is_interrupted_leaves_the_others_to_go_on() -> None:
     assert shelf.value == b"xxxx"
 
 
+class Interrupted:
+    """A key's lock whose waiter is interrupted, after ``meanwhile``."""
+
+    def __init__(self, meanwhile) -> None:
+        self.meanwhile = meanwhile
+
+    def __enter__(self) -> None:
+        self.meanwhile()
+        raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None:
+        raise AssertionError("it was never held")
+
+
+def test_a_change_whose_thread_was_interrupted_while_it_waited_is_not_made_later() -> None:
+    shelf = Shelf(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        shelf.combiner.update("k", lambda old: b"cancelled", Interrupted(lambda: None), shelf.make)
+    assert shelf.combiner._queue.waiting == {}
+    shelf.value = b"newer"
+    shelf.update(lambda old: old + b"+")
+    assert shelf.value == b"newer+"
+    assert shelf.batches == [1]
+
+
+@pytest.mark.parametrize("leader_ends", [False, True])
+def test_an_interrupted_thread_waits_for_who_is_making_its_change(leader_ends: bool) -> None:
+    shelf = Shelf()
+    taken, leave = threading.Event(), threading.Event()
+
+    def make(tickets: Sequence[Ticket]) -> None:
+        taken.set()
+        assert leave.wait(30)
+        if leader_ends:
+            raise KeyboardInterrupt
+        shelf.make(tickets)
+
+    threads: list[threading.Thread] = []
+    raised: list[BaseException | None] = []
+
+    def leader() -> None:
+        try:
+            shelf.combiner.update("k", lambda old: old + b"leader", shelf.lock, make)
+        except KeyboardInterrupt as error:
+            raised.append(error)
+
+    def meanwhile() -> None:  # another thread takes our ticket along, and is at it when we are interrupted
+        threads.append(threading.Thread(target=leader))
+        threads[0].start()
+        assert taken.wait(30)
+        threading.Timer(0.1, leave.set).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        shelf.combiner.update("k", lambda old: old + b",mine", Interrupted(meanwhile), shelf.make)
+    assert leave.is_set()  # it did not go before that end
+    threads[0].join(30)
+    assert len(raised) == leader_ends
+    assert shelf.value == (b"" if leader_ends else b"leader,mine")
+    shelf.update(lambda old: b"newer")
+    assert shelf.value == b"newer"
+    assert shelf.batches[-1] == 1
+
+
 def test_not_too_many_at_once() -> None:
     shelf = Shelf()
     n = MAX_TOGETHER + 50
@@ -153,7 +216,7 @@ def test_applied_as_one_after_another(old: bytes | None, steps: list[str]) -> No
 
 def test_a_child_does_not_make_its_parents_changes() -> None:
     combiner = pickle.loads(pickle.dumps(Combiner()))
-    combiner._waiting["k"] = [Ticket(lambda old: b"parent's")]
+    combiner._queue.add("k", Ticket(lambda old: b"parent's"))
 
     def check() -> bool:
         made: list[int] = []
@@ -161,7 +224,15 @@ def test_a_child_does_not_make_its_parents_changes() -> None:
         return made == [1]
 
     assert in_fork(check)
-    assert len(combiner._waiting["k"]) == 1
+    assert len(combiner._queue.waiting["k"]) == 1
+
+
+def test_a_child_begins_anew_before_it_has_threads() -> None:
+    combiner = Combiner()
+    queue = combiner._queue
+    with queue.guard:  # by a thread that the child will not have
+        assert in_fork(lambda: combiner._queue is not queue and not combiner._queue.guard._is_owned())
+    assert combiner._queue is queue
 
 
 @pytest.mark.server

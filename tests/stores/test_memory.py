@@ -97,6 +97,16 @@ def test_key_locks_exclude_by_key_and_go():
     assert locks._locks == {}
 
 
+def test_a_forked_child_begins_with_locks_of_its_own_before_it_has_threads():
+    # Were they made at the first use, each of the child's first threads could make some, and two enter at once.
+    locks = KeyLocks()
+    with locks("k"):
+        guard, held = locks._guard, locks._locks
+        assert in_fork(lambda: locks._guard is not guard and locks._locks == {})
+        assert locks._guard is guard
+        assert locks._locks is held
+
+
 def test_a_forked_child_waits_for_no_thread_of_its_parent():
     store = MemoryStore()
     entered, leave = threading.Event(), threading.Event()
