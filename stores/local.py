@@ -142,7 +142,11 @@ class LocalStore(Store):
             if error.errno in MISSING:
                 return None
             raise failure(error, doing="open", path=path, key=key, store=self) from error
-        status = os.fstat(fd)
+        try:
+            status = os.fstat(fd)
+        except OSError as error:  # a network file system that lost the file in between
+            os.close(fd)
+            raise failure(error, doing="look at", path=path, key=key, store=self) from error
         handle = Handle(fd, status)
         return (LocalVersion(handle), handle) if stat.S_ISREG(status.st_mode) else None
 

@@ -126,6 +126,10 @@ def _release_stale(path: str, *, remove: bool) -> bool:
         held = try_acquire(guard, create=second)
     except NoLocksError:
         return _is_old(path, remove=remove)
+    except OSError as error:
+        if error.errno != errno.ENOLCK:
+            raise
+        return False  # nobody can tell at the moment
     if held is None:
         return False
     if was_there and not remove:

@@ -26,7 +26,9 @@ __all__ = ["SUFFIX", "Held", "NoLocksError", "acquire", "try_acquire", "unlocked
 
 SUFFIX = ".__lock"
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+# For good. ENOLCK is not among them: a full lock table passes, and whoever wrote without locks from then on would do so
+# between another process's read and its rename.
+_NO_LOCKS = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 # Descriptors of locks held now. A forked child closes its copies: a lock lives as long as any copy of its descriptor
@@ -126,7 +128,7 @@ def acquire(path: str, make_folder: Callable[[str], None]) -> Held:
     Args:
         make_folder: called with the folder where that is missing.
     Raises:
-        NoLocksError: the file system has none. OSError: anything else.
+        NoLocksError: the file system has none. OSError: anything else, such as ENOLCK: there are no more.
     """
     lock_path = path + SUFFIX
     for _ in range(MAX_ATTEMPTS):
@@ -161,9 +163,8 @@ def _hold(fd: int, lock_path: str, *, wait: bool) -> Held | None:
             return None
         if error.errno not in _NO_LOCKS:
             raise
-        # ENOLCK may pass, and then somebody may hold this file; the others are for good, so nobody can.
-        if wait and error.errno != errno.ENOLCK:
-            os.unlink(lock_path)
+        if wait:
+            os.unlink(lock_path)  # nobody can hold it
         raise NoLocksError(error.errno, error.strerror) from error
     try:
         mine = os.fstat(fd)

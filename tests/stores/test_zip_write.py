@@ -697,7 +697,7 @@ def test_no_space_left(path, monkeypatch):
 
 def test_no_locks(path, monkeypatch):
     def no_locks(*_, **__):
-        raise zip_write.NoLocksError(errno.ENOLCK, "No locks available")
+        raise zip_write.NoLocksError(errno.ENOTSUP, "Not supported")
 
     monkeypatch.setattr(zip_write, "acquire", no_locks)
     with pytest.raises(UnsupportedError, match="no file locks"):
