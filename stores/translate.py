@@ -269,6 +269,9 @@ def _kind_of_class(error: BaseException) -> Kind | None:
             return Kind.UNSUPPORTED
         case PermissionError():
             return Kind.DENIED
+        case RecursionError():
+            # Redirected, botocore asks for the bucket's region; where that is redirected too, it asks again, and so on.
+            return Kind.REGION
     for cls in type(error).__mro__:
         if (kind := _BY_CLASS.get(cls.__name__)) is not None:
             return kind

@@ -48,8 +48,8 @@ class Fault:
     """What goes wrong, for which requests, how often.
 
     Attributes:
-        kind: ``status`` answers with ``status``, and with the service's word ``code`` for it; ``delay`` waits ``seconds`` first; ``stall`` sends half the body and
-            then nothing for ``seconds``;
+        kind: ``status`` answers with ``status``, and with the service's word ``code`` for it; ``delay`` waits
+            ``seconds`` first; ``stall`` sends half the body and then nothing for ``seconds``;
             ``truncate`` promises the whole body, sends half and closes; ``reset`` closes without an answer;
             ``lost_reply`` lets the service do it, then closes without an answer; ``ignore_range`` drops the Range
             header; ``short_206`` answers half of the range.
