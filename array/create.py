@@ -149,7 +149,8 @@ def _levels(shards: Any, shape: tuple[int, ...], data_type: DataType, chunks: An
         if shards != "auto":
             raise MetadataError(pointer="/shards", expected="a shape, a list of shapes, 'auto' or None", found=shards)
         return [_shard_of(_chunks(chunks, shape, data_type, AUTO_CHUNK_BYTES, False), shape, data_type)]
-    items = [shards] if isinstance(shards, (int, np.integer)) else list(shards)
+    # One length is for every axis, as it is for chunks.
+    items = [shards] * len(shape) if isinstance(shards, (int, np.integer)) else list(shards)
     nested = bool(items) and not isinstance(items[0], (int, np.integer))
     found = [_shape(item, "/shards") for item in items] if nested else [_shape(items, "/shards")]
     for level in found:
