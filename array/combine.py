@@ -1,10 +1,9 @@
 """Group commit: writers of one process that change the same object at the same time share one update.
 
-A shard is rewritten as a whole, so N threads that each write one of its chunks would rewrite it N times, one after
-the other. Here the first one to come
-works alone; those that come meanwhile queue up, and the next of them does the work of all. What is promised to each
-is the same as without: its write
-returns when its change is stored, and raises what its own change raised.
+A shard is rewritten as a whole, so N threads that each write one of its chunks would rewrite it N times, one after the
+other. Here the first one to come works alone; those that come meanwhile queue up, and the next of them does the work of
+all. What is promised to each is the same as without: its write returns when its change is stored, and raises what its
+own change raised.
 """
 
 from __future__ import annotations

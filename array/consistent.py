@@ -1,9 +1,8 @@
 """Reads of many objects that are of one moment.
 
 A read is always of one version of each object. That the versions of *several* objects belong together takes a second
-look: when all has been read, every
-object is asked whether it is still the version that was read. If so, all of them were what was read at the moment the
-last read ended.
+look: when all has been read, every object is asked whether it is still the version that was read. If so, all of them
+were what was read at the moment the last read ended.
 """
 
 from __future__ import annotations

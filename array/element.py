@@ -1,8 +1,8 @@
 """One element of an array, without a plan: what single-element reads cost is Python, so they have a path of their own.
 
-The same rules hold as for every read: a cached index is used only with the version it came from, and whatever is out
-of the ordinary (several levels of
-shards, a version that changed, a damaged shard) is left to the steps, which know what to do.
+The same rules hold as for every read: a cached index is used only with the version it came from, and whatever is out of
+the ordinary (several levels of shards, a version that changed, a damaged shard) is left to the steps, which know what
+to do.
 """
 
 from __future__ import annotations

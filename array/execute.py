@@ -1,5 +1,5 @@
-"""Drivers: they run the steps of ``steps.py`` against a store, and write tasks. The only place of the array layer
-where I/O happens, beside metadata.
+"""Drivers: they run the steps of ``steps.py`` against a store, and write tasks: where the data of arrays is read and
+written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Threads for decoding and encoding.
 
 Work is a queue of jobs that the calling thread empties together with helpers from one shared pool. The caller never
-only waits: it makes progress
-even if no helper is free, so work may be nested without deadlock, and one core needs no pool at all.
+only waits: it makes progress even if no helper is free, so work may be nested without deadlock, and one core needs no
+pool at all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Stores of services with conditional requests: S3 by ETag, Google Cloud Storage by generation.
 
 Here is what they share: reads that check what they got and what it is a version of, and an update that is lost to
-    nobody, not even when the reply to
-a write is lost. A service implements the six requests at the end.
+nobody, not even when the reply to a write is lost. A service implements the six requests at the end.
 
 **An update** reads the value with its version, changes it, and writes it on condition that the version is still the
 same; if it is not, it begins again.

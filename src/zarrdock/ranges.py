@@ -104,8 +104,8 @@ def merge(starts: Int64Array, lengths: Int64Array, *, gap_bytes: int = 0, max_by
     """Merge spans of one object into as few requests as the gap allows.
 
     Overlapping and repeated spans are asked for once. Two neighbours share a request where at most ``gap_bytes``
-    unwanted bytes lie between them,
-    and, if ``max_bytes`` is given, where the request then stays within it (a single longer span is still one request).
+    unwanted bytes lie between them, and, if ``max_bytes`` is given, where the request then stays within it (a single
+    longer span is still one request).
 
     Args:
         starts: shape (n,), first byte of each span.

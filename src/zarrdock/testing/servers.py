@@ -56,8 +56,8 @@ def moto_server(bucket: str = "zarrdock-test") -> Iterator[Endpoint]:
     for speed.
 
     Requests are answered one at a time. Moto looks at a condition and stores the object in two steps, and readers may
-        find an object half replaced: with
-    its own threaded server 6 threads lost 14 of 90 conditional updates of 200 kB, and some GETs ended in a 500.
+    find an object half replaced: with its own threaded server 6 threads lost 14 of 90 conditional updates of 200 kB,
+    and some GETs ended in a 500.
     """
     try:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
