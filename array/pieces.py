@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from zarrdock.array.layout import Layout, Level
 from zarrdock.array.selection import AxisPieces, Points, Product, group_points
-from zarrdock.codecs.base import AnyArray
 
 __all__ = ["Leaves", "Pieces", "PointLeaves", "ProductLeaves", "Task", "tasks"]
 
@@ -262,9 +261,3 @@ class PointLeaves(Leaves):
             part = slice(self._first[i], self._first[i + 1])
             # A zero-dimensional chunk has one element, which is a point of no coordinates.
             yield tuple(self._local[part].T) or (None,), (self._numbers[part],)
-
-
-def result_array(selection: Product | Points, dtype: np.dtype[Any], *, zeros: bool) -> AnyArray:
-    """A fresh array for the result: every axis kept for a product, one axis for points."""
-    shape = (len(selection.coords),) if isinstance(selection, Points) else selection.full_shape
-    return np.zeros(shape, dtype) if zeros else np.empty(shape, dtype)
