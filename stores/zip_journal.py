@@ -134,6 +134,8 @@ class Journal:
             if stop > len(data) or zlib.crc32(payload) != checksum:
                 break
             record = _parse(payload)
+            if record is None:
+                break
             if isinstance(record, Added):
                 if record.stop > archive_size:
                     self.is_ahead = True
@@ -176,9 +178,15 @@ def _digest(archive_fd: int, base: int) -> bytes:
     return hashlib.blake2b(last, digest_size=16).digest()
 
 
-def _parse(payload: Buffer) -> Added | Removed:
+def _parse(payload: Buffer) -> Added | Removed | None:
+    # Zeros, as a crash of the system leaves them, are a record of no bytes with the right checksum.
     if payload[:1] == b"R":
-        return Removed(tuple(bytes(payload[1:]).decode().split("\0")))
+        try:
+            return Removed(tuple(bytes(payload[1:]).decode().split("\0")))
+        except UnicodeDecodeError:
+            return None
+    if payload[:1] != b"A" or len(payload) < _ADDED.size:
+        return None
     _, stop, offset = _ADDED.unpack_from(payload)
     record = bytes(payload[_ADDED.size :])
     name, entry, _ = parse_record(record, 0, 0, "")

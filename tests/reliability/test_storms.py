@@ -11,6 +11,8 @@ import pytest
 from zarrdock.stores.base import join_value
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.zip_ import ZipStore
+from zarrdock.stores.zip_journal import SUFFIX
 from zarrdock.testing.storms import appends, base, faults, fuzz, kills, readers, report, workers, writers
 from zarrdock.testing.storms.__main__ import STORMS, main
 from zarrdock.testing.storms.targets import TARGETS
@@ -82,6 +84,21 @@ def test_broken_inputs(name: str) -> None:
 
 def test_broken_inputs_in_a_process_of_their_own() -> None:
     good(fuzz.storm("shards", 500))
+
+
+def test_a_journal_that_a_crash_filled_with_zeros(tmp_path) -> None:
+    store = ZipStore(tmp_path / "x.zip")
+    store.write("k", b"value")
+    journal = tmp_path / ("x.zip" + SUFFIX)
+    for junk in (bytes(8), bytes(100), b"\x04\0\0\0" + b"\xff" * 8):
+        with journal.open("ab") as file:
+            file.write(junk)
+        fresh = ZipStore(tmp_path / "x.zip", read_only=True)
+        assert [entry.key for entry in fresh.list()] == ["k"]
+    store = ZipStore(tmp_path / "x.zip")
+    store.write("l", b"more")
+    assert {entry.key for entry in ZipStore(tmp_path / "x.zip", read_only=True).list()} == {"k", "l"}
+    store.close()
 
 
 # -- that they would find it -------------------------------------------------------------------------------------------

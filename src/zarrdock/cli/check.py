@@ -12,6 +12,7 @@ from zarrdock.cli.app import click
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import count, print_json, progress_bar, size_text
 from zarrdock.errors import UnsupportedError
+from zarrdock.repairing import repair
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.open import open_store
 
@@ -21,19 +22,26 @@ __all__ = ["command"]
 @click.command("check")
 @node_options
 @click.option("--clean", is_flag=True, help="Remove files that killed writers left in a local folder.")
+@click.option("--repair", "mend", is_flag=True, help="First mend what can be mended for certain, and nothing else.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @as_json
-def command(url: str, path: str, storage_options: dict[str, Any], clean: bool, quiet: bool, as_json: bool) -> int:
+def command(
+    url: str, path: str, storage_options: dict[str, Any], clean: bool, mend: bool, quiet: bool, as_json: bool
+) -> int:
     """Read and decode everything below URL, and name what is broken: metadata, shard indexes, checksums, chunks.
+
+    --repair rebuilds indexes of shards whose chunks are intact, where it can be proved that they were so, and removes
+    what no chunk of a shard uses; everything else stays as it is.
 
     Exit status 1 if there is any error; warnings don't count.
     """
-    store = open_store(url, storage_options=storage_options or None, read_only=not clean)
+    store = open_store(url, storage_options=storage_options or None, read_only=not (clean or mend))
     removed: list[str] = []
     if clean:
         if not isinstance(store, LocalStore):
             raise UnsupportedError(f"--clean is for folders of the local file system; {store} is none")
         removed = store.clean(node_path(path))
+    mended = repair(store, path=path) if mend else []
     with progress_bar(quiet=quiet or as_json, unit_bytes=False) as bar:
         task = bar.add_task("checking", total=None, counts="")
 
@@ -53,11 +61,14 @@ def command(url: str, path: str, storage_options: dict[str, Any], clean: bool, q
                 **asdict(report.counts),
                 "problems": [asdict(problem) for problem in report.problems],
                 "removed": removed,
+                "repaired": [asdict(one) for one in mended],
             }
         )
     else:
         for name in removed:
             print(f"removed: {name}")
+        for one in mended:
+            print(f"repaired: {one.key}: {one.message}")
         n_errors = sum(problem.severity == "error" for problem in report.problems)
         n_warnings = len(report.problems) - n_errors
         outcome = "good" if report.is_good else count(n_errors, "error")

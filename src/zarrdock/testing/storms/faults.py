@@ -213,8 +213,8 @@ def _run(server: StrictS3 | StrictGCS, numbered: tuple[int, Cell]) -> tuple[Cell
     s3 = isinstance(server, StrictS3)
     with (
         FaultProxy(server.url, "s3" if s3 else "gcs") as proxy,
-        _store(server, proxy.url) as broken,
-        _store(server, server.url) as direct,
+        _store(server, proxy.url, POLICY) as broken,
+        _store(server, server.url, RetryPolicy()) as direct,
     ):
         below = f"n{number}"
         array = make(PrefixStore(direct, below))
@@ -238,11 +238,11 @@ def _run(server: StrictS3 | StrictGCS, numbered: tuple[int, Cell]) -> tuple[Cell
         return cell, judge(PrefixStore(direct, below), cell.operation, error)
 
 
-def _store(server: StrictS3 | StrictGCS, url: str) -> Store:
+def _store(server: StrictS3 | StrictGCS, url: str, retry: RetryPolicy) -> Store:
     options = {**server.storage_options, "endpoint_url": url}
     if isinstance(server, StrictS3):
-        return S3Store("s3://bucket", storage_options=options, retry=POLICY)
-    return GCSStore("gs://bucket", storage_options=options, retry=POLICY)
+        return S3Store("s3://bucket", storage_options=options, retry=retry)
+    return GCSStore("gs://bucket", storage_options=options, retry=retry)
 
 
 # -- outcomes ---------------------------------------------------------------------------------------------------------

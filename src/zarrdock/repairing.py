@@ -1,0 +1,246 @@
+"""Making shards whole again, as far as it is certain what they were.
+
+Two things are mended: an index that is damaged while the chunks are not, and room that no chunk uses. A new index is
+only taken where it is proved right: where its checksum is the one that is stored; or, where the checksum itself is what
+is damaged, where the entries as they stand cover the shard without a gap and every chunk has a checksum that agrees.
+Everything else stays as it is, byte by byte: what is damaged may be worth more to somebody who knows more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, permutations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.array.group import walk
+from zarrdock.array.layout import Layout
+from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.node_io import node_path
+from zarrdock.codecs.crc32c_ import Crc32c
+from zarrdock.codecs.shard_index import EMPTY, ShardIndex
+from zarrdock.codecs.sharding import BoundSharding, Sharding
+from zarrdock.copying.sources import load_root
+from zarrdock.copying.state import below
+from zarrdock.errors import CodecError, ShardIndexError, ZarrdockError
+from zarrdock.stores.base import Buffer, Store, Value
+from zarrdock.stores.open import open_store
+
+__all__ = ["Repair", "repair", "repair_shard"]
+
+_CRC_BYTES = 4
+# Entries that are wrong at the same time, and ways to put them right that are tried: each costs one checksum.
+_MAX_WRONG = 4
+_MAX_TRIES = 20_000
+
+Pairs = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What was mended.
+
+    Attributes:
+        path: of the array. key: of the object. message: one line.
+        n_bytes: by how many the object became smaller.
+    """
+
+    path: str
+    key: str
+    message: str
+    n_bytes: int = 0
+
+
+def repair(store: Any, *, path: str | None = None, storage_options: Mapping[str, Any] | None = None) -> list[Repair]:
+    """Mend the shards of every array below a node, each in an atomic update of the store.
+
+    Args:
+        store: anything :func:`zarrdock.open_store` takes. path: of the node within it.
+        storage_options: options of the fsspec filesystem that a URL leads to.
+    Raises:
+        NodeNotFoundError: there is no node. UnsupportedError: the store has no atomic update.
+        ReadOnlyError, StoreError.
+    """
+    opened = open_store(store, storage_options=dict(storage_options) if storage_options else None)
+    at = node_path(path)
+    done: list[Repair] = []
+    for where, metadata in _arrays(opened, at):
+        done += _repair_array(opened, where, metadata)
+    return done
+
+
+def _arrays(store: Store, path: str) -> Iterator[tuple[str, ArrayMetadata]]:
+    root = load_root(store, path)
+    if isinstance(root, ArrayMetadata):
+        yield path, root
+        return
+    for relative, node in walk(store, path, root.replace(consolidated=None) if store.traits.listable else root):
+        if isinstance(node, ArrayMetadata):
+            yield below(path, relative), node
+
+
+def _repair_array(store: Store, path: str, metadata: ArrayMetadata) -> Iterator[Repair]:
+    codec = metadata.codecs[0] if len(metadata.codecs) == 1 else None
+    if metadata.unknown or not isinstance(codec, Sharding):
+        return
+    prefix = f"{path}/" if path else ""
+    try:
+        layout = Layout.bind(
+            metadata.shape,
+            metadata.grid.chunk_shape,
+            metadata.dtype,
+            metadata.fill_value,
+            metadata.codecs,
+            metadata.key_encoding,
+            prefix,
+        )
+    except ZarrdockError:
+        return  # check says so
+    sharding = layout.levels[0].sharding
+    has_checksums = _has_checksums(codec)
+    for entry in [*store.list(path)]:
+        if metadata.key_encoding.parse(entry.key[len(prefix) :], metadata.ndim) is None:
+            continue
+        message, n_bytes = "", 0
+
+        def change(old: Buffer | None) -> Value | None:
+            nonlocal message, n_bytes
+            message = ""
+            if old is None:
+                return None
+            mended = repair_shard(sharding, old, has_checksums=has_checksums)
+            if mended is None:
+                return old
+            parts, message = mended
+            n_bytes = len(old) - sum(map(len, parts))
+            return parts
+
+        store.update(entry.key, change)
+        if message:
+            yield Repair(path, entry.key, message, n_bytes)
+
+
+def _has_checksums(sharding: Sharding) -> bool:
+    """Whether no byte of an inner chunk can change unnoticed."""
+    last = sharding.codecs[-1]
+    if isinstance(last, Sharding):
+        return len(sharding.codecs) == 1 and isinstance(last.index_codecs[-1], Crc32c) and _has_checksums(last)
+    return isinstance(last, Crc32c)
+
+
+def repair_shard(sharding: BoundSharding, data: Buffer, *, has_checksums: bool) -> tuple[Sequence[Buffer], str] | None:
+    """The parts of a shard put right, and what was done; None where nothing is to be done, or nothing can be.
+
+    Args:
+        has_checksums: every chunk has a checksum of its own.
+    """
+    try:
+        index = sharding.split(data)
+    except ShardIndexError:
+        rebuilt = _rebuild(sharding, data, has_checksums)
+        if rebuilt is None:
+            return None
+        n = sharding.layout.nbytes
+        view = memoryview(data)
+        parts: list[Buffer] = [view[:-n], rebuilt] if sharding.layout.location == "end" else [rebuilt, view[n:]]
+        return parts, "its index was damaged and is whole again"
+    unused = _unused_bytes(sharding, index, len(data))
+    if not unused:
+        return None
+    compacted = sharding.assemble(data, {})
+    if compacted is None or sum(map(len, compacted)) != len(data) - unused:
+        return None  # chunks that share bytes, or none at all
+    return compacted, f"{unused} bytes that no chunk uses were removed"
+
+
+def _unused_bytes(sharding: BoundSharding, index: ShardIndex, n_bytes: int) -> int:
+    there = index.offsets >= 0
+    spans = sorted(zip(index.offsets[there].tolist(), index.lengths[there].tolist(), strict=True))
+    return sum(stop - start for start, stop in _gaps(spans, *_data_area(sharding, n_bytes)))
+
+
+def _data_area(sharding: BoundSharding, n_bytes: int) -> tuple[int, int]:
+    n = sharding.layout.nbytes
+    return (0, n_bytes - n) if sharding.layout.location == "end" else (n, n_bytes)
+
+
+def _gaps(spans: Sequence[tuple[int, int]], first: int, last: int) -> list[tuple[int, int]]:
+    """What sorted spans (start, length) leave uncovered between ``first`` and ``last``, as (start, stop)."""
+    found = []
+    for start, length in spans:
+        if start > first:
+            found.append((first, start))
+        first = max(first, start + length)
+    return [*found, (first, last)] if first < last else found
+
+
+# -- indexes ----------------------------------------------------------------------------------------------------------
+
+
+def _rebuild(sharding: BoundSharding, data: Buffer, has_checksums: bool) -> bytes | None:
+    """The encoded index that the shard had, where there is proof."""
+    n = sharding.layout.nbytes
+    first, last = _data_area(sharding, len(data))
+    if last < first or n != 16 * sharding.layout.n_chunks + _CRC_BYTES:
+        return None  # cut short, or an index without a checksum, of which nothing can be proved
+    view = memoryview(data)
+    stored = bytes(view[last:] if sharding.layout.location == "end" else view[:first])
+    pairs: Pairs = np.frombuffer(stored[:-_CRC_BYTES], "<u8").reshape(-1, 2)
+    wrong = [i for i in range(len(pairs)) if not _is_good(sharding, view, pairs[i], first, last)]
+    if len(wrong) > _MAX_WRONG:
+        return None
+    good = [i for i in range(len(pairs)) if i not in wrong]
+    if not wrong and has_checksums and not _gaps(_spans(pairs, good), first, last):
+        encoded = _encoded(sharding, pairs)
+        return encoded if encoded is not None and encoded[:-_CRC_BYTES] == stored[:-_CRC_BYTES] else None
+    # Where no entry can be seen to be wrong, it may be any one of them.
+    for suspects in [wrong] if wrong else [[i] for i in good]:
+        for candidate in _candidates(pairs, suspects, first, last):
+            encoded = _encoded(sharding, candidate)
+            if encoded is not None and encoded[-_CRC_BYTES:] == stored[-_CRC_BYTES:]:
+                return encoded
+    return None
+
+
+def _is_good(sharding: BoundSharding, view: memoryview, pair: Pairs, first: int, last: int) -> bool:
+    """Whether an entry is empty, or leads to something that is a chunk."""
+    offset, length = int(pair[0]), int(pair[1])
+    if offset == length == EMPTY:
+        return True
+    if offset < first or offset + length > last:
+        return False
+    try:
+        sharding.inner.decode(view[offset : offset + length])
+    except CodecError:
+        return False
+    return True
+
+
+def _spans(pairs: Pairs, numbers: Sequence[int]) -> list[tuple[int, int]]:
+    rows = [(int(pairs[i, 0]), int(pairs[i, 1])) for i in numbers]
+    return sorted(row for row in rows if row != (EMPTY, EMPTY))
+
+
+def _candidates(pairs: Pairs, suspects: Sequence[int], first: int, last: int) -> Iterator[Pairs]:
+    """Indexes with other entries for the suspects: what the rest leaves uncovered, or nothing."""
+    others = [i for i in range(len(pairs)) if i not in suspects]
+    gaps = _gaps(_spans(pairs, others), first, last)
+    choices = [(start, stop - start) for start, stop in gaps] + [(EMPTY, EMPTY)] * len(suspects)
+    for chosen in islice(permutations(choices, len(suspects)), _MAX_TRIES):
+        candidate = pairs.copy()
+        candidate[list(suspects)] = chosen
+        yield candidate
+
+
+def _encoded(sharding: BoundSharding, pairs: Pairs) -> bytes | None:
+    """The index as it is stored, checksum and all."""
+    signed = pairs.astype(np.uint64).view(np.int64)
+    offsets, lengths = signed[:, 0].copy(), signed[:, 1].copy()
+    empty = (offsets == -1) & (lengths == -1)
+    if ((offsets < 0) | (lengths < 0))[~empty].any():
+        return None
+    lengths[empty] = 0
+    return bytes(sharding.layout.serialise(ShardIndex(offsets, lengths)))
