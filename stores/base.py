@@ -1,10 +1,8 @@
 """The contract every store keeps, and the values that cross it.
 
 A store maps keys to immutable, versioned blobs of bytes. It is synchronous and batch-oriented: ``read`` takes many
-reads and answers them together,
-so that a plan of requests is sent as one round, with no coroutine a chunk. What every store answers to every edge
-case is written in
-``docs/store-contract.md`` and held by :mod:`zarrdock.testing`.
+reads and answers them together, so that a plan of requests is sent as one round, with no coroutine a chunk. What every
+store answers to every edge case is written in ``docs/store-contract.md`` and held by :mod:`zarrdock.testing`.
 """
 
 from __future__ import annotations
@@ -103,6 +101,8 @@ class Traits:
         merge_gap_bytes: unwanted bytes that are cheaper to fetch than one more request.
         max_request_bytes: a merged request is not grown beyond this.
         n_concurrent: requests kept in flight at once.
+        max_versions: versions that stay good at once, where their number is bounded: of more, those used longest ago
+            count as changed, with no writer about.
     """
 
     writable: bool = True
@@ -113,6 +113,7 @@ class Traits:
     merge_gap_bytes: int = 4096
     max_request_bytes: int = 64 * 2**20
     n_concurrent: int = 1
+    max_versions: int | None = None
 
 
 _BAD_KEY = re.compile(r"^/|//|/$|^$|\x00|(?:^|/)\.{1,2}(?:/|$)|^[A-Za-z]:[\\/]|\\")
@@ -220,8 +221,8 @@ class Store(ABC):
         """Replace ``key``'s value by ``change(old value or None)`` so that no other writer's update is lost.
 
         ``change`` may run more than once, and must not touch the store itself; returning None deletes the key;
-        returning the very object it was
-        given leaves the key as it is. An exception it raises leaves the store unchanged and is passed on.
+        returning the very object it was given leaves the key as it is. An exception it raises leaves the store
+        unchanged and is passed on.
 
         Raises:
             UnsupportedError: where ``traits.atomic_update`` is False. ConflictError: it kept losing. ReadOnlyError,

@@ -7,6 +7,7 @@ import os
 import stat
 from builtins import list as list_  # inside Store, `list` is a method
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from zarrdock.errors import (
@@ -42,6 +43,11 @@ __all__ = ["LocalStore"]
 
 # The gap from measurement in the page cache: one more read costs as much as 25 to 45 KB more in the one before.
 _TRAITS = Traits(atomic_update=True, conditional_read=True, merge_gap_bytes=32768)
+
+
+def _traits() -> Traits:
+    return replace(_TRAITS, max_versions=local_version.get_limit())
+
 
 # Without O_NONBLOCK, opening a named pipe would wait for a writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -82,16 +88,23 @@ class LocalStore(Store):
         self.durable = durable
         self.read_only = read_only
         self._below_root = self.root.rstrip("/") + "/"
+        self.traits = _traits()
         self._has_locks = True  # until the file system says otherwise
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def read(self, requests: Sequence[Read], /) -> Results:
-        for request in requests:
-            self._check_key(request.key)
+        by_key: dict[str, list_[int]] = {}
+        for i, request in enumerate(requests):
+            by_key.setdefault(self._check_key(request.key), []).append(i)
+        results: Results = [None] * len(requests)
         opened: _Opened = {}
         current: dict[str, Identity | None] = {}
-        return [self._read_one(request, opened, current) for request in requests]
+        for mine in by_key.values():
+            for i in mine:
+                results[i] = self._read_one(requests[i], opened, current)
+            opened.clear()  # a batch of many keys holds one file open, beside those kept for versions
+        return results
 
     def _read_one(self, request: Read, opened: _Opened, current: dict[str, Identity | None]) -> Result:
         if is_empty(request.range):
@@ -256,7 +269,13 @@ class LocalStore(Store):
     def _hold(self, path: str) -> Held:
         if self._has_locks:
             try:
-                return acquire(path, self._make_folder)
+                try:
+                    return acquire(path, self._make_folder)
+                except OSError as error:
+                    if error.errno != errno.EMFILE:
+                        raise
+                    local_version.drop_all()
+                    return acquire(path, self._make_folder)
             except NoLocksError:
                 self._has_locks = False
         return unlocked(path, self._make_folder)
@@ -355,3 +374,6 @@ class LocalStore(Store):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_has_locks": True}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, traits=_traits())  # the limit is that of a process

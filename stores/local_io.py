@@ -116,8 +116,8 @@ _ACTIONS = {
     errno.ENOSPC: "no space left on the device; the value that was there is as it was",
     errno.EDQUOT: "the disk quota is used up; the value that was there is as it was",
     errno.EMFILE: "this process has too many files open; raise its limit (ulimit -n)",
-    errno.ENOLCK: "the file system gives no lock at the moment; try again. On NFS that never gives one, the lock service "
-    "(rpc.statd) does not run: start it, or mount with local_lock=all where only this machine writes",
+    errno.ENOLCK: "the file system gives no lock at the moment; try again. On NFS that never gives one, the lock "
+    "service (rpc.statd) does not run: start it, or mount with local_lock=all where only this machine writes",
     errno.ELOOP: "too many symbolic links",
 }
 

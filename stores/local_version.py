@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeAlias
 
-__all__ = ["Handle", "Identity", "LocalVersion", "drop_all", "identity_of", "set_limit"]
+__all__ = ["Handle", "Identity", "LocalVersion", "drop_all", "get_limit", "identity_of", "set_limit"]
 
 # Device, inode, size, time of last change in nanoseconds.
 Identity: TypeAlias = tuple[int, int, int, int]
@@ -100,6 +100,10 @@ class LocalVersion:
 _pinned: OrderedDict[int, weakref.ref[LocalVersion]] = OrderedDict()
 
 
+# What lies open costs memory of the kernel.
+_MOST = 4096
+
+
 def _default_limit() -> int:
     try:
         import resource
@@ -107,16 +111,22 @@ def _default_limit() -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     except (ImportError, OSError):
         soft = 256
-    return 1024 if soft < 0 else max(16, min(1024, soft // 8))
+    return _MOST if soft < 0 else max(16, min(_MOST, soft // 2))
 
 
 _limit = _default_limit()
 
 
+def get_limit() -> int:
+    """How many files are kept open for versions, in this process."""
+    return _limit
+
+
 def set_limit(n_files: int) -> int:
     """Keep at most ``n_files`` files open for versions, in this process; return the limit until now.
 
-    It is an eighth of the process's limit (``ulimit -n``) to begin with, and at most 1024.
+    It is half of the process's limit (``ulimit -n``) at the time of the import to begin with, and at most 4096. Stores
+    that are there already keep the ``traits.max_versions`` they have.
     """
     global _limit
     before, _limit = _limit, n_files

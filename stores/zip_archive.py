@@ -82,7 +82,7 @@ class StoreArchive(Archive):
         self.store = store
         self.key = check_key(key, store)
         self.url = f"{store.url.rstrip('/')}/{key}"
-        self.traits = replace(store.traits, writable=False, atomic_update=False, listable=True)
+        self.traits = replace(store.traits, writable=False, atomic_update=False, listable=True, max_versions=None)
         self._snapshot: Snapshot | None = None
         self._doubtful = False
         self._lock = threading.Lock()

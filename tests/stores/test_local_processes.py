@@ -74,6 +74,60 @@ def files(root):
     return sorted(str(path.relative_to(root)) for path in Path(root).rglob("*") if not path.is_dir())
 
 
+# 300 objects, read in one batch; how many versions are good afterwards, and what an array of as many chunks says.
+FEW = """
+import resource, sys
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+import os
+import numpy as np
+import zarrdock
+from zarrdock.ranges import Span
+from zarrdock.stores.base import Blob, Read
+from zarrdock.stores.local import LocalStore
+store = LocalStore(sys.argv[1])
+for i in range(300):
+    store.write(f"k/{i}", b"%03d" % i)
+blobs = store.read([Read(f"k/{i}", Span(s, 3)) for s in (0, 1) for i in range(300)])
+assert [bytes(blob.data) for blob in blobs] == [(b"%03d" % i)[s:] for s in (0, 1) for i in range(300)]
+assert all(blobs[i].version is blobs[300 + i].version for i in range(300))
+again = store.read([Read(f"k/{i}", None, blobs[i].version) for i in range(300)])
+n_good = sum(isinstance(result, Blob) for result in again)
+n_open = len(os.listdir("/proc/self/fd"))
+del blobs, again
+# With descriptors of others' making about, writing and reading make room instead of failing.
+kept = [store.get(f"k/{i}") for i in range(300)]
+others = []
+try:
+    while True:
+        others.append(os.open(sys.argv[1], os.O_RDONLY))
+except OSError:
+    pass
+store.write("k/0", b"new")
+assert bytes(store.get("k/0").data) == b"new"
+for fd in others:
+    os.close(fd)
+print(store.traits.max_versions, n_good, n_open)
+folder = LocalStore(sys.argv[1] + "/array")
+array = zarrdock.create_array(folder, shape=(300,), chunks=(1,), dtype="int16", fill_value=-1)
+array[...] = np.arange(300, dtype="int16")
+assert (array[...] == np.arange(300)).all()
+if limit >= 1024:
+    assert (array.read(..., consistent=True) == np.arange(300)).all()
+"""
+
+
+@pytest.mark.parametrize(("limit", "max_versions", "n_good"), [(256, 128, 128), (1024, 512, 300)])
+def test_few_descriptors(tmp_path, limit, max_versions, n_good):
+    done = subprocess.run(
+        [sys.executable, "-c", FEW, str(tmp_path), str(limit)], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told, good, n_open = map(int, done.stdout.split())
+    assert (told, good) == (max_versions, n_good)
+    assert n_open < n_good + 40
+
+
 def test_processes_lose_no_update(tmp_path):
     run(4, COUNT, tmp_path, 150)
     assert whole(LocalStore(tmp_path), "a/n") == b"600"
