@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from zarrdock.errors import (
     UnknownExtensionError,
     UnsupportedError,
 )
+from zarrdock.stores.wrap import WrapperStore
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -373,6 +375,46 @@ def test_resizing(store: zarrdock.Store, zarr_format: Any) -> None:
     line = zarrdock.create_array(store, name="line", shape=3, dtype="u1", zarr_format=zarr_format)
     line.resize(5)
     assert line.shape == (5,)
+
+
+class PlainStore(WrapperStore):
+    """A store without an atomic update."""
+
+    def __init__(self, store: zarrdock.Store) -> None:
+        super().__init__(store)
+        self.traits = replace(store.traits, atomic_update=False)
+
+    def update(self, key: str, change: Any, /) -> None:
+        raise UnsupportedError("no atomic update")
+
+
+def test_stores_without_an_atomic_update() -> None:
+    store = PlainStore(zarrdock.MemoryStore())
+    new: dict[str, Any] = {"shape": 8, "chunks": 2, "shards": 4, "dtype": "u1"}
+    array = zarrdock.create_array(store, **new)
+    array[:4] = 1  # a whole shard needs none
+    for act in (lambda: array.write(0, 2), lambda: array.attrs.update(a=1), lambda: array.append([1])):
+        with pytest.raises(UnsupportedError):
+            act()
+    assert zarrdock.open_array(store)[...].tolist() == [1] * 4 + [0] * 4
+    single = zarrdock.open_array(store, "r+", unsafe_concurrent_writes=True)
+    single[0] = 2
+    single[6:] = 3
+    single.attrs["a"] = 1
+    single.append([9])
+    found = zarrdock.open_array(store)
+    assert found[...].tolist() == [2, 1, 1, 1, 0, 0, 3, 3, 9]
+    assert dict(found.attrs) == {"a": 1}
+
+
+def test_nodes_that_were_deleted(store: zarrdock.Store, zarr_format: Any) -> None:
+    group = zarrdock.create_group(store, zarr_format=zarr_format)
+    array = group.create_array("x", shape=4, dtype="u1", attributes={"a": 1})
+    del group["x"]
+    for act in (lambda: array.attrs.update(b=1), lambda: array.resize(5), lambda: array.append([1]), array.refresh):
+        with pytest.raises(NodeNotFoundError):
+            act()
+    assert list(group) == []
 
 
 def test_copying_protects_against_views() -> None:

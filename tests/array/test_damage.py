@@ -11,6 +11,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from zarrdock.errors import (
     StoreError,
     ZarrdockError,
 )
+from zarrdock.stores.wrap import WrapperStore
 
 EMPTY = 2**64 - 1
 READS: dict[str, Callable[[zarrdock.Array], Any]] = {
@@ -41,13 +43,23 @@ READS: dict[str, Callable[[zarrdock.Array], Any]] = {
 }
 
 
-@pytest.fixture(params=["memory", "local", "prefix"])
+class RemoteStore(WrapperStore):
+    """A store that says a round trip separates it: shards are read whole where most of one is wanted."""
+
+    def __init__(self, store: zarrdock.Store) -> None:
+        super().__init__(store)
+        self.traits = replace(store.traits, remote=True, n_concurrent=4)
+
+
+@pytest.fixture(params=["memory", "local", "prefix", "remote"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> zarrdock.Store:
     match request.param:
         case "memory":
             return zarrdock.MemoryStore()
         case "local":
             return zarrdock.LocalStore(tmp_path)
+        case "remote":
+            return RemoteStore(zarrdock.MemoryStore())
         case _:
             return zarrdock.PrefixStore(zarrdock.MemoryStore(), "below/here")
 
@@ -146,6 +158,20 @@ def test_an_index_that_lies(store: zarrdock.Store, pairs: list[tuple[int, int]],
     finally:
         tracemalloc.stop()
     assert value(store, "x/c/1") == with_index(bytes(64), pairs)
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("inner", [(0, 3), (0, 0), (5, 30), (0, 36), (10, 60)])
+def test_an_inner_shard_that_is_none(store: zarrdock.Store, inner: tuple[int, int], read: str) -> None:
+    """Too short for an index, or where there is none."""
+    array = create(store, **SHARDED["nested"])
+    store.write("x/c/1", with_index(bytes(64), [inner, (EMPTY, EMPTY)]))
+    error = outcome(lambda: (READS[read](array), array[16:18]), ShardIndexError)[1]
+    assert error.key == "x/c/1"
+    with pytest.raises(ShardIndexError):
+        array[17] = 1
+    array[24:] = 1  # the other inner shard is not concerned
+    assert array[24:].tolist() == [1] * 8
 
 
 def test_an_index_cannot_multiply_a_shard(store: zarrdock.Store) -> None:
@@ -401,7 +427,7 @@ def test_huge_arrays_cost_what_is_selected(n: int, shards: Any) -> None:
     assert sum(1 for _ in store.list("c")) == 1
     assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     tracemalloc.stop()
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 60  # what enumerated chunks would never end
 
 
 @pytest.mark.parametrize("n", [2**62 + 1, 2**63, 2**64, 10**30])
