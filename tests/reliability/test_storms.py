@@ -33,6 +33,14 @@ def test_writers_of_a_service_lose_nothing(place: str) -> None:
     good(writers.storm(place, 4, 8, copies=True))
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("place", ["S3", "GCS"])
+def test_thirty_two_writers_get_on(place: str) -> None:
+    outcome = writers.storm(place, 32, 2, copies=True)
+    good(outcome)
+    assert outcome.seconds < 60
+
+
 @pytest.mark.parametrize("place", ["local", "memory threads"])
 def test_appended_rows_are_there_once(place: str) -> None:
     good(appends.storm(place, 4, 20, 1))
