@@ -69,7 +69,8 @@ class Array(Described):
         self._options = options
         self._read_only = read_only or store.read_only
         self._unsafe = unsafe_concurrent_writes
-        self._cache = IndexCache(config.index_cache_bytes)
+        most = store.traits.max_versions
+        self._cache = IndexCache(config.index_cache_bytes, None if most is None else max(1, most // 2))
         self._locks = KeyLocks()
         self._numbers = itertools.count(1)
         self._number = 0  # of the change of metadata that `_state` comes from

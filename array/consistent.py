@@ -35,6 +35,12 @@ def read_consistent(
     for _ in range(ATTEMPTS):
         seen: execute.Seen = {}
         array = execute.read(store, layout, selection, cache, out, seen)
+        most = store.traits.max_versions
+        if most is not None and len(seen) > most:
+            raise UnsupportedError(
+                f"consistent=True over {len(seen)} objects: {store} can tell the versions of {most} apart at once; read"
+                " less at once, or allow the process more open files (ulimit -n)"
+            )
         if not _moved(store, seen):
             return array
     raise ConflictError(f"chunks were replaced during each of {ATTEMPTS} attempts to read them all", store=store)

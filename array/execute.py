@@ -55,8 +55,15 @@ def read_settings(layout: Layout, store: Store, cache: IndexCache, seen: Seen | 
 
 
 def n_together(settings: ReadSettings) -> int:
-    """Objects whose reads are planned together: what keeps the store busy without holding a plan of the whole array."""
-    return 4 * max(64, settings.traits.n_concurrent)
+    """Objects whose reads are planned together: what keeps the store busy without holding a plan of the whole array.
+
+    Where versions stay good only for so many objects at once, half of that, since cached indexes hold some too: a
+        version
+    that does not last from the index to the data would be taken for a change.
+    """
+    n = 4 * max(64, settings.traits.n_concurrent)
+    most = settings.traits.max_versions
+    return n if most is None else max(1, min(n, most // 2))
 
 
 class _Reading:

@@ -28,8 +28,9 @@ class IndexCache:
     threads.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
         self.max_bytes = max_bytes
+        self.max_entries = max_entries
         self._entries: OrderedDict[str, tuple[Version, Indexes, int]] = OrderedDict()
         self._nbytes = 0
         self._lock = threading.Lock()
@@ -56,7 +57,8 @@ class IndexCache:
                 self._nbytes -= old[2]
             self._entries[key] = (version, indexes, nbytes)
             self._nbytes += nbytes
-            while self._nbytes > self.max_bytes and self._entries:
+            most = self.max_entries
+            while self._entries and (self._nbytes > self.max_bytes or (most is not None and len(self._entries) > most)):
                 self._nbytes -= self._entries.popitem(last=False)[1][2]
 
     def drop(self, key: str) -> None:

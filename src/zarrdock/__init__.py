@@ -30,12 +30,14 @@ from zarrdock.copying.copy_ import copy
 from zarrdock.errors import ZarrdockError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Blob, Read, Store
+from zarrdock.stores.cache import CachingStore
 from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.open import open_store
 from zarrdock.stores.wrap import PrefixStore, ReadOnlyStore, RecordingStore
+from zarrdock.stores.zip_ import ZipStore
 
 __version__ = "0.1.0.dev0"
 
@@ -45,6 +47,7 @@ __all__ = [
     "Blob",
     "Blosc",
     "Bytes",
+    "CachingStore",
     "Crc32c",
     "From",
     "FsspecStore",
@@ -63,6 +66,7 @@ __all__ = [
     "Tail",
     "Transpose",
     "ZarrdockError",
+    "ZipStore",
     "Zstd",
     "__version__",
     "as_mapping",
