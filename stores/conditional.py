@@ -121,8 +121,9 @@ class ConditionalStore(FsspecStore):
     """See the module."""
 
     default_concurrency = 64
-    # Whether a library sends a PUT again by itself: aiohttp does so with PUT and DELETE where a kept connection breaks.
+    # Whether a library sends a PUT or a DELETE again by itself: aiohttp does so with both where a connection breaks.
     put_may_repeat = False
+    delete_may_repeat = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -246,7 +247,7 @@ class ConditionalStore(FsspecStore):
                 refused = found.kind is Kind.PRECONDITION or (found.kind is Kind.CONFLICT and not found.is_transient)
                 if not refused and (found.kind is not Kind.MISSING or expected in (None, ABSENT)):
                     raise
-                if n_sent > 1 or data is None or self.put_may_repeat:
+                if n_sent > 1 or (self.delete_may_repeat if data is None else self.put_may_repeat):
                     # An earlier try may have been applied, and be the very reason for this refusal. Settled at once:
                     # the longer one waits, the more writes of others hide it.
                     applied, version = await self._settle(live, key, data is None, token, parent)

@@ -89,7 +89,10 @@ class GCSStore(ConditionalStore):
         url = yarl.URL(f"{fs._location}/{path}", encoded=True).update_query(fs._get_params(params))
         # A stall, not a long answer, is a failure; aiohttp's own limit is five minutes for all of it.
         timeout = fs.requests_timeout or aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=30)
-        async with session.request(method, url, headers=fs._get_headers(headers), data=data, timeout=timeout) as answer:
+        options: dict[str, Any] = {"headers": fs._get_headers(headers), "data": data, "timeout": timeout}
+        if method == "DELETE":  # aiohttp repeats it by itself, and then a refusal may be of our own making
+            options["middlewares"] = (*fs.session_kwargs.get("middlewares", ()), _once)
+        async with session.request(method, url, **options) as answer:
             expect_bytes(answer.content_length or 0)
             body: bytes = await answer.read()
             if answer.status < 300:
@@ -243,3 +246,15 @@ def _message(body: bytes) -> str:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return text[:300]
+
+
+async def _once(request: Any, handler: Any) -> Any:
+    """A middleware of aiohttp: a connection that broke is an error, not a reason to send the request again."""
+    import aiohttp
+
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:  # nothing was sent; never repeated
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise ConnectionResetError(str(error)) from error

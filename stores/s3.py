@@ -54,6 +54,7 @@ class S3Store(ConditionalStore):
     # were measured on loopback.
     default_gap_bytes = 700_000
     put_may_repeat = True
+    delete_may_repeat = True
 
     def __init__(
         self, fs: AbstractFileSystem | str, path: str = "", *, lean: bool | None = None, **kwargs: Any

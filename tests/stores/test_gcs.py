@@ -192,6 +192,44 @@ def test_when_nobody_can_tell_it_says_so(store: GCSStore, proxy: FaultProxy) -> 
     assert store.get("n").data == b"3"
 
 
+@pytest.mark.parametrize("n_others", [1, 2, 5])
+def test_a_deletion_refused_at_once_is_a_race_that_was_lost(store: GCSStore, n_others: int) -> None:
+    # Nothing was lost on the way, so that there is nothing to wonder about, however many others wrote.
+    mine = Between(store.url, storage_options=store.fs.storage_options, retry=QUICK)
+    store.write("n", b"0")
+    seen = []
+
+    def change(old: Any) -> None:
+        seen.append(int(bytes(old)))
+        if len(seen) == 1:
+            thread = threading.Thread(target=lambda: [store.update("n", count) for _ in range(n_others)])
+            thread.start()
+            thread.join()
+
+    mine.update("n", change)
+    assert seen == [0, n_others]
+    assert store.get("n") is None
+
+
+def test_nobody_but_us_repeats_a_conditional_deletion(store: GCSStore, proxy: FaultProxy) -> None:
+    n_sent = 0
+    send = store._send_delete
+
+    async def counted(*args: Any) -> None:
+        nonlocal n_sent
+        n_sent += 1
+        await send(*args)
+
+    store._send_delete = counted  # type: ignore[method-assign]
+    store.write("k", DATA)
+    proxy.clear()
+    proxy.inject(Fault("reset", method="DELETE"))
+    store.update("k", lambda old: None)
+    assert [seen.method for seen in proxy.log] == ["GET", "DELETE", "DELETE"]
+    assert n_sent == 2
+    assert store.get("k") is None
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_what_others_did_instead_can_be_told(store: GCSStore, proxy: FaultProxy, replaced: bool) -> None:
     # The first try fails before it arrives; another writer is faster than the second.
