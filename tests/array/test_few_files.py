@@ -7,12 +7,14 @@ import pytest
 
 PROGRAM = """
 import resource, sys, tempfile
+
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
 import numpy as np
 import zarrdock
 from zarrdock.errors import UnsupportedError
 
-limit = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 values = np.arange(300 * 8, dtype="i4").reshape(300, 8)
 record = zarrdock.RecordingStore(zarrdock.LocalStore(tempfile.mkdtemp()))
 zarrdock.create_array(record, data=values, chunks=(1, 4), shards=(1, 8))
@@ -20,7 +22,7 @@ array = zarrdock.open_array(record, zarr_format=3)
 plan = array.plan()
 record.reset()
 assert (array[...] == values).all()
-assert (record.n_rounds, record.n_requests) == (plan.n_rounds, plan.n_requests), (plan, record.n_requests)
+assert (record.n_rounds, record.n_requests) == (plan.n_rounds, plan.n_requests), record.n_requests
 assert plan.n_requests == 600
 assert (array[...] == values).all()
 try:
