@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m zarrdock.testing.storms", description=__doc__)
     parser.add_argument("--only", action="append", choices=STORMS, help="one storm; may be given again")
     parser.add_argument("--place", action="append", choices=PLACES, help="one place; may be given again")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK:.0%} of the full size")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} of the full size")
     parser.add_argument("--share", type=float, default=1.0, help="of the full size, 0 to 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, help="keep outcomes in this file, with those of earlier runs")
