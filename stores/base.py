@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
 from zarrdock.ranges import Range
@@ -64,6 +64,10 @@ class Blob:
 
     data: Buffer
     version: Version | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As answers of worker processes: views of a larger buffer don't pickle.
+        return Blob, (bytes(self.data), self.version)
 
 
 # A read of a version that is gone is answered by an error value in its own place: the other reads of the batch are

@@ -22,7 +22,7 @@ from fsspec.spec import AbstractFileSystem
 
 from zarrdock.errors import StoreError
 
-__all__ = ["Bridge", "Limiter", "Live", "drive", "expect_bytes", "is_async", "remake"]
+__all__ = ["Bridge", "Limiter", "Live", "drive", "expect_bytes", "is_async", "remake", "running_loop"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -332,7 +332,7 @@ class Bridge:
         live = self.live()
         if live.loop is None:
             return drive(job(live))
-        if _running_loop() is live.loop:
+        if running_loop() is live.loop:
             raise StoreError("blocking call on fsspec's own IO loop; await the async facade instead")
         future = asyncio.run_coroutine_threadsafe(job(live), live.loop)
         try:
@@ -348,7 +348,8 @@ class Bridge:
         return await asyncio.wrap_future(self.submit(job))
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

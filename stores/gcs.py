@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import uuid
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +17,7 @@ from fsspec.spec import AbstractFileSystem
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Version
-from zarrdock.stores.bridge import Live, expect_bytes
+from zarrdock.stores.bridge import Live, expect_bytes, running_loop
 from zarrdock.stores.bridged import Entries
 from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
 from zarrdock.stores.ranged import range_header
@@ -86,6 +89,8 @@ class GCSStore(ConditionalStore):
 
         fs = live.fs
         session = await fs._set_session()
+        if session not in _closed_at_exit:
+            _close_at_exit(fs, session)
         url = yarl.URL(f"{fs._location}/{path}", encoded=True).update_query(fs._get_params(params))
         # A stall, not a long answer, is a failure; aiohttp's own limit is five minutes for all of it.
         timeout = fs.requests_timeout or aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=30)
@@ -231,6 +236,32 @@ class GCSStore(ConditionalStore):
             keys += self._names_to_keys([item["name"] for item in page.get("items", [])], start)
             prefixes += self._names_to_keys([name.removesuffix("/") for name in page.get("prefixes", [])], start)
         return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
+
+
+# Sessions that are closed before gcsfs tries to.
+_closed_at_exit: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _close_at_exit(fs: AbstractFileSystem, session: Any) -> None:
+    """gcsfs closes a session by touching its loop from another thread, which Python's development mode reports at
+    exit. What is registered last is called first: this finds the session open, and gcsfs finds it closed.
+    """
+    _closed_at_exit.add(session)
+    weakref.finalize(fs, _close, session, asyncio.get_running_loop(), os.getpid())
+
+
+def _close(session: Any, loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    if session.closed:
+        return
+    if pid != os.getpid():  # its sockets are the parent's: neither gcsfs nor aiohttp is to close them here
+        connector = session.connector
+        session.detach()
+        connector._closed = True
+    elif loop.is_running():
+        closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
+        if running_loop() is not loop:
+            with contextlib.suppress(TimeoutError):
+                closing.result(1)
 
 
 def _condition(expected: Expected) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""One store of each kind with the same contents, and arrays in it."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zarrdock
+from zarrdock.testing.servers import Endpoint, gcs_server, moto_server
+
+_numbers = itertools.count()
+DATA = bytes(range(200)) * 5
+
+
+@dataclass
+class Everywhere:
+    """Where a store is, in words that another process understands."""
+
+    kind: str
+    url: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def open(self) -> zarrdock.Store:
+        return zarrdock.open_store(self.url, storage_options=self.options or None)
+
+    @property
+    def values(self) -> Any:
+        return np.arange(32 * 32, dtype="u2").reshape(32, 32)
+
+    @property
+    def code(self) -> str:
+        """Python that opens it."""
+        options = json.dumps(self.options)
+        return (
+            f"import json, zarrdock\nstore = zarrdock.open_store({self.url!r}, storage_options=json.loads({options!r}))"
+        )
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Endpoint]:
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator() -> Iterator[Endpoint]:
+    with gcs_server() as endpoint:
+        yield endpoint
+
+
+def _local(request: pytest.FixtureRequest, path: Path, n: int) -> tuple[str, dict[str, Any]]:
+    return str(path / "store"), {}
+
+
+def _zip(request: pytest.FixtureRequest, path: Path, n: int) -> tuple[str, dict[str, Any]]:
+    return str(path / "store.zarr.zip"), {}
+
+
+def _s3(request: pytest.FixtureRequest, path: Path, n: int) -> tuple[str, dict[str, Any]]:
+    endpoint: Endpoint = request.getfixturevalue("moto")
+    return f"s3://{endpoint.bucket}/everywhere-{n}", endpoint.storage_options
+
+
+def _gcs(request: pytest.FixtureRequest, path: Path, n: int) -> tuple[str, dict[str, Any]]:
+    endpoint: Endpoint = request.getfixturevalue("gcs_emulator")
+    return f"gs://{endpoint.bucket}/everywhere-{n}", endpoint.storage_options
+
+
+KINDS: dict[str, Callable[..., tuple[str, dict[str, Any]]]] = {"local": _local, "zip": _zip, "S3": _s3, "GCS": _gcs}
+
+
+@pytest.fixture(params=KINDS)
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Everywhere:
+    """Holds DATA at "k", and a sharded array at "a"."""
+    kind: str = request.param
+    url, options = KINDS[kind](request, tmp_path, next(_numbers))
+    made = Everywhere(kind, url, options)
+    with made.open() as store:
+        store.write("k", DATA)
+        zarrdock.create_array(store, name="a", data=made.values, chunks=(8, 8), shards=(16, 16))
+    return made
