@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "copying": BASE | {"stores", "codecs", "array"},
     "checking": BASE | {"stores", "codecs", "array", "copying"},
     "repairing": BASE | {"stores", "codecs", "array", "copying"},
-    "cli": BASE | {"api", "stores", "codecs", "array", "copying", "checking", "repairing", "adapters", "views", "testing"},
+    "cli": BASE
+    | {"api", "stores", "codecs", "array", "copying", "checking", "repairing", "adapters", "views", "testing"},
     "demo_data": set(),
     "api": BASE | {"stores", "codecs", "array"},
     "__init__": BASE | {"stores", "codecs", "array", "api", "copying", "adapters"},
