@@ -158,6 +158,7 @@ def run(options: argparse.Namespace) -> int:
                             print(f"{delay_ms} ms: {work.key} ...", file=sys.stderr)
                             titles[delay_ms][work.key] = work.title
                             tables[delay_ms][work.key] = measure(server, peers, work, path, volume, n_rounds)
+                            keep(options.json, tables)  # a run takes long, and may be ended
         except Unavailable as error:
             print(f"left out: remote ({error})", file=sys.stderr)
             return 0
@@ -175,6 +176,11 @@ def run(options: argparse.Namespace) -> int:
         options.json.write_text(json.dumps(document(settings, versions, missing, tables), indent=1) + "\n")
     print(text)
     return int(any(cell.error for rows in tables.values() for cells in rows.values() for cell in cells.values()))
+
+
+def keep(path: Path | None, tables: dict[int, dict[str, dict[str, Cell]]]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(document({}, {}, {}, tables), indent=1) + "\n", encoding="utf-8")
 
 
 def document(
