@@ -3,11 +3,13 @@
 import contextlib
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import zarrdock
 from zarrdock.stores.base import join_value
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.wrap import WrapperStore
@@ -60,6 +62,24 @@ def test_no_read_is_torn() -> None:
 @pytest.mark.parametrize("place", ["S3", "GCS"])
 def test_no_read_from_a_service_is_torn(place: str) -> None:
     good(readers.storm(place, 24, copies=True))
+
+
+@pytest.mark.parametrize("place", ["local", "memory threads", pytest.param("S3", marks=pytest.mark.server)])
+def test_consistent_reads_are_of_one_moment(place: str) -> None:
+    n = 8 if place == "S3" else 40
+    with base.place(place) as store:
+        size = readers.N_SHARDS * readers.SHARD
+        array = zarrdock.create_array(store, shape=size, dtype="int64", chunks=readers.CHUNK, shards=readers.SHARD)
+        for shard in range(readers.N_SHARDS):
+            array[shard * readers.SHARD : (shard + 1) * readers.SHARD] = readers.contents(0)
+        with ThreadPoolExecutor(3) as pool:
+            writing = pool.submit(readers.ordered, array, n)
+            reading = [pool.submit(readers.read_consistently, zarrdock.open_array(store), n) for _ in range(2)]
+            assert writing.result() == n
+            for future in reading:
+                n_reads, n_bad, _ = future.result()
+                assert n_reads > 0
+                assert n_bad == 0
 
 
 @pytest.mark.parametrize("name", ["local", "zip"])
