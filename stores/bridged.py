@@ -196,9 +196,7 @@ class BridgedStore(Store):
 
     # -- for the hooks ------------------------------------------------------------------------------------------
 
-    async def _request(
-        self, live: Live, key: str, request: Callable[[], Awaitable[T]], *, n_bytes: int = 0
-    ) -> T:
+    async def _request(self, live: Live, key: str, request: Callable[[], Awaitable[T]], *, n_bytes: int = 0) -> T:
         """Send one request: inside the store's limits, tried again as the policy says, with errors of our own kind.
 
         FileExistsError is passed on as it is. ``n_bytes`` is what it is expected to bring or take.

@@ -149,23 +149,22 @@ class ObstoreStore(ConditionalStore):
         if version is not None:  # what is not one of ours is answered by the comparison with what came
             options["if_match"] = version[0] if isinstance(version, tuple) else version
         try:
-            result, buffer = await live.call("fetch", key, options)
+            found = await live.call("fetch", key, options)
         except Exception as error:
             if "Received non-partial response" not in str(error):
                 raise
             options.pop("range")
-            result, buffer = await live.call("fetch", key, options)
-            self._ignores_ranges |= result.meta["size"] > 0  # of an empty object there is no part
-        data = cast(bytes, memoryview(buffer))  # not copied
-        first, last = result.range
+            found = await live.call("fetch", key, options)
+            self._ignores_ranges |= found.meta["size"] > 0  # of an empty object there is no part
+        first, last = found.span
         part = "range" in options and last > first
         return Answer(
-            data,
-            None if self._kind == "file" else _version(result.meta),
+            cast(bytes, memoryview(found.data)),  # not copied
+            None if self._kind == "file" else _version(found.meta),
             206 if "range" in options else 200,
-            f"bytes {first}-{last - 1}/{result.meta['size']}" if part else None,
+            f"bytes {first}-{last - 1}/{found.meta['size']}" if part else None,
             last - first,
-            Lineage.parse(_attributes(result).get(METADATA_NAME)),
+            Lineage.parse(found.attributes.get(METADATA_NAME)),
         )
 
     async def _send_put(
@@ -203,20 +202,20 @@ class ObstoreStore(ConditionalStore):
             )
 
     async def _send_head(self, live: Live, key: str) -> tuple[Version, Lineage]:
-        result, _ = await live.call("fetch", key, {"head": True})
-        return _version(result.meta), Lineage.parse(_attributes(result).get(METADATA_NAME))
+        found = await live.call("fetch", key, {"head": True})
+        return _version(found.meta), Lineage.parse(found.attributes.get(METADATA_NAME))
 
     # -- sizes and listing --------------------------------------------------------------------------------------------
 
     async def _size(self, live: Live, key: str) -> int | None:
         async def request() -> int | None:
             try:
-                result, _ = await live.call("fetch", key, {"head": True})
+                found = await live.call("fetch", key, {"head": True})
             except Exception as error:
                 if diagnose(error).kind is Kind.MISSING:
                     return None
                 raise
-            return int(result.meta["size"])
+            return int(found.meta["size"])
 
         return await self._request(live, key, request)
 
@@ -274,10 +273,6 @@ def _version(meta: Any) -> Version | None:
     if not e_tag or e_tag.startswith("W/"):
         return None
     return (e_tag, version) if version else e_tag
-
-
-def _attributes(result: Any) -> dict[str, str]:
-    return dict(getattr(result, "attributes", None) or {})
 
 
 def _url_of(store: Any, kind: str) -> str:

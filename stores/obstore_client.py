@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem
@@ -123,6 +124,21 @@ def plain(store: Any) -> Any:
     return type(store)(*args, **{**kwargs, **changed})
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The answer to a GET: what is said of the object, the half-open span of it that came, and the bytes."""
+
+    meta: Any
+    span: tuple[int, int]
+    attributes: dict[str, str]
+    data: Any = b""
+
+    @classmethod
+    def of(cls, result: Any) -> Fetched:
+        """All but the bytes: it must be asked before they are taken."""
+        return cls(result.meta, tuple(result.range), dict(getattr(result, "attributes", None) or {}))
+
+
 class Client:
     """What both faces share. Sits where the bridge expects a filesystem."""
 
@@ -150,15 +166,16 @@ class SyncClient(Client, AbstractFileSystem):  # type: ignore[misc]
         if kind_of(self.store) != "memory":
             return client_of, (self.store,)
         # A store in memory travels with a copy of its contents.
-        items = [(m["path"], bytes(self.fetch(m["path"], {})[1])) for m in self.list_all(None)]
+        items = [(m["path"], bytes(self.fetch(m["path"], {}).data)) for m in self.list_all(None)]
         return _refilled, (type(self.store), items)
 
-    def fetch(self, path: str, options: Options) -> tuple[Any, Any]:
-        """The result of a GET, and its bytes."""
+    def fetch(self, path: str, options: Options) -> Fetched:
+        """GET, or HEAD."""
         self._check_process()
         try:
             result = self.store.get(path, options=options)
-            return result, b"" if options.get("head") else _buffer(result)()
+            fetched = Fetched.of(result)
+            return fetched if options.get("head") else replace(fetched, data=_buffer(result)())
         except Exception as error:
             raise explained(error) from error
 
@@ -205,15 +222,15 @@ class AsyncClient(Client, AsyncFileSystem):  # type: ignore[misc]
     def __reduce__(self) -> Any:
         return client_of, (self.store,)
 
-    async def _fetch(self, path: str, options: Options) -> tuple[Any, Any]:
+    async def _fetch(self, path: str, options: Options) -> Fetched:
         self._check_process()
         try:
             result = await self.store.get_async(path, options=options)
+            fetched = Fetched.of(result)
             if options.get("head"):
-                return result, b""
-            start, stop = result.range
-            expect_bytes(stop - start)
-            return result, await _buffer(result, "_async")()
+                return fetched
+            expect_bytes(fetched.span[1] - fetched.span[0])
+            return replace(fetched, data=await _buffer(result, "_async")())
         except Exception as error:
             raise explained(error) from error
 

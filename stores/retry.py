@@ -112,9 +112,7 @@ class RetryPolicy:
         result: T = await policy(once)
         return result
 
-    def call_sync(
-        self, attempt: Callable[[], T], *, retryable: Callable[[BaseException], bool] = is_transient
-    ) -> T:
+    def call_sync(self, attempt: Callable[[], T], *, retryable: Callable[[BaseException], bool] = is_transient) -> T:
         """The same for a plain function, in the calling thread."""
         from zarrdock.stores.bridge import drive
 

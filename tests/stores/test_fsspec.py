@@ -272,12 +272,15 @@ def test_chained_caches(tmp_path: Path, protocol: str) -> None:
     assert store.url == f"{protocol}::memory://chained-{protocol}"
     for _ in range(2):
         blobs = store.read([Read("a/k"), Read("a/k", Span(3, 9)), Read("a/k", Tail(4)), Read("nope")])
-        assert [None if b is None else bytes(b.data) for b in blobs] == [  # type: ignore[union-attr]
-            DATA,
-            DATA[3:9],
-            DATA[-4:],
-            None,
-        ]
+        assert (
+            [None if b is None else bytes(b.data) for b in blobs]
+            == [  # type: ignore[union-attr]
+                DATA,
+                DATA[3:9],
+                DATA[-4:],
+                None,
+            ]
+        )
     assert list(store.list()) == [Entry("a/k", len(DATA))]
 
 

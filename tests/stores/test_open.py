@@ -106,7 +106,13 @@ def test_zip_archives(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("root/k", b"1")
     fsspec.filesystem("memory").pipe_file("/open-zip/x.OZX", archive.read_bytes())
-    for obj in (str(archive), archive, f"file://{archive}", "memory://open-zip/x.OZX", UPath("memory://open-zip/x.OZX")):
+    for obj in (
+        str(archive),
+        archive,
+        f"file://{archive}",
+        "memory://open-zip/x.OZX",
+        UPath("memory://open-zip/x.OZX"),
+    ):
         store = open_store(obj, read_only=True)
         assert type(store).__name__ == "ZipStore", obj
         assert holds(store, "root/k") == b"1"
