@@ -294,7 +294,10 @@ def diagnose(error: BaseException) -> Diagnosis:
         if kind is not None or code:
             retry_after = getattr(link, "retry_after", None)
             return Diagnosis(kind or Kind.OTHER, status, code, _words(link), retry_after)
-        if first is None and (found := _kind_of_class(link)) is not None:
+        found = _kind_of_class(link)
+        # Libraries report a name that can't be resolved, or a certificate, as a connection that failed.
+        tells_more = first is not None and first.kind is Kind.CONNECTION and found in (Kind.DNS, Kind.TLS)
+        if found is not None and (first is None or tells_more):
             first = Diagnosis(found, text=_words(link))
             if found is Kind.TIMEOUT:  # cancelling a request leaves other errors behind it
                 return first

@@ -136,9 +136,9 @@ def test_dask(where: Any, scheduler: str) -> None:
     _, array = opened(where)
     lazy = dask.array.from_array(array, chunks=(16, 16), lock=False)
     with dask.config.set(scheduler=scheduler, num_workers=2):
-        total = int(lazy.sum().compute())
-        np.testing.assert_array_equal((lazy + 1)[3:30].compute(), where.values[3:30] + 1)
-    assert total == int(where.values.sum())
+        total, part = dask.compute(lazy.sum(), (lazy + 1)[3:30])
+    assert int(total) == int(where.values.sum())
+    np.testing.assert_array_equal(part, where.values[3:30] + 1)
     array.store.close()
 
 
@@ -178,8 +178,10 @@ for _ in range(2):
     asyncio.run(array.read_async(slice(0, 3)))
 """,
     "after a fork": """
-import os
-pid = os.fork()
+import os, warnings
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads: that is what is tested
+    pid = os.fork()
 if pid == 0:
     array[:]
     store.write("child", b"1")
