@@ -58,8 +58,8 @@ class ObstoreStore(ConditionalStore):
     """
 
     put_may_repeat = True
-    # CPU time of one request (about 0.3 ms, most of it the way into the event loop and back) times the bandwidth it
-    # could have used.
+    # A request takes 0.5 ms of CPU time, most of it the way into the event loop and back; a megabyte 1.4 ms. That is
+    # 50 kB where the network brings 100 MB/s, and 380 KiB on loopback.
     default_gap_bytes = 64 * 1024
 
     def __init__(
