@@ -28,7 +28,7 @@ from zarrdock.ranges import Range
 from zarrdock.stores.base import Buffer, Version
 from zarrdock.stores.cache_memory import UNKNOWN, Cache, _Unknown
 from zarrdock.stores.cache_segments import TAIL, Known
-from zarrdock.stores.local_io import pread_all, writev_all
+from zarrdock.stores.local_io import make_folders, pread_all, writev_all
 
 __all__ = ["FolderCache"]
 
@@ -209,7 +209,7 @@ class FolderCache(Cache):
             except FileNotFoundError:
                 if attempt == 2:
                     raise
-                os.makedirs(f"{self.folder}/new", exist_ok=True)
+                make_folders(f"{self.folder}/new", durable=False)
         try:
             try:
                 writev_all(fd, parts)
@@ -222,7 +222,7 @@ class FolderCache(Cache):
                 except FileNotFoundError:  # no folder yet, or it was just removed because it was empty
                     if attempt == 2:
                         raise
-                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    make_folders(os.path.dirname(path), durable=False)
         except BaseException:
             _unlink(temp)
             raise

@@ -238,11 +238,15 @@ async def _find_route(live: Live, bucket: str) -> _Route | None:
 
 
 def _is_hooked(client: Any) -> bool:
-    """Whether anybody but botocore listens to what becomes of a GET: it would miss those that go through the lane."""
+    """Whether anybody but botocore listens to what becomes of a GET: it would miss those that go through the lane.
+
+    A listener that says that it is off (moto's, in every process that imported moto) misses nothing.
+    """
     events = client.meta.events
     handlers = getattr(events, "_emitter", events)._handlers
     return any(
         getattr(handler, "__module__", "").partition(".")[0] not in ("botocore", "aiobotocore")
+        and getattr(handler, "enabled", True)
         for event in _EVENTS
         for handler in handlers.prefix_search(event)
     )

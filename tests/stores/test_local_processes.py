@@ -159,7 +159,10 @@ def test_killed_writers_leave_the_old_value_or_the_new_one(tmp_path):
         create,
     ]
 
+    started, tell = os.pipe()
+
     def work():
+        os.write(tell, b"x")
         while True:
             rng.choice(verbs)(rng.choice(values))
 
@@ -168,6 +171,7 @@ def test_killed_writers_leave_the_old_value_or_the_new_one(tmp_path):
     for _ in range(30):
         rng.seed(rng.random())
         pid = fork(work)
+        os.read(started, 1)  # a fork of a large process takes longer than what follows
         time.sleep(rng.uniform(0.002, 0.015))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -176,6 +180,8 @@ def test_killed_writers_leave_the_old_value_or_the_new_one(tmp_path):
         assert {entry.key for entry in store.list()} <= {"a/k", "b/new"}
         assert {*files(tmp_path)} <= allowed
     assert sum(1 for n in n_seen.values() if n) > 1  # the children did write
+    os.close(started)
+    os.close(tell)
     store.update("a/k", lambda old: bytes(old[:1]) + b"!")
     assert whole(store, "a/k")[1:] == b"!"
     store.clean()
