@@ -186,6 +186,24 @@ def test_it_stands_aside_for_those_who_listen(store: S3Store, botocore_calls: li
     assert len(botocore_calls) == 1
 
 
+def test_a_listener_that_is_off_is_no_reason(store: S3Store) -> None:
+    class Stub:
+        enabled = False
+
+        def __call__(self, **_: Any) -> None:
+            raise AssertionError
+
+    store.fs.connect()
+    stub, client = Stub(), store.fs.s3
+    client.meta.events.register("choose-signer.s3.*", stub)  # which nobody emits for what is not signed
+    try:
+        assert not s3_lane._is_hooked(client)
+        stub.enabled = True
+        assert s3_lane._is_hooked(client)
+    finally:
+        client.meta.events.unregister("choose-signer.s3.*", stub)
+
+
 def test_it_stands_aside_for_a_session_of_the_users(strict_s3: Endpoint) -> None:
     from aiobotocore.session import AioSession
 
