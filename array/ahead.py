@@ -6,7 +6,6 @@ answers are; sent one round early, they cost no round trip of their own.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -71,6 +70,8 @@ def submitter(store: Store) -> Callable[[list[Read]], Any] | None:
     submit: Callable[[list[Read]], Any] | None = getattr(store, "submit_read", None)
     if submit is None or not store.traits.remote:
         return None
+    import asyncio  # a store that has such a method has imported it already
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -29,7 +29,6 @@ from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreError
 from zarrdock.stores.base import Store
-from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.key_locks import KeyLocks
 
 __all__ = ["Array"]
@@ -154,6 +153,8 @@ class Array(Described):
 
     async def read_async(self, selection: Any = ..., out: AnyArray | None = None) -> AnyArray:
         """:meth:`read` as a coroutine, on any event loop."""
+        from zarrdock.stores.facade import AsyncStore
+
         product = basic(selection, self.shape)
         self._check_out(product, out)
         return await execute.read_async(AsyncStore(self._store), self._layout, product, self._cache, out)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.array.html import facts_table, grid_svg, size_text
 from zarrdock.array.keys import KeyEncoding
 from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
@@ -181,6 +180,8 @@ class Described:
         return f"<zarrdock.Array {self.name!r} {self.shape} {self.dtype} chunks={self.chunks}{shards} in {self._store}>"
 
     def _repr_html_(self) -> str:
+        from zarrdock.array.html import facts_table, grid_svg, size_text
+
         facts: list[tuple[str, Any]] = [
             ("Array", self.name),
             ("in", self._store),

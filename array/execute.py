@@ -4,11 +4,10 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +28,11 @@ from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Buffer, Read, Result, Store, Value, Version
-from zarrdock.stores.facade import AsyncStore
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from zarrdock.stores.facade import AsyncStore
 
 __all__ = ["read", "read_async", "read_settings", "write"]
 
@@ -248,14 +251,20 @@ def write(
     """
     edit = Edit(layout, _unshaped(value, selection), options)
     jobs = (partial(_write_task, store, task, edit, cache, unsafe) for task in tasks(selection, layout))
+    few = list(islice(jobs, 2))
+    if len(few) < 2:  # nobody to share it with; its chunks are shared out all the same
+        for job in few:
+            job()
+        return
+    all_jobs = chain(few, jobs)
     nbytes = max(1, layout.chain.spec.nbytes)
     n_at_once = max(1, min(store.traits.n_concurrent, config.write_bytes // nbytes))
     if store.traits.remote:
-        _in_threads(jobs, n_at_once)
+        _in_threads(all_jobs, n_at_once)
         return
     queue = Jobs(max(nbytes, min(config.n_threads * nbytes, config.write_bytes)))
     try:
-        for job in jobs:
+        for job in all_jobs:
             queue.add(job, nbytes)
         queue.finish()
     except BaseException:
@@ -291,8 +300,10 @@ def _update(store: Store, task: Task, edit: Edit, unsafe: bool, changes: Sequenc
         store.update(task.key, change)
 
 
-def _in_threads(jobs: Generator[Callable[[], None], None, None], n: int) -> None:
+def _in_threads(jobs: Iterator[Callable[[], None]], n: int) -> None:
     """Run jobs that wait for a network, ``n`` at a time; the first error stops what was not begun."""
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
     with ThreadPoolExecutor(n, "zarrdock-write") as pool:
         running: set[Future[None]] = {pool.submit(job) for job in islice(jobs, n)}
         while running:

@@ -11,11 +11,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from zarrdock.config import config
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Job", "Jobs", "run"]
 
@@ -47,6 +49,8 @@ def _helpers() -> ThreadPoolExecutor | None:
             if _pool_of != wanted:
                 if _pool is not None and _pool_of[0] == wanted[0]:
                     _pool.shutdown(wait=False)
+                from concurrent.futures import ThreadPoolExecutor  # not before a thread is needed
+
                 _pool = ThreadPoolExecutor(n, "zarrdock") if n > 0 else None
                 _pool_of = wanted
     return _pool

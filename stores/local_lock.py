@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import struct
 import sys
 from collections.abc import Callable
@@ -186,7 +185,7 @@ def _hold(fd: int, lock_path: str, *, wait: bool) -> Held | None:
 
 def unlocked(path: str, make_folder: Callable[[str], None]) -> Held:
     """A file of a name of its own next to ``path``, for file systems without locks."""
-    temp_path = f"{path}.{secrets.token_hex(4)}{SUFFIX}"
+    temp_path = f"{path}.{os.urandom(4).hex()}{SUFFIX}"
     for _ in range(MAX_ATTEMPTS):
         try:
             return Held(os.open(temp_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False)

@@ -1,30 +1,29 @@
-"""What a user types, or already has, to a store."""
+"""What a user types, or already has, to a store.
+
+fsspec, and what speaks to remote stores, is imported only where it is needed: opening a local path would wait for it
+longer than for all the rest.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
 import re
+import sys
 from collections.abc import Callable, MutableMapping
-from typing import Any
-
-import fsspec.core
-from fsspec.implementations.local import LocalFileSystem
-from fsspec.mapping import FSMap
-from fsspec.spec import AbstractFileSystem
+from typing import TYPE_CHECKING, Any
 
 from zarrdock.errors import UnsupportedError, ZarrdockError
 from zarrdock.registry import Registry
 from zarrdock.stores.base import Store
-from zarrdock.stores.bridge import is_async
-from zarrdock.stores.bridged import BridgedStore
-from zarrdock.stores.fsspec_ import FsspecStore, protocol_of, unwrap
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.mapping import MappingStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.retry import RetryPolicy
-from zarrdock.stores.translate import cause_of, redact, translate
 from zarrdock.stores.wrap import ReadOnlyStore
+
+if TYPE_CHECKING:
+    from fsspec.spec import AbstractFileSystem
+
+    from zarrdock.stores.retry import RetryPolicy
 
 __all__ = ["open_store", "protocols"]
 
@@ -94,7 +93,7 @@ def open_store(
 def _store_of(
     obj: Any, path: str, storage_options: dict[str, Any] | None, read_only: bool, durable: bool, tuning: Tuning
 ) -> Store:
-    if path and not isinstance(obj, AbstractFileSystem):
+    if path and not _is_a(obj, "fsspec.spec", "AbstractFileSystem"):
         raise UnsupportedError("path= goes with an fsspec filesystem; otherwise it is part of the URL")
     if isinstance(obj, (str, os.PathLike)) and not _is_upath(obj):
         return _from_text(os.fspath(obj), storage_options or {}, read_only, durable, tuning)
@@ -104,13 +103,15 @@ def _store_of(
         return ReadOnlyStore(obj) if read_only and not obj.read_only else obj
     if obj is None:
         return MemoryStore(read_only=read_only)
-    if isinstance(obj, FSMap):
+    if _is_a(obj, "fsspec.mapping", "FSMap"):
         return _from_filesystem(obj.fs, obj.root, read_only, durable, tuning)
-    if isinstance(obj, AbstractFileSystem):
+    if _is_a(obj, "fsspec.spec", "AbstractFileSystem"):
         return _from_filesystem(obj, path, read_only, durable, tuning)
     if _is_upath(obj):
         return _from_upath(obj, read_only, durable, tuning)
     if isinstance(obj, MutableMapping):
+        from zarrdock.stores.mapping import MappingStore
+
         return MappingStore(obj, read_only=read_only)
     if hasattr(obj, "get_range") or hasattr(obj, "get_range_async") or hasattr(obj, "get_async"):
         return _from_obstore(obj, read_only, tuning)
@@ -119,9 +120,15 @@ def _store_of(
     )
 
 
+def _is_a(obj: Any, module: str, name: str) -> bool:
+    """isinstance of a class that may not be loaded: then nothing is an instance of it."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(obj, getattr(loaded, name))
+
+
 def _tuned(store: Store, tuning: Tuning) -> Store:
     """The settings that the store did not take itself."""
-    if isinstance(store, BridgedStore):
+    if _is_a(store, "zarrdock.stores.bridged", "BridgedStore"):
         return store
     if tuning.keys() - {"merge_gap_bytes"}:
         raise UnsupportedError(
@@ -144,6 +151,10 @@ def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, dura
     if protocol in ("", "file", "local"):
         if options.keys() - {"auto_mkdir"}:
             raise UnsupportedError(f"local files have no storage_options: {', '.join(sorted(options))}")
+        if not protocol and os.name == "posix":
+            return _local(os.path.expanduser(text), read_only, durable)
+        from fsspec.implementations.local import LocalFileSystem
+
         return _local(LocalFileSystem._strip_protocol(text), read_only, durable)
     return _open(protocols, protocol, text, options, read_only, durable, tuning)
 
@@ -151,6 +162,10 @@ def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, dura
 def _local(path: str, read_only: bool, durable: bool) -> Store:
     if os.name == "posix":
         return LocalStore(path, durable=durable, read_only=read_only)
+    from fsspec.implementations.local import LocalFileSystem
+
+    from zarrdock.stores.fsspec_ import FsspecStore
+
     return FsspecStore(LocalFileSystem(), path, read_only=read_only)
 
 
@@ -187,11 +202,17 @@ def _open(
     except ImportError as error:
         raise _not_installed(protocol, error) from error
     except Exception as error:
+        from zarrdock.stores.translate import cause_of, redact, translate
+
         raise translate(error, store=redact(url)) from cause_of(error)
 
 
 def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning) -> Store:
     """Whatever fsspec makes of a URL."""
+    import fsspec.core
+
+    from zarrdock.stores.translate import cause_of, redact, translate
+
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
     except (ImportError, ValueError, TypeError) as error:  # unknown protocol, its library missing, wrong options
@@ -202,6 +223,11 @@ def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool, 
 
 
 def _from_filesystem(fs: AbstractFileSystem, path: str, read_only: bool, durable: bool, tuning: Tuning) -> Store:
+    from fsspec.implementations.local import LocalFileSystem
+
+    from zarrdock.stores.bridge import is_async
+    from zarrdock.stores.fsspec_ import FsspecStore, protocol_of, unwrap
+
     fs, path = unwrap(fs, path)
     if isinstance(fs, LocalFileSystem):
         return _local(fs._strip_protocol(path), read_only, durable)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zarrdock.errors import ReadOnlyError
 from zarrdock.ranges import is_empty
@@ -26,6 +25,9 @@ from zarrdock.stores.base import (
     check_prefix,
     value_parts,
 )
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 AsyncRead: TypeAlias = Callable[[Sequence[Read]], Awaitable[Results]]
 # None from it: the store inside can only be read by waiting.

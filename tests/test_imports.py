@@ -1,12 +1,15 @@
 """Who may import whom, read from the source text: no module has to be loaded, and lazy imports count too."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
+
+import zarrdock
 
 FOUNDATION = {"errors", "ranges"}
 BASE = FOUNDATION | {"config", "registry"}
@@ -133,6 +136,52 @@ def test_root_folders_are_imported_by_their_installed_names(repository: Path) ->
         if name.partition(".")[0] == "stores" or name.startswith(("array.", "codecs."))
     ]
     assert not wrong
+
+
+def test_the_face_is_lazy_and_complete(repository: Path) -> None:
+    """The names a type checker sees are those that can be had, each from where it is said to come from."""
+    tree = ast.parse((repository / "src/zarrdock/__init__.py").read_bytes())
+    (checked,) = (node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(checked)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {name: f"zarrdock.{place}" for name, place in zarrdock._PLACES.items()} == seen
+    assert {*seen, "__version__", "config"} == set(zarrdock.__all__)
+    assert set(zarrdock.__all__) <= set(dir(zarrdock))
+    for name, module in seen.items():
+        assert getattr(zarrdock, name) is getattr(importlib.import_module(str(module)), name)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        zarrdock.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+READ = "zarrdock.open_array(sys.argv[1])[0, 0]"
+WRITE = "a = zarrdock.open_array(sys.argv[1], 'r+'); a[0, :1] = 1; a[0, 0]; repr(a); a.resize((5, 8))"
+INFO = "from zarrdock.cli.main import run; run(['info', sys.argv[1]])"
+
+# What a local array does not need takes longer to import than the array takes to read.
+REMOTE = {"asyncio", "ssl", "socket", "fsspec", "http", "email", "importlib.metadata", "concurrent.futures", "html"}
+
+
+@pytest.mark.parametrize(
+    ("statements", "unwanted"),
+    [
+        ("import zarrdock", {*REMOTE, "numpy", "json", "numcodecs", "zarrdock.api", "zarrdock.errors"}),
+        (f"import zarrdock; {READ}", {*REMOTE, "numcodecs", "zarrdock.cli", "zarrdock.copying", "zarrdock.adapters"}),
+        (f"import zarrdock; {WRITE}", {*REMOTE, "numcodecs", "zarrdock.cli", "zarrdock.copying", "zarrdock.adapters"}),
+        (INFO, {"asyncio", "ssl", "fsspec", "rich", "rich_click", "PIL", "dask", "aiohttp", "numcodecs"}),
+    ],
+    ids=["import", "read", "write", "info"],
+)
+def test_what_is_not_needed_is_not_imported(statements: str, unwanted: set[str], tmp_path: Path) -> None:
+    zarrdock.create_array(tmp_path, shape=(4, 8), chunks=(2, 2), shards=(4, 4), dtype="u2")[...] = 1
+    code = f"import sys; {statements}; print(); print(*sorted({unwanted | HEAVY - {'click'}!r} & set(sys.modules)))"
+    command = [sys.executable, "-I", "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == []
 
 
 @pytest.mark.parametrize("statement", ["import zarrdock", "import zarrdock.stores.base", "import zarrdock.codecs.base"])

@@ -5,41 +5,89 @@ arrays and groups of Zarr v2 and v3
 with sharding. Start with :func:`open`, :func:`open_array`, :func:`create_array`.
 """
 
-from zarrdock.adapters.dask import from_dask
-from zarrdock.adapters.mapping import as_mapping
-from zarrdock.api import (
-    consolidate_metadata,
-    create_array,
-    create_group,
-    open,  # noqa: A004 - zarr-python's name
-    open_array,
-    open_group,
-)
-from zarrdock.array.array import Array
-from zarrdock.array.group import Group
-from zarrdock.array.plan import Plan
-from zarrdock.codecs.blosc_ import Blosc
-from zarrdock.codecs.bytes_ import Bytes
-from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.gzip_ import Gzip
-from zarrdock.codecs.sharding import Sharding
-from zarrdock.codecs.transpose import Transpose
-from zarrdock.codecs.zstd_ import Zstd
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Not lazy: once any module has imported the module `zarrdock.config`, that is what the name would stand for.
 from zarrdock.config import config
-from zarrdock.copying.copy_ import copy
-from zarrdock.errors import ZarrdockError
-from zarrdock.ranges import From, Span, Tail
-from zarrdock.stores.base import Blob, Read, Store
-from zarrdock.stores.cache import CachingStore
-from zarrdock.stores.facade import AsyncStore
-from zarrdock.stores.fsspec_ import FsspecStore
-from zarrdock.stores.local import LocalStore
-from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.open import open_store
-from zarrdock.stores.wrap import PrefixStore, ReadOnlyStore, RecordingStore
-from zarrdock.stores.zip_ import ZipStore
+
+if TYPE_CHECKING:
+    from zarrdock.adapters.dask import from_dask
+    from zarrdock.adapters.mapping import as_mapping
+    from zarrdock.api import (
+        consolidate_metadata,
+        create_array,
+        create_group,
+        open,  # noqa: A004 - zarr-python's name
+        open_array,
+        open_group,
+    )
+    from zarrdock.array.array import Array
+    from zarrdock.array.group import Group
+    from zarrdock.array.plan import Plan
+    from zarrdock.codecs.blosc_ import Blosc
+    from zarrdock.codecs.bytes_ import Bytes
+    from zarrdock.codecs.crc32c_ import Crc32c
+    from zarrdock.codecs.gzip_ import Gzip
+    from zarrdock.codecs.sharding import Sharding
+    from zarrdock.codecs.transpose import Transpose
+    from zarrdock.codecs.zstd_ import Zstd
+    from zarrdock.copying.copy_ import copy
+    from zarrdock.errors import ZarrdockError
+    from zarrdock.ranges import From, Span, Tail
+    from zarrdock.stores.base import Blob, Read, Store
+    from zarrdock.stores.cache import CachingStore
+    from zarrdock.stores.facade import AsyncStore
+    from zarrdock.stores.fsspec_ import FsspecStore
+    from zarrdock.stores.local import LocalStore
+    from zarrdock.stores.memory import MemoryStore
+    from zarrdock.stores.open import open_store
+    from zarrdock.stores.wrap import PrefixStore, ReadOnlyStore, RecordingStore
+    from zarrdock.stores.zip_ import ZipStore
 
 __version__ = "0.1.0.dev0"
+
+# Public name -> the module it comes from, imported when the name is first used: importing zarrdock costs next to
+# nothing, and whoever reads local files never waits for what only remote stores need. Type checkers read the imports
+# above; a test holds the two lists together.
+_PLACES = {
+    "Array": "array.array",
+    "AsyncStore": "stores.facade",
+    "Blob": "stores.base",
+    "Blosc": "codecs.blosc_",
+    "Bytes": "codecs.bytes_",
+    "CachingStore": "stores.cache",
+    "Crc32c": "codecs.crc32c_",
+    "From": "ranges",
+    "FsspecStore": "stores.fsspec_",
+    "Group": "array.group",
+    "Gzip": "codecs.gzip_",
+    "LocalStore": "stores.local",
+    "MemoryStore": "stores.memory",
+    "Plan": "array.plan",
+    "PrefixStore": "stores.wrap",
+    "Read": "stores.base",
+    "ReadOnlyStore": "stores.wrap",
+    "RecordingStore": "stores.wrap",
+    "Sharding": "codecs.sharding",
+    "Span": "ranges",
+    "Store": "stores.base",
+    "Tail": "ranges",
+    "Transpose": "codecs.transpose",
+    "ZarrdockError": "errors",
+    "ZipStore": "stores.zip_",
+    "Zstd": "codecs.zstd_",
+    "as_mapping": "adapters.mapping",
+    "consolidate_metadata": "api",
+    "copy": "copying.copy_",
+    "create_array": "api",
+    "create_group": "api",
+    "from_dask": "adapters.dask",
+    "open": "api",
+    "open_array": "api",
+    "open_group": "api",
+    "open_store": "stores.open",
+}
 
 __all__ = [
     "Array",
@@ -81,3 +129,16 @@ __all__ = [
     "open_group",
     "open_store",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take it for every name there is
+
+    def __getattr__(name: str) -> Any:
+        place = _PLACES.get(name)
+        if place is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{place}"), name)
+        globals()[name] = value  # the next use finds it at once
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 __all__ = ["Registry"]
@@ -58,5 +57,7 @@ class Registry(Generic[T]):
     def _points(self) -> dict[str, str]:
         with self._lock:
             if self._entry_points is None:
+                from importlib.metadata import entry_points  # 50 ms
+
                 self._entry_points = {point.name: point.value for point in entry_points(group=self.group)}
             return self._entry_points
