@@ -341,6 +341,24 @@ class Bridge:
             future.cancel()  # KeyboardInterrupt: nobody waits for the answers any more
             raise
 
+    def run_to_end(self, job: Job[T], seconds: float) -> T:
+        """:meth:`run` for a job that changes something: an interrupt is raised when the job has ended, so that it is
+        known what it did; or after ``seconds``, or with the next interrupt, and then the job is given up.
+        """
+        live = self.live()
+        if live.loop is None or running_loop() is live.loop:
+            return self.run(job)
+        future = asyncio.run_coroutine_threadsafe(job(live), live.loop)
+        try:
+            concurrent.futures.wait([future])
+        except BaseException:
+            try:
+                concurrent.futures.wait([future], seconds)
+            finally:
+                future.cancel()
+            raise
+        return future.result()
+
     async def arun(self, job: Job[T]) -> T:
         """Run a job and await it; from any event loop."""
         if self.live().loop is None:

@@ -13,10 +13,11 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from types import TracebackType
 
 from zarrdock.stores.base import Buffer, Change, Value, join_value
 
-__all__ = ["Combiner", "apply_all"]
+__all__ = ["Combiner", "Doubt", "apply_all"]
 
 # One write must not wait for ever more changes to be applied.
 MAX_TOGETHER = 256
@@ -66,6 +67,40 @@ def _twin(error: Exception) -> Exception:
         return error
     twin.__cause__ = error.__cause__
     return twin
+
+
+class Doubt:
+    """Between the sending of a write and its outcome: nobody can tell whether the changes in it were made.
+
+    Whoever sends may be interrupted (Ctrl-C) at any moment, and the others must neither make their changes a second
+    time nor take them for made. So the changes count as concluded, with an error, from here on; what became of them is
+    set right on leaving the ``with`` block, in whichever thread that happens. Interrupts reach the main thread only: a
+    block that runs in another one always gets to its end.
+
+    Args:
+        tickets: after :func:`apply_all`.
+        error: what those get whose changes stay in doubt.
+        unmade: an exception that says that nothing was written.
+    """
+
+    def __init__(self, tickets: Sequence[Ticket], error: Exception, unmade: type[Exception]) -> None:
+        self._tickets = [ticket for ticket in tickets if ticket.error is None]  # the others' own changes failed
+        self._unmade = unmade
+        for ticket in self._tickets:
+            ticket.error = _twin(error)
+            ticket.done = True
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, Exception):
+            return  # cancelled: it stays in doubt
+        for ticket in self._tickets:
+            ticket.done = not isinstance(error, self._unmade)
+            ticket.error = _twin(error) if error is not None and ticket.done else None
 
 
 class Combiner:

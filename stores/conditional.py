@@ -31,7 +31,7 @@ from zarrdock.ranges import Range, Tail
 from zarrdock.stores.base import Blob, Change, Read, Result, Traits, Version
 from zarrdock.stores.bridge import Live
 from zarrdock.stores.bridged import as_bytes, n_bytes_of
-from zarrdock.stores.combine import Combiner, Ticket, apply_all
+from zarrdock.stores.combine import Combiner, Doubt, Ticket, apply_all
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.ranged import take
 from zarrdock.stores.translate import Kind, diagnose
@@ -43,6 +43,8 @@ METADATA_NAME: Final = "zarrdock-writes"
 MAX_LINEAGE: Final = 64
 # A pause between two lost races; each loss means that another writer won, so short pauses cost little.
 _RACE_PAUSE_SECONDS: Final = (0.02, 2.0)
+# How long an interrupt (Ctrl-C) waits for the outcome of a write that others rely on.
+_FINISH_SECONDS: Final = 10.0
 
 
 Keys: TypeAlias = list[str]  # inside Store, `list` is a method
@@ -221,7 +223,22 @@ class ConditionalStore(FsspecStore):
             raise UnsupportedError(f"{self}: key {key!r}: the service tells no version, so no write can be tied to one")
         data = None if new is None else as_bytes(new)
         expected, parent = (base.version, base.lineage) if base else (ABSENT, Lineage())
-        self._bridge.run(lambda live: self._commit(live, key, data, expected, parent))
+        doubt = Doubt(
+            tickets,
+            ConflictError(
+                "the thread that wrote for several was interrupted, so that nobody can tell whether the change was "
+                "made: read the key and decide",
+                key=key,
+                store=self,
+            ),
+            unmade=_LostRace,
+        )
+
+        async def commit(live: Live) -> None:
+            with doubt:  # on the IO loop, where no interrupt comes
+                await self._commit(live, key, data, expected, parent)
+
+        self._bridge.run_to_end(commit, _FINISH_SECONDS)
 
     async def _commit(
         self, live: Live, key: str, data: bytes | None, expected: Expected, parent: Lineage
