@@ -18,7 +18,7 @@ from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, ArrayBytesCodec, Byt
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.order import Order, permutation
+from zarrdock.codecs.order import Order, for_level, frozen, permutation
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.sharding import Sharding, ShardOptions
 from zarrdock.codecs.transpose import Transpose
@@ -126,7 +126,8 @@ def make_metadata(
         inner = levels[i + 1] if i + 1 < len(levels) else chunk_shape
         codecs = with_defaults(codecs, ChunkSpec(inner, data_type.numpy, fill))
         grid = _grid(levels[i], inner)
-        permutation(subchunk_write_order, grid)  # a wrong order is refused before anything is stored
+        # A wrong order is refused before anything is stored.
+        permutation(for_level(frozen(subchunk_write_order), i), grid)
         codecs = (Sharding(inner, codecs, index_location=index_location),)
     names = None if dimension_names is None else tuple(dimension_names)
     return ArrayMetadata(

@@ -27,9 +27,9 @@ from zarrdock.codecs.base import (
     Configuration,
 )
 from zarrdock.codecs.chain import BoundChain, bind_chain
-from zarrdock.codecs.order import Order, permutation
+from zarrdock.codecs.order import Order, for_level, frozen, permutation
 from zarrdock.codecs.shard_index import IndexLayout, IndexLocation, ShardIndex
-from zarrdock.errors import CodecError, MetadataError
+from zarrdock.errors import CodecError, MetadataError, UnsupportedError
 
 __all__ = ["BoundSharding", "ShardOptions", "Sharding", "with_options"]
 
@@ -43,10 +43,20 @@ class ShardOptions:
     Attributes:
         order: in which inner chunks are laid out, see :mod:`zarrdock.codecs.order`.
         write_empty_chunks: store inner chunks that hold nothing but the fill value.
+        chunk_alignment: every chunk begins at a multiple of so many bytes, counted from the start of the object;
+            zeros fill the gaps.
+    Raises:
+        UnsupportedError: no order, or no alignment.
     """
 
     order: Order = "lexicographic"
     write_empty_chunks: bool = False
+    chunk_alignment: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", frozen(self.order))
+        if type(self.chunk_alignment) is not int or self.chunk_alignment < 1:
+            raise UnsupportedError(f"chunk_alignment: a positive number of bytes, not {self.chunk_alignment!r}")
 
 
 def _default_index_codecs() -> tuple[Codec, ...]:
@@ -145,13 +155,31 @@ class Sharding(ArrayBytesCodec):
             layout = IndexLayout.bind(grid, self.index_codecs, self.index_location, inner.encoded.limit)
         except MetadataError as error:
             raise error.below("/configuration") from error.__cause__
-        return BoundSharding(spec, layout, inner, self.options)
+        align = self.options.chunk_alignment
+        bound = BoundSharding(spec, layout, inner, self.options)
+        # A reader gives up on a shard in a shard that is longer than this.
+        if (
+            _aligned(layout.nbytes, align) + layout.n_chunks * _aligned(inner.encoded.limit, align)
+            > bound.encoded.limit
+        ):
+            raise UnsupportedError(
+                f"chunk_alignment={align} is for chunks of about that size and larger: these have at most "
+                f"{inner.encoded.limit} bytes"
+            )
+        return bound
 
 
-def with_options(codecs: tuple[Codec, ...], options: ShardOptions) -> tuple[Codec, ...]:
-    """The same codecs, their shards (at every level) to be written with ``options``."""
+def _aligned(n_bytes: Any, align: int) -> Any:
+    return -(-n_bytes // align) * align
+
+
+def with_options(codecs: tuple[Codec, ...], options: ShardOptions, depth: int = 0) -> tuple[Codec, ...]:
+    """The same codecs, their shards (at every level) to be written with ``options``; ``depth`` is that of the
+    outermost ones among them.
+    """
+    here = replace(options, order=for_level(options.order, depth))
     return tuple(
-        replace(codec, codecs=with_options(codec.codecs, options), options=options)
+        replace(codec, codecs=with_options(codec.codecs, options, depth + 1), options=here)
         if isinstance(codec, Sharding)
         else codec
         for codec in codecs
@@ -165,7 +193,7 @@ class BoundSharding(BoundArrayBytes):
         layout: of the index. inner: codecs of an inner chunk. grid: inner chunks along each axis.
     """
 
-    __slots__ = ("decoded", "encoded", "grid", "inner", "is_empty", "layout", "options")
+    __slots__ = ("_order", "decoded", "encoded", "grid", "inner", "is_empty", "layout", "options")
 
     def __init__(self, spec: ChunkSpec, layout: IndexLayout, inner: BoundChain, options: ShardOptions) -> None:
         self.decoded = spec
@@ -173,12 +201,17 @@ class BoundSharding(BoundArrayBytes):
         self.inner = inner
         self.grid = layout.grid
         self.options = options
+        self._order: IntArray | None = None
         # Chunks may in principle overlap or leave gaps, so the limit is one no honest writer reaches: all chunks at
         # their longest, twice.
         self.encoded = ByteSpec(
             None, 2 * layout.n_chunks * inner.encoded.limit + layout.nbytes + 65536, spec.dtype.itemsize
         )
         self.is_empty = EmptyTest(inner.spec)
+
+    def with_options(self, options: ShardOptions) -> BoundSharding:
+        """The same codec for another writer, at this level."""
+        return BoundSharding(self.decoded, self.layout, self.inner, options)
 
     # -- whole shards -------------------------------------------------------------------------------------------------
 
@@ -246,15 +279,17 @@ class BoundSharding(BoundArrayBytes):
         if not len(sequence):
             return None
         at_start = self.layout.location == "start"
-        base = self.layout.nbytes if at_start else 0
+        align = self.options.chunk_alignment
+        base = _aligned(self.layout.nbytes, align) if at_start else 0
         ordered = lengths[sequence]
+        room = _aligned(ordered, align)
         new_offsets = np.full(n, -1, np.int64)
-        new_offsets[sequence] = base + np.cumsum(ordered) - ordered
+        new_offsets[sequence] = base + np.cumsum(room) - room
         # Neighbours that stay neighbours are copied as one run.
         sources = offsets[sequence]
         new_here = is_new[sequence]
         begins = np.ones(len(sequence), bool)
-        begins[1:] = new_here[1:] | new_here[:-1] | (sources[1:] != sources[:-1] + ordered[:-1])
+        begins[1:] = new_here[1:] | new_here[:-1] | (sources[1:] != sources[:-1] + room[:-1])
         firsts = np.flatnonzero(begins)
         lasts = np.append(firsts[1:], len(sequence)) - 1
         parts: list[Buffer] = []
@@ -266,16 +301,21 @@ class BoundSharding(BoundArrayBytes):
             )
             assert part is not None
             parts.append(part)
+            if room[last] != ordered[last] and last + 1 < len(sequence):
+                parts.append(bytes(room[last] - ordered[last]))
         encoded = self.layout.serialise(ShardIndex(new_offsets, lengths))
-        return [encoded, *parts] if at_start else [*parts, encoded]
+        if not at_start:
+            return [*parts, encoded]
+        return [encoded, *([bytes(base - len(encoded))] if base > len(encoded) else []), *parts]
 
     def _sequence(self, offsets: IntArray, is_new: npt.NDArray[np.bool_]) -> IntArray:
         """Flat numbers of the chunks present, in the order they are to be written."""
         if self.options.order == "unordered":  # what was there stays where it was, in front; what is new comes behind
             present = np.flatnonzero(offsets >= 0)
             return present[np.lexsort((present, np.where(is_new[present], np.iinfo(np.int64).max, offsets[present])))]
-        order = permutation(self.options.order, self.grid)
-        return order[offsets[order] >= 0]
+        if self._order is None:  # a callable is asked once
+            self._order = permutation(self.options.order, self.grid)
+        return self._order[offsets[self._order] >= 0]
 
     # -- geometry -----------------------------------------------------------------------------------------------------
 
@@ -290,12 +330,16 @@ class BoundSharding(BoundArrayBytes):
 
 class EmptyTest:
     """Whether a chunk holds nothing but the fill value, compared bit by bit: -0.0 is not 0.0, and a NaN equals only
-    the same NaN.
+    the same NaN. Text and objects are compared as values of one Python type.
     """
 
-    __slots__ = ("_bits", "_fill", "_zero")
+    __slots__ = ("_bits", "_fill", "_kind", "_zero")
 
     def __init__(self, spec: ChunkSpec) -> None:
+        self._kind = "T" if spec.dtype.kind == "T" else "O" if spec.dtype.hasobject else ""
+        if self._kind:
+            self._bits, self._fill, self._zero = None, spec.fill_value, False
+            return
         itemsize = spec.dtype.itemsize
         raw = np.frombuffer(np.asarray(spec.fill_value, spec.dtype).tobytes(), np.uint8)
         self._bits = np.dtype(f"u{itemsize}") if itemsize in (1, 2, 4, 8) else None
@@ -305,6 +349,13 @@ class EmptyTest:
     def __call__(self, chunk: AnyArray) -> bool:
         if not chunk.size:
             return True
+        if self._kind == "T":
+            return bool((chunk == self._fill).all())
+        if self._kind:
+            kind = type(self._fill)
+            return kind in (type(None), str, bytes, bool, int) and all(
+                type(item) is kind and item == self._fill for item in chunk.flat
+            )
         if self._bits is None:
             rows = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).reshape(chunk.size, -1)
             return bool((rows == self._fill).all())

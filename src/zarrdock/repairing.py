@@ -9,7 +9,7 @@ Everything else stays as it is, byte by byte: what is damaged may be worth more 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, permutations
 from typing import Any
 
@@ -22,6 +22,7 @@ from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.node_io import node_path
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.shard_index import EMPTY, ShardIndex
+from zarrdock.codecs.shard_usage import alignment_of, usage_of
 from zarrdock.codecs.sharding import BoundSharding, Sharding
 from zarrdock.copying.sources import load_root
 from zarrdock.copying.state import below
@@ -147,19 +148,13 @@ def repair_shard(sharding: BoundSharding, data: Buffer, *, has_checksums: bool) 
         view = memoryview(data)
         parts: list[Buffer] = [view[:-n], rebuilt] if sharding.layout.location == "end" else [rebuilt, view[n:]]
         return parts, "its index was damaged and is whole again"
-    unused = _unused_bytes(sharding, index, len(data))
-    if not unused:
-        return None
-    compacted = sharding.assemble(data, {})
-    if compacted is None or sum(map(len, compacted)) != len(data) - unused:
-        return None  # chunks that share bytes, or none at all
-    return compacted, f"{unused} bytes that no chunk uses were removed"
-
-
-def _unused_bytes(sharding: BoundSharding, index: ShardIndex, n_bytes: int) -> int:
-    there = index.offsets >= 0
-    spans = sorted(zip(index.offsets[there].tolist(), index.lengths[there].tolist(), strict=True))
-    return sum(stop - start for start, stop in _gaps(spans, *_data_area(sharding, n_bytes)))
+    used = usage_of(sharding.layout, index, len(data))
+    if not used.garbage or used.chunks != int(index.lengths.sum()):
+        return None  # nothing to remove, or chunks that share bytes
+    align = alignment_of(index) if used.padding else 1
+    compacted = sharding.with_options(replace(sharding.options, chunk_alignment=align)).assemble(data, {})
+    unused = len(data) - sum(map(len, compacted)) if compacted is not None else 0
+    return (compacted, f"{unused} bytes that no chunk uses were removed") if compacted and unused > 0 else None
 
 
 def _data_area(sharding: BoundSharding, n_bytes: int) -> tuple[int, int]:

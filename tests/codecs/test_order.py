@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from zarrdock.codecs.order import ORDERS, permutation
+from zarrdock.codecs.order import ORDERS, for_level, frozen, permutation
 from zarrdock.errors import UnsupportedError
 
 GRIDS = st.lists(st.integers(1, 9), max_size=4).map(tuple).filter(lambda grid: prod(grid) <= 1500)
@@ -88,6 +88,53 @@ def test_unknown_names_are_refused() -> None:
         permutation("zigzag", (2, 2))  # type: ignore[arg-type]
 
 
-def test_a_curve_too_long_to_number_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="63 bits"):
-        permutation("hilbert", (2, 2, 2, 2**16))
+def hilbert(cell: tuple[int, ...], n_bits: int) -> int:
+    """One cell's number, by Skilling's transposition as it was published, in integers of any length."""
+    x, n = list(cell), len(cell)
+    q = 1 << (n_bits - 1)
+    while q > 1:
+        for i in range(n):
+            if x[i] & q:
+                x[0] ^= q - 1
+            else:
+                t = (x[0] ^ x[i]) & (q - 1)
+                x[0] ^= t
+                x[i] ^= t
+        q >>= 1
+    for i in range(1, n):
+        x[i] ^= x[i - 1]
+    t, q = 0, 1 << (n_bits - 1)
+    while q > 1:
+        t ^= (q - 1) if x[n - 1] & q else 0
+        q >>= 1
+    return int("".join(str((axis ^ t) >> bit & 1) for bit in range(n_bits - 1, -1, -1) for axis in x), 2)
+
+
+@pytest.mark.parametrize("grid", [(2, 2, 2, 2**16), (3, 2, 2, 2, 2, 5000), (13, 7, 5)])
+def test_hilbert_numbers_may_be_longer_than_a_word(grid: tuple[int, ...]) -> None:
+    order = permutation("hilbert", grid)
+    assert np.array_equal(np.sort(order), np.arange(prod(grid)))
+    n_bits = (max(grid) - 1).bit_length()
+    cells = np.stack(np.unravel_index(order[::7], grid), axis=1)[:: max(1, len(order) // 5000)]
+    codes = [hilbert(tuple(cell), n_bits) for cell in cells.tolist()]
+    assert len(codes) > 50
+    assert codes == sorted(set(codes))
+
+
+def test_orders_of_many_dimensions() -> None:
+    for name in ORDERS:
+        order = permutation(name, (2,) * 16)
+        assert np.array_equal(np.sort(order), np.arange(2**16))
+    cells = np.stack(np.unravel_index(permutation("hilbert", (2,) * 16), (2,) * 16), axis=1)
+    assert (np.abs(np.diff(cells, axis=0)).sum(axis=1) == 1).all()
+
+
+def test_orders_a_level() -> None:
+    levels = frozen(["hilbert", [1, 0], np.array([0, 2, 1])])
+    assert levels == ("hilbert", (1, 0), (0, 2, 1))
+    assert [for_level(levels, depth) for depth in range(4)] == ["hilbert", (1, 0), (0, 2, 1), (0, 2, 1)]
+    assert for_level(frozen([1, 0]), 1) == (1, 0)
+    assert for_level("morton", 3) == "morton"
+    hash(levels)
+    with pytest.raises(UnsupportedError, match="no order of chunks"):
+        frozen(7)

@@ -133,7 +133,7 @@ def _layout(part: ArrayPart, options: ShardOptions) -> Layout | None:
         metadata.key_encoding,
     )
     for level in layout.levels:
-        permutation(options.order, level.sharding.grid)
+        permutation(level.sharding.options.order, level.sharding.grid)
     return layout
 
 
