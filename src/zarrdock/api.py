@@ -33,8 +33,10 @@ def _open_store(store: Any, storage_options: Mapping[str, Any] | None, mode: str
     return open_store(store, storage_options=dict(storage_options) if storage_options else None, read_only=mode == "r")
 
 
-def _options(mode: str, write_empty_chunks: bool, subchunk_write_order: Order, unsafe: bool) -> NodeOptions:
-    return NodeOptions(mode == "r", ShardOptions(subchunk_write_order, write_empty_chunks), unsafe)
+def _options(
+    mode: str, write_empty_chunks: bool, subchunk_write_order: Order, chunk_alignment: int, unsafe: bool
+) -> NodeOptions:
+    return NodeOptions(mode == "r", ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment), unsafe)
 
 
 def open(  # noqa: A001 - zarr-python's name
@@ -47,6 +49,7 @@ def open(  # noqa: A001 - zarr-python's name
     use_consolidated: bool = True,
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
+    chunk_alignment: int = 1,
     unsafe_concurrent_writes: bool = False,
 ) -> Array | Group:
     """Open the array or group at a place.
@@ -59,7 +62,7 @@ def open(  # noqa: A001 - zarr-python's name
         zarr_format: 2 or 3 if known, which saves requests.
         storage_options: options of the fsspec filesystem that a URL leads to.
         use_consolidated: take members from consolidated metadata where the group has it.
-        write_empty_chunks, subchunk_write_order, unsafe_concurrent_writes: see :func:`create_array`.
+        write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes: see :func:`create_array`.
     Raises:
         NodeNotFoundError: there is neither. MetadataError, StoreError.
     """
@@ -70,7 +73,12 @@ def open(  # noqa: A001 - zarr-python's name
     node = load(opened, at, None, zarr_format, consolidated=use_consolidated)
     if isinstance(node, GroupMetadata) and not use_consolidated:
         node = node.replace(consolidated=None)
-    return wrap(opened, at, node, _options(mode, write_empty_chunks, subchunk_write_order, unsafe_concurrent_writes))
+    return wrap(
+        opened,
+        at,
+        node,
+        _options(mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes),
+    )
 
 
 def open_array(
@@ -82,6 +90,7 @@ def open_array(
     storage_options: Mapping[str, Any] | None = None,
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
+    chunk_alignment: int = 1,
     unsafe_concurrent_writes: bool = False,
     **creation: Any,
 ) -> Array:
@@ -94,7 +103,7 @@ def open_array(
     """
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
-    options = _options(mode, write_empty_chunks, subchunk_write_order, unsafe_concurrent_writes)
+    options = _options(mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes)
 
     def existing() -> Array:
         array = wrap(opened, at, load(opened, at, "array", zarr_format), options)
@@ -115,6 +124,7 @@ def open_array(
             overwrite=mode == "w",
             write_empty_chunks=write_empty_chunks,
             subchunk_write_order=subchunk_write_order,
+            chunk_alignment=chunk_alignment,
             unsafe_concurrent_writes=unsafe_concurrent_writes,
             **creation,
         )
@@ -135,6 +145,7 @@ def open_group(
     attributes: Mapping[str, Any] | None = None,
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
+    chunk_alignment: int = 1,
     unsafe_concurrent_writes: bool = False,
 ) -> Group:
     """Open a group; with mode "a", "w" or "w-" create it.
@@ -144,7 +155,7 @@ def open_group(
     """
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
-    options = _options(mode, write_empty_chunks, subchunk_write_order, unsafe_concurrent_writes)
+    options = _options(mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes)
     if mode in ("r", "r+", "a"):
         try:
             node = load(opened, at, "group", zarr_format, consolidated=use_consolidated)
@@ -167,6 +178,7 @@ def open_group(
             zarr_format=zarr_format,
             write_empty_chunks=write_empty_chunks,
             subchunk_write_order=subchunk_write_order,
+            chunk_alignment=chunk_alignment,
         )
     return Group(opened, at, metadata, options)
 
@@ -194,6 +206,7 @@ def create_array(
     write_empty_chunks: bool = False,
     index_location: IndexLocation = "end",
     subchunk_write_order: Order = "lexicographic",
+    chunk_alignment: int = 1,
     checksums: bool = False,
     unsafe_concurrent_writes: bool = False,
 ) -> Array:
@@ -216,8 +229,10 @@ def create_array(
         write_empty_chunks: store chunks that hold nothing but the fill value.
         index_location: of shards: "end", or "start" (better for viewers that can't ask for the end of an object).
         subchunk_write_order: order of the chunks in a shard: "lexicographic", "colexicographic", "morton", "hilbert",
-            "unordered", a permutation, or a
-            callable. A setting of the writer: it is not stored, and readers need not know it.
+            "unordered", a permutation, a callable that makes one of the grid's shape, or a sequence of these, one a
+            level of shards. A setting of the writer: it is not stored, and readers need not know it.
+        chunk_alignment: every chunk of a shard begins at a multiple of so many bytes of its object, for readers that
+            bypass the page cache (4096). A setting of the writer too.
         checksums: store a CRC-32C with every chunk (codec ``crc32c``, behind the compressors), so that a damaged one is
             an error when it is read, and :func:`zarrdock.check` finds it. Indexes of shards have one anyway.
         unsafe_concurrent_writes: allow writing parts of chunks on stores without an atomic update; right only with a
@@ -251,7 +266,7 @@ def create_array(
         subchunk_write_order=subchunk_write_order,
         checksums=checksums,
     )
-    options = ShardOptions(subchunk_write_order, write_empty_chunks)
+    options = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment)
     return make_array(
         opened,
         node_path(name),
