@@ -14,7 +14,7 @@ from zarrdock.array.consolidated import below, consolidate, to_consolidated_v2
 from zarrdock.array.create import make_array, make_metadata
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
-from zarrdock.array.node_io import join, load, node_path, save_new, update_metadata
+from zarrdock.array.node_io import join, load, load_many, node_path, save_new, update_metadata
 from zarrdock.codecs.order import Order
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.errors import (
@@ -59,7 +59,8 @@ def wrap(store: Store, path: str, node: Node, options: NodeOptions) -> Member:
 class Group:
     """Arrays and groups under one name. ``group["a/b"]`` opens a member; iterating gives names.
 
-    With consolidated metadata members are found without a request.
+    With consolidated metadata members are found without a request; without, in a round for their names and one for
+    all their documents.
     """
 
     def __init__(self, store: Store, path: str, metadata: GroupMetadata, options: NodeOptions = NodeOptions()) -> None:
@@ -143,18 +144,18 @@ class Group:
             return True
 
     def __iter__(self) -> Iterator[str]:
-        """Names of all members, of those too that can't be opened."""
+        """Names of all members, of those too that can't be opened.
+
+        Without consolidated metadata that is a listing and a document each; ``list(group)`` asks for the length too,
+        and so for everything twice: ``list(group.keys())`` does not.
+        """
         consolidated = self._metadata.consolidated
         if consolidated is not None:
             yield from sorted(name for name in consolidated if "/" not in name)
             return
-        for name in self._store.list_dir(self._path).prefixes:
-            try:
-                load(self._store, join(self._path, name), None, self._metadata.zarr_format, lenient=True)
-            except NodeNotFoundError:
-                continue  # a folder of something else
-            except MetadataError:
-                pass
+        for name, node in _found(self._store, self._path, self._metadata):
+            if isinstance(node, ZarrdockError) and not isinstance(node, MetadataError):
+                raise node
             yield name
 
     def __len__(self) -> int:
@@ -306,18 +307,30 @@ class MemberNotFoundError(NodeNotFoundError, KeyError):
     """A group has no such member. A KeyError too, as for any mapping."""
 
 
-def _members(store: Store, path: str, metadata: GroupMetadata, *, lenient: bool = False) -> Iterator[tuple[str, Node]]:
+def _members(store: Store, path: str, metadata: GroupMetadata) -> Iterator[tuple[str, Node]]:
     if metadata.consolidated is not None:
         nodes = metadata.consolidated
         for name in sorted({member.partition("/")[0] for member in nodes}):
             if name in nodes:
                 yield name, nodes[name]
         return
-    for name in store.list_dir(path).prefixes:
-        try:
-            yield name, load(store, join(path, name), None, metadata.zarr_format, consolidated=False, lenient=lenient)
-        except NodeNotFoundError:
-            continue  # a folder of something else
+    for name, node in _found(store, path, metadata, lenient=False):
+        if isinstance(node, ZarrdockError):
+            raise node
+        yield name, node
+
+
+def _found(
+    store: Store, path: str, group: GroupMetadata, *, lenient: bool = True
+) -> Iterator[tuple[str, Node | ZarrdockError]]:
+    """Names and metadata, or what is wrong with it, of what is stored right below a group: a round for the names and
+    one for all documents.
+    """
+    names = store.list_dir(path).prefixes
+    nodes = load_many(store, [join(path, name) for name in names], group.zarr_format, lenient=lenient)
+    for name, node in zip(names, nodes, strict=True):
+        if node is not None:  # a folder of something else
+            yield name, node
 
 
 def walk(
@@ -327,27 +340,25 @@ def walk(
     (arrays leniently parsed), or the error
     that its metadata is.
     """
-    consolidated = group.consolidated
-    if consolidated is not None:
-        names = sorted({member.partition("/")[0] for member in consolidated})
-    else:
-        names = list(store.list_dir(path).prefixes)
-    for name in names:
+    for name, node in _below_consolidated(group) if group.consolidated is not None else _found(store, path, group):
         relative = _prefix + name
-        try:
-            if consolidated is not None:
-                node = (
-                    consolidated[name]
-                    if name in consolidated
-                    else GroupMetadata(zarr_format=group.zarr_format, consolidated=below(consolidated, name))
-                )
-            else:
-                node = load(store, join(path, name), None, group.zarr_format, consolidated=False, lenient=True)
-        except NodeNotFoundError:
-            continue
-        except ZarrdockError as error:
-            yield relative, error
-            continue
         yield relative, node
         if isinstance(node, GroupMetadata):
             yield from walk(store, join(path, name), node, _prefix=relative + "/")
+
+
+def _below_consolidated(group: GroupMetadata) -> Iterator[tuple[str, Node | ZarrdockError]]:
+    """What :func:`_found` gives, from consolidated metadata; groups above its nodes that it leaves out included."""
+    nodes = group.consolidated
+    assert nodes is not None
+    for name in sorted({member.partition("/")[0] for member in nodes}):
+        try:
+            node = (
+                nodes[name]
+                if name in nodes
+                else GroupMetadata(zarr_format=group.zarr_format, consolidated=below(nodes, name))
+            )
+        except ZarrdockError as error:
+            yield name, error
+            continue
+        yield name, node

@@ -4,20 +4,22 @@ format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from zarrdock.array.consolidated import parse_consolidated_v2
 from zarrdock.array.metadata import ArrayMetadata, Node, parse_node
 from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.unsafe import unsafe_update
-from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError
+from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError, ZarrdockError
 from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
 
-__all__ = ["ZarrFormat", "join", "load", "node_path", "save_new", "update_metadata"]
+__all__ = ["ZarrFormat", "join", "load", "load_many", "node_path", "save_new", "update_metadata"]
 
 ZarrFormat: TypeAlias = Literal[2, 3]
 Kind: TypeAlias = Literal["array", "group"]
+
+_MANY = 1000  # nodes asked for in one round: as many names as a page of a service's listing holds
 
 _V2_DOCUMENTS = {
     "array": (".zarray", ".zattrs"),
@@ -60,6 +62,37 @@ def load(
     Raises:
         NodeNotFoundError: there is no such node. MetadataError: its document is wrong.
     """
+    names = _names(kind, zarr_format, consolidated)
+    found = _read(store, path, names)
+    if found.get(".zgroup") is not None and ".zattrs" not in names and found.get(".zmetadata") is None:
+        found |= _read(store, path, [".zattrs"])
+    return _parse(store, path, kind, zarr_format, names, found, lenient=lenient)
+
+
+def load_many(
+    store: Store, paths: Sequence[str], zarr_format: ZarrFormat, *, lenient: bool = False
+) -> Iterator[Node | ZarrdockError | None]:
+    """The nodes at many paths, asked for together: one round for each thousand.
+
+    Returns:
+        In the order of the paths the node, None where there is none, or the error that its metadata is.
+    """
+    names = _names(None, zarr_format, consolidated=False)
+    for first in range(0, len(paths), _MANY):
+        page = paths[first : first + _MANY]
+        found = _read_many(store, page, names)
+        for path in page:
+            try:
+                documents = _read(store, path, names) if found is None else found[path]
+                yield _parse(store, path, None, zarr_format, names, documents, lenient=lenient)
+            except NodeNotFoundError:
+                yield None
+            except ZarrdockError as error:
+                yield error
+
+
+def _names(kind: Kind | None, zarr_format: ZarrFormat | None, consolidated: bool) -> list[str]:
+    """The documents to ask for."""
     names: list[str] = []
     if zarr_format in (3, None):
         names.append("zarr.json")
@@ -68,7 +101,20 @@ def load(
         # a request more.
         skip = ".zattrs" if kind == "group" and consolidated else ".zmetadata" if not consolidated else ""
         names += [name for name in _V2_DOCUMENTS[kind] if name != skip]
-    found = _read(store, path, names)
+    return names
+
+
+def _parse(
+    store: Store,
+    path: str,
+    kind: Kind | None,
+    zarr_format: ZarrFormat | None,
+    names: Sequence[str],
+    found: Mapping[str, Buffer | None],
+    *,
+    lenient: bool,
+) -> Node:
+    """The node that the documents found describe."""
     if (document := found.get("zarr.json")) is not None:
         node = parse_node(document, join(path, "zarr.json"), lenient=lenient)
         return _expect(node, kind, store, path)
@@ -77,8 +123,7 @@ def load(
     if (zgroup := found.get(".zgroup")) is not None:
         if (zmetadata := found.get(".zmetadata")) is not None:
             return _expect(parse_consolidated_v2(zmetadata, join(path, ".zmetadata")), "group", store, path)
-        zattrs = found[".zattrs"] if ".zattrs" in names else _read(store, path, [".zattrs"])[".zattrs"]
-        return parse_group_v2(zgroup, zattrs, join(path, ".zgroup"))
+        return parse_group_v2(zgroup, found.get(".zattrs"), join(path, ".zgroup"))
     what = kind or "array or group"
     of_format = f" of Zarr v{zarr_format}" if zarr_format else ""
     raise NodeNotFoundError(
@@ -100,6 +145,17 @@ def _read(store: Store, path: str, names: Sequence[str]) -> dict[str, Buffer | N
     return {
         name: result.data if isinstance(result, Blob) else None for name, result in zip(names, results, strict=True)
     }
+
+
+def _read_many(store: Store, paths: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Buffer | None]] | None:
+    """The documents of many nodes; None where one of them can't be read, so that each is to be asked for alone."""
+    try:
+        results = store.read([Read(join(path, name)) for path in paths for name in names])
+    except ZarrdockError:
+        return None
+    data = [result.data if isinstance(result, Blob) else None for result in results]
+    n = len(names)
+    return {path: dict(zip(names, data[i * n : i * n + n], strict=True)) for i, path in enumerate(paths)}
 
 
 def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:

@@ -45,7 +45,7 @@ def where(request: pytest.FixtureRequest, items: Mapping[str, bytes]) -> Iterato
 
 def operations(where: Place) -> list[Operation]:
     """Those that mean something there."""
-    return [operation for operation in OPERATIONS if not (operation.writes and where.service == "HTTP")]
+    return [operation for operation in OPERATIONS if operation.is_for(where)]
 
 
 def test_budgets(where: Place) -> None:

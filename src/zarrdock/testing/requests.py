@@ -165,11 +165,12 @@ def hierarchies(n_children: int = N_CHILDREN) -> dict[str, bytes]:
     volume = zarrdock.create_array(store, name="volume", data=values(), chunks=CHUNK, shards=SHARD)
     assert volume.shape == SHAPE
     zarrdock.create_array(store, name="v2", data=values()[:32, :32, :32], chunks=(16, 16, 16), zarr_format=2)
-    for name, zarr_format in (("tree", 3), ("tree2", 2)):
+    for name, zarr_format in (("tree", 3), ("tree2", 2), ("plain", 3)):
         root = zarrdock.create_group(store, path=name, zarr_format=zarr_format)  # type: ignore[arg-type]
         for i in range(4):
             root.create_group(f"g{i}").create_array("a", shape=(4,), dtype="u1")
-        root.consolidate()
+        if name != "plain":
+            root.consolidate()
     for name in ("many", "many_plain"):
         root = zarrdock.create_group(store, path=name)
         for i in range(n_children):
@@ -210,7 +211,7 @@ class Operation:
     Attributes:
         rounds, requests: the most it may take.
         prepare: gets everything ready, and returns what is to be counted.
-        writes: it changes the store: not for web servers.
+        writes: it changes the store, lists: it asks for names: not for web servers.
     """
 
     name: str
@@ -218,6 +219,11 @@ class Operation:
     requests: int
     prepare: Prepare
     writes: bool = False
+    lists: bool = False
+
+    def is_for(self, place: Place) -> bool:
+        """Whether it means something there."""
+        return not (place.scheme == "http" and (self.writes or self.lists))
 
     def __str__(self) -> str:
         return self.name
@@ -293,6 +299,15 @@ def _list(path: str) -> Prepare:
     return prepare
 
 
+def _members(place: Place) -> Call:
+    store = place.store("plain")
+
+    def members() -> None:
+        assert [name for name, _ in zarrdock.open_group(store, zarr_format=3).members()] == ["g0", "g1", "g2", "g3"]
+
+    return members
+
+
 def _create(*, overwrite: bool = False) -> Prepare:
     def prepare(place: Place) -> Call:
         store = place.store(place.new())
@@ -343,6 +358,7 @@ OPERATIONS: Final = (
     Operation("box over 8 shards, hot", 1, 8, _read(ACROSS, hot=True)),
     Operation("a whole shard", 1, 1, _read(ONE_SHARD)),
     Operation("open a consolidated group of 1,000 arrays, and all of them", 1, 1, _list("many")),
+    Operation("open a group without consolidated metadata, and its 4 members", 3, 6, _members, lists=True),
     Operation("open a zip archive", 2, 2, _archive_opened),
     Operation("read an entry of it", 1, 1, _archive_read),
     Operation("create an array", 1, 1, _create(), writes=True),
