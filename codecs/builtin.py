@@ -42,10 +42,15 @@ _NUMCODECS = {
 CODECS: Registry[type[Codec]] = Registry(
     "zarrdock.codecs",
     {
+        "bitround": "zarrdock.codecs.bitround:BitRound",
         "blosc": "zarrdock.codecs.blosc_:Blosc",
         "bytes": "zarrdock.codecs.bytes_:Bytes",
+        "cast_value": "zarrdock.codecs.cast_value:CastValue",
         "crc32c": "zarrdock.codecs.crc32c_:Crc32c",
         "gzip": "zarrdock.codecs.gzip_:Gzip",
+        "packbits": "zarrdock.codecs.packbits:PackBits",
+        "reshape": "zarrdock.codecs.reshape:Reshape",
+        "scale_offset": "zarrdock.codecs.scale_offset:ScaleOffset",
         "sharding_indexed": "zarrdock.codecs.sharding:Sharding",
         "transpose": "zarrdock.codecs.transpose:Transpose",
         "zstd": "zarrdock.codecs.zstd_:Zstd",
