@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,6 +24,7 @@ from zarrdock.stores.base import (
     check_key,
     check_prefix,
 )
+from zarrdock.stores.cache_flights import Flights
 from zarrdock.stores.cache_folder import FolderCache
 from zarrdock.stores.cache_memory import UNKNOWN, Cache, MemoryCache
 from zarrdock.stores.wrap import WrapperStore
@@ -58,6 +59,10 @@ class CachingStore(WrapperStore):
     - with ``immutable``, ever;
     - for ``ttl`` seconds after the version was last seen to be current;
     - for a second, by reads that name the version: the second round of a sharded read costs nothing.
+
+    Threads that want the same part at the same time ask for it once, where the answer to a question asked a moment ago
+    will do: reads that name a version, and all with ``immutable`` or ``ttl``. Without, each asks for what is the latest
+    when it asks.
 
     Objects of stores without versions are kept with ``immutable`` or ``ttl`` only. Writing goes through, and what was
     kept of the object is forgotten; missing keys and listings are not kept.
@@ -99,11 +104,16 @@ class CachingStore(WrapperStore):
         # When a version was last seen to be the current one, by the monotonic clock.
         self._seen: OrderedDict[str, tuple[Version | None, float]] = OrderedDict()
         self._n_changes = 0
+        self._flights = Flights()
 
     def _guard(self) -> threading.Lock:
         if self._pid != os.getpid():
             self._reset()
         return self._lock
+
+    def _own_flights(self) -> Flights:
+        self._guard()  # a forked child has none of its parent's
+        return self._flights
 
     def reset(self) -> None:
         """Begin to count anew."""
@@ -124,11 +134,28 @@ class CachingStore(WrapperStore):
     def read(self, requests: Sequence[Read], /) -> Results:
         for request in requests:
             check_key(request.key, self)
-        n_changes = self._n_changes
         results: Results = [None] * len(requests)
+        others = self._answer(range(len(requests)), requests, results, join=True)
+        for event in others.values():
+            event.wait()
+        if others:
+            self._answer(others, requests, results, join=False)
+        return results
+
+    def _answer(
+        self, indexes: Iterable[int], requests: Sequence[Read], results: Results, *, join: bool
+    ) -> dict[int, threading.Event]:
+        """Answer requests from the cache or by asking.
+
+        Returns:
+            With ``join`` those that other threads are about reading: when they have, the cache is to be looked at
+            again.
+        """
+        n_changes = self._n_changes
         kept: _KeptByVersion = {}
         asked: list[int] = []
-        for i, request in enumerate(requests):
+        for i in indexes:
+            request = requests[i]
             if is_empty(request.range):
                 results[i] = Blob(b"")
                 continue
@@ -139,11 +166,26 @@ class CachingStore(WrapperStore):
                 results[i] = self._hit(found)
             else:
                 kept.setdefault((request.key, found.version), []).append(found)
-        if asked or kept:
-            again = self._ask(requests, asked, kept, results, n_changes)
-            if again:
-                self._ask(requests, again, {}, results, self._n_changes)
-        return results
+        shared = [requests[i] for i in asked if self._may_share(requests[i])] if join else []
+        flights = self._own_flights()
+        under_way = flights.begin(shared) if shared else {}
+        others = {i: under_way[requests[i]] for i in asked if requests[i] in under_way}
+        try:
+            asked = [i for i in asked if i not in others]
+            if asked or kept:
+                again = self._ask(requests, asked, kept, results, n_changes)
+                if again:
+                    self._ask(requests, again, {}, results, self._n_changes)
+        finally:
+            if shared:
+                flights.land(read for read in shared if read not in under_way)
+        return others
+
+    def _may_share(self, request: Read) -> bool:
+        """Whether the answer to a question asked a moment ago is as good as a new one: not where it has to be the
+        latest.
+        """
+        return request.version is not None or self._may_trust()
 
     def _find(self, index: int, request: Read) -> _Kept | None:
         version = request.version
@@ -293,7 +335,8 @@ class CachingStore(WrapperStore):
         self._cache.drop_below(prefix)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_seen", "_pid")}
+        own = ("_lock", "_seen", "_pid", "_flights")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
