@@ -24,6 +24,7 @@ from zarrdock.array.node_io import join, update_metadata
 from zarrdock.array.plan import Plan, make_plan
 from zarrdock.array.reshape import clear_outside, clear_rows, new_shape_of, shrinks
 from zarrdock.array.selection import Points, Product, basic
+from zarrdock.array.values import values_of
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
@@ -223,21 +224,7 @@ class Array(Described):
         )
 
     def _value(self, shape: tuple[int, ...], value: Any) -> AnyArray:
-        try:
-            # What has no dtype of its own becomes the array's: a Python number that does not fit is an error then.
-            array = np.asarray(value, None if hasattr(value, "dtype") else self.dtype)
-            if array.dtype.kind in "OUS" and self.dtype.kind not in "OUS":
-                array = np.asarray(value, self.dtype)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise SelectionError(f"the value is not something that fits an array of {self.dtype}: {error}") from error
-        if array.dtype != self.dtype and not _castable(array.dtype, self.dtype):
-            raise SelectionError(f"values of {array.dtype} can't be cast to the array's {self.dtype}")
-        while array.ndim > len(shape) and array.shape[0] == 1:  # as numpy's assignment has it
-            array = array[0]
-        try:
-            return np.broadcast_to(array, shape)
-        except ValueError:
-            raise SelectionError(f"a value of shape {array.shape} does not fit a selection of shape {shape}") from None
+        return values_of(value, shape, self.metadata.data_type)
 
     def _check_writable(self) -> None:
         if self._read_only:
@@ -416,13 +403,6 @@ def _element(selection: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
             return None
         coords.append(index if index >= 0 else index + length)
     return tuple(coords)
-
-
-def _castable(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether numpy's assignment could mean something: between numbers and raw bits or structures it does not."""
-    if (given.kind == "V" and wanted.kind != "V") or (wanted.kind == "V" and given.kind in "biufcmM"):
-        return False
-    return np.can_cast(given, wanted, "unsafe")
 
 
 def _keeps_zero_dimensions(selection: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.dtype import DataType, data_type_of
+from zarrdock.array.dtype_v2 import object_type_of
 from zarrdock.array.grid import RegularGrid
 from zarrdock.array.keys import KeyEncoding
 from zarrdock.array.metadata import ArrayMetadata
@@ -88,7 +89,7 @@ def make_metadata(
     if zarr_format not in (2, 3):
         raise MetadataError(pointer="/zarr_format", expected="2 or 3", found=zarr_format)
     full_shape = _shape(shape, "/shape")
-    data_type = data_type_of(dtype, zarr_format=zarr_format)
+    data_type = _data_type(dtype, filters, zarr_format)
     fill = data_type.default_fill() if fill_value is None else data_type.cast_fill(fill_value)
     levels = _levels(shards, full_shape, data_type, chunks)
     chunk_shape = _chunks(chunks, levels[-1] if levels else full_shape, data_type, AUTO_CHUNK_BYTES, bool(levels))
@@ -133,6 +134,14 @@ def make_metadata(
     return ArrayMetadata(
         **common, codecs=with_defaults(codecs, ChunkSpec(outer, data_type.numpy, fill)), dimension_names=names
     )
+
+
+def _data_type(dtype: Any, filters: Codecs, zarr_format: int) -> DataType:
+    """The data type; in v2 that of Python objects follows from the filters."""
+    if zarr_format == 2 and not isinstance(dtype, (DataType, Mapping)) and (dtype is object or dtype in ("O", "|O")):
+        given = [] if filters is None or filters == "auto" else _several(filters)
+        return object_type_of([f.get_config() if hasattr(f, "get_config") else f for f in given], "/dtype")
+    return data_type_of(dtype, zarr_format=zarr_format)
 
 
 def _shape(shape: Any, pointer: str) -> tuple[int, ...]:
@@ -254,7 +263,7 @@ def _codecs_v3(
     elif order not in ("C", "F"):
         raise MetadataError(pointer="/order", expected="'C' or 'F'", found=order)
     if isinstance(serializer, str) and serializer == "auto":
-        middle: Codec = Bytes()
+        middle: Codec = Bytes() if data_type.serializer == Bytes.name else parse_codec(data_type.serializer)
     else:
         middle = _parse(serializer, ArrayBytesCodec, "/serializer")
     if isinstance(compressors, str) and compressors == "auto":
@@ -276,9 +285,13 @@ def _codecs_v2(data_type: DataType, filters: Any, compressors: Any, order: Any, 
     else:
         given_compressors = [] if compressors is None else _several(compressors)
     configs = [c.get_config() if hasattr(c, "get_config") else c for c in (*given_filters, *given_compressors)]
+    is_named = all(isinstance(c, Mapping) and "id" in c for c in configs)
+    if data_type.object_codec and is_named and all(c["id"] != data_type.object_codec for c in configs):
+        given_filters.insert(0, {"id": data_type.object_codec})  # objects become bytes before all else
+        configs.insert(0, given_filters[0])
     if order not in ("C", "F"):
         raise MetadataError(pointer="/order", expected="'C' or 'F'", found=order)
-    if all(isinstance(c, Mapping) and "id" in c for c in configs):
+    if is_named:
         if len(given_compressors) > 1:
             raise MetadataError(
                 pointer="/compressor",
@@ -290,6 +303,5 @@ def _codecs_v2(data_type: DataType, filters: Any, compressors: Any, order: Any, 
         return from_v2(
             compressor, [dict(c) for c in configs[:n]] or None, dtype=data_type.numpy, order=order, ndim=ndim
         )
-    return _codecs_v3(
-        data_type, filters, Bytes("big" if data_type.numpy.str[0] == ">" else "little"), compressors, order, ndim
-    )
+    is_big = data_type.serializer == Bytes.name and data_type.numpy.str[0] == ">"
+    return _codecs_v3(data_type, filters, Bytes("big") if is_big else "auto", compressors, order, ndim)

@@ -18,6 +18,7 @@ from zarrdock.errors import MetadataError
 
 __all__ = [
     "float_to_json",
+    "parse_base64",
     "parse_boolean",
     "parse_complex",
     "parse_float",
@@ -85,17 +86,29 @@ def parse_raw(value: JSON, dtype: np.dtype[Any], pointer: str) -> Any:
     return np.frombuffer(bytes(numbers), dtype)[0]
 
 
+def parse_base64(value: JSON, pointer: str) -> bytes:
+    """Bytes of any length in base64."""
+    data = _decoded(value)
+    if data is None:
+        raise MetadataError(pointer=pointer, expected="bytes in base64", found=value)
+    return data
+
+
 def parse_raw_base64(value: JSON, dtype: np.dtype[Any], pointer: str, *, pad: bool = False) -> Any:
     """The bytes of one element in base64; with ``pad``, zeros are added at the end where there are too few."""
-    try:
-        data = base64.b64decode(value, validate=True) if isinstance(value, str) else None
-    except (binascii.Error, ValueError):
-        data = None
+    data = _decoded(value)
     if data is not None and pad:
         data = data.ljust(dtype.itemsize, b"\0")
     if data is None or len(data) != dtype.itemsize:
         raise MetadataError(pointer=pointer, expected=f"{dtype.itemsize} bytes in base64", found=value)
     return np.frombuffer(data, dtype)[0]
+
+
+def _decoded(value: JSON) -> bytes | None:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else None
+    except (binascii.Error, ValueError):
+        return None
 
 
 def raw_to_base64(value: Any) -> str:

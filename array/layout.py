@@ -88,7 +88,9 @@ class Layout:
         levels = tuple(
             Level(s, tuple(n // m for n, m in zip(s.inner.spec.shape, leaf_shape, strict=True))) for s in found
         )
-        zero = not np.asarray(fill_value, dtype).tobytes().strip(b"\0")
+        # numpy's text of variable length begins as "", its objects as the number 0, which is no value of theirs.
+        zero = not (fill_value if dtype.hasobject else np.asarray(fill_value, dtype).tobytes().strip(b"\0"))
+        zero = zero and (dtype.kind == "T" or not dtype.hasobject)
         return cls(shape, chunk_shape, dtype, fill_value, key_encoding, prefix, chain, levels, leaf_shape, leaf, zero)
 
     def key(self, coords: tuple[int, ...]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from zarrdock.array.dtype import DataType, parse_data_type_v2
+from zarrdock.array.dtype import DataType
+from zarrdock.array.dtype_v2 import parse_data_type_v2
 from zarrdock.array.grid import RegularGrid
 from zarrdock.array.json_ import JSON, expect_integers, expect_object, in_document, loads, serialise
 from zarrdock.array.keys import KeyEncoding
@@ -75,7 +76,7 @@ def array_v2_from_json(document: JSON, attributes: dict[str, Any], *, lenient: b
     _check_format(members)
     shape = expect_integers(members["shape"], "/shape")
     grid = RegularGrid(expect_integers(members["chunks"], "/chunks"))
-    data_type = _data_type(members["dtype"], lenient)
+    data_type = _data_type(members["dtype"], members.get("filters"), lenient)
     null = members["fill_value"] is None
     fill = data_type.default_fill() if null else data_type.parse_fill_v2(members["fill_value"], "/fill_value")
     separator = members.get("dimension_separator")
@@ -169,9 +170,9 @@ def _check_format(members: dict[str, Any]) -> None:
         raise MetadataError(pointer="/zarr_format", expected="2", found=found)
 
 
-def _data_type(value: JSON, lenient: bool) -> DataType:
+def _data_type(value: JSON, filters: JSON, lenient: bool) -> DataType:
     try:
-        return parse_data_type_v2(value, "/dtype")
+        return parse_data_type_v2(value, "/dtype", filters=filters)
     except UnknownExtensionError as error:
         if not lenient:
             raise

@@ -25,7 +25,23 @@ __all__ = ["BoundBytes", "Bytes", "has_byte_order"]
 
 def has_byte_order(dtype: np.dtype[Any]) -> bool:
     """Whether elements depend on the byte order: not for single bytes and raw bits, for structs if their fields do."""
-    return dtype.newbyteorder("<") != dtype.newbyteorder(">")
+    if dtype.names is not None and dtype.fields is not None:
+        return any(has_byte_order(dtype.fields[name][0]) for name in dtype.names)
+    if dtype.subdtype is not None:
+        return has_byte_order(dtype.subdtype[0])
+    # numpy's types of variable length have no order; those of other packages claim one even of a single byte.
+    return dtype.kind != "T" and dtype.itemsize > 1 and dtype.newbyteorder("<") != dtype.newbyteorder(">")
+
+
+# Elements smaller than their byte: the bits that count. The others are arbitrary in what other writers wrote.
+_BITS = {"int2": 3, "uint2": 3, "int4": 15, "uint4": 15, "float4_e2m1fn": 15, "float6_e2m3fn": 63, "float6_e3m2fn": 63}
+_LAST_CHARACTER = 0x10FFFF
+
+
+def _bits_that_count(dtype: np.dtype[Any]) -> int | None:
+    """The mask of elements smaller than their byte, or of complex numbers of them; None for all others."""
+    names = {dtype.name} if dtype.fields is None else {field[0].name for field in dtype.fields.values()}
+    return _BITS.get(names.pop()) if len(names) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,9 @@ class Bytes(ArrayBytesCodec):
     def bind(self, spec: ChunkSpec) -> BoundBytes:
         if not has_byte_order(spec.dtype):
             return BoundBytes(spec, spec.dtype)
+        if self.endian is None and spec.dtype.names is not None:
+            # Structures were written without a byte order once, and meant this one.
+            return BoundBytes(spec, spec.dtype.newbyteorder("<"))
         if self.endian is None:
             message = f"{spec.dtype} has a byte order"
             raise MetadataError(message, pointer="/configuration/endian", expected='"little" or "big"', found=None)
@@ -67,7 +86,7 @@ class Bytes(ArrayBytesCodec):
 class BoundBytes(BoundArrayBytes):
     """Elements of ``stored`` dtype, which is the chunk's up to byte order."""
 
-    __slots__ = ("_bool", "_nbytes", "_shape", "_stored", "decoded", "encoded")
+    __slots__ = ("_checks", "_mask", "_nbytes", "_shape", "_stored", "decoded", "encoded")
 
     def __init__(self, spec: ChunkSpec, stored: np.dtype[Any]) -> None:
         if stored.hasobject or stored.kind == "T" or stored.itemsize == 0:
@@ -77,7 +96,8 @@ class BoundBytes(BoundArrayBytes):
         self._nbytes = spec.nbytes
         self._shape = spec.shape
         self._stored = stored
-        self._bool = stored.kind == "b"
+        self._mask = _bits_that_count(stored)
+        self._checks = stored.kind in "bU" or self._mask is not None
 
     @property
     def stored(self) -> np.dtype[Any]:
@@ -94,12 +114,21 @@ class BoundBytes(BoundArrayBytes):
         if len(data) != self._nbytes:
             data = self._checked(data)
         array: AnyArray = np.ndarray(self._shape, self._stored, data)
-        if self._bool:
+        return self._sound(array) if self._checks else array
+
+    def _sound(self, array: AnyArray) -> AnyArray:
+        """Elements for whose other bits numpy has no meaning: made ones that it knows, or refused."""
+        if self._stored.kind == "U":
+            points = array.reshape(-1).view(np.dtype(np.uint32).newbyteorder(self._stored.byteorder))  # type: ignore[arg-type]
+            if points.max(initial=0) > _LAST_CHARACTER:
+                raise CodecError(f"{int(points.max()):#x} is no character", codec=Bytes.name)
+            return array
+        raw = array.reshape(-1).view(np.uint8)
+        highest = raw.max(initial=0)
+        if self._mask is None:
             # numpy's behaviour is undefined for booleans that are neither 0 nor 1.
-            raw = array.view(np.uint8)
-            if raw.max(initial=0) > 1:
-                array = np.not_equal(raw, 0)
-        return array
+            return array if highest <= 1 else np.not_equal(raw, 0).reshape(array.shape)
+        return array if highest <= self._mask else (raw & np.uint8(self._mask)).view(self._stored).reshape(array.shape)
 
     def _checked(self, data: Buffer) -> Buffer:
         flat = as_bytes(data)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrdock.array.dtype import DATA_TYPES, DataType, RawBits, data_type_of, parse_data_type, parse_data_type_v2
+from zarrdock.array.dtype import DATA_TYPES, DataType, data_type_of, parse_data_type
+from zarrdock.array.dtype_raw import RawBits
+from zarrdock.array.dtype_v2 import parse_data_type_v2
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -261,10 +263,9 @@ def test_float32_is_written_so_that_any_reader_gets_it_back(value: float) -> Non
 @pytest.mark.parametrize(
     ("json", "name"),
     [
-        ("string", "string"),
         ("float128", "float128"),
-        ({"name": "struct", "configuration": {"fields": []}}, "struct"),
-        ({"name": "numpy.datetime64", "configuration": {"unit": "s"}}, "numpy.datetime64"),
+        ({"name": "N0f8", "configuration": {}}, "N0f8"),
+        ("object", "object"),
     ],
 )
 def test_unknown_data_types(json: Any, name: str) -> None:
@@ -317,9 +318,7 @@ def test_raw_bytes_of_zarr_python_keep_their_spelling() -> None:
     assert data_type_of(json) == data_type
 
 
-@pytest.mark.parametrize(
-    "dtype", ["<f16", "|S3", "<U3", "|O", "<M8[ns]", "<m8[10us]", [["a", "<i4"]], [["a", "<i4", [2]]]]
-)
+@pytest.mark.parametrize("dtype", ["<f16", "<g16", "<t4", "|O"])
 def test_unknown_dtypes_of_v2(dtype: Any) -> None:
     with pytest.raises(UnknownExtensionError) as caught:
         parse_data_type_v2(dtype, "/dtype")
@@ -327,7 +326,26 @@ def test_unknown_dtypes_of_v2(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", ["", "i4", "<i", "<f3", "|i4", " <i4", "<i4 ", "float32", None, 4, {}, "|V0", "|V9999999", "<i٤"]
+    "dtype",
+    [
+        "",
+        "i4",
+        "<i",
+        "<f3",
+        "|i4",
+        " <i4",
+        "<i4 ",
+        "float32",
+        None,
+        4,
+        {},
+        "|V0",
+        "|V9999999",
+        "<i٤",
+        "|S0",
+        "|U3",
+        [],
+    ],
 )
 def test_what_is_not_a_dtype_of_v2(dtype: Any) -> None:
     with pytest.raises(MetadataError) as caught:
@@ -350,9 +368,7 @@ def test_data_type_of_a_users_dtype() -> None:
     assert data_type_of("r40").to_json() == "r40"
 
 
-@pytest.mark.parametrize(
-    "dtype", [None, "nonsense", "U3", object, [("a", "i4")], ("f4", (2,)), "datetime64[s]", "longdouble", 3]
-)
+@pytest.mark.parametrize("dtype", [None, "nonsense", object, [("a", object)], ("f4", (2,)), "longdouble", 3])
 def test_users_dtypes_that_are_not_known(dtype: Any) -> None:
     with pytest.raises(UnknownExtensionError) as caught:
         data_type_of(dtype)

@@ -135,7 +135,7 @@ def test_documents_that_are_no_metadata(document: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "name", "pointer"),
     [
-        ({"data_type": {"name": "struct", "configuration": {}}}, "data type", "struct", "/data_type"),
+        ({"data_type": {"name": "odd", "configuration": {}}}, "data type", "odd", "/data_type"),
         ({"chunk_grid": {"name": "odd", "configuration": {}}}, "chunk grid", "odd", "/chunk_grid"),
         ({"chunk_key_encoding": "odd"}, "chunk key encoding", "odd", "/chunk_key_encoding"),
         ({"codecs": [*EXAMPLE["codecs"], {"name": "odd"}]}, "codec", "odd", "/codecs/1/name"),
@@ -237,7 +237,7 @@ def test_a_new_array_has_defaults() -> None:
 
 def test_lenient_parsing_keeps_what_is_unknown() -> None:
     document = example(
-        data_type={"name": "struct", "configuration": {"fields": [["a", "int8"]]}},
+        data_type={"name": "oddest", "configuration": {"fields": [["a", "int8"]]}},
         fill_value={"a": 1},
         codecs=[{"name": "odd", "configuration": {"n": 1}}, "bytes", {"name": "odder"}],
     )
@@ -247,14 +247,14 @@ def test_lenient_parsing_keeps_what_is_unknown() -> None:
     assert isinstance(metadata.data_type, UnknownDataType)
     assert [type(codec) for codec in metadata.codecs] == [UnknownCodec, Bytes, UnknownCodec]
     assert [(error.kind, error.name) for error in metadata.unknown] == [
-        ("data type", "struct"),
+        ("data type", "oddest"),
         ("codec", "odd"),
         ("codec", "odder"),
     ]
     assert metadata.to_json() == document | {"codecs": [document["codecs"][0], {"name": "bytes"}, {"name": "odder"}]}
     assert metadata == ArrayMetadata.from_json(document, lenient=True)
     assert pickle.loads(pickle.dumps(metadata)) == metadata
-    with pytest.raises(UnknownExtensionError, match=r"^a/zarr.json#/data_type: unknown data type 'struct'"):
+    with pytest.raises(UnknownExtensionError, match=r"^a/zarr.json#/data_type: unknown data type 'oddest'"):
         metadata.require_known("a/zarr.json")
 
 

@@ -12,7 +12,7 @@ from zarrdock.array.consolidated import parse_consolidated_v2
 from zarrdock.array.dtype import parse_data_type
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.metadata_v2 import parse_array_v2, parse_group_v2, to_v2_documents
-from zarrdock.errors import UnknownExtensionError
+from zarrdock.errors import UnknownExtensionError, UnsupportedError
 
 ARCHIVES = ("zarr2", "zarr3", "tensorstore")
 
@@ -40,7 +40,7 @@ def nodes(archive: zipfile.ZipFile, *, lenient: bool) -> Iterator[tuple[str, dic
                 node = parse_group_v2(data, zattrs, key)
             else:
                 continue
-        except UnknownExtensionError:
+        except (UnknownExtensionError, UnsupportedError):
             assert key.startswith("later/"), key
             yield key, json.loads(data), None
         else:

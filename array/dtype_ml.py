@@ -1,0 +1,183 @@
+"""Numbers that numpy has not: small integers, bfloat16, floats of 4, 6 and 8 bits, and complex numbers of them.
+
+They are numpy dtypes of the package ml_dtypes (the extra ``ml``). Each number takes one byte in memory and with the
+codec ``bytes``, bfloat16 two.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+from zarrdock.array.dtype import DataType, parse_data_type, plain
+from zarrdock.array.dtype_numbers import Number
+from zarrdock.array.json_ import JSON, pointer_to, reject_members
+from zarrdock.errors import MetadataError
+
+__all__ = ["ComplexOf", "SmallFloat", "SmallInteger"]
+
+_HEXADECIMAL: Final = re.compile(r"0x([0-9a-fA-F]+)", re.ASCII)
+_iinfo: Any = ml_dtypes.iinfo
+_finfo: Any = ml_dtypes.finfo
+_SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class _Small(Number):
+    """What all of them share: v2 has no form for them but TensorStore's, which is the name."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
+        reject_members(configuration, frozenset())
+        return cls(name, np.dtype(getattr(ml_dtypes, name)))
+
+    def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
+        return self.parse_fill(value, pointer)
+
+    def fill_to_json_v2(self, value: Any) -> JSON:
+        return self.fill_to_json(value)
+
+    def to_json_v2(self) -> JSON:
+        return self.name
+
+
+class SmallInteger(_Small):
+    """``int2``, ``uint2``, ``int4``, ``uint4``. Source: Zarr extensions, data types of these names."""
+
+    __slots__ = ()
+
+    def parse_fill(self, value: JSON, pointer: str = "") -> Any:
+        limits = _iinfo(self.numpy)
+        if isinstance(value, bool) or not isinstance(value, int) or not limits.min <= value <= limits.max:
+            raise MetadataError(pointer=pointer, expected=f"an integer from {limits.min} to {limits.max}", found=value)
+        return self.numpy.type(value)
+
+    def fill_to_json(self, value: Any) -> JSON:
+        return int(value)
+
+    def cast_fill(self, value: Any) -> Any:
+        value = plain(value)
+        return self.parse_fill(int(value) if isinstance(value, float) and value.is_integer() else value, "/fill_value")
+
+
+class SmallFloat(_Small):
+    """``bfloat16``, ``float8_*``, ``float6_*``, ``float4_*``. Source: Zarr extensions, data types of these names."""
+
+    __slots__ = ()
+
+    def parse_fill(self, value: JSON, pointer: str = "") -> Any:
+        kind: Any = self.numpy.type
+        finfo = _finfo(self.numpy)
+        if isinstance(value, str):
+            found = _HEXADECIMAL.fullmatch(value)
+            if found and int(found.group(1), 16) < 2**finfo.bits:
+                return np.array(int(found.group(1), 16), f"u{self.numpy.itemsize}").view(self.numpy)[()]
+            value = _SPECIAL.get(value, value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            try:
+                with np.errstate(all="ignore"):
+                    scalar = kind(float(value))
+            except OverflowError:
+                scalar = kind(math.copysign(math.inf, value))
+            if self._means(scalar, value):
+                return scalar
+        expected = f"a number that {self.name} has, or 0x and its bits in hexadecimal digits"
+        raise MetadataError(pointer=pointer, expected=expected, found=value)
+
+    def _means(self, scalar: Any, value: float) -> bool:
+        """Whether ``scalar`` is ``value``, rounded: types without infinity turn what is too large into something else,
+        those without NaN a NaN into a number, and those without a sign or zero these.
+        """
+        got = float(scalar)
+        if math.isnan(value) or math.isnan(got):
+            return math.isnan(value) and math.isnan(got)
+        if math.isinf(value) or math.isinf(got):
+            return got == value or (math.isinf(got) and got * value > 0 and math.isfinite(value))
+        finfo = _finfo(self.numpy)
+        return abs(value) <= float(finfo.max) * (1 + float(finfo.eps) / 2) and value * got >= 0
+
+    def fill_to_json(self, value: Any) -> JSON:
+        scalar = np.asarray(value, self.numpy.newbyteorder("="))
+        number = float(scalar)
+        if math.isnan(number):
+            bits = int(scalar.view(f"u{scalar.itemsize}"))
+            usual = int(np.asarray(self.numpy.type(math.nan)).view(f"u{scalar.itemsize}"))
+            return "NaN" if bits == usual else f"0x{bits:0{2 * scalar.itemsize}x}"
+        if math.isinf(number):
+            return "Infinity" if number > 0 else "-Infinity"
+        return number
+
+    def cast_fill(self, value: Any) -> Any:
+        if isinstance(value, self.numpy.type):
+            return value
+        return self.parse_fill(plain(value), "/fill_value")
+
+
+@dataclass(frozen=True, slots=True)
+class ComplexOf(DataType):
+    """``complex_float16`` and so on: a real and an imaginary part of the type in the name.
+
+    In memory these are numpy's complex numbers for float32 and float64, those of ml_dtypes for float16 and bfloat16,
+    and a structure with the fields ``real`` and ``imag`` for all others.
+
+    Attributes:
+        part: the type of the parts.
+    """
+
+    part: DataType
+
+    @classmethod
+    def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
+        reject_members(configuration, frozenset())
+        part = parse_data_type(name.removeprefix("complex_"))
+        dtypes: dict[str, Any] = {
+            "float16": ml_dtypes.complex32,
+            "bfloat16": ml_dtypes.bcomplex32,
+            "float32": np.complex64,
+            "float64": np.complex128,
+        }
+        return cls(name, np.dtype(dtypes.get(part.name, [("real", part.numpy), ("imag", part.numpy)])), part)
+
+    @classmethod
+    def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:
+        return cls.from_json("complex_bfloat16" if dtype.name == "bcomplex32" else "complex_float16", {})
+
+    def parse_fill(self, value: JSON, pointer: str = "") -> Any:
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            expected = "an array of two numbers, real and imaginary part"
+            raise MetadataError(pointer=pointer, expected=expected, found=value)
+        return self._of_parts([self.part.parse_fill(item, pointer_to(pointer, i)) for i, item in enumerate(value)])
+
+    def fill_to_json(self, value: Any) -> JSON:
+        parts = np.asarray(value, self.numpy).reshape(1).view(self.part.numpy)
+        return [self.part.fill_to_json(part) for part in parts]
+
+    def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
+        return self.parse_fill(value, pointer)
+
+    def fill_to_json_v2(self, value: Any) -> JSON:
+        return self.fill_to_json(value)
+
+    def cast_fill(self, value: Any) -> Any:
+        if isinstance(value, np.void) and value.dtype == self.numpy:
+            return value
+        value = plain(value)
+        if not isinstance(value, (list, tuple)):
+            try:
+                number = complex(value)
+            except (TypeError, ValueError):
+                raise MetadataError(pointer="/fill_value", expected="a number, or two", found=value) from None
+            value = [number.real, number.imag]
+        return self.parse_fill(value, "/fill_value")
+
+    def to_json_v2(self) -> JSON:
+        return self.numpy.str if self.numpy.kind == "c" else self.name
+
+    def _of_parts(self, parts: list[Any]) -> Any:
+        return np.array(parts, self.part.numpy).view(self.numpy)[0]
