@@ -24,6 +24,7 @@ from zarrdock.errors import CodecError, ShardIndexError
 __all__ = ["Edit", "Prepared"]
 
 Parts: TypeAlias = list[Buffer]
+Coords: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Edit:
         """The change to one object, for :meth:`apply`; what needs no old data is encoded here, outside of any
         update.
         """
-        return self._prepare(task.pieces, 0)
+        return self._prepare(task.pieces, 0, self._first_leaf(task))
 
     def apply(self, changes: Sequence[Prepared], old: Buffer | None, task: Task) -> Parts | None:
         """An object with changes applied in their order; None where nothing but fill value is left.
@@ -75,16 +76,18 @@ class Edit:
         Raises:
             CodecError: what is there is damaged, where it would have to be decoded.
         """
-        return self._apply(changes, 0, old, task)
+        return self._apply(changes, 0, old, task, self._first_leaf(task))
 
     # -- before the old bytes are known -------------------------------------------------------------------------------
 
-    def _prepare(self, pieces: Pieces, depth: int) -> Prepared:
+    def _prepare(self, pieces: Pieces, depth: int, first: Coords | None) -> Prepared:
         levels = self.layout.levels
         if depth + 1 < len(levels):
-            return Prepared(
-                {}, [], [(flat, self._prepare(child, depth + 1)) for flat, child in pieces.children(levels[depth])]
-            )
+            children = [
+                (flat, self._prepare(child, depth + 1, self._inside(first, depth, flat)))
+                for flat, child in pieces.children(levels[depth])
+            ]
+            return Prepared({}, [], children)
         grid = levels[-1].sharding.grid if levels else (1,) * len(self.layout.shape)
         leaves = pieces.leaves(grid)
         whole = np.flatnonzero(leaves.whole)
@@ -93,10 +96,10 @@ class Edit:
             (int(leaves.flat[n]), inner, self._value[outer])
             for n, (inner, outer) in zip(patched.tolist(), leaves.indices(patched), strict=True)
         ]
-        return Prepared(self._encode_all(leaves, whole), patches, [])
+        return Prepared(self._encode_all(leaves, whole, first), patches, [])
 
     def _encode_all(
-        self, leaves: Leaves, numbers: np.ndarray[tuple[int], np.dtype[np.int64]]
+        self, leaves: Leaves, numbers: np.ndarray[tuple[int], np.dtype[np.int64]], first_leaf: Coords | None
     ) -> dict[int, Buffer | None]:
         """Encode leaves that are wholly covered, with the help of other threads."""
         if not len(numbers):
@@ -116,7 +119,7 @@ class Edit:
                 zip(leaves.flat[some].tolist(), leaves.indices(some), strict=True), first
             ):
                 if block is None:
-                    encoded[flat] = self._encode(self._new_leaf(inner, outer))
+                    encoded[flat] = self._encode(self._new_leaf(inner, outer), self._inside(first_leaf, -1, flat))
                     continue
                 leaf = self._new_leaf(inner, outer)
                 if not self._keep_empty and self._is_empty(leaf):
@@ -138,17 +141,37 @@ class Edit:
         leaf[inner] = piece
         return leaf
 
-    def _encode(self, leaf: AnyArray) -> Buffer | None:
-        return None if not self._keep_empty and self._is_empty(leaf) else self.layout.leaf.encode(leaf)
+    def _encode(self, leaf: AnyArray, coords: Coords | None) -> Buffer | None:
+        return None if not self._keep_empty and self._is_empty(leaf) else self.layout.leaf.encode(leaf, coords)
+
+    # -- where leaves are in the array, for codecs that ask -----------------------------------------------------------
+
+    def _first_leaf(self, task: Task) -> Coords | None:
+        """Coordinates of an object's first leaf in the grid of all leaves."""
+        layout = self.layout
+        if not layout.leaf.needs_coords:
+            return None
+        return tuple(c * (n // m) for c, n, m in zip(task.coords, layout.chunk_shape, layout.leaf_shape, strict=True))
+
+    def _inside(self, first: Coords | None, depth: int, flat: int) -> Coords | None:
+        """Of the first leaf in inner chunk ``flat`` of the node at ``depth`` whose own first leaf is given."""
+        levels = self.layout.levels
+        if first is None or not levels:
+            return first
+        level = levels[depth]
+        inside = level.sharding.coords(flat)
+        return tuple(f + c * n for f, c, n in zip(first, inside, level.leaves, strict=True))
 
     # -- once the old bytes are known ---------------------------------------------------------------------------------
 
-    def _apply(self, changes: Sequence[Prepared], depth: int, old: Buffer | None, task: Task) -> Parts | None:
+    def _apply(
+        self, changes: Sequence[Prepared], depth: int, old: Buffer | None, task: Task, first: Coords | None
+    ) -> Parts | None:
         levels = self.layout.levels
         if not levels:
             leaf = old
             for change in changes:
-                leaf = self._patch(change.patches[0], leaf, task, None) if change.patches else change.encoded[0]
+                leaf = self._patch(change.patches[0], leaf, task, None, first) if change.patches else change.encoded[0]
             return None if leaf is None else [leaf]
         sharding = levels[depth].sharding
         changed: dict[int, Buffer | None] = {}
@@ -161,18 +184,25 @@ class Edit:
                 for patch in change.patches:
                     flat = patch[0]
                     leaf = changed[flat] if flat in changed else inside.get(flat) if inside else None
-                    changed[flat] = self._patch(patch, leaf, task, sharding.coords(flat))
+                    place = self._inside(first, depth, flat)
+                    changed[flat] = self._patch(patch, leaf, task, sharding.coords(flat), place)
                 for flat, child in change.children:
                     children.setdefault(flat, []).append(child)
             for flat, several in children.items():
-                parts = self._apply(several, depth + 1, inside.get(flat) if inside else None, task)
+                place = self._inside(first, depth, flat)
+                parts = self._apply(several, depth + 1, inside.get(flat) if inside else None, task, place)
                 changed[flat] = None if parts is None else b"".join(parts)
             return sharding.assemble(old, changed)
         except ShardIndexError as error:
             raise error.at(key=task.key) from error.__cause__
 
     def _patch(
-        self, patch: tuple[int, Index, AnyArray], old: Buffer | None, task: Task, chunk: tuple[int, ...] | None
+        self,
+        patch: tuple[int, Index, AnyArray],
+        old: Buffer | None,
+        task: Task,
+        chunk: Coords | None,
+        place: Coords | None,
     ) -> Buffer | None:
         """An encoded leaf with some elements replaced."""
         _, inner, values = patch
@@ -183,7 +213,7 @@ class Edit:
         except CodecError as error:
             raise error.at(key=task.key, chunk=chunk) from error.__cause__
         leaf[inner] = values
-        return self._encode(leaf)
+        return self._encode(leaf, place)
 
 
 class _Inside:

@@ -150,6 +150,15 @@ class BoundBytesBytes(ABC):
     def encode(self, data: Buffer) -> Buffer:
         """Compress, or append a checksum."""
 
+    @property
+    def needs_coords(self) -> bool:
+        """Whether encoding depends on where in the array the chunk is."""
+        return False
+
+    def encode_at(self, data: Buffer, coords: tuple[int, ...] | None) -> Buffer:
+        """:meth:`encode`, of the chunk at ``coords`` in the grid of the array's (inner) chunks; None is not known."""
+        return self.encode(data)
+
     @abstractmethod
     def decode(self, data: Buffer) -> Buffer:
         """The inverse.

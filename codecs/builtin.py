@@ -46,6 +46,7 @@ CODECS: Registry[type[Codec]] = Registry(
         "blosc": "zarrdock.codecs.blosc_:Blosc",
         "bytes": "zarrdock.codecs.bytes_:Bytes",
         "cast_value": "zarrdock.codecs.cast_value:CastValue",
+        "conditional": "zarrdock.codecs.conditional:Conditional",
         "crc32c": "zarrdock.codecs.crc32c_:Crc32c",
         "gzip": "zarrdock.codecs.gzip_:Gzip",
         "packbits": "zarrdock.codecs.packbits:PackBits",

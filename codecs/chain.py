@@ -68,14 +68,20 @@ class BoundChain:
     # Reversed once here instead of once a chunk.
     _decode_bytes: tuple[BoundBytesBytes, ...]
     _decode_arrays: tuple[BoundArrayArray, ...]
+    # Whether ``encode`` should be told where the chunk is.
+    needs_coords: bool = False
 
-    def encode(self, array: AnyArray) -> Buffer:
-        """Array of ``spec.shape`` to the bytes that are stored."""
+    def encode(self, array: AnyArray, coords: tuple[int, ...] | None = None) -> Buffer:
+        """Array of ``spec.shape`` to the bytes that are stored.
+
+        Args:
+            coords: of the chunk in the grid of the array's (inner) chunks, where ``needs_coords`` asks for it.
+        """
         for codec in self.array_codecs:
             array = codec.encode(array)
         data = self.serializer.encode(array)
         for byte_codec in self.byte_codecs:
-            data = byte_codec.encode(data)
+            data = byte_codec.encode(data) if coords is None else byte_codec.encode_at(data, coords)
         return data
 
     def decode(self, data: Buffer) -> AnyArray:
@@ -137,4 +143,5 @@ def bind_chain(codecs: tuple[Codec, ...], spec: ChunkSpec) -> BoundChain:
         length,
         tuple(reversed(byte_codecs)),
         tuple(reversed(array_codecs)),
+        any(codec.needs_coords for codec in byte_codecs),
     )
