@@ -219,12 +219,12 @@ class BoundConditional(BoundBytesBytes):
         elif callable(decision):
             mask = decision(trial)
         try:
-            mask = int(mask)
+            bits = int(mask)
         except (TypeError, ValueError):
             raise self._undecided(f"the decision was {mask!r}, which is no mask of bits") from None
-        if not 0 <= mask < 1 << n:
-            raise self._undecided(f"the decision was {mask}, where {n} codecs need a mask of {n} bits")
-        return mask
+        if not 0 <= bits < 1 << n:
+            raise self._undecided(f"the decision was {bits}, where {n} codecs need a mask of {n} bits")
+        return bits
 
     def _looked_up(self, masks: npt.NDArray[Any], coords: tuple[int, ...] | None) -> Any:
         if coords is None:

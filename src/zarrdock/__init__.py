@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from zarrdock.array.array import Array
     from zarrdock.array.group import Group
     from zarrdock.array.plan import Plan
+    from zarrdock.array.recompress import recompress
     from zarrdock.codecs.blosc_ import Blosc
     from zarrdock.codecs.bytes_ import Bytes
+    from zarrdock.codecs.conditional import Conditional
     from zarrdock.codecs.crc32c_ import Crc32c
     from zarrdock.codecs.gzip_ import Gzip
     from zarrdock.codecs.sharding import Sharding
@@ -57,6 +59,7 @@ _PLACES = {
     "Blosc": "codecs.blosc_",
     "Bytes": "codecs.bytes_",
     "CachingStore": "stores.cache",
+    "Conditional": "codecs.conditional",
     "Crc32c": "codecs.crc32c_",
     "From": "ranges",
     "FsspecStore": "stores.fsspec_",
@@ -87,6 +90,7 @@ _PLACES = {
     "open_array": "api",
     "open_group": "api",
     "open_store": "stores.open",
+    "recompress": "array.recompress",
 }
 
 __all__ = [
@@ -96,6 +100,7 @@ __all__ = [
     "Blosc",
     "Bytes",
     "CachingStore",
+    "Conditional",
     "Crc32c",
     "From",
     "FsspecStore",
@@ -128,6 +133,7 @@ __all__ = [
     "open_array",
     "open_group",
     "open_store",
+    "recompress",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take it for every name there is

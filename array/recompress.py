@@ -1,0 +1,179 @@
+"""Write fast, compress later: the ``conditional`` codecs of an array decided anew, chunk by chunk, in place.
+
+Nothing but the bytes from that codec on is touched: elements are never decoded, and the metadata stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from zarrdock.array.array import Array
+from zarrdock.array.layout import Layout
+from zarrdock.array.pool import run
+from zarrdock.array.unsafe import unsafe_update
+from zarrdock.codecs.base import Buffer
+from zarrdock.codecs.conditional import BoundConditional, Decision, with_decision
+from zarrdock.errors import CodecError, UnsupportedError
+from zarrdock.stores.base import Store
+
+__all__ = ["Recompressed", "recompress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recompressed:
+    """What became of an array.
+
+    Attributes:
+        n_objects: objects in the store that were looked at; n_chunks: (inner) chunks in them.
+        n_changed: chunks whose bytes are others now; objects without any were not written.
+        nbytes_before, nbytes_after: of all objects together.
+    """
+
+    n_objects: int
+    n_chunks: int
+    n_changed: int
+    nbytes_before: int
+    nbytes_after: int
+
+
+def recompress(array: Array, decision: Decision = "smaller") -> Recompressed:
+    """Encode the chunks of an array anew by another decision of its ``conditional`` codecs.
+
+    Each object is replaced atomically, so readers and writers may go on meanwhile, and a run that was stopped is
+    finished by the next one.
+
+    Args:
+        array: open for writing.
+        decision: see :class:`zarrdock.codecs.conditional.Conditional`.
+    Raises:
+        ReadOnlyError: the array is open for reading only.
+        UnsupportedError: it has no ``conditional`` codec, or one in shards that another codec hides.
+        CodecError: a damaged chunk, with its key. It is left as it is.
+    """
+    array._check_writable()
+    metadata = array.metadata
+    layout = array._bind(metadata.replace(codecs=with_decision(metadata.codecs, decision)))
+    if not any(isinstance(codec, BoundConditional) for codec in layout.leaf.byte_codecs):
+        raise UnsupportedError(
+            "the array's chunks have no 'conditional' codec that could be decided anew; zarrdock.copy writes an array "
+            "with other codecs"
+        )
+    store, unsafe = array.store, array._unsafe and not array.store.traits.atomic_update
+    n_objects = n_chunks = n_changed = before = after = 0
+    for coords in _stored(store, layout):
+        key = layout.key(coords)
+        blob = store.get(key)
+        if blob is None:
+            continue
+        work = _Work(layout, key, coords)
+        parts = work.rewritten(blob.data)
+        if work.n_changed:
+            change = partial(_change, layout, key, coords, memoryview(blob.data), parts)
+            if unsafe:
+                unsafe_update(store, key, change)
+            else:
+                store.update(key, change)
+            array._cache.drop(key)
+        n_objects += 1
+        n_chunks += work.n_chunks
+        n_changed += work.n_changed
+        before += len(blob.data)
+        after += sum(map(len, parts))
+    return Recompressed(n_objects, n_chunks, n_changed, before, after)
+
+
+def _change(
+    layout: Layout, key: str, coords: tuple[int, ...], seen: memoryview, parts: list[Buffer], old: Buffer | None
+) -> list[Buffer] | None:
+    if old is None:  # deleted meanwhile
+        return None
+    # What somebody wrote meanwhile is not what was encoded.
+    return parts if memoryview(old) == seen else _Work(layout, key, coords).rewritten(old)
+
+
+class _Work:
+    """One object in the store."""
+
+    def __init__(self, layout: Layout, key: str, coords: tuple[int, ...]) -> None:
+        self.n_chunks = 0
+        self.n_changed = 0
+        self._layout = layout
+        self._key = key
+        codecs = layout.leaf.byte_codecs
+        first = next(i for i, codec in enumerate(codecs) if isinstance(codec, BoundConditional))
+        self._codecs = codecs[first:]
+        per_object = (n // m for n, m in zip(layout.chunk_shape, layout.leaf_shape, strict=True))
+        self._first_leaf = tuple(c * n for c, n in zip(coords, per_object, strict=True))
+
+    def rewritten(self, old: Buffer) -> list[Buffer]:
+        """The object's new bytes, in parts."""
+        if self._layout.levels:
+            return self._shard(old, 0, self._first_leaf)
+        new = self._leaf(old, self._first_leaf, None)
+        self.n_chunks, self.n_changed = 1, int(new is not None)
+        return [old if new is None else new]
+
+    def _shard(self, old: Buffer, depth: int, first: tuple[int, ...]) -> list[Buffer]:
+        level = self._layout.levels[depth]
+        sharding = level.sharding
+        try:
+            index = sharding.split(old)
+        except CodecError as error:
+            raise error.at(key=self._key) from error.__cause__
+        view = memoryview(old)
+        changed: dict[int, Buffer | None] = {}
+
+        def job(flat: int) -> None:
+            inside = sharding.coords(flat)
+            place = tuple(f + c * n for f, c, n in zip(first, inside, level.leaves, strict=True))
+            start = int(index.offsets[flat])
+            chunk = view[start : start + int(index.lengths[flat])]
+            if depth + 1 < len(self._layout.levels):
+                already = self.n_changed
+                parts = self._shard(chunk, depth + 1, place)
+                if self.n_changed > already:
+                    changed[flat] = b"".join(parts)
+                return
+            new = self._leaf(chunk, place, inside)
+            if new is not None:
+                changed[flat] = new
+
+        present = np.flatnonzero(index.offsets >= 0).tolist()
+        if depth + 1 < len(self._layout.levels):
+            for flat in present:
+                job(flat)
+        else:
+            run(partial(job, flat) for flat in present)
+            self.n_chunks += len(present)
+            self.n_changed += len(changed)
+        parts = sharding.assemble(old, changed) if changed else None
+        return [old] if parts is None else parts
+
+    def _leaf(self, old: Buffer, place: tuple[int, ...], chunk: tuple[int, ...] | None) -> Buffer | None:
+        """A chunk's new bytes, None where they are the old ones."""
+        try:
+            data = old
+            for codec in reversed(self._codecs):
+                data = codec.decode(data)
+            for codec in self._codecs:
+                data = codec.encode_at(data, place)
+        except CodecError as error:
+            raise error.at(key=self._key, chunk=chunk) from error.__cause__
+        return None if memoryview(data) == memoryview(old) else data
+
+
+def _stored(store: Store, layout: Layout) -> Iterator[tuple[int, ...]]:
+    """Coordinates of the objects that may be there: from a listing, where the store has one."""
+    if not store.traits.listable:
+        yield from product(*(range(n) for n in layout.grid_shape()))
+        return
+    start = len(layout.prefix)
+    for entry in list(store.list(layout.prefix.rstrip("/"))):
+        coords = layout.key_encoding.parse(entry.key[start:], len(layout.shape))
+        if coords is not None and all(c < n for c, n in zip(coords, layout.grid_shape(), strict=True)):
+            yield coords
