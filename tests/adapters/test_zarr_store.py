@@ -1,19 +1,31 @@
-"""zarr-python's own store test suite, over the adapter."""
+"""zarr-python's own store test suite, over the adapter, on every kind of store."""
+
+import pickle
+from typing import Any
 
 import pytest
 
 zarr = pytest.importorskip("zarr")
 
-from typing import Any  # noqa: E402
-
 import numpy as np  # noqa: E402
-from zarr.core.buffer import Buffer, cpu  # noqa: E402
+from zarr.abc.store import (  # noqa: E402
+    OffsetByteRequest,
+    RangeByteRequest,
+    SuffixByteRequest,
+    SupportsDeleteSync,
+    SupportsGetSync,
+    SupportsSetSync,
+)
+from zarr.core.buffer import Buffer, cpu, default_buffer_prototype  # noqa: E402
 from zarr.testing.store import StoreTests  # noqa: E402
 
 import zarrdock  # noqa: E402
 from zarrdock.adapters.zarr_python import ZarrStore  # noqa: E402
+from zarrdock.stores.base import Read, Results  # noqa: E402
 
 pytestmark = pytest.mark.peer
+
+PROTOTYPE = default_buffer_prototype()
 
 
 class Suite(StoreTests[ZarrStore, cpu.Buffer]):
@@ -21,6 +33,12 @@ class Suite(StoreTests[ZarrStore, cpu.Buffer]):
 
     store_cls = ZarrStore
     buffer_cls = cpu.Buffer
+    kind: str
+
+    @pytest.fixture
+    def store_kwargs(self, place: Any) -> dict[str, Any]:
+        kwargs: dict[str, Any] = place(self.kind)
+        return kwargs
 
     async def set(self, store: ZarrStore, key: str, value: Buffer) -> None:
         store.store.write(key, value.to_bytes())
@@ -40,26 +58,79 @@ class Suite(StoreTests[ZarrStore, cpu.Buffer]):
     def test_store_supports_listing(self, store: ZarrStore) -> None:
         assert store.supports_listing
 
+    # What the suite says nothing about.
 
-class TestLocal(Suite):
-    @pytest.fixture
-    def store_kwargs(self, tmp_path: Any) -> dict[str, Any]:
-        return {"store": str(tmp_path)}
+    def test_every_synchronous_verb_is_there(self, store: ZarrStore) -> None:
+        for protocol in (SupportsGetSync, SupportsSetSync, SupportsDeleteSync):
+            assert isinstance(store, protocol)
+
+    async def test_ranges(self, store: ZarrStore) -> None:
+        data = bytes(range(200))
+        store.store.write("k", data)
+        wanted: list[Any] = [
+            RangeByteRequest(150, 160),
+            None,
+            RangeByteRequest(3, 9),
+            SuffixByteRequest(4),
+            RangeByteRequest(5, 20),
+            OffsetByteRequest(190),
+            RangeByteRequest(7, 7),
+            RangeByteRequest(195, 300),
+        ]
+        expected = [data[150:160], data, data[3:9], data[-4:], data[5:20], data[190:], b"", data[195:]]
+        batches = [batch async for batch in store.get_ranges("k", wanted, prototype=PROTOTYPE)]
+        for found in (
+            [item for batch in batches for item in batch],
+            store.get_ranges_sync("k", wanted, prototype=PROTOTYPE),
+        ):
+            assert {i: buffer.to_bytes() for i, buffer in found if buffer is not None} == dict(enumerate(expected))
+        assert [batch async for batch in store.get_ranges("k", [], prototype=PROTOTYPE)] == []
+
+    async def test_ranges_of_nothing_are_what_zarr_python_takes_for_a_missing_shard(self, store: ZarrStore) -> None:
+        with pytest.raises(BaseExceptionGroup) as caught:
+            store.get_ranges_sync("no", [RangeByteRequest(0, 2)], prototype=PROTOTYPE)
+        assert caught.group_contains(FileNotFoundError)
+        with pytest.raises(BaseExceptionGroup) as caught:
+            [_ async for _ in store.get_ranges("no", [RangeByteRequest(0, 2)], prototype=PROTOTYPE)]
+        assert caught.group_contains(FileNotFoundError)
+
+    async def test_one_of_many_creators_wins(self, store: ZarrStore) -> None:
+        import asyncio
+
+        values = [self.buffer_cls.from_bytes(b"%d" % i) for i in range(4)]
+        await asyncio.gather(*(store.set_if_not_exists("k", value) for value in values))
+        first = await self.get(store, "k")
+        await store.set_if_not_exists("k", self.buffer_cls.from_bytes(b"late"))
+        assert (await self.get(store, "k")).to_bytes() == first.to_bytes() in {v.to_bytes() for v in values}
 
 
 class TestMemory(Suite):
-    @pytest.fixture
-    def store_kwargs(self) -> dict[str, Any]:
-        return {"store": zarrdock.MemoryStore()}
+    kind = "memory"
 
     async def test_serializable_store(self, store: ZarrStore) -> None:
         """A copy of memory is another memory: equal to nothing, with the same content."""
-        import pickle
-
         store.store.write("a", b"1")
         copy = pickle.loads(pickle.dumps(store))
         assert copy != store
         assert copy.store.get("a").data == b"1"
+
+
+class TestLocal(Suite):
+    kind = "local"
+
+
+class TestZip(Suite):
+    kind = "zip"
+
+
+@pytest.mark.server
+class TestS3(Suite):
+    kind = "s3"
+
+
+@pytest.mark.server
+class TestGCS(Suite):
+    kind = "gcs"
 
 
 @pytest.mark.parametrize("shards", [None, (32, 32)])
@@ -75,8 +146,50 @@ def test_arrays_of_zarr_python(tmp_path: Any, shards: Any) -> None:
     np.testing.assert_array_equal(theirs[5:40, ::3], values[5:40, ::3])
 
 
-def test_one_request_for_a_missing_key_and_none_but_missing_is_none(tmp_path: Any) -> None:
+def test_one_request_for_a_missing_key_and_none_but_missing_is_none() -> None:
     record = zarrdock.RecordingStore(zarrdock.MemoryStore())
     with pytest.raises(FileNotFoundError):
         zarr.open_array(ZarrStore(record), zarr_format=3, mode="r")
     assert record.n_requests == 1
+
+
+def test_near_ranges_are_one_request() -> None:
+    memory = zarrdock.MemoryStore()
+    memory.write("k", bytes(100_000))
+    record = zarrdock.RecordingStore(memory.with_costs(merge_gap_bytes=1000))
+    wanted = [RangeByteRequest(0, 10), RangeByteRequest(900, 910), RangeByteRequest(50_000, 50_010)]
+    ZarrStore(record).get_ranges_sync("k", wanted, prototype=PROTOTYPE)
+    assert (record.n_rounds, record.n_requests) == (1, 2)
+
+
+class Replaced(zarrdock.MemoryStore):
+    """Answers each read of a batch from another version of the object."""
+
+    def read(self, requests: Any, /) -> Results:
+        found: Results = []
+        for request in requests:
+            found += super().read([Read(request.key, request.range)])
+            self.write(request.key, bytes(100_000))
+        return found
+
+
+async def test_ranges_of_two_versions_are_no_answer() -> None:
+    store = Replaced()
+    store.write("k", bytes(range(100)) * 1000)
+    wanted = [RangeByteRequest(0, 10), RangeByteRequest(90_000, 90_010)]
+    with pytest.raises(zarrdock.errors.VersionChangedError, match="parts"):
+        ZarrStore(store).get_ranges_sync("k", wanted, prototype=PROTOTYPE)
+    with pytest.raises(zarrdock.errors.VersionChangedError, match="parts"):
+        [_ async for _ in ZarrStore(store).get_ranges("k", wanted, prototype=PROTOTYPE)]
+
+
+def test_a_copy_that_may_write_shares_the_store(tmp_path: Any) -> None:
+    locked = ZarrStore(tmp_path, read_only=True)
+    free = locked.with_read_only(False)
+    assert (locked.read_only, free.read_only) == (True, False)
+    assert free.store is locked.store
+    with pytest.raises(zarrdock.errors.ReadOnlyError):
+        zarrdock.open_store(tmp_path, read_only=True).write("a", b"1")
+    # What was opened for reading only stays so: zarr-python can't open it for writing behind its owner's back.
+    guarded = ZarrStore(zarrdock.open_store(tmp_path, read_only=True))
+    assert guarded.with_read_only(False).read_only

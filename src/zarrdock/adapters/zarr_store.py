@@ -121,8 +121,14 @@ class ZarrStore(ZarrPythonStore):
         prototype: BufferPrototype,
         **_: Any,  # zarr-python's own limits: how far to merge is the store's business here
     ) -> AsyncIterator[Sequence[tuple[int, Buffer | None]]]:
-        """Parts of one value, all of one version of it, merged where that saves requests."""
-        yield list(enumerate(await self._read_merged(key, list(byte_ranges), prototype)))
+        """Parts of one value, all of one version of it, merged where that saves requests.
+
+        Raises:
+            BaseExceptionGroup: of a FileNotFoundError, where there is no such key: what zarr-python looks for.
+            VersionChangedError: replaced while its parts were read.
+        """
+        if byte_ranges:
+            yield _present(key, await self._read_merged(key, [*byte_ranges], prototype))
 
     async def exists(self, key: str) -> bool:
         """True where there is such a key."""
@@ -243,12 +249,10 @@ class ZarrStore(ZarrPythonStore):
         """:meth:`get_ranges` without an event loop."""
         merging = _Merging(self.store, key, [*byte_ranges])
         try:
-            return list(enumerate(merging.take(self.store.read(merging.reads), prototype)))
+            found = merging.take(self.store.read(merging.reads), prototype)
         except RangeError:
-            return [
-                (i, self.get_sync(key, prototype=prototype, byte_range=request))
-                for i, request in enumerate(byte_ranges)
-            ]
+            found = [self.get_sync(key, prototype=prototype, byte_range=request) for request in byte_ranges]
+        return _present(key, found)
 
 
 class _Merging:
@@ -287,6 +291,12 @@ class _Merging:
         for i, result in zip(self._others, results[len(self._merged.starts) :], strict=True):
             found[i] = _buffer(result, prototype)
         return found
+
+
+def _present(key: str, found: Sequence[Buffer | None]) -> Sequence[tuple[int, Buffer | None]]:
+    if any(buffer is None for buffer in found):
+        raise BaseExceptionGroup("chunk read failed", [FileNotFoundError(key)])
+    return list(enumerate(found))
 
 
 def _range(request: ByteRequest | None) -> Range:

@@ -1,0 +1,54 @@
+"""Stores of every kind for the peers' own test suites, each empty and in a place of its own."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zarrdock
+from zarrdock.testing.servers import Endpoint, gcs_server, moto_server
+
+_numbers = itertools.count()
+
+#: Name to the marks of tests on such a store.
+KINDS: dict[str, list[pytest.MarkDecorator]] = {
+    "memory": [],
+    "local": [],
+    "zip": [],
+    "s3": [pytest.mark.server],
+    "gcs": [pytest.mark.server],
+}
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Endpoint]:
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator() -> Iterator[Endpoint]:
+    with gcs_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+    """Arguments of :func:`zarrdock.open_store` that open a new store of a kind, and the same one again."""
+
+    def arguments(kind: str) -> dict[str, Any]:
+        n = next(_numbers)
+        if kind == "memory":
+            return {"store": zarrdock.MemoryStore()}
+        if kind in ("local", "zip"):
+            return {"store": str(tmp_path / f"{n}.zarr{'.zip' if kind == 'zip' else ''}")}
+        endpoint: Endpoint = request.getfixturevalue("moto" if kind == "s3" else "gcs_emulator")
+        protocol = {"s3": "s3", "gcs": "gs"}[kind]
+        return {
+            "store": f"{protocol}://{endpoint.bucket}/adapters-{n}",
+            "storage_options": endpoint.storage_options,
+        }
+
+    return arguments
