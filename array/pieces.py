@@ -33,6 +33,8 @@ class Leaves(ABC):
 
     flat: IntArray
     whole: npt.NDArray[np.bool_]
+    #: All indices are slices, so that what they take is a view.
+    is_sliced: bool = False
 
     @abstractmethod
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
@@ -164,7 +166,7 @@ class ProductPieces(Pieces):
 class ProductLeaves(Leaves):
     """Leaves of a product: leaf i is the product of one piece an axis."""
 
-    __slots__ = ("_sliced", "axes", "extents", "flat", "ranges", "whole")
+    __slots__ = ("axes", "extents", "flat", "is_sliced", "ranges", "whole")
 
     def __init__(
         self, axes: tuple[AxisPieces, ...], ranges: tuple[tuple[int, int], ...], grid: tuple[int, ...], sliced: bool
@@ -172,7 +174,7 @@ class ProductLeaves(Leaves):
         self.axes = axes
         self.ranges = ranges
         self.extents = tuple(high - low for low, high in ranges)
-        self._sliced = sliced
+        self.is_sliced = sliced
         flat = np.zeros(1, np.int64)
         whole = np.ones(1, bool)
         for axis, (low, high), n in zip(axes, ranges, grid, strict=True):
@@ -191,10 +193,10 @@ class ProductLeaves(Leaves):
         outside = zip(*([axis[p] for p in place] for axis, place in zip(outer, places, strict=True)), strict=True)
         pairs = zip(inside, outside, strict=True)
         # With integer arrays among them, numpy means a product only if all axes are open meshes.
-        return pairs if self._sliced else ((_mesh(a), _mesh(b)) for a, b in pairs)
+        return pairs if self.is_sliced else ((_mesh(a), _mesh(b)) for a, b in pairs)
 
     def region(self) -> Index | None:
-        if not self._sliced:
+        if not self.is_sliced:
             return None
         ends = (
             (axis.outer[low], axis.outer[high - 1]) for axis, (low, high) in zip(self.axes, self.ranges, strict=True)

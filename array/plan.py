@@ -10,9 +10,10 @@ from zarrdock.array.layout import Layout
 from zarrdock.array.lockstep import lockstep
 from zarrdock.array.pieces import Leaves, Task, tasks
 from zarrdock.array.selection import Points, Product
-from zarrdock.array.steps import Asked, IntArray, Steps, read_task
+from zarrdock.array.sink import Found, IntArray
+from zarrdock.array.steps import Asked, Steps, read_task
 from zarrdock.ranges import From, Span, Tail
-from zarrdock.stores.base import Buffer, Read, Result, Store, Version
+from zarrdock.stores.base import Read, Result, Store, Version
 
 __all__ = ["Plan", "make_plan"]
 
@@ -97,9 +98,7 @@ def _describe(read: Read) -> str:
 class _Nothing:
     """A sink for reads that never happen."""
 
-    def data(
-        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
-    ) -> None:
+    def data(self, found: Found) -> None:
         """Never called: a plan stops before the data."""
 
     def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from zarrdock.array.layout import Layout
 from zarrdock.array.pieces import Leaves, Task
 from zarrdock.array.pool import Jobs
-from zarrdock.codecs.base import AnyArray, Buffer
+from zarrdock.array.rows import copy_rows, has_rows
+from zarrdock.array.sink import Found, IntArray
+from zarrdock.codecs.base import AnyArray
 from zarrdock.config import config
 from zarrdock.errors import CodecError
 
 __all__ = ["Scatter"]
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
-
 
 class Scatter:
-    """A sink that decodes into ``out``: small work at once in the calling thread, larger work as jobs.
+    """A sink that decodes into ``out``: small work in the calling thread, larger work as jobs.
+
+    What comes is collected until it is work enough for a job. The last of it is kept back for the calling thread, so
+    that a small read never touches another one.
 
     Args:
         out: the result, every axis kept, axes that are read backwards already turned round; or one axis for points.
@@ -32,36 +33,35 @@ class Scatter:
     def __init__(self, layout: Layout, out: AnyArray, *, is_zero: bool, max_weight: int) -> None:
         self._layout = layout
         self._out = out
+        self._out_rows = has_rows(out)
         self._skip_fill = is_zero and layout.fill_is_zero
         self._leaf_nbytes = max(1, layout.leaf.spec.nbytes)
         self._per_job = max(1, config.job_bytes // self._leaf_nbytes)
-        self._small = config.inline_bytes
         self._jobs: Jobs | None = None
         self._max_weight = max_weight
-        self._pending: tuple[Callable[..., None], tuple[Any, ...], int] | None = None
+        self._batch: list[Found] = []
+        self._n = 0  # leaves in the batch
         # A cancelled coroutine can't stop the thread that hands over what came; closing this gate can.
         self._gate = threading.Lock()
         self._abandoned = False
 
-    def data(
-        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
-    ) -> None:
-        """Take encoded leaves; see :class:`zarrdock.array.steps.Sink`."""
+    def data(self, found: Found) -> None:
+        """Take encoded leaves; see :class:`zarrdock.array.sink.Sink`."""
         with self._gate:
             if not self._abandoned:
-                self._take(task, leaves, numbers, buffer, offsets, lengths)
+                self._take(found)
 
-    def _take(
-        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
-    ) -> None:
-        n = len(numbers)
-        if n <= self._per_job and self._jobs is None and self._pending is None:
-            # Perhaps all there is: kept back until more comes, so that a small read never touches another thread.
-            self._pending = (self._decode, (task, leaves, numbers, buffer, offsets, lengths), n * self._leaf_nbytes)
-            return
-        for first in range(0, n, self._per_job):
-            part = slice(first, first + self._per_job)
-            self._submit(task, leaves, numbers[part], buffer, offsets[part], lengths[part])
+    def _take(self, found: Found) -> None:
+        n = len(found.numbers)
+        if self._n and self._n + n > self._per_job:
+            self._submit(self._batch)
+            self._batch, self._n = [], 0
+        first = 0
+        while n - first > self._per_job:
+            self._submit([found.part(first, first + self._per_job)])
+            first += self._per_job
+        self._batch.append(found.part(first, n) if first else found)
+        self._n += n - first
 
     def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
         """Take leaves that hold only fill value."""
@@ -87,13 +87,22 @@ class Scatter:
                 self._skip_fill = False
 
     def _finish(self) -> None:
-        if self._jobs is None:
-            if self._pending is not None:
-                function, arguments, _ = self._pending
-                self._pending = None
-                function(*arguments)
-            return
-        self._jobs.finish()
+        batch, n = self._batch, self._n
+        self._batch, self._n = [], 0
+        if n > 1 and self._jobs is None and n * self._leaf_nbytes > config.inline_bytes and config.n_threads > 1:
+            # All there was, and enough of it to be worth waking another thread.
+            each = -(-n // config.n_threads)
+            parts = [
+                found.part(first, min(first + each, len(found.numbers)))
+                for found in batch
+                for first in range(0, len(found.numbers), each)
+            ]
+            for part in parts[1:]:
+                self._submit([part])
+            batch = parts[:1]
+        self._decode(batch)
+        if self._jobs is not None:
+            self._jobs.finish()
 
     def abandon(self) -> None:
         """Stop: nothing is written to ``out`` any more once this returns."""
@@ -101,44 +110,34 @@ class Scatter:
         if self._jobs is not None:
             self._jobs.abandon()
         with self._gate:
-            self._pending = None
+            self._batch, self._n = [], 0
             if self._jobs is not None:
                 self._jobs.abandon()
 
-    def _submit(
-        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
-    ) -> None:
-        jobs = self._jobs
-        if jobs is None:
-            if self._pending is not None and self._pending[2] + len(numbers) * self._leaf_nbytes < self._small:
-                self._finish()
-                self._pending = (
-                    self._decode,
-                    (task, leaves, numbers, buffer, offsets, lengths),
-                    self._leaf_nbytes * len(numbers),
-                )
-                return
-            jobs = self._jobs = Jobs(self._max_weight)
-            if self._pending is not None:
-                function, arguments, _ = self._pending
-                self._pending = None
-                jobs.add(lambda: function(*arguments), 0)
-        weight = int(lengths.sum())
-        jobs.add(lambda: self._decode(task, leaves, numbers, buffer, offsets, lengths), weight)
+    def _submit(self, batch: list[Found]) -> None:
+        if self._jobs is None:
+            self._jobs = Jobs(self._max_weight)
+        self._jobs.add(partial(self._decode, batch), sum(int(found.lengths.sum()) for found in batch))
 
-    def _decode(
-        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
-    ) -> None:
+    def _decode(self, batch: list[Found]) -> None:
+        for found in batch:
+            self._decode_one(found)
+
+    def _decode_one(self, found: Found) -> None:
         decode, out = self._layout.leaf.decode, self._out
-        view = memoryview(buffer)
-        number = 0
+        leaves = found.leaves
+        rows = self._out_rows and leaves.is_sliced
+        at = -1
         try:
-            for number, start, length, (inner, outer) in zip(  # noqa: B007 - the error says it
-                numbers.tolist(), offsets.tolist(), lengths.tolist(), leaves.indices(numbers), strict=True
-            ):
-                out[outer] = decode(view[start : start + length])[inner]
+            for data, (inner, outer) in zip(found.encoded(), leaves.indices(found.numbers), strict=True):
+                at += 1
+                chunk = decode(data)
+                if rows:
+                    copy_rows(out[outer], chunk[inner])
+                else:
+                    out[outer] = chunk[inner]
         except CodecError as error:
-            raise error.at(key=task.key, chunk=self._chunk(leaves, number)) from error
+            raise error.at(key=found.task.key, chunk=self._chunk(leaves, int(found.numbers[at]))) from error
 
     def _chunk(self, leaves: Leaves, number: int) -> tuple[int, ...] | None:
         """Coordinates of a leaf within its innermost shard; None for a chunk that is an object of its own, which the

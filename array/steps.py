@@ -10,22 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from zarrdock.array.index_cache import ROOT, IndexCache, Indexes
 from zarrdock.array.layout import Layout
 from zarrdock.array.pieces import Leaves, Pieces, Task
+from zarrdock.array.sink import Found, IntArray, Sink
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.errors import ConflictError, RangeError, ShardIndexError, VersionChangedError
 from zarrdock.ranges import Merged, Span, merge
 from zarrdock.stores.base import Blob, Buffer, Read, Result, Traits, Version
 
-__all__ = ["Asked", "IntArray", "ReadSettings", "Sink", "Steps", "read_task"]
-
-IntArray: TypeAlias = npt.NDArray[np.int64]
+__all__ = ["Asked", "ReadSettings", "Steps", "read_task"]
 
 # After so many changes under a reader's hands the whole object is read in one request, which no writer can tear.
 MAX_CHANGES = 3
@@ -48,21 +46,6 @@ class Asked:
 
 
 Steps: TypeAlias = Generator[Asked, list[Result], None]
-
-
-class Sink(Protocol):
-    """Takes encoded leaf chunks, and is free to decode them later and elsewhere."""
-
-    def data(
-        self, task: Task, leaves: Leaves, numbers: IntArray, buffer: Buffer, offsets: IntArray, lengths: IntArray
-    ) -> None:
-        """Leaves ``numbers`` are in ``buffer`` at ``offsets``."""
-
-    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
-        """Leaves ``numbers`` (None: all of them) hold nothing but the fill value."""
-
-    def barrier(self) -> None:
-        """Finish what was handed over before: what comes next may write to the same places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +113,7 @@ def _in_memory(
             sink.fill(task, leaves, None)
         else:
             one = np.zeros(1, np.int64)
-            sink.data(task, leaves, one, data, one, np.array([len(data)], np.int64))
+            sink.data(Found(task, leaves, one, [data], one, one, np.array([len(data)], np.int64)))
         return
     level = layout.levels[depth]
     index = None
@@ -152,7 +135,8 @@ def _in_memory(
     _split_missing(task, leaves, offsets, sink)
     present = np.flatnonzero(offsets >= 0)
     if len(present):
-        sink.data(task, leaves, present, data, offsets[present], lengths[present])
+        one = np.zeros(len(present), np.int64)
+        sink.data(Found(task, leaves, present, [data], one, offsets[present], lengths[present]))
 
 
 def _slice(data: memoryview, index: ShardIndex, flat: int) -> memoryview:
@@ -290,10 +274,9 @@ def _data(
     merged = merge(
         starts, lengths, gap_bytes=settings.traits.merge_gap_bytes, max_bytes=settings.traits.max_request_bytes
     )
-    owner = np.repeat(np.arange(len(wanted)), [len(w[1]) for w in wanted])
-    numbers = wanted[0][1] if len(wanted) == 1 else np.concatenate([w[1] for w in wanted])
     batches = _batches(task, merged, version, settings)
-    number = 0
+    sizes = (merged.stops - merged.starts).tolist()
+    first = 0
     for i, asked in enumerate(batches):
         try:
             answers = yield replace(asked, following=batches[i + 1 :]) if i + 1 < len(batches) else asked
@@ -303,13 +286,20 @@ def _data(
                 codec="sharding_indexed",
                 key=task.key,
             ) from error
-        for answer in answers:
+        buffers: list[Buffer] = []
+        for answer, expected in zip(answers, sizes[first : first + len(answers)], strict=True):
             if not isinstance(answer, Blob):
                 return False  # changed, or deleted
-            mine = merged.request == number
-            expected = int(merged.stops[number] - merged.starts[number])
-            _hand_over(task, wanted, mine, owner, numbers, merged.offset, lengths, answer.data, expected, sink)
-            number += 1
+            if len(answer.data) != expected:
+                raise ShardIndexError(
+                    f"{len(answer.data)} bytes came where the index promises {expected}: the shard is truncated or its"
+                    " index damaged",
+                    codec="sharding_indexed",
+                    key=task.key,
+                )
+            buffers.append(answer.data)
+        _hand_over(task, wanted, merged, lengths, buffers, first, sink)
+        first += len(buffers)
     return True
 
 
@@ -336,25 +326,31 @@ def _batches(task: Task, merged: Merged, version: Version | None, settings: Read
 def _hand_over(
     task: Task,
     wanted: list[tuple[Leaves, IntArray, IntArray, IntArray]],
-    mine: npt.NDArray[np.bool_],
-    owner: IntArray,
-    numbers: IntArray,
-    offsets: IntArray,
+    merged: Merged,
     lengths: IntArray,
-    data: Buffer,
-    expected: int,
+    buffers: list[Buffer],
+    first: int,
     sink: Sink,
 ) -> None:
-    """Give the sink the leaves that one answer holds."""
-    if len(data) != expected:
-        raise ShardIndexError(
-            f"{len(data)} bytes came where the index promises {expected}: the shard is truncated or its index damaged",
-            codec="sharding_indexed",
-            key=task.key,
-        )
-    for i, (leaves, *_) in enumerate(wanted):
-        chosen = mine & (owner == i) if len(wanted) > 1 else mine
-        if chosen.all():
-            sink.data(task, leaves, numbers, data, offsets, lengths)
-        elif chosen.any():
-            sink.data(task, leaves, numbers[chosen], data, offsets[chosen], lengths[chosen])
+    """Give the sink the leaves that answers ``first`` and on hold."""
+    request = merged.request - first if first else merged.request
+    everything = len(buffers) == len(merged.starts)
+    at = 0
+    for leaves, numbers, *_ in wanted:
+        mine = slice(at, at + len(numbers))
+        at += len(numbers)
+        found = Found(task, leaves, numbers, buffers, request[mine], merged.offset[mine], lengths[mine])
+        if everything:
+            sink.data(found)
+            continue
+        here = np.flatnonzero((found.buffer >= 0) & (found.buffer < len(buffers)))
+        if len(here):
+            sink.data(
+                replace(
+                    found,
+                    numbers=numbers[here],
+                    buffer=found.buffer[here],
+                    offsets=found.offsets[here],
+                    lengths=found.lengths[here],
+                )
+            )

@@ -1,0 +1,72 @@
+"""What the steps of a read hand over, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.array.pieces import Leaves, Task
+from zarrdock.stores.base import Buffer
+
+__all__ = ["Found", "IntArray", "Sink"]
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Encoded leaf chunks of one object.
+
+    Attributes:
+        leaves: those wanted of one innermost shard; numbers: shape (n,), the ones that are here.
+        buffers: what came. buffer: shape (n,), which of them holds each leaf; offsets, lengths: shape (n,), where in
+            it, in bytes.
+    """
+
+    task: Task
+    leaves: Leaves
+    numbers: IntArray
+    buffers: Sequence[Buffer]
+    buffer: IntArray
+    offsets: IntArray
+    lengths: IntArray
+
+    def part(self, first: int, stop: int) -> Found:
+        """Leaves ``first`` to ``stop``, with no more buffers than they need."""
+        some = slice(first, stop)
+        buffer = self.buffer[some]
+        buffers = self.buffers
+        if len(buffers) > 1:
+            low, high = int(buffer.min()), int(buffer.max())
+            buffers = buffers[low : high + 1]
+            buffer = buffer - low
+        return Found(
+            self.task, self.leaves, self.numbers[some], buffers, buffer, self.offsets[some], self.lengths[some]
+        )
+
+    def encoded(self) -> Iterator[memoryview]:
+        """The bytes of each leaf, in the order of ``numbers``."""
+        starts, stops = self.offsets.tolist(), (self.offsets + self.lengths).tolist()
+        if len(self.buffers) == 1:
+            view = memoryview(self.buffers[0])
+            return (view[start:stop] for start, stop in zip(starts, stops, strict=True))
+        views = [memoryview(buffer) for buffer in self.buffers]
+        places = zip(self.buffer.tolist(), starts, stops, strict=True)
+        return (views[i][start:stop] for i, start, stop in places)
+
+
+class Sink(Protocol):
+    """Takes encoded leaf chunks, and is free to decode them later and elsewhere."""
+
+    def data(self, found: Found) -> None:
+        """Leaves that came."""
+
+    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
+        """Leaves ``numbers`` (None: all of them) hold nothing but the fill value."""
+
+    def barrier(self) -> None:
+        """Finish what was handed over before: what comes next may write to the same places."""
