@@ -79,8 +79,10 @@ def _objects(value: Any, dtype: np.dtype[Any], *, is_bytes: bool) -> AnyArray:
 def _fixed(value: Any, dtype: np.dtype[Any]) -> AnyArray:
     """Text and bytes of fixed length: numpy would cut off what is too long."""
     array = np.asarray(value)
-    if array.dtype == dtype or array.dtype.kind not in "USTO":
+    if array.dtype == dtype:
         return array
+    if array.dtype.kind not in "USTO":
+        raise TypeError(f"text is needed, not {array.dtype}")
     if array.dtype.kind in "TO":
         array = array.astype(object)
         for item in array.reshape(-1):
