@@ -11,9 +11,10 @@ import fsspec
 import pytest
 from aiohttp import web
 
-from zarrdock.errors import ReadOnlyError, StoreError, UnsupportedError
+from zarrdock.errors import ReadOnlyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Tail
-from zarrdock.stores.base import Read, Store
+from zarrdock.stores.base import Blob, Read, Store
+from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.open import open_store
 from zarrdock.stores.s3 import S3Store
@@ -185,22 +186,28 @@ def test_on_a_web_server(server, path):
 
 
 @pytest.mark.server
-def test_on_s3(strict_s3: Endpoint, prefix: str):
-    url = f"s3://{strict_s3.bucket}/{prefix}"
-    with S3Store(url, storage_options=strict_s3.storage_options) as outer:
+@pytest.mark.parametrize("server", ["strict_s3", "moto", "strict_gcs", "gcs_emulator"])
+def test_on_a_service(request: pytest.FixtureRequest, server: str, prefix: str):
+    endpoint: Endpoint = request.getfixturevalue(server)
+    cls, scheme = (GCSStore, "gs") if "gcs" in server else (S3Store, "s3")
+    url = f"{scheme}://{endpoint.bucket}/{prefix}"
+    with cls(url, storage_options=endpoint.storage_options) as outer:
         outer.write("x.zip", zipped())
         recorded = RecordingStore(outer)
         store = ZipStore((recorded, "x.zip"))
         store.list_dir()
         assert (recorded.n_rounds, recorded.n_requests) == (1, 1)
-        store.read([Read(key) for key in ITEMS])
+        old, *_ = store.read([Read(key) for key in ITEMS])
         assert recorded.n_rounds == 2
         outer.write("x.zip", zipped({**ITEMS, "more": b"1"}))
         assert store.get("zarr.json") is not None
         assert store.size("more") == 1
-    with open_store(f"zip://sub::{url}/x.zip", storage_options=strict_s3.storage_options) as opened:
+        assert isinstance(old, Blob)
+        with pytest.raises(VersionChangedError):
+            store.get("zarr.json", version=old.version)
+    with open_store(f"zip://sub::{url}/x.zip", storage_options=endpoint.storage_options) as opened:
         check(opened, prefix="sub/")
-    with open_store(f"zip://sub::{url}/x.zip", storage_options={"s3": strict_s3.storage_options}) as opened:
+    with open_store(f"zip://sub::{url}/x.zip", storage_options={scheme: endpoint.storage_options}) as opened:
         check(opened, prefix="sub/")
 
 
