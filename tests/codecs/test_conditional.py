@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -299,3 +302,14 @@ def test_with_decision_reaches_into_shards() -> None:
     changed = with_decision((Transpose((0,)), *codecs), "never")
     assert changed[1].codecs[1].decision == "never"  # type: ignore[attr-defined]
     assert changed[1:] == codecs
+
+
+def test_the_page_about_it_runs(repository: Path) -> None:
+    text = (repository / "docs" / "conditional.md").read_text("utf-8")
+    namespace: dict[str, Any] = {"__name__": "page"}
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/conditional.md", "exec"), namespace)
+    metadata = re.findall(r"^```json\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert parse_codec(json.loads(metadata[0])) == Conditional((Zstd(3),))
