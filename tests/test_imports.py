@@ -29,11 +29,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "copying": BASE | {"stores", "codecs", "array"},
     "checking": BASE | {"stores", "codecs", "array", "copying"},
     "repairing": BASE | {"stores", "codecs", "array", "copying"},
+    "layouts": BASE | {"stores", "codecs", "array", "copying"},
     "cli": BASE
-    | {"api", "stores", "codecs", "array", "copying", "checking", "repairing", "adapters", "views", "testing"},
+    | {"api", "stores", "codecs", "array", "copying", "checking", "repairing", "layouts", "adapters", "views"}
+    | {"testing"},
     "demo_data": set(),
     "api": BASE | {"stores", "codecs", "array"},
-    "__init__": BASE | {"stores", "codecs", "array", "api", "copying", "adapters"},
+    "__init__": BASE | {"stores", "codecs", "array", "api", "copying", "adapters", "views"},
 }
 
 # Optional library -> where it may be imported. A trailing slash means the whole folder.
@@ -54,7 +56,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "click": ("cli/",),
     "rich": ("cli/",),
     "rich_click": ("cli/",),
-    "PIL": ("cli/",),
+    "PIL": ("cli/", "views/"),
+    "h5py": ("views/",),
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),
     "moto": ("testing/",),

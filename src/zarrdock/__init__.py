@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from zarrdock.stores.open import open_store
     from zarrdock.stores.wrap import PrefixStore, ReadOnlyStore, RecordingStore
     from zarrdock.stores.zip_ import ZipStore
+    from zarrdock.views.looks import plot
 
 __version__ = "0.1.0.dev0"
 
@@ -90,6 +91,7 @@ _PLACES = {
     "open_array": "api",
     "open_group": "api",
     "open_store": "stores.open",
+    "plot": "views.looks",
     "recompress": "array.recompress",
 }
 
@@ -133,6 +135,7 @@ __all__ = [
     "open_array",
     "open_group",
     "open_store",
+    "plot",
     "recompress",
 ]
 

@@ -31,6 +31,11 @@ class TestAsV2(ViewContract):
         return as_v2(self.inside(items))
 
 
+class TestReencoded(ViewContract):
+    def fill(self, items: Mapping[str, bytes]) -> zarrdock.Store:
+        return as_v2(self.inside(items), reencode=True)
+
+
 class TestAsV3(ViewContract):
     def fill(self, items: Mapping[str, bytes]) -> zarrdock.Store:
         return as_v3(self.inside(items))

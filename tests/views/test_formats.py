@@ -1,13 +1,15 @@
 """v3 as v2 and v2 as v3."""
 
 import json
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.errors import UnsupportedError
+from zarrdock.errors import CodecError, UnsupportedError, VersionChangedError
+from zarrdock.ranges import Span
 from zarrdock.views import as_v2, as_v3
 
 VALUES = np.random.default_rng(0).integers(0, 1000, (50, 47)).astype("u2")
@@ -144,3 +146,80 @@ def test_nodes_that_are_of_that_format_already() -> None:
     assert zarrdock.open_array(as_v2(two)).metadata == zarrdock.open_array(two).metadata
     assert zarrdock.open_array(as_v3(three)).metadata == zarrdock.open_array(three).metadata
     np.testing.assert_array_equal(zarrdock.open_array(as_v2(two))[...], VALUES)
+
+
+REENCODED: list[dict[str, Any]] = [
+    {"chunks": (8, 8, 8), "filters": [TURNED]},
+    {"chunks": (4, 4, 4), "shards": (8, 8, 16), "filters": [TURNED]},
+    {"chunks": (4, 4, 4), "shards": (8, 8, 16), "dtype": ">i4", "filters": [TURNED], "compressors": "gzip"},
+    {"chunks": (4, 4, 4), "shards": (8, 8, 16), "dtype": "bool", "filters": [TURNED], "dimension_names": tuple("zyx")},
+]
+CUBE = np.arange(20 * 21 * 22).reshape(20, 21, 22) % 251
+
+
+@pytest.mark.parametrize("layout", REENCODED)
+def test_chunks_are_reencoded_where_asked_for(layout: dict[str, Any]) -> None:
+    store = zarrdock.MemoryStore()
+    dtype = layout.get("dtype", "u1")
+    values = (CUBE % 2 if dtype == "bool" else CUBE).astype(dtype)
+    rest = {name: value for name, value in layout.items() if name != "dtype"}
+    array = zarrdock.create_array(store, name="some/where", data=values, fill_value=1, **rest)
+    array[8:16] = 1
+    with pytest.raises(UnsupportedError, match=r"transpose.*--reencode"):
+        as_v2(store).get("some/where/.zarray")
+    view = pickle.loads(pickle.dumps(as_v2(store, reencode=True)))
+    shown = zarrdock.open_array(view, path="some/where")
+    assert (shown.zarr_format, shown.dtype, shown.fill_value) == (2, values.dtype.newbyteorder("="), 1)
+    np.testing.assert_array_equal(shown[...], array[...])
+    chunks = [entry.key for entry in view.list("some/where") if not entry.key.rpartition("/")[2].startswith(".z")]
+    assert len(chunks) == np.prod(shown.cdata_shape) - np.prod(shown.cdata_shape[1:]) * (8 // shown.chunks[0])
+    for entry in view.list():
+        blob = view.get(entry.key)
+        assert blob is not None
+        assert view.size(entry.key) == len(blob.data)
+        assert entry.size in (None, len(blob.data))
+
+
+def test_others_are_left_as_they_are() -> None:
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, name="plain", data=VALUES, chunks=(8, 8), shards=(16, 24))
+    zarrdock.create_array(store, name="turned", data=CUBE, chunks=(8, 8, 8), filters=[TURNED])
+    zarrdock.create_group(store)
+    zarrdock.consolidate_metadata(store)
+    one, other = as_v2(store), as_v2(store, reencode=True)
+    assert bytes(one.get("plain/0/0").data) == bytes(other.get("plain/0/0").data)  # type: ignore[union-attr]
+    members = [json.loads(bytes(view.get(".zmetadata").data))["metadata"] for view in (one, other)]  # type: ignore[union-attr]
+    assert [("plain/.zarray" in found, "turned/.zarray" in found) for found in members] == [(True, False), (True, True)]
+    np.testing.assert_array_equal(zarrdock.open_group(other)["turned"][...], CUBE)  # type: ignore[index]
+
+
+def test_a_chunk_is_made_once_for_as_long_as_it_is_the_same() -> None:
+    record = zarrdock.RecordingStore(zarrdock.MemoryStore())
+    array = zarrdock.create_array(record, data=CUBE, chunks=(20, 21, 22), filters=[TURNED], compressors=None)
+    view = as_v2(record, reencode=True)
+    first = view.get("0/0/0")
+    assert first is not None
+    record.reset()
+    again = view.get("0/0/0", Span(2, 10))
+    assert again is not None
+    assert bytes(again.data) == bytes(first.data)[2:10]
+    assert (again.version, record.n_bytes) == (first.version, 1)
+    assert view.size("0/0/0") == len(first.data)
+    array[0] = 7
+    assert bytes(view.get("0/0/0").data) != bytes(first.data)  # type: ignore[union-attr]
+    with pytest.raises(VersionChangedError):
+        view.get("0/0/0", version=first.version)
+    record.write("c/0/0/0", b"broken")
+    with pytest.raises(CodecError, match="c/0/0/0"):
+        view.get("0/0/0")
+
+
+@pytest.mark.peer
+def test_zarr_python_reads_reencoded_chunks() -> None:
+    zarr = pytest.importorskip("zarr")
+    from zarrdock.adapters.zarr_python import ZarrStore
+
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, data=CUBE, chunks=(4, 4, 4), shards=(8, 8, 16), filters=[TURNED])
+    array = zarr.open_array(ZarrStore(as_v2(store, reencode=True)), mode="r", zarr_format=2)
+    np.testing.assert_array_equal(array[...], CUBE)

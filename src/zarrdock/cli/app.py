@@ -23,7 +23,10 @@ _COMMANDS = {
     "copy": "zarrdock.cli.copy_",
     "plan": "zarrdock.cli.plan",
     "check": "zarrdock.cli.check",
+    "layout": "zarrdock.cli.layout",
+    "relayout": "zarrdock.cli.relayout",
     "serve": "zarrdock.cli.serve",
+    "view": "zarrdock.cli.view",
     "thumbnail": "zarrdock.cli.thumbnail",
     "demo": "zarrdock.cli.demo",
 }

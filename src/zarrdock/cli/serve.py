@@ -23,6 +23,9 @@ __all__ = ["command"]
 @click.option("--unshard", "is_unsharded", is_flag=True, help="Show sharded arrays as plain chunks.")
 @click.option("--as-v2", "is_v2", is_flag=True, help="Show everything as Zarr v2, shards as plain chunks.")
 @click.option("--as-v3", "is_v3", is_flag=True, help="Show everything as Zarr v3.")
+@click.option(
+    "--reencode", is_flag=True, help="With --as-v2: decode chunks that v2 has no form for, and encode them anew."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; a free one by default.")
 @click.option("--quiet", "is_quiet", is_flag=True, help="Do not write a line a request.")
@@ -33,6 +36,7 @@ def command(
     is_unsharded: bool,
     is_v2: bool,
     is_v3: bool,
+    reencode: bool,
     host: str,
     port: int,
     is_quiet: bool,
@@ -43,10 +47,20 @@ def command(
     """
     if is_unsharded + is_v2 + is_v3 > 1:
         raise UnsupportedError("one of --unshard, --as-v2 and --as-v3 at a time (--as-v2 shows no shards anyway)")
+    if reencode and not is_v2:
+        raise UnsupportedError("--reencode goes with --as-v2: the other views change no codecs")
     store = open_store(url, storage_options=storage_options or None, read_only=True)
     if path:
         store = PrefixStore(store, path)
-    view = unshard(store) if is_unsharded else as_v2(store) if is_v2 else as_v3(store) if is_v3 else store
+    view = (
+        unshard(store)
+        if is_unsharded
+        else as_v2(store, reencode=reencode)
+        if is_v2
+        else as_v3(store)
+        if is_v3
+        else store
+    )
     server = Server(view, host=host, port=port, log=None if is_quiet else _log)
     asyncio.run(_serve(server))
 

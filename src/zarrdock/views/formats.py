@@ -22,7 +22,8 @@ from zarrdock.errors import MetadataError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Blob, Buffer, Entry, Read, Store
 from zarrdock.stores.open import open_store
 from zarrdock.views.base import Document, Part, Place, View
-from zarrdock.views.owners import Owners
+from zarrdock.views.owners import Owners, v3_array
+from zarrdock.views.reencoded import ReencodedView
 from zarrdock.views.unsharded import unshard
 
 __all__ = ["AsV2View", "AsV3View", "as_v2", "as_v3"]
@@ -33,17 +34,19 @@ DIMENSIONS = "_ARRAY_DIMENSIONS"
 PAGE = 64
 
 
-def as_v2(store: Any, *, storage_options: dict[str, Any] | None = None) -> AsV2View:
+def as_v2(store: Any, *, reencode: bool = False, storage_options: dict[str, Any] | None = None) -> AsV2View:
     """A read-only view of a hierarchy as Zarr v2, sharded arrays as plain chunks, for readers that know nothing else.
 
     Args:
         store: anything :func:`zarrdock.open_store` takes.
+        reencode: decode chunks whose codecs v2 has no form for when they are asked for, and show them zstd-compressed.
 
     Nodes that are v2 already are shown as they are. ``.zmetadata`` is there for groups with consolidated metadata, and
     for the others where the store can list. Reading ``.zarray`` of an array that v2 has no form for raises
     UnsupportedError with the reason; ``.zmetadata`` leaves such an array out.
     """
-    return AsV2View(unshard(open_store(store, storage_options=storage_options, read_only=True)))
+    inside: Store = unshard(open_store(store, storage_options=storage_options, read_only=True))
+    return AsV2View(ReencodedView(inside, has_no_v2_form) if reencode else inside)
 
 
 def as_v3(store: Any, *, storage_options: dict[str, Any] | None = None) -> AsV3View:
@@ -55,6 +58,17 @@ def as_v3(store: Any, *, storage_options: dict[str, Any] | None = None) -> AsV3V
     Reading ``zarr.json`` of an array that v3 has no form for raises UnsupportedError with the reason.
     """
     return AsV3View(open_store(store, storage_options=storage_options, read_only=True))
+
+
+def has_no_v2_form(node: ArrayMetadata) -> bool:
+    """Whether an array's codecs are what keeps it from being shown as v2."""
+    if node.zarr_format == 2:
+        return False
+    try:
+        documents(to_v2_node(node))
+    except UnsupportedError:
+        return True
+    return False
 
 
 def to_v2_node(node: ArrayMetadata) -> ArrayMetadata:
@@ -180,7 +194,7 @@ class AsV2View(_FormatView):
     documents = V2_NAMES
 
     def _make_owners(self) -> Owners:
-        return Owners(self.store, V3_NAME, _v3_array)
+        return Owners(self.store, V3_NAME, v3_array)
 
     def _translate(self, keys: Sequence[str]) -> list[Place]:
         paths = [key.rpartition("/")[0] for key in keys]
@@ -205,7 +219,8 @@ class AsV2View(_FormatView):
         try:
             return Document(documents(_node_v2(node, key))[name], answer.version)
         except (MetadataError, UnsupportedError) as error:
-            raise UnsupportedError(f"{path or '/'!r} cannot be shown as Zarr v2: {error}") from error
+            hint = "" if isinstance(self.store, ReencodedView) else "; reencode=True (--reencode) may show it decoded"
+            raise UnsupportedError(f"{path or '/'!r} cannot be shown as Zarr v2: {error}{hint}") from error
 
     def _consolidated(self, path: str, group: GroupMetadata) -> Place:
         if group.consolidated is None and not self.traits.listable:
@@ -300,14 +315,6 @@ def _node_v2(node: Node, key: str) -> Node:
     if isinstance(node, GroupMetadata):
         return GroupMetadata(attributes=node.attributes, zarr_format=2)
     return to_v2_node(node.require_known(key))
-
-
-def _v3_array(document: Buffer, key: str) -> ArrayMetadata | None:
-    try:
-        node = parse_node(document, key, lenient=True)
-    except MetadataError:
-        return None
-    return node if isinstance(node, ArrayMetadata) else None
 
 
 def _v2_array(document: Buffer, key: str) -> ArrayMetadata | None:

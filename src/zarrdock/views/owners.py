@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata import ArrayMetadata, parse_node
 from zarrdock.array.node_io import join
+from zarrdock.errors import MetadataError
 from zarrdock.stores.base import Blob, Buffer, Read, Store
 
-__all__ = ["Owners"]
+__all__ = ["Owners", "v3_array"]
 
-# The metadata of an array out of its document; None where it is none, or not one that matters.
+# The metadata of an array out of its document; None where it is none.
 Parse: TypeAlias = Callable[[Buffer, str], ArrayMetadata | None]
 
 
@@ -21,13 +22,17 @@ class Owners:
 
     Args:
         name: of an array's document, ``zarr.json`` or ``.zarray``.
+        matters: says which arrays are owners; the others' documents need not be read again and again either.
     """
 
-    def __init__(self, store: Store, name: str, parse: Parse) -> None:
+    def __init__(
+        self, store: Store, name: str, parse: Parse, matters: Callable[[ArrayMetadata], bool] = lambda _: True
+    ) -> None:
         self._store = store
         self._name = name
         self._parse = parse
-        self._known: dict[str, ArrayMetadata | None] = {}
+        self._matters = matters
+        self._known: dict[str, ArrayMetadata | None] = {}  # None: an array that does not matter
 
     def find(self, keys: Sequence[str]) -> list[tuple[str, ArrayMetadata] | None]:
         """For each key the array that it is below of, and its path. One round of requests, where any."""
@@ -51,7 +56,7 @@ class Owners:
         if node is None:
             self._known.pop(path, None)
         else:
-            self._known[path] = node
+            self._known[path] = node if self._matters(node) else None
 
     def _unknown(self, paths: list[str]) -> list[str]:
         # Below an array there is no other one.
@@ -68,3 +73,12 @@ class Owners:
 def _ancestors(key: str) -> list[str]:
     parts = key.split("/")
     return ["/".join(parts[:n]) for n in range(len(parts))]
+
+
+def v3_array(document: Buffer, key: str) -> ArrayMetadata | None:
+    """The array in a ``zarr.json``."""
+    try:
+        node = parse_node(document, key, lenient=True)
+    except MetadataError:
+        return None
+    return node if isinstance(node, ArrayMetadata) else None

@@ -23,7 +23,7 @@ from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Buffer, Entry, Listing, Read, Store, Version
 from zarrdock.stores.open import open_store
 from zarrdock.views.base import ATTEMPTS, Document, Part, Place, View
-from zarrdock.views.owners import Owners
+from zarrdock.views.owners import Owners, v3_array
 
 __all__ = ["UnshardedView", "unshard"]
 
@@ -63,7 +63,7 @@ class UnshardedView(View):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._owners = Owners(store, DOCUMENT, _sharded)
+        self._owners = Owners(store, DOCUMENT, v3_array, _is_sharded)
         self._indexes = IndexCache(config.index_cache_bytes)
         self._layouts: dict[str, tuple[ArrayMetadata, Layout]] = {}
 
@@ -255,15 +255,12 @@ def _bind(array: ArrayMetadata, prefix: str = "") -> Layout:
     )
 
 
-def _sharded(document: Buffer, key: str) -> ArrayMetadata | None:
-    """The array in a document, if it is one with shards that can be read in part."""
+def _is_sharded(node: ArrayMetadata) -> bool:
+    """Whether it has shards that can be read in part."""
     try:
-        node = parse_node(document, key, lenient=True)
-        if isinstance(node, ArrayMetadata) and not node.unknown and _bind(node).levels:
-            return node
+        return not node.unknown and bool(_bind(node).levels)
     except (MetadataError, UnsupportedError):
-        pass
-    return None
+        return False
 
 
 def _plain(node: Node) -> Node | None:

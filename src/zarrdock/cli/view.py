@@ -1,0 +1,80 @@
+"""``zarrdock view``: Neuroglancer on an array or an OME-Zarr image."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from zarrdock.cli.app import click
+from zarrdock.cli.options import node_options
+from zarrdock.views.neuroglancer_ import Viewing
+
+__all__ = ["command"]
+
+
+@click.command("view")
+@node_options
+@click.option("--segmentation", "is_segmentation", is_flag=True, help="Show numbers as segments, each with its colour.")
+@click.option("--reencode", is_flag=True, help="Show chunks that the viewer cannot decode re-encoded on the fly.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port of the data; a free one by default.")
+@click.option("--no-browser", is_flag=True, help="Print the page's address and leave opening it to you.")
+@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Write a line a request for data.")
+def command(
+    url: str,
+    path: str,
+    storage_options: dict[str, Any],
+    is_segmentation: bool,
+    reencode: bool,
+    host: str,
+    port: int,
+    no_browser: bool,
+    is_verbose: bool,
+) -> None:
+    """Look at the array or OME-Zarr image at URL in Neuroglancer, until interrupted.
+
+    The data is read from where it is, sharded or not, and only the parts that are looked at.
+    """
+    viewing = Viewing(
+        url,
+        path=path,
+        storage_options=storage_options or None,
+        host=host,
+        port=port,
+        is_segmentation=is_segmentation,
+        reencode=reencode,
+        log=_log if is_verbose else None,
+    )
+    with _interrupted() as wait, viewing:
+        print(f"viewing {viewing.picture.store} at {viewing.url}", flush=True)
+        if not no_browser and not (_has_screen() and webbrowser.open(viewing.url)):
+            print("no browser was found here: open that address in one", file=sys.stderr)
+        wait()
+
+
+def _has_screen() -> bool:
+    """Without one a browser for text would be started, in this terminal."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+@contextmanager
+def _interrupted() -> Iterator[Callable[[], object]]:
+    """What waits until this process is asked to stop."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop.wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log(method: str, path: str, status: int, nbytes: int) -> None:
+    print(f"{method} {path} {status} {nbytes}", file=sys.stderr)

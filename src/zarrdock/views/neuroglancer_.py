@@ -1,0 +1,216 @@
+"""Neuroglancer on an array or an OME-Zarr image, from any store: the data goes through a server of our own, and the
+viewer's client comes out of its Python package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+from urllib.parse import quote
+
+from zarrdock.array.array import Array
+from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.codecs.base import Codec
+from zarrdock.codecs.sharding import Sharding
+from zarrdock.errors import UnsupportedError
+from zarrdock.stores.base import Store
+from zarrdock.views.formats import as_v3
+from zarrdock.views.looks import value_range
+from zarrdock.views.multiscale import Axis, Picture, open_picture
+from zarrdock.views.reencoded import ReencodedView
+from zarrdock.views.server import Server
+from zarrdock.views.unsharded import unshard
+
+__all__ = ["Viewing"]
+
+# What the viewer decodes, as of its release 2.41.
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
+CODECS = ("bytes", "blosc", "crc32c", "gzip", "transpose", "zstd", "sharding_indexed")
+V2_CODECS = ("bytes", "blosc", "gzip", "numcodecs.gzip", "numcodecs.zlib", "numcodecs.blosc", "numcodecs.zstd", "zstd")
+UNITS = {
+    "angstrom": ("m", 1e-10),
+    "foot": ("m", 0.3048),
+    "inch": ("m", 0.0254),
+    "mile": ("m", 1609.34),
+    "yard": ("m", 0.9144),
+    "minute": ("s", 60.0),
+    "hour": ("s", 3600.0),
+    "day": ("s", 86400.0),
+}
+PREFIXES = {
+    "": 0, "yotta": 24, "zetta": 21, "exa": 18, "peta": 15, "tera": 12, "giga": 9, "mega": 6, "kilo": 3, "hecto": 2,
+    "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9, "pico": -12, "femto": -15, "atto": -18,
+    "zepto": -21, "yocto": -24,
+}  # fmt: skip
+VERSIONS = ("0.4", "0.5")
+
+SHADER = """#uicontrol invlerp normalized(range={range})
+void main() {{
+  emitGrayscale(normalized());
+}}
+"""
+
+
+class Viewing:
+    """A viewer and a server of what it shows: ``with Viewing("s3://bucket/brain.zarr") as viewing: viewing.url``.
+
+    Args:
+        target: an array, a group that is an OME-Zarr image, or anything :func:`zarrdock.open_store` takes.
+        path: of the node in it.
+        host: address that both servers listen on, and the browser finds them at. port: of the data; 0 takes a free one.
+        is_segmentation: show numbers as segments, each in a colour of its own.
+        reencode: show chunks that the viewer cannot decode re-encoded on the fly.
+        log: told of every request for data: method, path, status, bytes sent.
+
+    Attributes:
+        url: of the page, once entered. viewer: Neuroglancer's own object, whose state can be changed.
+        server: of the data.
+
+    Raises:
+        UnsupportedError: a data type or codec that the viewer does not know, or its package is missing.
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        *,
+        path: str = "",
+        storage_options: dict[str, Any] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        is_segmentation: bool = False,
+        reencode: bool = False,
+        log: Callable[[str, str, int, int], None] | None = None,
+    ) -> None:
+        if host in ("", "0.0.0.0", "::"):
+            raise UnsupportedError(
+                "give the address that the browser finds this machine at: it asks for the data there"
+            )
+        picture = open_picture(target, path=path, storage_options=storage_options)
+        if reencode:
+            picture = open_picture(_decodable(picture.store), path=picture.path)
+        _check(picture)
+        self.picture = picture
+        self.host = host
+        self.is_segmentation = is_segmentation
+        self.server = Server(picture.store, host=host, port=port, log=log)
+        self.url = ""
+        self.viewer: Any = None
+
+    def __enter__(self) -> Self:
+        try:
+            import neuroglancer
+        except ImportError as error:
+            raise UnsupportedError(f'looking needs Neuroglancer: pip install "zarrdock[view]" ({error})') from error
+        low, high = (0.0, 0.0) if self.is_segmentation else value_range(self.picture)
+        self.server.__enter__()
+        try:
+            neuroglancer.set_server_bind_address(self.host, 0)
+            self.viewer = neuroglancer.Viewer()
+            with self.viewer.txn() as state:
+                self._fill(neuroglancer, state, low, high)
+            self.url = str(self.viewer.get_viewer_url())
+        except BaseException:
+            self.server.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        import neuroglancer
+
+        self.viewer = None
+        neuroglancer.stop()
+        self.server.__exit__(*error)
+
+    def _fill(self, library: Any, state: Any, low: float, high: float) -> None:
+        picture = self.picture
+        source = f"zarr{picture.levels[0].zarr_format}://{self.server.url}/{quote(_folder(picture.path))}"
+        name = picture.path.rpartition("/")[2] or "data"
+        if self.is_segmentation:
+            state.layers[name] = library.SegmentationLayer(source=source)
+        else:
+            shader = SHADER.format(range=json.dumps(_limits(picture.levels[0], low, high)))
+            state.layers[name] = library.ImageLayer(source=source, shader=shader)
+        # The first three are shown to the right, down and into the screen.
+        axes = _in_order(picture)
+        units = [_unit(axis) for axis in axes]
+        state.dimensions = library.CoordinateSpace(
+            names=[axis.name for axis in axes], units=[unit for unit, _ in units], scales=[scale for _, scale in units]
+        )
+        state.layout = "4panel" if len(axes) > 2 else "xy"
+
+
+def _folder(path: str) -> str:
+    return f"{path}/" if path else ""
+
+
+def _limits(array: Array, low: float, high: float) -> list[float]:
+    if high <= low:
+        high = low + 1
+    if array.dtype.kind == "f":
+        return [low, high]
+    return [int(low), max(int(low) + 1, int(-(-high // 1)))]
+
+
+def _in_order(picture: Picture) -> list[Axis]:
+    """Axes that the whole viewer has, the first three those of space; channels belong to their layer."""
+    axes = [axis for axis in picture.axes if axis.kind != "channel"]
+    space = {axis.name: axis for axis in axes if axis.kind == "space"}
+    if not {"x", "y", "z"} <= space.keys():
+        return axes[::-1]
+    first = [space[name] for name in "xyz"]
+    return first + [axis for axis in axes[::-1] if axis not in first]
+
+
+def _unit(axis: Axis) -> tuple[str, float]:
+    """Unit and scale as the viewer itself will have them.
+
+    Raises:
+        UnsupportedError: a unit that it does not know, and would show nothing for.
+    """
+    if not axis.unit:
+        return "", axis.scale
+    if axis.unit in UNITS:
+        unit, factor = UNITS[axis.unit]
+        return unit, axis.scale * factor
+    for name, unit in (("meter", "m"), ("second", "s")):
+        prefix = axis.unit.removesuffix(name)
+        if axis.unit.endswith(name) and prefix in PREFIXES:
+            return unit, axis.scale * 10.0 ** PREFIXES[prefix]
+    raise UnsupportedError(f"the viewer does not know the unit {axis.unit!r} of axis {axis.name!r}")
+
+
+def _check(picture: Picture) -> None:
+    array = picture.levels[0]
+    if picture.version is not None and picture.version.removesuffix("-dev") not in VERSIONS:
+        said = picture.version or "none"
+        raise UnsupportedError(
+            f"the viewer knows OME-Zarr {' and '.join(VERSIONS)}, not {said}: name one of the arrays, such as "
+            f"--path {array.path}"
+        )
+    if array.dtype.newbyteorder("=").name not in DTYPES:
+        raise UnsupportedError(f"the viewer shows {', '.join(DTYPES)}, not {array.dtype}: copy it to one of them")
+    known = CODECS if array.zarr_format == 3 else V2_CODECS
+    for level in picture.levels:
+        for codec in _codecs(level.metadata.codecs):
+            if codec.name not in known and not (level.zarr_format == 2 and codec.name == "transpose"):
+                raise UnsupportedError(
+                    f"the viewer cannot decode {codec.name!r} of {level.path or '/'!r}: --reencode (reencode=True) "
+                    "decodes it here"
+                )
+
+
+def _decodable(store: Store) -> Store:
+    return ReencodedView(unshard(as_v3(store)), _is_foreign)
+
+
+def _is_foreign(node: ArrayMetadata) -> bool:
+    return any(codec.name not in CODECS for codec in _codecs(node.codecs))
+
+
+def _codecs(codecs: tuple[Codec, ...]) -> Iterator[Codec]:
+    for codec in codecs:
+        yield codec
+        if isinstance(codec, Sharding):
+            yield from _codecs(codec.codecs)

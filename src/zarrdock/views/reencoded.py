@@ -1,0 +1,179 @@
+"""Arrays with codecs that a reader does not know, shown with plain ones: the one view that decodes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.layout import Layout
+from zarrdock.array.metadata import ArrayMetadata, Node, parse_node
+from zarrdock.array.metadata_v2 import documents
+from zarrdock.codecs.base import ChunkSpec, Codec
+from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.chain import BoundChain, bind_chain
+from zarrdock.codecs.zstd_ import Zstd
+from zarrdock.errors import CodecError, MetadataError, UnsupportedError
+from zarrdock.ranges import Span
+from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Version
+from zarrdock.views.base import Document, Part, Place, View
+from zarrdock.views.owners import Owners, v3_array
+
+__all__ = ["ReencodedView"]
+
+DOCUMENT = "zarr.json"
+KEPT_BYTES = 64 * 2**20
+
+# Whether the reader needs an array to be shown otherwise.
+Needs: TypeAlias = Callable[[ArrayMetadata], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How the chunks of an array are shown."""
+
+    node: ArrayMetadata
+    shown: ArrayMetadata
+    inside: BoundChain
+    outside: BoundChain
+
+
+class ReencodedView(View):
+    """A read-only view of a Zarr v3 hierarchy in which some arrays have the codecs ``bytes`` (little-endian) and
+    ``zstd``, their chunks being decoded and encoded when they are asked for. The others are shown as they are.
+
+    Args:
+        store: the store inside.
+        needs: says of an array's metadata whether its chunks are to be re-encoded. At module level, so that the view
+            pickles.
+
+    Chunks made lately are kept (64 MiB), each with the version of the object it was made of, and only used while the
+    store says that it is still of that version.
+    """
+
+    name = "reencoded"
+
+    def __init__(self, store: Store, needs: Needs) -> None:
+        super().__init__(store)
+        self._needs = needs
+        self._owners = Owners(store, DOCUMENT, v3_array, lambda node: self._recipe(node) is not None)
+        self._recipes: dict[str, _Recipe] = {}
+        self._kept: OrderedDict[str, tuple[Version, bytes]] = OrderedDict()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.store, self._needs)
+
+    # -- metadata ------------------------------------------------------------------------------------------------------
+
+    def _recipe(self, node: ArrayMetadata) -> _Recipe | None:
+        """None where an array is shown as it is: because it may be, or because it can't be otherwise."""
+        if node.unknown or not self._needs(node):
+            return None
+        try:
+            inside = _bind(node)
+            spec = ChunkSpec(inside.spec.shape, inside.spec.dtype.newbyteorder("="), inside.spec.fill_value)
+            codecs: tuple[Codec, ...] = (Bytes("little").with_defaults(spec), Zstd(1))
+            return _Recipe(node, node.replace(codecs=codecs), inside, bind_chain(codecs, spec))
+        except (MetadataError, UnsupportedError):
+            return None
+
+    def _shown(self, node: Node) -> Node:
+        if isinstance(node, ArrayMetadata):
+            recipe = self._recipe(node)
+            return node if recipe is None else recipe.shown
+        if not node.consolidated:
+            return node
+        return node.replace(consolidated={path: self._shown(inner) for path, inner in node.consolidated.items()})
+
+    def _document(self, key: str, answer: Blob) -> Document:
+        path = key.rpartition("/")[0]
+        self._owners.learn(path, answer.data)
+        data = bytes(answer.data)
+        try:
+            node = parse_node(answer.data, key, lenient=True)
+        except MetadataError:
+            return Document(data, answer.version)
+        shown = self._shown(node)
+        return Document(data if shown is node else documents(shown)[DOCUMENT], answer.version)
+
+    # -- places --------------------------------------------------------------------------------------------------------
+
+    def _locate(self, keys: Sequence[str], *, fresh: bool = False) -> list[Place]:
+        places: list[Place] = [Part(key) for key in keys]
+        of_nodes = [i for i, key in enumerate(keys) if key.rpartition("/")[2] == DOCUMENT]
+        for i, answer in zip(of_nodes, self.store.read([Read(keys[i]) for i in of_nodes]), strict=True):
+            places[i] = self._document(keys[i], answer) if isinstance(answer, Blob) else None
+        others = [i for i, key in enumerate(keys) if key.rpartition("/")[2] != DOCUMENT]
+        chunks: dict[int, _Recipe] = {}
+        for i, owner in zip(others, self._owners.find([keys[i] for i in others]), strict=True):
+            if owner is not None and _is_chunk(keys[i], *owner):
+                chunks[i] = self._recipe_at(*owner)
+        for i, place in self._chunks(keys, chunks).items():
+            places[i] = place
+        return places
+
+    def _recipe_at(self, path: str, node: ArrayMetadata) -> _Recipe:
+        known = self._recipes.get(path)
+        if known is None or known.node is not node:
+            found = self._recipe(node)
+            assert found is not None, "owners are arrays that have one"
+            known = self._recipes[path] = found
+        return known
+
+    def _chunks(self, keys: Sequence[str], recipes: dict[int, _Recipe]) -> dict[int, Place]:
+        """Chunks that are kept and still good, and the others made anew."""
+        found: dict[int, Place] = {}
+        kept = {i: entry for i in recipes if (entry := self._kept.get(keys[i])) is not None}
+        checks = [Read(keys[i], Span(0, 1), version) for i, (version, _) in kept.items()]
+        for (i, (version, data)), answer in zip(kept.items(), self.store.read(checks) if checks else [], strict=True):
+            if isinstance(answer, Blob):
+                found[i] = Document(data, version)
+        wanted = [i for i in recipes if i not in found]
+        for i, answer in zip(wanted, self.store.read([Read(keys[i]) for i in wanted]) if wanted else [], strict=True):
+            found[i] = self._made(keys[i], recipes[i], answer) if isinstance(answer, Blob) else None
+        return found
+
+    def _made(self, key: str, recipe: _Recipe, blob: Blob) -> Document:
+        try:
+            data = bytes(recipe.outside.encode(recipe.inside.decode(blob.data)))
+        except CodecError as error:
+            raise error.at(key=key) from error.__cause__
+        if blob.version is not None:
+            self._keep(key, blob.version, data)
+        return Document(data, blob.version)
+
+    def _keep(self, key: str, version: Version, data: bytes) -> None:
+        with self._lock:
+            old = self._kept.pop(key, None)
+            self._nbytes += len(data) - (0 if old is None else len(old[1]))
+            self._kept[key] = version, data
+            while self._nbytes > KEPT_BYTES:
+                _, (_, dropped) = self._kept.popitem(last=False)
+                self._nbytes -= len(dropped)
+
+    # -- listing -------------------------------------------------------------------------------------------------------
+
+    def _entries(self, prefix: str) -> Iterator[Entry]:
+        for entry in self.store.list(prefix):
+            owner = self._owners.find([entry.key])[0]
+            is_made = entry.key.rpartition("/")[2] == DOCUMENT or (owner is not None and _is_chunk(entry.key, *owner))
+            yield replace(entry, size=None) if is_made else entry
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        return self.store.list_dir(prefix)
+
+
+def _is_chunk(key: str, path: str, array: ArrayMetadata) -> bool:
+    encoding: KeyEncoding = array.key_encoding
+    return encoding.parse(key[len(path) + 1 if path else 0 :], array.ndim) is not None
+
+
+def _bind(node: ArrayMetadata) -> BoundChain:
+    return Layout.bind(
+        node.shape, node.grid.chunk_shape, node.dtype, node.fill_value, node.codecs, node.key_encoding
+    ).chain

@@ -1,0 +1,179 @@
+"""Neuroglancer in a real browser: what is on the screen, and what was asked for to show it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+pytest.importorskip("aiohttp")
+pytest.importorskip("neuroglancer")
+
+import zarrdock
+from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
+from zarrdock.views.neuroglancer_ import Viewing
+
+pytestmark = pytest.mark.server
+
+# Each box is another grey on black, and no two axes can be mistaken for each other: z, y, x.
+VOLUME = np.zeros((64, 96, 128), "u2")
+VOLUME[:, 10:40, 20:60] = 1000
+VOLUME[:, 60:80, 20:110] = 500
+VOLUME[:32, 10:40, 80:110] = 750  # ends before the middle
+LAYOUT: dict[str, Any] = {"chunks": (16, 16, 16), "shards": (64, 96, 128), "dimension_names": ("z", "y", "x")}
+
+
+def bare(viewing: Viewing, origin: float = 0) -> None:
+    """Nothing but the plane z = 40, one voxel a pixel, the middle of the volume in the middle of the page."""
+    with viewing.viewer.config_state.txn() as config:
+        config.show_ui_controls = False
+        config.show_panel_borders = False
+    with viewing.viewer.txn() as state:
+        state.layout = "xy"
+        state.show_axis_lines = False
+        state.show_scale_bar = False
+        state.show_default_annotations = False
+        state.cross_section_scale = 1
+        state.cross_section_background_color = "#ff0000"
+        state.position = [64 + origin, 48 + origin, 40.5 + origin]  # x, y, z
+
+
+def seen(browser: Any, expected: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The page once it shows what is expected, or after half a minute what it shows then: the middle of it, grey levels
+    (255 stands for red too, but no page shows as much of it as the volume is large).
+    """
+    until = time.monotonic() + 30
+    while True:
+        page = browser.screenshot()
+        top, left = (page.shape[0] - expected.shape[0]) // 2, (page.shape[1] - expected.shape[1]) // 2
+        middle = page[top : top + expected.shape[0], left : left + expected.shape[1]]
+        if is_same(middle, expected) or time.monotonic() > until:
+            return middle
+        time.sleep(0.3)
+
+
+def is_same(middle: npt.NDArray[np.uint8], expected: npt.NDArray[np.uint8]) -> bool:
+    """Grey, and of the levels expected, up to rounding."""
+    difference = np.abs(middle.astype(int) - expected[..., np.newaxis].astype(int))
+    return int(difference.max()) <= 2
+
+
+def test_the_voxels_are_on_the_screen(browser: Any) -> None:
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, name="some/volume", data=VOLUME, **LAYOUT)
+    log: list[tuple[str, str, int, int]] = []
+    with Viewing(store, path="some/volume", log=lambda *line: log.append(line)) as viewing:
+        bare(viewing)
+        before = len(log)
+        assert before == 0  # the range of values is not read over HTTP
+        browser.open(viewing.url)
+        # 0 is black and 1000, above the 99.5th percentile or equal to it, is white.
+        expected = (VOLUME[40] / 1000 * 255).round().astype(np.uint8)
+        middle = seen(browser, expected)
+        assert is_same(middle, expected), browser.messages
+    asked = [line for line in log if line[0] == "GET" and not line[1].endswith("zarr.json")]
+    assert asked
+    assert {status for _, _, status, _ in asked} == {206}  # ranges, of the one shard, and no more
+    shard = store.size("some/volume/c/0/0/0")
+    assert shard is not None
+    assert sum(nbytes for *_, nbytes in asked) < shard
+    n_chunks = 6 * 8  # in a plane
+    assert len(asked) <= n_chunks + 1  # and the index
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_image_in_several_resolutions(browser: Any, tmp_path: Path, zarr_format: Any) -> None:
+    group = zarrdock.create_group(tmp_path / "image.zarr", zarr_format=zarr_format, attributes=ome(zarr_format))
+    layout: dict[str, Any] = {"chunks": (16, 16, 16)} if zarr_format == 2 else LAYOUT
+    for i, step in enumerate((1, 2)):
+        level = VOLUME[::step, ::step, ::step]
+        shape = {} if zarr_format == 2 else {"shards": level.shape}
+        group.create_array(str(i), data=level, **{**layout, **shape})
+    log: list[tuple[str, str, int, int]] = []
+    with Viewing(tmp_path / "image.zarr", log=lambda *line: log.append(line)) as viewing:
+        bare(viewing, -0.5)  # OME-Zarr counts from the middle of the first voxel
+        browser.open(viewing.url)
+        expected = (VOLUME[40] / 1000 * 255).round().astype(np.uint8)
+        middle = seen(browser, expected)
+        assert is_same(middle, expected), browser.messages
+    wanted = 200 if zarr_format == 2 else 206  # a plain chunk is one object
+    asked = {status for method, path, status, _ in log if method == "GET" and path[-1].isdecimal()}
+    assert asked - {404} == {wanted}  # chunks of nothing but zeros are not there
+
+
+def ome(zarr_format: int) -> dict[str, Any]:
+    datasets = [
+        {"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": [s, s, s]}]}
+        for i, s in ((0, 1), (1, 2))
+    ]
+    axes = [{"name": name, "type": "space"} for name in "zyx"]
+    image = {"axes": axes, "datasets": datasets}
+    if zarr_format == 2:
+        return {"multiscales": [{**image, "version": "0.4"}]}
+    return {"ome": {"version": "0.5", "multiscales": [image]}}
+
+
+def test_codecs_that_the_viewer_does_not_know(browser: Any) -> None:
+    store = zarrdock.MemoryStore()
+    filters = [{"name": "numcodecs.delta", "configuration": {"dtype": "<u2"}}]
+    zarrdock.create_array(store, data=VOLUME, filters=filters, **LAYOUT)
+    with pytest.raises(UnsupportedError, match=r"numcodecs\.delta.*reencode"):
+        Viewing(store)
+    with Viewing(store, reencode=True) as viewing:
+        bare(viewing)
+        browser.open(viewing.url)
+        expected = (VOLUME[40] / 1000 * 255).round().astype(np.uint8)
+        middle = seen(browser, expected)
+        assert is_same(middle, expected), browser.messages
+
+
+def test_what_cannot_be_viewed() -> None:
+    store = zarrdock.MemoryStore()
+    group = zarrdock.create_group(store)
+    group.create_array("double", shape=(4, 4), dtype="f8", chunks=(4, 4))
+    group.create_group("broken", attributes={"multiscales": [{"datasets": [{"path": 3}]}]})
+    group.create_group("old", attributes={"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]})
+    group["old"].create_array("0", shape=(1,) * 5, dtype="u1", chunks=(1,) * 5)  # type: ignore[union-attr]
+    for path, error, message in (
+        ("", NodeNotFoundError, "name an array in it"),
+        ("double", UnsupportedError, "float64"),
+        ("broken", MetadataError, "/datasets/0/path"),
+        ("old", UnsupportedError, r"not 0\.1.*--path old/0"),
+        ("nothing", NodeNotFoundError, "nothing"),
+    ):
+        with pytest.raises(error, match=message):
+            Viewing(store, path=path)
+    with pytest.raises(UnsupportedError, match="address"):
+        Viewing(store, path="double", host="0.0.0.0")
+
+
+def test_the_command(browser: Any, tmp_path: Path) -> None:
+    zarrdock.create_array(tmp_path / "a.zarr", data=VOLUME, **LAYOUT)
+    code = "from zarrdock.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "view", str(tmp_path / "a.zarr"), "--no-browser", "-v"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split(" at ")[1].strip()
+        try:
+            browser.open(url)
+            page = wait_for(lambda: browser.screenshot(), lambda page: (page == 255).all(-1).sum() > 500)
+        finally:
+            os.kill(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "GET /c/0/0/0 206" in errors
+    assert (page == 255).all(-1).sum() > 500  # white voxels
+
+
+def wait_for(look: Callable[[], Any], is_good: Callable[[Any], Any]) -> Any:
+    until = time.monotonic() + 30
+    while not is_good(found := look()) and time.monotonic() < until:
+        time.sleep(0.3)
+    return found
