@@ -21,8 +21,9 @@ from zarr.abc.store import (
 )
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
-from zarrdock.errors import KeyExistsError, RangeError, VersionChangedError
-from zarrdock.ranges import From, Range, Span, Tail, merge
+from zarrdock.adapters.merged import MergedSpans
+from zarrdock.errors import KeyExistsError, RangeError
+from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Read, Result, Store
 from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.open import open_store
@@ -259,20 +260,11 @@ class _Merging:
     """The reads for many parts of one value, and how the parts are taken out of the answers."""
 
     def __init__(self, store: Store, key: str, requests: list[ByteRequest | None]) -> None:
-        self._store = store
-        self._key = key
-        self._n = len(requests)
-        self._spans = [(i, r.start, r.end - r.start) for i, r in enumerate(requests) if isinstance(r, RangeByteRequest)]
-        starts = np.array([start for _, start, _ in self._spans], np.int64)
-        lengths = np.array([length for _, _, length in self._spans], np.int64)
-        traits = store.traits
-        self._merged = merge(starts, lengths, gap_bytes=traits.merge_gap_bytes, max_bytes=traits.max_request_bytes)
-        bounds = zip(self._merged.starts.tolist(), self._merged.stops.tolist(), strict=True)
+        spans = [(i, r.start, max(r.start, r.end)) for i, r in enumerate(requests) if isinstance(r, RangeByteRequest)]
+        self._spans = [i for i, _, _ in spans]
+        self._merged = MergedSpans(store, key, [(start, stop) for _, start, stop in spans])
         self._others = [i for i, r in enumerate(requests) if not isinstance(r, RangeByteRequest)]
-        self.reads = [
-            *(Read(key, Span(a, b)) for a, b in bounds),
-            *(Read(key, _range(requests[i])) for i in self._others),
-        ]
+        self.reads = [*self._merged.reads, *(Read(key, _range(requests[i])) for i in self._others)]
 
     def take(self, results: Sequence[Result], prototype: BufferPrototype) -> list[Buffer | None]:
         """The parts, in the order they were asked for.
@@ -280,17 +272,12 @@ class _Merging:
         Raises:
             VersionChangedError: they are not all of one version.
         """
-        if len({result.version for result in results if isinstance(result, Blob)}) > 1:
-            raise VersionChangedError("replaced while parts of it were read", key=self._key, store=self._store)
-        found: list[Buffer | None] = [None] * self._n
-        places = zip(self._merged.request.tolist(), self._merged.offset.tolist(), strict=True)
-        for (i, _, length), (request, offset) in zip(self._spans, places, strict=True):
-            result = results[request]
-            if isinstance(result, Blob):
-                found[i] = _buffer(Blob(memoryview(result.data)[offset : offset + length]), prototype)
-        for i, result in zip(self._others, results[len(self._merged.starts) :], strict=True):
+        found: dict[int, Buffer | None] = {}
+        for i, data in zip(self._spans, self._merged.take(results), strict=True):
+            found[i] = None if data is None else _buffer(Blob(data), prototype)
+        for i, result in zip(self._others, results[len(self._merged.reads) :], strict=True):
             found[i] = _buffer(result, prototype)
-        return found
+        return [found[i] for i in range(len(found))]
 
 
 def _present(key: str, found: Sequence[Buffer | None]) -> Sequence[tuple[int, Buffer | None]]:
