@@ -25,6 +25,9 @@ __all__ = ["Leaves", "Pieces", "PointLeaves", "ProductLeaves", "Task", "tasks"]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Index: TypeAlias = tuple[Any, ...]
 
+# So many leaves' indices are made at once and kept while a shard is read; of more, only those asked for.
+_MAX_PAIRS = 4096
+
 
 class Leaves(ABC):
     """The leaf chunks wanted of one (innermost) shard, numbered 0 to n-1; ``flat`` are their numbers within the
@@ -71,6 +74,7 @@ class Task:
     """An object in the store, and what is wanted of it.
 
     Attributes:
+        layout: of the object: the array's, or its own where objects differ in shape.
         n_inside: how many of the object's leaf chunks lie, at least in part, within the array; n_leaves: how many it
             has in all.
     """
@@ -80,6 +84,7 @@ class Task:
     pieces: Pieces
     n_inside: int
     n_leaves: int
+    layout: Layout
 
     def is_whole(self) -> bool:
         """True where the object can be written without a look at what is there."""
@@ -90,6 +95,11 @@ def tasks(selection: Product | Points, layout: Layout) -> Iterator[Task]:
     """One task an object, in C order of the objects."""
     if 0 in layout.shape:  # such an axis may have chunks of no length
         return
+    if layout.irregular is not None:
+        from zarrdock.array.irregular import irregular_tasks
+
+        yield from irregular_tasks(selection, layout, layout.irregular)
+        return
     n_leaves = prod(chunk // leaf for chunk, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True))
     if isinstance(selection, Points):
         order, first, coords = group_points(selection, layout.chunk_shape)
@@ -97,7 +107,7 @@ def tasks(selection: Product | Points, layout: Layout) -> Iterator[Task]:
             at = tuple(row)
             numbers = order[first[i] : first[i + 1]]
             pieces: Pieces = PointPieces(selection.coords[numbers], numbers, layout.leaf_shape)
-            yield Task(layout.key(at), at, pieces, layout.n_leaves_in(at), n_leaves)
+            yield Task(layout.key(at), at, pieces, layout.n_leaves_in(at), n_leaves, layout)
         return
     if 0 in selection.full_shape:
         return
@@ -108,7 +118,8 @@ def tasks(selection: Product | Points, layout: Layout) -> Iterator[Task]:
     for combination in product(*runs):
         at = tuple(number for number, _, _ in combination)
         ranges = tuple((low, high) for _, low, high in combination)
-        yield Task(layout.key(at), at, ProductPieces(axes, ranges, sliced), layout.n_leaves_in(at), n_leaves)
+        found = ProductPieces(axes, ranges, sliced)
+        yield Task(layout.key(at), at, found, layout.n_leaves_in(at), n_leaves, layout)
 
 
 def _runs(chunks: IntArray, low: int, high: int, per_parent: int) -> list[tuple[int, int, int]]:
@@ -117,6 +128,15 @@ def _runs(chunks: IntArray, low: int, high: int, per_parent: int) -> list[tuple[
         return [(int(chunks[low]) // per_parent, low, high)]
     if per_parent == 1:
         return [(number, i, i + 1) for i, number in enumerate(chunks[low:high].tolist(), low)]
+    if high - low <= 16:  # numpy's calls would cost more than the work
+        runs: list[tuple[int, int, int]] = []
+        begin, parent = low, int(chunks[low]) // per_parent
+        for i, number in enumerate(chunks[low:high].tolist(), low):
+            if number // per_parent != parent:
+                runs.append((parent, begin, i))
+                begin, parent = i, number // per_parent
+        runs.append((parent, begin, high))
+        return runs
     parents = chunks[low:high] // per_parent
     first = np.flatnonzero(np.append(True, parents[1:] != parents[:-1]))
     last = np.append(first[1:], high - low)
@@ -166,7 +186,7 @@ class ProductPieces(Pieces):
 class ProductLeaves(Leaves):
     """Leaves of a product: leaf i is the product of one piece an axis."""
 
-    __slots__ = ("axes", "extents", "flat", "is_sliced", "ranges", "whole")
+    __slots__ = ("_pairs", "axes", "extents", "flat", "is_sliced", "ranges", "whole")
 
     def __init__(
         self, axes: tuple[AxisPieces, ...], ranges: tuple[tuple[int, int], ...], grid: tuple[int, ...], sliced: bool
@@ -175,6 +195,7 @@ class ProductLeaves(Leaves):
         self.ranges = ranges
         self.extents = tuple(high - low for low, high in ranges)
         self.is_sliced = sliced
+        self._pairs: list[tuple[Index, Index]] | None = None
         flat = np.zeros(1, np.int64)
         whole = np.ones(1, bool)
         for axis, (low, high), n in zip(axes, ranges, grid, strict=True):
@@ -186,14 +207,25 @@ class ProductLeaves(Leaves):
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
         if not self.axes:
             return iter([((), ())] * len(list(numbers)))
+        if self.is_sliced and len(self.flat) <= _MAX_PAIRS:
+            pairs = self._pairs
+            if pairs is None:
+                inside = product(
+                    *(axis.inner[low:high] for axis, (low, high) in zip(self.axes, self.ranges, strict=True))
+                )
+                beyond = product(
+                    *(axis.outer[low:high] for axis, (low, high) in zip(self.axes, self.ranges, strict=True))
+                )
+                pairs = self._pairs = list(zip(inside, beyond, strict=True))
+            return map(pairs.__getitem__, numbers.tolist() if isinstance(numbers, np.ndarray) else numbers)
         inner = [axis.inner[low:high] for axis, (low, high) in zip(self.axes, self.ranges, strict=True)]
         outer = [axis.outer[low:high] for axis, (low, high) in zip(self.axes, self.ranges, strict=True)]
         places = [p.tolist() for p in np.unravel_index(np.asarray(numbers), self.extents)]
-        inside = zip(*([axis[p] for p in place] for axis, place in zip(inner, places, strict=True)), strict=True)
+        within = zip(*([axis[p] for p in place] for axis, place in zip(inner, places, strict=True)), strict=True)
         outside = zip(*([axis[p] for p in place] for axis, place in zip(outer, places, strict=True)), strict=True)
-        pairs = zip(inside, outside, strict=True)
+        each = zip(within, outside, strict=True)
         # With integer arrays among them, numpy means a product only if all axes are open meshes.
-        return pairs if self.is_sliced else ((_mesh(a), _mesh(b)) for a, b in pairs)
+        return each if self.is_sliced else ((_mesh(a), _mesh(b)) for a, b in each)
 
     def region(self) -> Index | None:
         if not self.is_sliced:

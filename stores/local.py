@@ -101,8 +101,18 @@ class LocalStore(Store):
         opened: _Opened = {}
         current: dict[str, Identity | None] = {}
         for mine in by_key.values():
+            version, handle = None, None
             for i in mine:
-                results[i] = self._read_one(requests[i], opened, current)
+                request = requests[i]
+                if handle is not None and request.version is version and not is_empty(request.range):
+                    # Many spans of one file: it was looked at for the first of them.
+                    results[i] = Blob(self._pread(handle, request.range, request.key), version)
+                    continue
+                results[i] = found = self._read_one(request, opened, current)
+                if isinstance(request.version, LocalVersion) and isinstance(found, Blob):
+                    identity = current.get(request.key)
+                    version = request.version
+                    handle = None if identity is None else version.handle_for(identity)
             opened.clear()  # a batch of many keys holds one file open, beside those kept for versions
         return results
 
