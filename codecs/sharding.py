@@ -279,12 +279,8 @@ class BoundSharding(BoundArrayBytes):
         if not len(sequence):
             return None
         at_start = self.layout.location == "start"
-        align = self.options.chunk_alignment
-        base = _aligned(self.layout.nbytes, align) if at_start else 0
         ordered = lengths[sequence]
-        room = _aligned(ordered, align)
-        new_offsets = np.full(n, -1, np.int64)
-        new_offsets[sequence] = base + np.cumsum(room) - room
+        new_offsets, room, base = self._places(lengths, sequence)
         # Neighbours that stay neighbours are copied as one run.
         sources = offsets[sequence]
         new_here = is_new[sequence]
@@ -307,6 +303,25 @@ class BoundSharding(BoundArrayBytes):
         if not at_start:
             return [*parts, encoded]
         return [encoded, *([bytes(base - len(encoded))] if base > len(encoded) else []), *parts]
+
+    def is_arranged(self, index: ShardIndex, shard_nbytes: int) -> bool:
+        """True where :meth:`assemble` would put all chunks where they are, and nothing else into the shard."""
+        sequence = self._sequence(index.offsets, np.zeros(self.layout.n_chunks, bool))
+        places, room, base = self._places(index.lengths, sequence)
+        last = index.lengths[sequence[-1]] - room[-1] if len(sequence) else 0
+        behind = 0 if self.layout.location == "start" else self.layout.nbytes
+        return base + int(room.sum() + last) + behind == shard_nbytes and np.array_equal(places, index.offsets)
+
+    def _places(self, lengths: IntArray, sequence: IntArray) -> tuple[IntArray, IntArray, int]:
+        """Offsets of all chunks; bytes that each of the sequence takes up; and the first byte behind an index at the
+        start.
+        """
+        align = self.options.chunk_alignment
+        base = _aligned(self.layout.nbytes, align) if self.layout.location == "start" else 0
+        room: IntArray = _aligned(lengths[sequence], align)
+        offsets = np.full(self.layout.n_chunks, -1, np.int64)
+        offsets[sequence] = base + np.cumsum(room) - room
+        return offsets, room, base
 
     def _sequence(self, offsets: IntArray, is_new: npt.NDArray[np.bool_]) -> IntArray:
         """Flat numbers of the chunks present, in the order they are to be written."""

@@ -17,6 +17,7 @@ from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.copying.npy import is_npy, open_npy
 from zarrdock.copying.plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.raw import copy_objects
+from zarrdock.copying.regroup import regroup, same_leaves
 from zarrdock.copying.retarget import Wishes, new_metadata
 from zarrdock.copying.sources import InMemory, Source, ZarrSource, stored_chunks
 from zarrdock.copying.state import CopyProgress, Mark, below
@@ -44,6 +45,7 @@ def copy(
     index_location: Literal["keep", "start", "end"] = "keep",
     zarr_format: ZarrFormat | None = None,
     subchunk_write_order: Order | None = None,
+    chunk_alignment: int = 1,
     write_empty_chunks: bool = False,
     overwrite: bool = False,
     resume: bool = False,
@@ -55,9 +57,10 @@ def copy(
     """Copy an array, or a group with all that is below it.
 
     Data type, fill value, attributes, dimension names, chunks, shards and codecs are those of the source unless asked
-    for otherwise. Where chunks and codecs stay the same, objects are copied as the bytes they are. Only objects that
-    the source has are looked at, and chunks of nothing but the fill value are not written. An array's metadata is
-    written when all of its chunks are there: an unfinished copy is never taken for a finished one.
+    for otherwise. Where chunks and codecs stay the same nothing is decoded: objects are copied as the bytes they are,
+    or, where the shards or the order in them differ, their chunks are. Only objects that the source has are looked at.
+    Chunks that are encoded are left out where they hold nothing but the fill value. An array's metadata is written when
+    all of its chunks are there: an unfinished copy is never taken for a finished one.
 
     Args:
         src: an array or group, a numpy array, a path or URL of a ``.npy`` file, or anything
@@ -70,7 +73,7 @@ def copy(
         compressors: as for ``create_array``, None for none, or "keep".
         index_location: of shards.
         zarr_format: 2 or 3, which converts; shards are then left out for 2.
-        subchunk_write_order: order of the chunks in a shard.
+        subchunk_write_order, chunk_alignment: how chunks are laid out in a shard, see :func:`zarrdock.create_array`.
         write_empty_chunks: store chunks that hold nothing but the fill value.
         overwrite: replace a node that is there, with all below it; what is no Zarr is never removed.
         resume: complete an earlier copy of the same source with the same settings, where there is an unfinished one.
@@ -85,9 +88,10 @@ def copy(
             it is mended.
     """
     wishes = Wishes(chunks, shards, compressors, index_location, zarr_format)
-    recode = subchunk_write_order is not None or write_empty_chunks
+    recode = subchunk_write_order is not None or chunk_alignment != 1 or write_empty_chunks
     contents = _contents(src, src_path, src_storage_options, wishes, recode)
-    options = ShardOptions(subchunk_write_order or "lexicographic", write_empty_chunks)
+    order = "lexicographic" if subchunk_write_order is None else subchunk_write_order
+    options = ShardOptions(order, write_empty_chunks, chunk_alignment)
     layouts = [_layout(part, options) for part in contents.arrays]
     if is_npy(dst):
         raise UnsupportedError(f"{dst}: a copy is always Zarr; to make a .npy file use numpy.save")
@@ -95,7 +99,8 @@ def copy(
     at = node_path(dst_path)
     _refuse_itself(contents, store, at)
     store._check_writable(at)
-    _Copier(contents, layouts, store, at, memory_bytes, progress).run(overwrite=overwrite, resume=resume)
+    copier = _Copier(contents, layouts, store, at, memory_bytes, progress, write_empty_chunks)
+    copier.run(overwrite=overwrite, resume=resume)
     return wrap(store, at, contents.root, NodeOptions(shards=options))
 
 
@@ -171,8 +176,10 @@ class _Copier:
         path: str,
         memory_bytes: int,
         progress: Callable[[CopyProgress], None] | None,
+        write_empty: bool,
     ) -> None:
         self._contents = contents
+        self._write_empty = write_empty  # chunks of nothing but the fill value are made by encoding
         self._layouts = layouts
         self._store = store
         self._path = path
@@ -304,11 +311,23 @@ class _Copier:
                 return
         assert layout is not None
         assert part.source is not None
+        layout = replace(layout, prefix=f"{to_path}/" if to_path else "")
+        chunks = part.source.knowing(stored) if isinstance(part.source, ZarrSource) and stored is not None else None
+        if (
+            isinstance(part.source, ZarrSource)
+            and part.original is not None
+            and not self._write_empty
+            and same_leaves(part.original, part.metadata)
+        ):
+            yield from regroup(
+                part.source.array, self._store, layout, chunks=chunks, done=done, budget=self._memory_bytes
+            )
+            return
         yield from transfer(
             part.source,
             self._store,
-            replace(layout, prefix=f"{to_path}/" if to_path else ""),
-            chunks=part.source.knowing(stored) if isinstance(part.source, ZarrSource) and stored is not None else None,
+            layout,
+            chunks=chunks,
             chunk_shape=part.original.grid.chunk_shape if part.original is not None else (),
             done=done,
             memory_bytes=self._memory_bytes,

@@ -22,7 +22,7 @@ from zarrdock.codecs.v2 import from_v2
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
 
-__all__ = ["Wishes", "new_metadata", "retarget", "retarget_group"]
+__all__ = ["Parts", "Wishes", "new_metadata", "retarget", "retarget_group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class Parts:
     """Codecs taken apart: the levels of shards, outermost first, and the codecs of the chunks in the innermost."""
 
     levels: tuple[tuple[tuple[int, ...], Sharding], ...]
@@ -66,7 +66,7 @@ class _Parts:
     codecs: tuple[Codec, ...]
 
     @classmethod
-    def of(cls, metadata: ArrayMetadata) -> _Parts:
+    def of(cls, metadata: ArrayMetadata) -> Parts:
         levels: list[tuple[tuple[int, ...], Sharding]] = []
         shape, codecs = metadata.grid.chunk_shape, metadata.codecs
         while len(codecs) == 1 and isinstance(codecs[0], Sharding):
@@ -94,7 +94,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     if not changes_format and wishes == Wishes(zarr_format=wishes.zarr_format):
         return metadata, True
     metadata.require_known()
-    old = _Parts.of(metadata)
+    old = Parts.of(metadata)
     data_type = _data_type(metadata, zarr_format)
     levels, chunk_shape = _shapes(metadata, old, wishes, zarr_format)
     codecs = _compressed(old.codecs, wishes.compressors, metadata, data_type)
@@ -138,13 +138,13 @@ def _data_type(metadata: ArrayMetadata, zarr_format: int) -> DataType:
         return data_type
     if zarr_format == 3:
         return data_type_of(data_type.numpy.newbyteorder("="), zarr_format=3)
-    serializer = next((codec for codec in _Parts.of(metadata).codecs if isinstance(codec, Bytes)), None)
+    serializer = next((codec for codec in Parts.of(metadata).codecs if isinstance(codec, Bytes)), None)
     order: Literal["<", ">"] = ">" if serializer is not None and serializer.endian == "big" else "<"
     return data_type_of(data_type.numpy.newbyteorder(order), zarr_format=2)
 
 
 def _shapes(
-    metadata: ArrayMetadata, old: _Parts, wishes: Wishes, zarr_format: int
+    metadata: ArrayMetadata, old: Parts, wishes: Wishes, zarr_format: int
 ) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
     """Shapes of the shards, outermost first, and of the chunks."""
     kept = [shape for shape, _ in old.levels]
@@ -170,7 +170,7 @@ def _divides(shards: Any, chunks: tuple[int, ...]) -> bool:
     return len(inner) != len(chunks) or all(a % b == 0 for a, b in zip(inner, chunks, strict=True) if b)
 
 
-def _parts_of(shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Any, shards: Any, zarr_format: int) -> _Parts:
+def _parts_of(shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Any, shards: Any, zarr_format: int) -> Parts:
     """Let the creation of arrays resolve "auto", and check that chunks divide shards."""
     if isinstance(shards, int):  # as chunks may be: one length for all dimensions
         shards = (shards,) * len(shape)
@@ -183,7 +183,7 @@ def _parts_of(shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Any, shards:
         compressors=None,
         zarr_format=zarr_format,  # type: ignore[arg-type]
     )
-    return _Parts.of(given)
+    return Parts.of(given)
 
 
 def _compressed(

@@ -1,0 +1,75 @@
+"""``zarrdock relayout``: what it says, and what it does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zarrdock
+from zarrdock.cli.main import run
+
+VALUES = np.arange(1, 40 * 60 + 1, dtype="u2").reshape(40, 60)
+
+
+@pytest.fixture
+def array(tmp_path: Path) -> Path:
+    zarrdock.create_array(tmp_path / "a.zarr", data=VALUES, chunks=(5, 5), shards=(20, 20), compressors=None)
+    return tmp_path / "a.zarr"
+
+
+def out(capsys: pytest.CaptureFixture[str], *arguments: object, status: int = 0) -> str:
+    assert run([str(a) for a in arguments]) == status
+    captured = capsys.readouterr()
+    assert (captured.err == "") == (status == 0)
+    return captured.out + captured.err
+
+
+def out_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    return json.loads(out(capsys, *arguments, "--json"))
+
+
+def test_in_place(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert out(capsys, "relayout", array, "--order", "hilbert", "--dry-run").startswith("6 of 6 shards to be rewritten")
+    assert "6 of 6 shards rewritten, 0 B saved" in out(capsys, "relayout", array, "--order", "hilbert", "-q")
+    facts = out_json(capsys, "relayout", array, "--order", "hilbert")
+    assert (facts["n_objects"], facts["n_rewritten"], facts["n_bytes_saved"]) == (6, 0, 0)
+    facts = out_json(capsys, "relayout", array, "--align", "512")
+    assert facts["n_bytes_after"] > 6 * 15 * 512
+    assert np.array_equal(zarrdock.open_array(array)[...], VALUES)
+    assert out_json(capsys, "relayout", array)["n_bytes_saved"] == -facts["n_bytes_saved"]
+
+
+def test_into_a_new_array(array: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "b.zarr"
+    arguments = ["--to", target, "--shards", "40,60", "--shards", "20,20", "--order", "morton"]
+    assert out_json(capsys, "relayout", array, *arguments)["n_objects"] == 1
+    found = zarrdock.open_array(target)
+    assert (found.shards, found.chunks) == ((40, 60), (5, 5))
+    assert np.array_equal(found[...], VALUES)
+    assert out(capsys, "relayout", array, "--to", tmp_path / "c.zarr", "--codecs", "gzip:1").startswith("6 objects")
+    assert [codec.name for codec in zarrdock.open_array(tmp_path / "c.zarr").compressors] == ["gzip"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--shards", "40,60"], "--to DST"),
+        (["--codecs", "none"], "--codecs: metadata"),
+        (["--chunks", "10,10", "--index-location", "start"], "--chunks, --index-location"),
+        (["--to", "x.zarr", "--dry-run"], "--dry-run"),
+    ],
+)
+def test_what_can_not_be_done_in_place(
+    array: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    text = out(capsys, "relayout", array, *arguments, status=1)
+    assert message in text
+    assert text.count("\n") == 1
+
+
+def test_nothing_sharded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zarrdock.create_array(tmp_path / "p.zarr", data=VALUES, chunks=(5, 5))
+    assert "nothing is sharded" in out(capsys, "relayout", tmp_path / "p.zarr", "--order", "morton", status=1)
+    assert run(["relayout", str(tmp_path / "p.zarr"), "--order", "zigzag"]) == 2
