@@ -82,15 +82,8 @@ class Array(Described):
 
     def _bind(self, metadata: ArrayMetadata) -> Layout:
         with in_document(self._document(metadata)):
-            return Layout.bind(
-                metadata.shape,
-                metadata.grid.chunk_shape,
-                metadata.dtype,
-                metadata.fill_value,
-                with_options(metadata.codecs, self._options),
-                metadata.key_encoding,
-                f"{self._path}/" if self._path else "",
-            )
+            prefix = f"{self._path}/" if self._path else ""
+            return Layout.of(metadata, prefix, with_options(metadata.codecs, self._options))
 
     def _adopt(self, metadata: ArrayMetadata, number: int) -> Layout:
         """Take metadata for what is stored, unless a later change is known by now: threads may come here in another
@@ -98,7 +91,9 @@ class Array(Described):
         """
         known, layout = self._state
         # Layouts with one chain of codecs are changed together (see the combiner), so it is kept where it can be.
-        same = known.replace(shape=metadata.shape, attributes=metadata.attributes) == metadata
+        same = known.grid == metadata.grid and (
+            known.replace(shape=metadata.shape, attributes=metadata.attributes) == metadata
+        )
         layout = replace(layout, shape=metadata.shape) if same else self._bind(metadata)
         with self._locks(""):
             if number > self._number:
@@ -289,7 +284,7 @@ class Array(Described):
                 found = stored.shape
                 # Larger than we knew: there is more to clear first.
                 keep = shrinks(found, shape) and shrinks(found, cleared)  # noqa: B023 - called before the next turn
-                return stored if keep else stored.replace(shape=shape)
+                return stored if keep else stored.resized(shape)
 
             layout = self._update(change, attributes=False)
             if layout.shape == shape:
@@ -328,7 +323,7 @@ class Array(Described):
                     f"cannot append data of shape {array.shape} along axis {axis} of an array of shape {stored.shape}"
                 )
             start, found = stored.shape[axis], True
-            return stored.replace(shape=_with(stored.shape, axis, start + n))
+            return stored.resized(_with(stored.shape, axis, start + n))
 
         # First the rows are claimed, in one atomic update, then they are written: nobody else can be given the same.
         try:

@@ -11,7 +11,7 @@ import numpy as np
 from zarrdock.array.array import Array
 from zarrdock.array.dtype import DataType, data_type_of
 from zarrdock.array.dtype_v2 import object_type_of
-from zarrdock.array.grid import RegularGrid
+from zarrdock.array.grid import RegularGrid, rectilinear_of
 from zarrdock.array.keys import KeyEncoding
 from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.node_io import ZarrFormat, save_new
@@ -91,18 +91,31 @@ def make_metadata(
     full_shape = _shape(shape, "/shape")
     data_type = _data_type(dtype, filters, zarr_format)
     fill = data_type.default_fill() if fill_value is None else data_type.cast_fill(fill_value)
-    levels = _levels(shards, full_shape, data_type, chunks)
-    chunk_shape = _chunks(chunks, levels[-1] if levels else full_shape, data_type, AUTO_CHUNK_BYTES, bool(levels))
+    rectilinear = rectilinear_of(chunks, shards, full_shape)
+    if rectilinear is None:
+        levels = _levels(shards, full_shape, data_type, chunks)
+        chunk_shape = _chunks(chunks, levels[-1] if levels else full_shape, data_type, AUTO_CHUNK_BYTES, bool(levels))
+    else:
+        levels = [] if shards is None else [rectilinear.largest]
+        within = rectilinear.divisors()
+        chunk_shape = _chunks(chunks, within, data_type, AUTO_CHUNK_BYTES, True) if levels else rectilinear.largest
     outer = levels[0] if levels else chunk_shape
     common: dict[str, Any] = {
         "shape": full_shape,
         "data_type": data_type,
-        "grid": RegularGrid(outer),
+        "grid": RegularGrid(outer) if rectilinear is None else rectilinear,
         "key_encoding": _key_encoding(chunk_key_encoding, zarr_format),
         "fill_value": fill,
         "attributes": dict(attributes or {}),
     }
     if zarr_format == 2:
+        if rectilinear is not None:
+            raise MetadataError(
+                "Zarr v2 has chunks of one shape only",
+                pointer="/chunks",
+                expected="a shape, or zarr_format=3",
+                found=chunks,
+            )
         if levels:
             raise MetadataError(
                 "Zarr v2 has no sharding", pointer="/shards", expected="shards=None, or zarr_format=3", found=shards

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from zarrdock.array.grid import RegularGrid
 from zarrdock.array.keys import KeyEncoding
 from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.metadata_v2 import documents
 from zarrdock.codecs.base import ArrayArrayCodec, BytesBytesCodec, Codec
 from zarrdock.codecs.sharding import Sharding
+from zarrdock.errors import UnsupportedError
 from zarrdock.registry import Registry
 from zarrdock.stores.base import Store
 
@@ -92,13 +94,41 @@ class Described:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Shape of a chunk; with sharding, of the smallest chunk that can be read by itself."""
+        """Shape of a chunk; with sharding, of the smallest chunk that can be read by itself.
+
+        Raises:
+            UnsupportedError: chunks differ in shape: see :attr:`read_chunk_sizes`.
+        """
+        if self._layout.irregular is not None and not self._layout.levels:
+            raise UnsupportedError("the chunks of a rectilinear grid have no one shape: see read_chunk_sizes")
         return self._layout.leaf_shape
 
     @property
     def shards(self) -> tuple[int, ...] | None:
-        """Shape of a shard, which is one object in the store; None without sharding."""
-        return self._layout.chunk_shape if self._layout.levels else None
+        """Shape of a shard, which is one object in the store; None without sharding.
+
+        Raises:
+            UnsupportedError: shards differ in shape: see :attr:`write_chunk_sizes`.
+        """
+        if not self._layout.levels:
+            return None
+        if self._layout.irregular is not None:
+            raise UnsupportedError("the shards of a rectilinear grid have no one shape: see write_chunk_sizes")
+        return self._layout.chunk_shape
+
+    @property
+    def read_chunk_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Lengths of the chunks along each axis, as far as they lie within the array; with sharding, of the inner
+        ones.
+        """
+        if self._layout.levels:
+            return RegularGrid(self._layout.leaf_shape).lengths(self.shape)
+        return self.metadata.grid.lengths(self.shape)
+
+    @property
+    def write_chunk_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Lengths of what is one object in the store, along each axis, as far as they lie within the array."""
+        return self.metadata.grid.lengths(self.shape)
 
     @property
     def fill_value(self) -> Any:
@@ -145,7 +175,10 @@ class Described:
     @property
     def cdata_shape(self) -> tuple[int, ...]:
         """Chunks along each dimension."""
-        return tuple(-(-n // c) if c else 0 for n, c in zip(self.shape, self.chunks, strict=True))
+        layout = self._layout
+        if layout.irregular is not None and not layout.levels:
+            return layout.grid_shape()
+        return tuple(-(-n // c) if c else 0 for n, c in zip(self.shape, layout.leaf_shape, strict=True))
 
     @property
     def nchunks(self) -> int:
@@ -176,8 +209,16 @@ class Described:
         return type(self).__name__, self._store.url, self._path, sorted(documents(self.metadata).items())
 
     def __repr__(self) -> str:
-        shards = f" shards={self.shards}" if self.shards else ""
-        return f"<zarrdock.Array {self.name!r} {self.shape} {self.dtype} chunks={self.chunks}{shards} in {self._store}>"
+        chunks, shards = self._shapes()
+        which = f"chunks={chunks}" + (f" shards={shards}" if shards else "")
+        return f"<zarrdock.Array {self.name!r} {self.shape} {self.dtype} {which} in {self._store}>"
+
+    def _shapes(self) -> tuple[str, str]:
+        """Shapes of chunks and shards as text; the second is empty without sharding."""
+        layout = self._layout
+        if layout.irregular is None:
+            return str(layout.leaf_shape), str(layout.chunk_shape) if layout.levels else ""
+        return (str(layout.leaf_shape), "rectilinear") if layout.levels else ("rectilinear", "")
 
     def _repr_html_(self) -> str:
         from zarrdock.array.html import facts_table, grid_svg, size_text
@@ -187,19 +228,28 @@ class Described:
             ("in", self._store),
             ("Shape", " × ".join(map(str, self.shape)) or "0-dimensional"),
             ("Data type", self.dtype),
-            ("Chunks", " × ".join(map(str, self.chunks))),
+            ("Chunks", _times(self._shapes()[0])),
         ]
-        if self.shards is not None:
-            facts.append(("Shards", " × ".join(map(str, self.shards))))
+        if self._layout.levels:
+            facts.append(("Shards", _times(self._shapes()[1])))
         facts += [
             ("Codecs", ", ".join(codec.name for codec in self._leaf_codecs)),
             ("Size", f"{size_text(self.nbytes)} in {self.nchunks} chunks"),
         ]
         if self.dimension_names is not None:
             facts.insert(3, ("Dimensions", ", ".join(name or "—" for name in self.dimension_names)))
-        return facts_table(facts, grid_svg(self.shape, self.chunks, self.shards))
+        layout = self._layout
+        if layout.irregular is not None:  # the picture is of a regular grid
+            return facts_table(facts, grid_svg(self.shape, layout.leaf_shape if layout.levels else self.shape, None))
+        return facts_table(
+            facts, grid_svg(self.shape, layout.leaf_shape, layout.chunk_shape if layout.levels else None)
+        )
 
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a 0-dimensional array")
         return self.shape[0]
+
+
+def _times(shape: str) -> str:
+    return shape.strip("(),").replace(", ", " × ")

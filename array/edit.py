@@ -5,6 +5,7 @@ as the bytes they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -66,7 +67,7 @@ class Edit:
         """The change to one object, for :meth:`apply`; what needs no old data is encoded here, outside of any
         update.
         """
-        return self._prepare(task.pieces, 0, self._first_leaf(task))
+        return self._of(task)._prepare(task.pieces, 0, self._first_leaf(task))
 
     def apply(self, changes: Sequence[Prepared], old: Buffer | None, task: Task) -> Parts | None:
         """An object with changes applied in their order; None where nothing but fill value is left.
@@ -76,7 +77,15 @@ class Edit:
         Raises:
             CodecError: what is there is damaged, where it would have to be decoded.
         """
-        return self._apply(changes, 0, old, task, self._first_leaf(task))
+        return self._of(task)._apply(changes, 0, old, task, self._first_leaf(task))
+
+    def _of(self, task: Task) -> Edit:
+        """The same edit of an object that has a layout of its own."""
+        if task.layout is self.layout:
+            return self
+        other = copy(self)
+        other.layout = task.layout
+        return other
 
     # -- before the old bytes are known -------------------------------------------------------------------------------
 
@@ -148,10 +157,7 @@ class Edit:
 
     def _first_leaf(self, task: Task) -> Coords | None:
         """Coordinates of an object's first leaf in the grid of all leaves."""
-        layout = self.layout
-        if not layout.leaf.needs_coords:
-            return None
-        return tuple(c * (n // m) for c, n, m in zip(task.coords, layout.chunk_shape, layout.leaf_shape, strict=True))
+        return self.layout.first_leaf(task.coords) if self.layout.leaf.needs_coords else None
 
     def _inside(self, first: Coords | None, depth: int, flat: int) -> Coords | None:
         """Of the first leaf in inner chunk ``flat`` of the node at ``depth`` whose own first leaf is given."""

@@ -24,7 +24,7 @@ ELSEWHERE: Final = object()
 
 def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache) -> Any:
     """The element at ``coords`` (within the array, not negative) as a numpy scalar, or ``ELSEWHERE``."""
-    if len(layout.levels) > 1:
+    if len(layout.levels) > 1 or layout.irregular is not None:
         return ELSEWHERE
     place = tuple([c // n for c, n in zip(coords, layout.chunk_shape, strict=True)])
     key = layout.key(place)

@@ -47,4 +47,6 @@ class BlockIndex(_Index):
     """Integers and slices count chunks (shards, where there are shards), which is what is cheap to write."""
 
     def _selection(self, selection: Any) -> Product:
-        return blocks(selection, self._array.shape, self._array.shards or self._array.chunks)
+        layout = self._array._layout
+        bounds = None if layout.irregular is None else layout.irregular.bounds
+        return blocks(selection, layout.shape, layout.chunk_shape, bounds)

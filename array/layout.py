@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from zarrdock.array.grid import RectilinearGrid
 from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.codecs.base import ChunkSpec, Codec
 from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.errors import MetadataError
 
-__all__ = ["Layout", "Level"]
+__all__ = ["Irregular", "Layout", "Level"]
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Layout:
         levels: levels of sharding that can be read in part, outermost first; none where codecs around a shard hide
             what is in it.
         leaf_shape, leaf: shape and codecs of the smallest chunk that can be read by itself.
+        irregular: where objects begin, if they differ in shape: then ``chunk_shape``, ``chain`` and ``leaf`` are those
+            of the longest along every axis, and each object has a layout of its own, see :meth:`at`.
     """
 
     shape: tuple[int, ...]
@@ -53,6 +61,7 @@ class Layout:
     leaf_shape: tuple[int, ...]
     leaf: BoundChain
     fill_is_zero: bool
+    irregular: Irregular | None = None
 
     @property
     def fill_scalar(self) -> Any:
@@ -93,17 +102,151 @@ class Layout:
         zero = zero and (dtype.kind == "T" or not dtype.hasobject)
         return cls(shape, chunk_shape, dtype, fill_value, key_encoding, prefix, chain, levels, leaf_shape, leaf, zero)
 
+    @classmethod
+    def of(cls, metadata: ArrayMetadata, prefix: str = "", codecs: tuple[Codec, ...] | None = None) -> Layout:
+        """Of an array's metadata.
+
+        Args:
+            prefix: of the keys. codecs: in place of those of the metadata.
+        Raises:
+            MetadataError: they can't work on such chunks.
+        """
+        grid = metadata.grid
+        layout = cls.bind(
+            metadata.shape,
+            grid.largest if isinstance(grid, RectilinearGrid) else grid.chunk_shape,
+            metadata.dtype,
+            metadata.fill_value,
+            metadata.codecs if codecs is None else codecs,
+            metadata.key_encoding,
+            prefix,
+        )
+        if not isinstance(grid, RectilinearGrid):
+            return layout
+        irregular = Irregular(grid.bounds(), metadata.codecs if codecs is None else codecs)
+        if layout.levels:
+            irregular.check_divisible(layout.levels[0].sharding.inner.spec.shape)
+        return replace(layout, irregular=irregular)
+
     def key(self, coords: tuple[int, ...]) -> str:
         """The key of the object that holds the chunk at ``coords``."""
         return self.prefix + self.key_encoding.key(coords)
 
     def grid_shape(self) -> tuple[int, ...]:
         """Objects along each axis."""
-        return tuple(-(-n // c) if c else 0 for n, c in zip(self.shape, self.chunk_shape, strict=True))
+        return self.grid_of(self.shape)
+
+    def grid_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Objects along each axis, if the array had this shape."""
+        if self.irregular is not None:
+            return tuple(c + 1 for c in self.irregular.owners(shape, self.chunk_shape, -1))
+        return tuple(-(-n // c) if c else 0 for n, c in zip(shape, self.chunk_shape, strict=True))
+
+    def at(self, coords: tuple[int, ...]) -> Layout:
+        """The layout of the object at ``coords``: this one, where all objects are alike."""
+        return self if self.irregular is None else self.irregular.layout_of(self, self.lengths(coords))
+
+    def starts(self, coords: tuple[int, ...]) -> tuple[int, ...]:
+        """Where the object at ``coords`` begins."""
+        if self.irregular is None:
+            return tuple(c * n for c, n in zip(coords, self.chunk_shape, strict=True))
+        return self.irregular.starts(coords, self.chunk_shape)
+
+    def lengths(self, coords: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the object at ``coords``, as if it lay within the array altogether."""
+        if self.irregular is None:
+            return self.chunk_shape
+        stops = self.irregular.starts(tuple(c + 1 for c in coords), self.chunk_shape)
+        return tuple(b - a for a, b in zip(self.starts(coords), stops, strict=True))
+
+    def end_of(self, axis: int, position: int) -> int:
+        """Where the object that holds ``position`` ends along an axis."""
+        bounds = None if self.irregular is None else self.irregular.bounds[axis]
+        if bounds is None:
+            return (position // self.chunk_shape[axis] + 1) * self.chunk_shape[axis]
+        return int(bounds[np.searchsorted(bounds, position, "right")])
+
+    def first_leaf(self, coords: tuple[int, ...]) -> tuple[int, ...]:
+        """Coordinates of the first leaf of the object at ``coords``, in the grid of all leaves."""
+        if not self.levels:
+            return coords
+        return tuple(n // leaf for n, leaf in zip(self.starts(coords), self.leaf_shape, strict=True))
 
     def n_leaves_in(self, coords: tuple[int, ...]) -> int:
         """Leaf chunks of an object that lie, at least in part, within the array."""
+        if self.irregular is not None:
+            lengths = self.lengths(coords)
+            leaves = self.leaf_shape if self.levels else lengths
+            return prod(
+                -(-min(chunk, length - start) // leaf)
+                for start, chunk, length, leaf in zip(self.starts(coords), lengths, self.shape, leaves, strict=True)
+            )
         return prod(
             -(-min(chunk, length - c * chunk) // leaf)
             for c, chunk, length, leaf in zip(coords, self.chunk_shape, self.shape, self.leaf_shape, strict=True)
+        )
+
+
+# More shapes than this are bound again when they come again.
+_MAX_KINDS = 1024
+
+
+class Irregular:
+    """Objects that differ in shape.
+
+    Args:
+        bounds: along each axis, where objects begin and the last one ends; None where all have the length of the
+            layout's ``chunk_shape``.
+    """
+
+    def __init__(self, bounds: tuple[IntArray | None, ...], codecs: tuple[Codec, ...]) -> None:
+        self.bounds = bounds
+        self._codecs = codecs
+        self._layouts: dict[tuple[int, ...], Layout] = {}
+
+    def check_divisible(self, inner: tuple[int, ...]) -> None:
+        """Make sure that inner chunks of that shape divide every shard.
+
+        Raises:
+            MetadataError: they don't.
+        """
+        for i, (bounds, length) in enumerate(zip(self.bounds, inner, strict=True)):
+            if bounds is not None and (bounds % length).any():
+                raise MetadataError(
+                    "inner chunks must divide every shard evenly",
+                    pointer=f"/chunk_grid/configuration/chunk_shapes/{i}",
+                    expected=f"multiples of {length}",
+                    found=int(np.diff(bounds)[np.flatnonzero(np.diff(bounds) % length)[0]]),
+                )
+
+    def layout_of(self, layout: Layout, lengths: tuple[int, ...]) -> Layout:
+        """The layout of an array whose objects all have this shape."""
+        found = self._layouts.get(lengths)
+        if found is None:
+            found = Layout.bind(
+                layout.shape,
+                lengths,
+                layout.dtype,
+                layout.fill_value,
+                self._codecs,
+                layout.key_encoding,
+                layout.prefix,
+            )
+            if len(self._layouts) >= _MAX_KINDS:
+                self._layouts.clear()
+            self._layouts[lengths] = found
+        return found
+
+    def starts(self, coords: tuple[int, ...], chunk_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Where objects begin."""
+        return tuple(
+            c * n if bounds is None else int(bounds[c])
+            for c, n, bounds in zip(coords, chunk_shape, self.bounds, strict=True)
+        )
+
+    def owners(self, positions: Sequence[int], chunk_shape: tuple[int, ...], shift: int = 0) -> tuple[int, ...]:
+        """The object that holds each position, shifted, along its axis."""
+        return tuple(
+            (p + shift) // n if bounds is None else int(np.searchsorted(bounds, p + shift, "right")) - 1
+            for p, n, bounds in zip(positions, chunk_shape, self.bounds, strict=True)
         )

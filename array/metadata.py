@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.array.dtype import DataType
-from zarrdock.array.grid import RegularGrid, parse_chunk_grid
+from zarrdock.array.grid import MAX_LENGTH, ChunkGrid, RegularGrid, parse_chunk_grid
 from zarrdock.array.json_ import (
     JSON,
     expect_integers,
@@ -37,13 +37,13 @@ from zarrdock.array.nodes import LazyNodes
 from zarrdock.array.unknown import UnknownCodec, UnknownDataType
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.builtin import codecs_to_json
+from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
 
 __all__ = ["MAX_NDIM", "ArrayMetadata", "GroupMetadata", "Node", "V2Details", "parse_node", "serialise"]
 
 # numpy has arrays of no more dimensions.
 MAX_NDIM: Final = 64
-MAX_LENGTH: Final = 2**62
 
 _REQUIRED = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs")
 _ARRAY_MEMBERS = frozenset(
@@ -85,7 +85,7 @@ class ArrayMetadata:
 
     shape: tuple[int, ...]
     data_type: DataType
-    grid: RegularGrid
+    grid: ChunkGrid
     key_encoding: KeyEncoding
     fill_value: Any
     codecs: tuple[Codec, ...]
@@ -102,19 +102,12 @@ class ArrayMetadata:
         if len(self.shape) > MAX_NDIM:
             expected = f"at most {MAX_NDIM} dimensions, which is numpy's limit"
             raise MetadataError(pointer="/shape", expected=expected, found=len(self.shape))
-        chunks = self.grid.chunk_shape
-        place = "/chunk_grid/configuration/chunk_shape" if self.zarr_format == 3 else "/chunks"
-        if len(chunks) != len(self.shape):
-            raise MetadataError(
-                pointer=place, expected=f"{len(self.shape)} lengths, one a dimension", found=list(chunks)
-            )
-        for i, (chunk, length) in enumerate(zip(chunks, self.shape, strict=True)):
-            if chunk < 1 and length:
-                raise MetadataError(pointer=pointer_to(place, i), expected="a chunk length of at least 1", found=chunk)
-            for found, where in ((length, "/shape"), (chunk, place)):
-                if found > MAX_LENGTH:
-                    expected = f"a length of at most {MAX_LENGTH}, with which positions can be computed in 64 bits"
-                    raise MetadataError(pointer=pointer_to(where, i), expected=expected, found=found)
+        for i, length in enumerate(self.shape):
+            if length > MAX_LENGTH:
+                expected = f"a length of at most {MAX_LENGTH}, with which positions can be computed in 64 bits"
+                raise MetadataError(pointer=pointer_to("/shape", i), expected=expected, found=length)
+        member = "chunk_shape" if isinstance(self.grid, RegularGrid) else "chunk_shapes"
+        self.grid.check(self.shape, f"/chunk_grid/configuration/{member}" if self.zarr_format == 3 else "/chunks")
         names = self.dimension_names
         if names is not None and len(names) != len(self.shape):
             expected = f"{len(self.shape)} names or nulls, one a dimension"
@@ -185,6 +178,13 @@ class ArrayMetadata:
                 v2 = dataclasses.replace(v2, fill_value_is_null=False)
             changes["v2"] = v2
         return dataclasses.replace(self, **changes)
+
+    def resized(self, shape: tuple[int, ...]) -> ArrayMetadata:
+        """The metadata of the same array with another shape."""
+        sharding = next((codec for codec in self.codecs if isinstance(codec, Sharding)), None)
+        return self.replace(
+            shape=shape, grid=self.grid.resized(shape, sharding.chunk_shape if sharding else (1,) * len(shape))
+        )
 
     @property
     def ndim(self) -> int:

@@ -51,15 +51,17 @@ def clear_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: 
     where the store has one, since most chunks of a sparse array do not exist.
     """
     keep = layout.grid_shape()
-    old_grid = tuple(-(-n // c) if c else 0 for n, c in zip(before, layout.chunk_shape, strict=True))
+    old_grid = layout.grid_of(before)
     for coords in _stored(store, layout, old_grid):
         if any(c >= n for c, n in zip(coords, keep, strict=True)):
             key = layout.key(coords)
             store.delete(key)
             cache.drop(key)
         elif any(
-            new < old and (c + 1) * chunk > new
-            for c, chunk, new, old in zip(coords, layout.chunk_shape, layout.shape, before, strict=True)
+            new < old and start + chunk > new
+            for start, chunk, new, old in zip(
+                layout.starts(coords), layout.lengths(coords), layout.shape, before, strict=True
+            )
         ):
             _clear_margin(store, layout, coords, cache, unsafe=unsafe)
 
@@ -68,10 +70,10 @@ def clear_rows(store: Store, layout: Layout, axis: int, start: int, cache: Index
     """Make everything from ``start`` on along ``axis`` fill value. What is that already is not written, so that it
     works where nothing can be written any more, if nothing was.
     """
-    n, chunk = layout.shape[axis], layout.chunk_shape[axis]
+    n = layout.shape[axis]
     is_fill = EmptyTest(layout.leaf.spec)
     while start < n:
-        stop = min(n, (start // chunk + 1) * chunk)
+        stop = min(n, layout.end_of(axis, start))
         axes = [Axis(0, 1, length) for length in layout.shape]
         axes[axis] = Axis(start, 1, stop - start)
         shape = tuple(a.n for a in axes)
@@ -98,16 +100,14 @@ def _clear_margin(store: Store, layout: Layout, coords: tuple[int, ...], cache: 
     key = layout.key(coords)
     if store.size(key) is None:
         return
-    beyond = [
-        min(chunk, max(0, n - c * chunk)) for c, chunk, n in zip(coords, layout.chunk_shape, layout.shape, strict=True)
-    ]
-    whole = replace(layout, shape=tuple((c + 1) * chunk for c, chunk in zip(coords, layout.chunk_shape, strict=True)))
-    for axis, inside in enumerate(beyond):
-        chunk = layout.chunk_shape[axis]
-        if inside == chunk:
+    starts, lengths = layout.starts(coords), layout.lengths(coords)
+    whole = replace(layout, shape=tuple(start + n for start, n in zip(starts, lengths, strict=True)))
+    for axis, (start, n) in enumerate(zip(starts, lengths, strict=True)):
+        inside = min(n, max(0, layout.shape[axis] - start))
+        if inside == n:
             continue
-        axes = [Axis(c * n, 1, n) for c, n in zip(coords, layout.chunk_shape, strict=True)]
-        axes[axis] = Axis(coords[axis] * chunk + inside, 1, chunk - inside)
+        axes = [Axis(a, 1, m) for a, m in zip(starts, lengths, strict=True)]
+        axes[axis] = Axis(start + inside, 1, n - inside)
         shape = tuple(a.n for a in axes)
         fill = np.broadcast_to(np.asarray(layout.fill_value, layout.dtype), shape)
         execute.write(store, whole, Product(tuple(axes), shape, shape), fill, cache, unsafe=unsafe)

@@ -124,7 +124,7 @@ class Scatter:
             self._decode_one(found)
 
     def _decode_one(self, found: Found) -> None:
-        decode, out = self._layout.leaf.decode, self._out
+        decode, out = found.task.layout.leaf.decode, self._out
         leaves = found.leaves
         rows = self._out_rows and leaves.is_sliced
         at = -1
@@ -137,12 +137,12 @@ class Scatter:
                 else:
                     out[outer] = chunk[inner]
         except CodecError as error:
-            raise error.at(key=found.task.key, chunk=self._chunk(leaves, int(found.numbers[at]))) from error
+            raise error.at(key=found.task.key, chunk=_chunk(found, int(found.numbers[at]))) from error
 
-    def _chunk(self, leaves: Leaves, number: int) -> tuple[int, ...] | None:
-        """Coordinates of a leaf within its innermost shard; None for a chunk that is an object of its own, which the
-        key already names.
-        """
-        if not self._layout.levels:
-            return None
-        return self._layout.levels[-1].sharding.coords(int(leaves.flat[number]))
+
+def _chunk(found: Found, number: int) -> tuple[int, ...] | None:
+    """Coordinates of a leaf within its innermost shard; None for a chunk that is an object of its own, which the key
+    already names.
+    """
+    levels = found.task.layout.levels
+    return levels[-1].sharding.coords(int(found.leaves.flat[number])) if levels else None

@@ -29,6 +29,7 @@ __all__ = [
     "Selector",
     "basic",
     "blocks",
+    "group_owners",
     "group_points",
     "orthogonal",
     "vectorised",
@@ -393,38 +394,52 @@ def vectorised(selection: Any, shape: tuple[int, ...]) -> Points:
     return Points(np.ascontiguousarray(coords), result_shape)
 
 
-def blocks(selection: Any, shape: tuple[int, ...], chunk_shape: Sequence[int]) -> Product:
+def blocks(
+    selection: Any,
+    shape: tuple[int, ...],
+    chunk_shape: Sequence[int],
+    bounds: Sequence[IntArray | None] | None = None,
+) -> Product:
     """``array.blocks[selection]``: integers and slices (step 1) that count chunks.
 
+    Args:
+        bounds: along each axis, where chunks begin and the last one ends; None where all have the same length.
     Raises:
         SelectionError: out of bounds, a step, or anything else.
     """
-    grid = tuple(-(-n // c) if c else 0 for n, c in zip(shape, chunk_shape, strict=True))
     axes: list[Axis] = []
     for i, item in enumerate(_expand(selection, shape)):
+        chunk, own = chunk_shape[i], bounds[i] if bounds else None
+        n_blocks = (
+            int(np.searchsorted(own[:-1], shape[i])) if own is not None else -(-shape[i] // chunk) if chunk else 0
+        )
         if isinstance(item, slice):
-            axis, _ = _slice_axis(item, grid[i], i)
+            axis, _ = _slice_axis(item, n_blocks, i)
             if item.step not in (None, 1):
                 raise SelectionError(f"axis {i}: slices of blocks take no step")
         elif (index := _as_int(item)) is not None:
-            axis = _int_axis(index, grid[i], i)
+            axis = _int_axis(index, n_blocks, i)
         else:
             raise SelectionError(f"axis {i}: blocks are selected by integers and slices, not {item!r:.60}")
-        start = axis.start * chunk_shape[i]
-        stop = min((axis.start + axis.n) * chunk_shape[i], shape[i])
-        axes.append(Axis(start, 1, max(0, stop - start)))
+        ends = axis.start, axis.start + axis.n
+        start, stop = (n * chunk if own is None else int(own[n]) for n in ends)
+        axes.append(Axis(start, 1, max(0, min(stop, shape[i]) - start)))
     return _product(axes, set(), ())
 
 
 def group_points(points: Points, chunk_shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
-    """Points by the chunk they lie in.
+    """Points by the chunk they lie in, see :func:`group_owners`."""
+    return group_owners(points.coords // np.asarray(chunk_shape, np.int64))
+
+
+def group_owners(owners: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Points by the chunk they lie in, whose coordinates ``owners`` has, shape (n_points, ndim).
 
     Returns:
         ``(order, first, coords)``: the points' numbers sorted by chunk, where in them each chunk begins (with the end
         appended), and each chunk's
         coordinates, shape (n_chunks, ndim), in C order.
     """
-    owners = points.coords // np.asarray(chunk_shape, np.int64)
     n, ndim = owners.shape
     if n == 0 or ndim == 0:
         return np.arange(n), np.array([0, n] if n else [0]), np.zeros((1 if n else 0, ndim), np.int64)

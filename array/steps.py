@@ -72,14 +72,14 @@ class ReadSettings:
 
     def wants_whole(self, task: Task) -> bool:
         """True where reading the object in one request beats reading its index first."""
-        if self.layout.chain.spec.nbytes > 4 * self.round_bytes:
+        if task.layout.chain.spec.nbytes > 4 * self.round_bytes:
             return False  # one answer would be larger than all that a read may hold
         return task.pieces.n_leaves >= self.whole_fraction * task.n_inside
 
 
 def read_task(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     """Read one object's part of a selection; sharded or not, whatever the level."""
-    if not settings.layout.levels:
+    if not task.layout.levels:
         yield from _whole(task, settings, sink)
         return
     for _ in range(MAX_CHANGES):
@@ -92,7 +92,7 @@ def read_task(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
 
 def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     """One request for the whole object; what is in it is found in memory."""
-    layout = settings.layout
+    layout = task.layout
     (result,) = yield Asked([Read(task.key)], True, layout.chain.spec.nbytes)
     if isinstance(result, VersionChangedError):
         raise ConflictError("the object kept changing", key=task.key) from result
@@ -106,7 +106,7 @@ def _in_memory(
     """Hand over the leaves of a shard (at ``depth`` levels down, ``start`` bytes into its object) that is all in
     memory.
     """
-    layout = settings.layout
+    layout = task.layout
     if depth == len(layout.levels):  # not sharded: one leaf, the object itself
         leaves = pieces.leaves((1,) * len(layout.shape))
         if data is None:
@@ -162,7 +162,7 @@ class _Node:
 
 def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked, list[Result], bool]:
     """One attempt at a sharded object, all of it from one version; False where the version changed on the way."""
-    layout = settings.layout
+    layout = task.layout
     cached = settings.cache.get(task.key)
     known: Indexes
     version: Version | None
@@ -209,7 +209,7 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
 def _first_index(
     task: Task, settings: ReadSettings
 ) -> Generator[Asked, list[Result], tuple[Version | None, ShardIndex] | None]:
-    layout = settings.layout.levels[0].sharding.layout
+    layout = task.layout.levels[0].sharding.layout
     try:
         (result,) = yield Asked([Read(task.key, layout.range)], False, layout.nbytes)
     except RangeError as error:
@@ -223,14 +223,14 @@ def _first_index(
 
 def _parse(task: Task, settings: ReadSettings, depth: int, data: Buffer, length: int | None) -> ShardIndex:
     try:
-        return settings.layout.levels[depth].sharding.layout.parse(data, length)
+        return task.layout.levels[depth].sharding.layout.parse(data, length)
     except ShardIndexError as error:
         raise error.at(key=task.key) from error.__cause__
 
 
 def _span_of_index(task: Task, settings: ReadSettings, depth: int, node: _Node) -> tuple[int, int]:
     try:
-        return settings.layout.levels[depth].sharding.layout.span_within(node.start, node.length)
+        return task.layout.levels[depth].sharding.layout.span_within(node.start, node.length)
     except ShardIndexError as error:
         raise error.at(key=task.key) from error.__cause__
 
@@ -255,7 +255,7 @@ def _data(
     task: Task, nodes: list[_Node], version: Version | None, checked: bool, settings: ReadSettings, sink: Sink
 ) -> Generator[Asked, list[Result], bool]:
     """Read and hand over the leaves of the innermost shards."""
-    grid = settings.layout.levels[-1].sharding.grid
+    grid = task.layout.levels[-1].sharding.grid
     wanted: list[tuple[Leaves, IntArray, IntArray, IntArray]] = []
     for node in nodes:
         assert node.index is not None

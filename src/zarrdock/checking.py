@@ -184,21 +184,13 @@ class _Checker:
             return
         prefix = f"{path}/" if path else ""
         try:
-            layout = Layout.bind(
-                metadata.shape,
-                metadata.grid.chunk_shape,
-                metadata.dtype,
-                metadata.fill_value,
-                metadata.codecs,
-                metadata.key_encoding,
-                prefix,
-            )
+            layout = Layout.of(metadata, prefix)
         except ZarrdockError as error:
             self._note(Problem("error", path, str(error)))
             return
         weight = min(layout.chain.spec.nbytes, 4 * _WINDOW_BYTES) if layout.levels else layout.chain.spec.nbytes
         jobs = (
-            (weight, partial(_Object(self.store, path, layout, key, coords, size).check))
+            (weight, partial(_Object(self.store, path, layout.at(coords), key, coords, size).check))
             for key, coords, size in self._objects(path, metadata)
         )
         n = _N_REMOTE if self.store.traits.remote else config.n_threads
