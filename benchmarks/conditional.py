@@ -1,4 +1,4 @@
-"""``conditional``: sizes and times with each chunk decided by itself, on data that compresses and data that does not."""
+"""``conditional``: sizes and times with each chunk decided by itself, on data that compresses and data that can't."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ _NUMCODECS = {
     "numcodecs.bitround": "zarrdock.codecs.numcodecs_arrays:BitRound",
     "numcodecs.blosc": "zarrdock.codecs.numcodecs_:Blosc",
     "numcodecs.bz2": "zarrdock.codecs.numcodecs_:Bz2",
+    "numcodecs.categorize": "zarrdock.codecs.objects:Categorize",
     "numcodecs.crc32": "zarrdock.codecs.numcodecs_:Crc32",
     "numcodecs.crc32c": "zarrdock.codecs.numcodecs_:Crc32c",
     "numcodecs.delta": "zarrdock.codecs.numcodecs_arrays:Delta",
@@ -28,12 +29,16 @@ _NUMCODECS = {
     "numcodecs.fletcher32": "zarrdock.codecs.numcodecs_:Fletcher32",
     "numcodecs.gzip": "zarrdock.codecs.numcodecs_:Gzip",
     "numcodecs.jenkins_lookup3": "zarrdock.codecs.numcodecs_:JenkinsLookup3",
+    "numcodecs.json2": "zarrdock.codecs.objects:Json",
     "numcodecs.lz4": "zarrdock.codecs.numcodecs_:Lz4",
     "numcodecs.lzma": "zarrdock.codecs.numcodecs_:Lzma",
+    "numcodecs.msgpack2": "zarrdock.codecs.objects:MsgPack",
     "numcodecs.packbits": "zarrdock.codecs.numcodecs_arrays:PackBits",
     "numcodecs.pcodec": "zarrdock.codecs.numcodecs_numbers:PCodec",
+    "numcodecs.pickle": "zarrdock.codecs.objects:Pickle",
     "numcodecs.quantize": "zarrdock.codecs.numcodecs_arrays:Quantize",
     "numcodecs.shuffle": "zarrdock.codecs.numcodecs_:Shuffle",
+    "numcodecs.vlen-array": "zarrdock.codecs.objects:VlenArray",
     "numcodecs.zfpy": "zarrdock.codecs.numcodecs_numbers:Zfpy",
     "numcodecs.zlib": "zarrdock.codecs.gzip_:Zlib",
     "numcodecs.zstd": "zarrdock.codecs.numcodecs_:Zstd",
@@ -53,6 +58,8 @@ CODECS: Registry[type[Codec]] = Registry(
         "reshape": "zarrdock.codecs.reshape:Reshape",
         "scale_offset": "zarrdock.codecs.scale_offset:ScaleOffset",
         "sharding_indexed": "zarrdock.codecs.sharding:Sharding",
+        "vlen-bytes": "zarrdock.codecs.vlen:VlenBytes",
+        "vlen-utf8": "zarrdock.codecs.vlen:VlenUtf8",
         "transpose": "zarrdock.codecs.transpose:Transpose",
         "zstd": "zarrdock.codecs.zstd_:Zstd",
         # What "bytes" was called while v3 was a draft.
@@ -127,7 +134,15 @@ def parse_codecs(json: object, pointer: str = "/codecs") -> tuple[Codec, ...]:
 
 
 def codecs_to_json(codecs: Iterable[Codec]) -> list[dict[str, Any]]:
-    """The metadata of a chain."""
+    """The v3 metadata of a chain.
+
+    Raises:
+        UnsupportedError: a codec that only Zarr v2 has.
+    """
+    codecs = tuple(codecs)
+    for codec in codecs:
+        if not getattr(codec, "in_v3", True):
+            raise codec.not_in_v3()  # type: ignore[attr-defined]
     return [codec.to_json() for codec in codecs]
 
 

@@ -120,19 +120,19 @@ class Caster:
     def _to_float(self, values: AnyArray) -> AnyArray:
         target = self.target.native
         wide = self._widened(values)
-        nearest = wide.astype(np.float64).astype(target) if target.isbuiltin != 1 else values.astype(target)
+        nearest = wide.astype(np.float64).astype(target) if self.target.is_small else values.astype(target)
         if self.rounding != "nearest-even":
             nearest = self._directed(wide, nearest)
         back = nearest.astype(np.float64)
         finite, nan = np.isfinite(wide), np.isnan(wide)
         if (nan & ~np.isnan(back)).any():
             raise ValueError(f"{target} has no NaN; a scalar_map can say what becomes of it")
-        largest = float(_largest(target))
+        largest = float(_limit(self.target, "max"))
         infinity = float(np.array([np.inf]).astype(target).astype(np.float64)[0])
         # Types without infinities overflow to a NaN or, without that too, to their largest value.
         overflow = ~nan & (np.isnan(back) | (np.isfinite(back) != finite))
         if np.isfinite(infinity):
-            below = float(np.nextafter(_largest(target), target.type(0)))
+            below = float(np.nextafter(_limit(self.target, "max"), target.type(0)))
             overflow |= np.abs(wide) >= largest + (largest - below) / 2
         if not overflow.any():
             return nearest
@@ -140,7 +140,7 @@ class Caster:
             raise ValueError(self._beyond(wide[overflow].flat[0]))
         has_infinity = np.isinf(infinity)
         limit = np.array([np.inf if has_infinity else largest]).astype(target)
-        low = -limit if has_infinity else np.array([float(_least(target))]).astype(target)
+        low = -limit if has_infinity else np.array([float(_limit(self.target, "min"))]).astype(target)
         return np.where(overflow, np.where(wide > 0, limit, low), nearest).astype(target)
 
     def _widened(self, values: AnyArray) -> AnyArray:
@@ -187,17 +187,10 @@ def _round(values: AnyArray, rounding: Rounding) -> AnyArray:
     return np.where(np.isfinite(values), whole + np.copysign(np.abs(values - whole) >= 0.5, values), values)
 
 
-def _largest(dtype: np.dtype[Any]) -> Any:
-    if dtype.isbuiltin == 1:
-        return np.finfo(dtype).max
+def _limit(element: Element, name: Literal["min", "max"]) -> Any:
+    """The least or the greatest finite value of a float type."""
+    if not element.is_small:
+        return getattr(np.finfo(element.native), name)
     import ml_dtypes
 
-    return ml_dtypes.finfo(dtype).max  # type: ignore[no-untyped-call]
-
-
-def _least(dtype: np.dtype[Any]) -> Any:
-    if dtype.isbuiltin == 1:
-        return np.finfo(dtype).min
-    import ml_dtypes
-
-    return ml_dtypes.finfo(dtype).min  # type: ignore[no-untyped-call]
+    return getattr(ml_dtypes.finfo(element.native), name)  # type: ignore[no-untyped-call]

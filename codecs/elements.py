@@ -46,6 +46,11 @@ class Element:
         """The components of an array, one after the other in C order, as unsigned integers; a view where possible."""
         return np.ascontiguousarray(array, self.native).reshape(-1).view(self.raw)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it is one of ml_dtypes' types, or made of them."""
+        return self.component.name in _SMALL
+
     def limits(self) -> tuple[int, int]:
         """The least and the greatest value of an integer."""
         return (-(1 << self.bits - 1), (1 << self.bits - 1) - 1) if self.kind == "i" else (0, (1 << self.bits) - 1)
@@ -78,6 +83,8 @@ _NUMPY: Final = frozenset(
 @lru_cache(256)
 def element_of(dtype: np.dtype[Any]) -> Element | None:
     """What ``dtype`` is, in any byte order; None where it is no number (text, raw bits, structs, times)."""
+    if dtype.kind in "TO":  # without any byte order to ask about
+        return None
     native = dtype.newbyteorder("=")
     small = _SMALL.get(dtype.name)  # first: float8_e5m2 claims numpy's kind
     if small is not None:

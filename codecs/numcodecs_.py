@@ -167,6 +167,7 @@ class Base64(_NumcodecsBytes):
     """Base 64; only v2 metadata has it."""
 
     name = "numcodecs.base64"
+    in_v3 = False
 
     def bind(self, spec: ByteSpec) -> BoundBytesBytes:
         exact = None if spec.exact is None else -(-spec.exact // 3) * 4

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from zarrdock.codecs.base import Codec, Configuration
-from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
 
 __all__ = ["NumcodecsCodec"]
 
@@ -17,6 +17,9 @@ __all__ = ["NumcodecsCodec"]
 @dataclass(frozen=True, init=False, repr=False)
 class NumcodecsCodec(Codec):
     """A configuration in numcodecs' words, as keyword arguments; data types may be numpy's or strings."""
+
+    #: Whether Zarr v3 metadata has a name for it.
+    in_v3: ClassVar[bool] = True
 
     # JSON: immutable, and comparable.
     document: str
@@ -30,6 +33,10 @@ class NumcodecsCodec(Codec):
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "configuration": self.configuration}
+
+    def not_in_v3(self) -> UnsupportedError:
+        """What to raise where v3 metadata would have to name it."""
+        return UnsupportedError(f"Zarr v3 has no codec like numcodecs' {self.numcodecs_id!r}; only Zarr v2 has")
 
     @property
     def configuration(self) -> dict[str, Any]:

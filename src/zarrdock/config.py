@@ -45,7 +45,9 @@ class Config:
         whole_fraction: from this share of a remote shard's chunks on, the shard is read whole, in one request without
             its index.
         index_cache_bytes: parsed shard indexes kept by an open array.
+        cache_bytes: decoded chunks kept for all arrays opened without ``cache_bytes=``; 0: none.
         write_bytes: encoded and raw bytes a write may have in flight.
+        allow_pickle: 1: read and write v2 arrays with the object codec ``pickle``, whose data can run any code.
         s3_lean: 0: reads from S3 go through all of s3fs and botocore; see ``docs/design/s3-lane.md``.
     """
 
@@ -56,7 +58,9 @@ class Config:
     remote_round_bytes: int = 64 * 2**20
     whole_fraction: float = 0.9
     index_cache_bytes: int = 32 * 2**20
+    cache_bytes: int = 0
     write_bytes: int = 256 * 2**20
+    allow_pickle: int = 0
     s3_lean: int = 1
 
     def __post_init__(self) -> None:

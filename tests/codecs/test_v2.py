@@ -175,8 +175,10 @@ def test_what_is_not_known_or_not_possible() -> None:
     assert (caught.value.name, caught.value.pointer) == ("middle-out", "/compressor/id")
     with pytest.raises(UnsupportedError, match="unpickling"):
         from_v2(None, [{"id": "pickle"}], **arguments)
-    with pytest.raises(UnsupportedError, match="Python objects"):
-        from_v2(None, [{"id": "vlen-utf8"}], **arguments)
+    with pytest.raises(MetadataError, match="text of variable length"):
+        bind_chain(from_v2(None, [{"id": "vlen-utf8"}], **arguments), ChunkSpec((2,), np.dtype("<i4")))
+    with pytest.raises(UnsupportedError, match="objects need a filter"):
+        from_v2({"id": "zstd"}, None, dtype=np.dtype(object), order="C", ndim=1)
     with pytest.raises(UnsupportedError, match="behind"):
         from_v2(None, [{"id": "shuffle"}, {"id": "delta", "dtype": "<i4"}], **arguments)
     with pytest.raises(UnsupportedError, match="elements"):
