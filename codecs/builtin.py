@@ -54,6 +54,7 @@ CODECS: Registry[type[Codec]] = Registry(
         "conditional": "zarrdock.codecs.conditional:Conditional",
         "crc32c": "zarrdock.codecs.crc32c_:Crc32c",
         "gzip": "zarrdock.codecs.gzip_:Gzip",
+        "n5_default": "zarrdock.codecs.n5_default:N5Default",
         "packbits": "zarrdock.codecs.packbits:PackBits",
         "reshape": "zarrdock.codecs.reshape:Reshape",
         "scale_offset": "zarrdock.codecs.scale_offset:ScaleOffset",
@@ -61,6 +62,7 @@ CODECS: Registry[type[Codec]] = Registry(
         "vlen-bytes": "zarrdock.codecs.vlen:VlenBytes",
         "vlen-utf8": "zarrdock.codecs.vlen:VlenUtf8",
         "transpose": "zarrdock.codecs.transpose:Transpose",
+        "zfp": "zarrdock.codecs.zfp_:Zfp",
         "zstd": "zarrdock.codecs.zstd_:Zstd",
         # What "bytes" was called while v3 was a draft.
         "endian": "zarrdock.codecs.bytes_:Bytes",

@@ -178,6 +178,37 @@ def test_packbits_of_some_bits(dtype: str, data: st.DataObject) -> None:
     assert bytes(bound.encode(bound.decode(encoded))) == encoded
 
 
+# Written by zarrs 0.23 (the wheel zarrs 0.2.3): configuration, dtype, bytes, values.
+ZARRS = [
+    (
+        {"padding_encoding": "first_byte"},
+        "bool",
+        "0772d23400",
+        "0 1 0 0 1 1 1 0 0 1 0 0 1 0 1 1 0 0 1 0 1 1 0 0 0",
+    ),
+    (
+        {"first_bit": 1, "last_bit": 11},
+        "int16",
+        "0cb801891ff1ea40fca5d92171310e4ea1ee8ce4a0f518963435448f8de648221e6f00",
+        "24 110 -952 286 -674 258 766 -614 578 -932 112 334 -556 562 114 -166 -976 -732 424 -188 432 922 292 482 222",
+    ),
+    (
+        {"padding_encoding": "last_byte", "last_bit": 12},
+        "uint32",
+        "2c210994097b80077c8498500c75027cd88bcd31043081596812b70257280e44b00a70c22958169b0103",
+        "300 73 613 246 120 574 610 394 629 992 758 923 67 152 358 589 695 696 906 136 171 312 167 715 411",
+    ),
+]
+
+
+@pytest.mark.parametrize(("configuration", "dtype", "data", "values"), ZARRS, ids=str)
+def test_packbits_as_another_implementation_writes_it(configuration: Any, dtype: str, data: str, values: str) -> None:
+    array = np.array(values.split(), int).astype(dtype).reshape(5, 5)
+    bound = bind(parse_codec({"name": "packbits", "configuration": configuration}), array)
+    assert bytes(bound.encode(array)).hex() == data
+    assert np.array_equal(bound.decode(bytes.fromhex(data)), array)
+
+
 def test_packbits_of_damaged_bytes() -> None:
     bits = np.ones(10, bool)
     for padding in ("none", "first_byte", "last_byte"):
