@@ -38,12 +38,14 @@ class Part:
     Attributes:
         key: of the object. start, length: the bytes; a length of None means the whole object.
         version: that the place was found in.
+        head: bytes that the view puts in front of them; only where there is a length.
     """
 
     key: str
     start: int = 0
     length: int | None = None
     version: Version | None = None
+    head: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class View(Store):
         reads: list[Read] = []
         whole: list[tuple[int, int]] = []  # request, its number among the reads
         parts: dict[tuple[str, Version | None], list[tuple[int, int, int]]] = {}
+        heads: dict[int, bytes] = {}
         for i, place in zip(numbers, places, strict=True):
             read = requests[i]
             if place is None:
@@ -116,18 +119,21 @@ class View(Store):
                 if read.version is not None and read.version != place.version:
                     results[i] = VersionChangedError("changed since that version", key=read.key, store=self)
                     continue
-                size = len(place.data) if isinstance(place, Document) else place.length or 0
+                size = _size(place)
                 span = resolve(read.range, size)
                 if span is None:
                     message = f"the range starts at or beyond the end of an object of {size} bytes"
                     raise RangeError(message, key=read.key, store=self)
                 if isinstance(place, Document):
                     results[i] = Blob(place.data[slice(*span)], place.version)
-                elif span[0] == span[1]:
-                    results[i] = Blob(b"", place.version)
                 else:
-                    start = place.start + span[0]
-                    parts.setdefault((place.key, place.version), []).append((i, start, span[1] - span[0]))
+                    head, body = place.head[slice(*span)], [max(0, at - len(place.head)) for at in span]
+                    if body[0] == body[1]:
+                        results[i] = Blob(head, place.version)
+                        continue
+                    heads[i] = head
+                    start = place.start + body[0]
+                    parts.setdefault((place.key, place.version), []).append((i, start, body[1] - body[0]))
             else:
                 whole.append((i, len(reads)))
                 reads.append(Read(place.key, read.range, read.version))
@@ -142,7 +148,7 @@ class View(Store):
                 data = memoryview(answer.data)[offset : offset + length]
                 if len(data) != length:
                     raise RangeError("the object is shorter than its index says", key=requests[i].key, store=self)
-                results[i] = Blob(data, answer.version)
+                results[i] = Blob(b"".join((heads[i], data)) if heads[i] else data, answer.version)
             else:
                 self._forget(Part(reads[number].key))
                 outdated.append(i)
@@ -176,9 +182,9 @@ class View(Store):
         (place,) = self._locate([check_key(key, self)], fresh=True)
         if place is None:
             return None
-        if isinstance(place, Document):
-            return len(place.data)
-        return place.length if place.length is not None else self.store.size(place.key)
+        if isinstance(place, Part) and place.length is None:
+            return self.store.size(place.key)
+        return _size(place)
 
     # -- listing -------------------------------------------------------------------------------------------------------
 
@@ -215,6 +221,11 @@ class View(Store):
     def url(self) -> str:
         """That of the store inside, and the view's name."""
         return f"{self.name}({self.store.url})"
+
+
+def _size(place: Part | Document) -> int:
+    """Bytes of a place that knows its size."""
+    return len(place.data) if isinstance(place, Document) else len(place.head) + (place.length or 0)
 
 
 def dir_of(keys: Iterator[str], prefix: str) -> Listing:

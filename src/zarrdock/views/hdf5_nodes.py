@@ -1,0 +1,317 @@
+"""Objects of an HDF5 file as Zarr v3 metadata, and where the chunks of a dataset are. Works on h5py's objects.
+
+Source: HDF5 File Format Specification 3.0, and the registered filters' own descriptions of their parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.array.dtype import DataType, data_type_of
+from zarrdock.array.grid import RegularGrid
+from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.unknown import UnknownCodec, UnknownDataType
+from zarrdock.codecs.base import BytesBytesCodec, ChunkSpec, Codec
+from zarrdock.codecs.blosc_ import Blosc
+from zarrdock.codecs.builtin import parse_codec
+from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.conditional import Conditional
+from zarrdock.codecs.gzip_ import Zlib
+from zarrdock.codecs.zstd_ import Zstd
+from zarrdock.errors import MetadataError, UnknownExtensionError
+
+__all__ = ["Chunks", "Dataset", "attributes_of", "dataset_of"]
+
+# A contiguous dataset is shown as chunks of about this size, in bytes.
+PIECE_BYTES = 4 * 2**20
+
+# What HDF5 and netCDF keep for themselves.
+_OWN = {
+    "CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates",
+    "_NCProperties", "_nc3_strict",
+}  # fmt: skip
+_FILTERS = {4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32004: "lz4", 32008: "bitshuffle", 32026: "blosc2"}
+_CNAMES = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
+_SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """Where chunks are.
+
+    Attributes:
+        numbers: of the chunks that are stored, in C order of the grid, sorted.
+        starts, lengths: their bytes in the file. masks: bit i set: filter i was skipped.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.int64]
+
+    def find(self, number: int) -> int | None:
+        """The row of a chunk."""
+        row = int(np.searchsorted(self.numbers, number))
+        return row if row < len(self.numbers) and self.numbers[row] == number else None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset as an array.
+
+    Attributes:
+        metadata: of the array; with a codec or a data type that nobody knows where there is no way to show its chunks.
+        chunks: where they are; None where they have to be made of what h5py reads.
+        filters: as codecs. heads: bytes in front of each chunk that say which of them were applied; 0 where all were.
+    """
+
+    metadata: ArrayMetadata
+    chunks: Chunks | None
+    filters: tuple[BytesBytesCodec, ...] = ()
+    heads: int = 0
+
+    def head(self, mask: int) -> bytes:
+        """What a chunk begins with, whose filters of this mask were skipped."""
+        return (~mask & ((1 << len(self.filters)) - 1)).to_bytes(self.heads, "little") if self.heads else b""
+
+
+def dataset_of(dataset: Any, *, reencode: bool, conditional: bool) -> Dataset:
+    """An h5py dataset as an array.
+
+    Args:
+        reencode: what has no form as byte ranges is shown decoded.
+        conditional: chunks with skipped filters are told apart by the codec of that name; otherwise all chunks are
+            said to have all filters, and whoever hands them out has to see to it.
+    """
+    import h5py
+
+    plist = dataset.id.get_create_plist()
+    layout = plist.get_layout()
+    data_type = _data_type(dataset)
+    filters, unknown = _filters(plist)
+    if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
+        unknown = "hdf5.virtual" if layout == h5py.h5d.VIRTUAL else "hdf5.external"
+    if dataset.shape is None:
+        unknown = "hdf5.null"
+    shape = dataset.shape or ()
+    if isinstance(data_type, UnknownDataType) or unknown is not None:
+        if reencode and dataset.shape is not None and (decoded := _decoded(dataset, data_type)) is not None:
+            return decoded
+        codecs: tuple[Codec, ...] = (Bytes(None),)
+        if unknown is not None:
+            codecs += (UnknownCodec(json.dumps({"name": unknown}), unknown, _HINT),)
+        return Dataset(_array(dataset, data_type, dataset.chunks or _ones(shape), codecs), None)
+    spec = ChunkSpec(dataset.chunks or shape, data_type.numpy)
+    serializer = Bytes("big" if dataset.dtype.byteorder == ">" else "little").with_defaults(spec)
+    if layout == h5py.h5d.CHUNKED:
+        chunks = _chunk_table(dataset)
+        if not conditional or not filters or not chunks.masks.any():
+            return Dataset(_array(dataset, data_type, dataset.chunks, (serializer, *filters)), chunks, filters)
+        codec = Conditional(filters)
+        assert codec.header_bits is not None
+        metadata = _array(dataset, data_type, dataset.chunks, (serializer, codec))
+        return Dataset(metadata, chunks, filters, codec.header_bits // 8)
+    if layout == h5py.h5d.COMPACT:
+        return Dataset(_array(dataset, data_type, _ones(shape, shape), (serializer,)), None)
+    pieces = _pieces(shape, dataset.dtype.itemsize)
+    return Dataset(_array(dataset, data_type, pieces, (serializer,)), _in_a_row(dataset, pieces))
+
+
+_HINT = "HDF5 has this by a form of its own: open the file with reencode=True to have it decoded"
+
+
+def _decoded(dataset: Any, data_type: DataType) -> Dataset | None:
+    if isinstance(data_type, UnknownDataType):
+        try:
+            kind = "string" if dataset.dtype.metadata and dataset.dtype.metadata.get("vlen") is str else ""
+            data_type = data_type_of(kind)
+        except (UnknownExtensionError, MetadataError):
+            return None
+    codecs: tuple[Codec, ...] = (parse_codec(data_type.serializer, new=True),)
+    if data_type.serializer == Bytes.name:
+        codecs = (Bytes("little").with_defaults(ChunkSpec((), data_type.numpy)),)
+    shape = dataset.shape
+    chunks = dataset.chunks or _pieces(shape, max(1, data_type.numpy.itemsize))
+    return Dataset(_array(dataset, data_type, chunks, (*codecs, Zstd(1))), None)
+
+
+def _array(dataset: Any, data_type: DataType, chunks: tuple[int, ...], codecs: tuple[Codec, ...]) -> ArrayMetadata:
+    fill: Any = None
+    if not isinstance(data_type, UnknownDataType):
+        fill = data_type.default_fill()
+        if data_type.serializer == Bytes.name:
+            fill = data_type.cast_fill(dataset.fillvalue)
+    return ArrayMetadata(
+        shape=dataset.shape or (),
+        data_type=data_type,
+        grid=RegularGrid(tuple(chunks)),
+        key_encoding=KeyEncoding(),
+        fill_value=fill,
+        codecs=codecs,
+        attributes=attributes_of(dataset),
+        dimension_names=_dimensions(dataset),
+    )
+
+
+def _data_type(dataset: Any) -> DataType:
+    dtype = dataset.dtype
+    if dtype.hasobject:
+        kind = "hdf5.vlen" if dtype.metadata and "vlen" in dtype.metadata else "hdf5.reference"
+        return _unknown_type(kind)
+    try:
+        # h5py notes in a dtype what HDF5 knows of it (names of an enumeration); elements are the same without.
+        return data_type_of(np.dtype(dtype.str) if dtype.names is None and dtype.subdtype is None else dtype)
+    except (UnknownExtensionError, MetadataError):
+        return _unknown_type(f"hdf5.{dtype.kind}")
+
+
+def _unknown_type(name: str) -> UnknownDataType:
+    return UnknownDataType.of({"name": name}, UnknownExtensionError("data type", name, hint=_HINT))
+
+
+def _filters(plist: Any) -> tuple[tuple[BytesBytesCodec, ...], str | None]:
+    """The filters as codecs, in their order, or the name of one that is none."""
+    codecs: list[BytesBytesCodec] = []
+    for i in range(plist.get_nfilters()):
+        number, _, values, name = plist.get_filter(i)
+        codec = _codec(number, values)
+        if codec is None:
+            said = _FILTERS.get(number) or name.decode("utf-8", "replace").strip("\0") or str(number)
+            return (), f"hdf5.{said}"
+        codecs.append(codec)
+    return tuple(codecs), None
+
+
+def _codec(number: int, values: tuple[int, ...]) -> BytesBytesCodec | None:
+    found: Codec | None = None
+    if number == 1:
+        found = Zlib(values[0] if values else 6)
+    elif number == 2:
+        found = parse_codec({"name": "numcodecs.shuffle", "configuration": {"elementsize": values[0]}})
+    elif number == 3:
+        found = parse_codec({"name": "numcodecs.fletcher32"})
+    elif number == 307:
+        found = parse_codec({"name": "numcodecs.bz2", "configuration": {"level": values[0] if values else 9}})
+    elif number == 32015:
+        found = Zstd(values[0] if values else 3)
+    elif number == 32001 and len(values) > 2:
+        # Revisions, then bytes of an element and of a chunk; level, shuffle and compressor only where they were given.
+        level = values[4] if len(values) > 4 else 5
+        shuffle = _SHUFFLES[values[5]] if len(values) > 5 and values[5] < 3 else "shuffle"
+        cname = _CNAMES[values[6]] if len(values) > 6 and values[6] < 6 else "blosclz"
+        found = Blosc(cname, level, shuffle, values[2])  # type: ignore[arg-type]
+    assert found is None or isinstance(found, BytesBytesCodec)
+    return found
+
+
+def _chunk_table(dataset: Any) -> Chunks:
+    rows: list[tuple[int, ...]] = []
+    append = rows.append
+    grid = [-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)]
+    chunks = dataset.chunks
+
+    def take(info: Any) -> None:
+        number = 0
+        for offset, chunk, n in zip(info.chunk_offset, chunks, grid, strict=True):
+            if offset >= n * chunk:
+                return  # left from before the dataset was made smaller
+            number = number * n + offset // chunk
+        append((number, info.byte_offset, info.size, info.filter_mask))
+
+    dataset.id.chunk_iter(take)
+    table = np.array(rows, np.int64).reshape(-1, 4)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return Chunks(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+
+
+def _pieces(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Chunks of a contiguous dataset: whole rows, as many as divide its length, so that none is cut off."""
+    pieces = list(shape)
+    for axis, length in enumerate(shape):
+        row = math.prod(shape[axis + 1 :]) * itemsize
+        most = max(1, PIECE_BYTES // max(1, row))
+        if most >= length:
+            break
+        pieces[axis] = next(n for n in range(most, 0, -1) if length % n == 0)
+        if pieces[axis] > 1 or row <= PIECE_BYTES:
+            break
+    return tuple(max(1, n) for n in pieces)
+
+
+def _in_a_row(dataset: Any, pieces: tuple[int, ...]) -> Chunks:
+    empty = np.zeros(0, np.int64)
+    # The offset of what has no space is nonsense where the file begins with a block of the user's.
+    if not dataset.id.get_storage_size() or not dataset.size:
+        return Chunks(empty, empty, empty, empty)
+    nbytes = math.prod(pieces) * dataset.dtype.itemsize
+    numbers = np.arange(math.prod(dataset.shape) // math.prod(pieces))
+    starts = dataset.id.get_offset() + numbers * nbytes
+    return Chunks(numbers, starts, np.full_like(numbers, nbytes), np.zeros_like(numbers))
+
+
+def _ones(shape: tuple[int, ...], chunks: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    return tuple(max(1, n) for n in (chunks or shape))
+
+
+def _dimensions(dataset: Any) -> tuple[str | None, ...] | None:
+    import h5py
+
+    if dataset.shape is None:
+        return None
+    names: list[str | None] = [_quietly(_name_of, dimension) for dimension in dataset.dims]
+    if len(names) == 1 and names[0] is None and _quietly(h5py.h5ds.is_scale, dataset.id):
+        names = [dataset.name.rpartition("/")[2]]
+    return tuple(names) if any(names) else None
+
+
+def _name_of(dimension: Any) -> str | None:
+    if len(dimension):
+        return str(dimension[0].name).rpartition("/")[2]
+    return str(dimension.label) or None
+
+
+def attributes_of(node: Any) -> dict[str, Any]:
+    """Attributes that JSON can hold; references, and what h5py cannot read, are left out."""
+    found: dict[str, Any] = {}
+    for name in node.attrs:
+        if name not in _OWN:
+            value = _quietly(_attribute, node, name)
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def _attribute(node: Any, name: str) -> Any:
+    return _json(node.attrs[name])
+
+
+def _quietly(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What h5py makes of something; None where it is damaged, or of a kind that it does not know."""
+    try:
+        return function(*arguments)
+    except (OSError, RuntimeError, TypeError, ValueError, KeyError):
+        return None
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+    if isinstance(value, complex):
+        return [_json(value.real), _json(value.imag)]
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.names is None:
+        return _json(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    raise TypeError(type(value))
