@@ -306,11 +306,17 @@ class BoundSharding(BoundArrayBytes):
 
     def is_arranged(self, index: ShardIndex, shard_nbytes: int) -> bool:
         """True where :meth:`assemble` would put all chunks where they are, and nothing else into the shard."""
+        wanted, nbytes = self.arrange(index)
+        return nbytes == shard_nbytes and np.array_equal(wanted.offsets, index.offsets)
+
+    def arrange(self, index: ShardIndex) -> tuple[ShardIndex, int]:
+        """Where :meth:`assemble` would put chunks of such lengths that lie so, and how long the shard would be."""
         sequence = self._sequence(index.offsets, np.zeros(self.layout.n_chunks, bool))
-        places, room, base = self._places(index.lengths, sequence)
-        last = index.lengths[sequence[-1]] - room[-1] if len(sequence) else 0
+        offsets, room, base = self._places(index.lengths, sequence)
+        padding_behind = int(room[-1] - index.lengths[sequence[-1]]) if len(sequence) else 0
         behind = 0 if self.layout.location == "start" else self.layout.nbytes
-        return base + int(room.sum() + last) + behind == shard_nbytes and np.array_equal(places, index.offsets)
+        first = base if len(sequence) else self.layout.nbytes - behind
+        return ShardIndex(offsets, index.lengths), first + int(room.sum()) - padding_behind + behind
 
     def _places(self, lengths: IntArray, sequence: IntArray) -> tuple[IntArray, IntArray, int]:
         """Offsets of all chunks; bytes that each of the sequence takes up; and the first byte behind an index at the

@@ -23,7 +23,6 @@ _COMMANDS = {
     "copy": "zarrdock.cli.copy_",
     "plan": "zarrdock.cli.plan",
     "check": "zarrdock.cli.check",
-    "relayout": "zarrdock.cli.relayout",
     "layout": "zarrdock.cli.layout",
     "relayout": "zarrdock.cli.relayout",
     "serve": "zarrdock.cli.serve",

@@ -58,11 +58,9 @@ def layout_of(metadata: ArrayMetadata, path: str, options: ShardOptions = ShardO
     """An array's geometry and codecs, its shards to be written with ``options``.
 
     Raises:
-        UnknownExtensionError, MetadataError: the array can't be understood. UnsupportedError: no regular grid.
+        UnknownExtensionError, MetadataError: the array can't be understood. UnsupportedError: chunks differ in shape.
     """
     metadata.require_known()
-    if not hasattr(metadata.grid, "chunk_shape"):
-        raise UnsupportedError("layouts are about arrays with a regular grid of chunks")
     return Layout.bind(
         metadata.shape,
         metadata.grid.chunk_shape,

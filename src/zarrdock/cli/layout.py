@@ -1,0 +1,256 @@
+"""``zarrdock layout``: what the bytes of shards are used for, and what reads would cost in another layout."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.cli.app import click
+from zarrdock.cli.nodes import find
+from zarrdock.cli.options import as_json, node_options
+from zarrdock.cli.output import count, print_json, shape_text, size_text
+from zarrdock.cli.parse import parse_memory, parse_selection, parse_shape
+from zarrdock.codecs.order import ORDERS
+from zarrdock.errors import NodeNotFoundError, UnsupportedError
+from zarrdock.layouts import access as accesses
+from zarrdock.layouts.access import Access
+from zarrdock.layouts.plot import bars
+from zarrdock.layouts.predict import (
+    PLACES,
+    Candidate,
+    Prediction,
+    Prices,
+    candidates,
+    predict,
+    recommend,
+    work,
+)
+from zarrdock.layouts.survey import Survey, survey
+
+__all__ = ["command"]
+
+_BY = {"time": "seconds", "requests": "n_requests", "bytes": "n_bytes", "rounds": "n_rounds", "price": "price"}
+_EFFORT = ("nothing to do", "shards rewritten in place", "chunks copied, not decoded", "all encoded anew")
+
+
+def _level_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+    """Each of several alternatives; levels are separated by a slash, outermost first."""
+    if not given:
+        return None
+    found: list[Any] = []
+    for text in given:
+        levels = [parse_shape(part) for part in text.split("/")]
+        if levels == [None]:
+            found.append(None)
+        elif all(isinstance(level, tuple) for level in levels):
+            found.append(levels)
+        else:
+            raise click.BadParameter(
+                f"{text!r}: write shapes, such as 256,256,256, or none; levels as 1024,1024/128,128"
+            )
+    return found
+
+
+def _chunk_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+    found = [parse_shape(text) for text in given]
+    if not all(isinstance(shape, tuple) for shape in found):
+        raise click.BadParameter("write shapes, such as 32,32,32")
+    return found or None
+
+
+@click.command("layout")
+@node_options
+@click.option(
+    "--access",
+    "kinds",
+    multiple=True,
+    metavar="boxes|planes|lines|FILE",
+    help="What is read: a pattern, or a log of selections; again for more.  [default: boxes and planes]",
+)
+@click.option("--reads", default=100, type=click.IntRange(1), help="Random boxes, and planes or lines of each axis.")
+@click.option("--box", metavar="SHAPE", default="64", help="Shape of the boxes.  [default: 64 on every axis]")
+@click.option("--seed", default=0, help="Of the random places.")
+@click.option("--order", "orders", multiple=True, type=click.Choice([str(o) for o in ORDERS]), help="Again for more.")
+@click.option("--shards", multiple=True, metavar="SHAPE[/SHAPE...]", callback=_level_shapes, help="Again for more.")
+@click.option("--chunks", multiple=True, metavar="SHAPE", callback=_chunk_shapes, help="Again for more.")
+@click.option(
+    "--gap", "gaps", multiple=True, metavar="SIZE", help="Unwanted bytes read to save a request, such as 64K."
+)
+@click.option("--on", "place", type=click.Choice([*PLACES]), help="Kind of store that is read.  [default: that of URL]")
+@click.option("--rtt-ms", type=float, help="Time to the first byte of a round, in milliseconds.")
+@click.option("--request-ms", type=float, help="Work a request, in milliseconds.")
+@click.option("--mb-per-s", type=float, help="10^6 bytes a second.")
+@click.option("--per-million", type=float, help="Price of a million requests.")
+@click.option("--per-gb", type=float, help="Price of 10^9 bytes read.")
+@click.option("--by", type=click.Choice([*_BY]), default="time", help="What the layout is chosen by.  [default: time]")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw requests as bars.")
+@click.option("--max-objects", default=4096, type=click.IntRange(1), help="Look at so many objects at most.")
+@as_json
+def command(
+    url: str,
+    path: str,
+    storage_options: dict[str, Any],
+    kinds: tuple[str, ...],
+    reads: int,
+    box: str,
+    seed: int,
+    orders: tuple[Any, ...],
+    shards: Any,
+    chunks: Any,
+    gaps: tuple[str, ...],
+    place: str | None,
+    by: str,
+    plot: Path | None,
+    max_objects: int,
+    as_json: bool,
+    **given: float | None,
+) -> None:
+    """Say what the bytes of the array at URL are used for, and predict rounds, requests, bytes, time and price of
+    reading it in other layouts: orders of the chunks in a shard, shapes of shards and chunks, gaps. Only shard indexes
+    are read. A log has one selection a line, as `zarrdock plan` takes it, or JSON documents with "selection".
+    """
+    found = find(url, path, storage_options)
+    if not isinstance(found.node, ArrayMetadata):
+        raise NodeNotFoundError(f"at {found.path or '/'!r} in {found.store} there is a group: name an array")
+    seen = survey(found.store, found.path, found.node, max_objects=max_objects)
+    patterns = [pattern for kind in kinds or ("boxes", "planes") for pattern in _pattern(kind, seen, reads, box, seed)]
+    if not patterns:
+        raise UnsupportedError("there is nothing to read: the array has no elements, or the log no selections")
+    kind_of_store = place or ("s3" if found.store.traits.remote else "local")
+    traits, prices = PLACES[kind_of_store]
+    if place is None:
+        traits = found.store.traits
+    prices = _prices(prices, given)
+    wanted = candidates(
+        seen,
+        shards=shards,
+        chunks=chunks,
+        gaps=[parse_memory(gap) for gap in gaps] or (None,),
+        **({"orders": orders} if orders else {}),
+    )
+    predictions = [predict(seen, patterns, one, traits=traits, prices=prices) for one in wanted]
+    best = recommend(seen, predictions, _BY[by])
+    if plot is not None:
+        rows = [_name(one) for one in wanted]
+        panels = [(p.name, [q.costs[i].n_requests for q in predictions]) for i, p in enumerate(patterns)]
+        plot.write_text(bars("Requests", rows, panels, best=predictions.index(best)), "utf-8")
+    if as_json:
+        _print_json(seen, patterns, predictions, best)
+    else:
+        _print(url, seen, patterns, predictions, best, by)
+
+
+def _pattern(kind: str, seen: Survey, reads: int, box: str, seed: int) -> list[Access]:
+    shape, names = seen.metadata.shape, seen.metadata.dims
+    if kind == "boxes":
+        size = parse_shape(box)
+        if isinstance(size, int):
+            size = (size,) * len(shape)
+        if not isinstance(size, tuple) or len(size) != len(shape) or 0 in size:
+            raise click.BadParameter(f"--box: {len(shape)} positive lengths are needed")
+        return accesses.boxes(shape, size, reads, seed=seed)
+    if kind in ("planes", "lines"):
+        return getattr(accesses, kind)(shape, reads, names=names, seed=seed)  # type: ignore[no-any-return]
+    if not Path(kind).is_file():
+        raise click.BadParameter(f"--access: {kind!r} is no pattern (boxes, planes, lines) and no file")
+    selections = tuple(parse_selection(text) for text in accesses.read_log(kind))
+    return [Access(Path(kind).name, selections)] if selections else []
+
+
+def _prices(prices: Prices, given: dict[str, float | None]) -> Prices:
+    names = {"rtt_ms": ("rtt_s", 1e-3), "request_ms": ("request_s", 1e-3), "mb_per_s": ("bytes_per_s", 1e6)}
+    changes = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if value < 0 or (name == "mb_per_s" and not value):
+            raise click.BadParameter(f"--{name.replace('_', '-')}: {value:g} is no such number")
+        target, factor = names.get(name, (name, 1.0))
+        changes[target] = value * factor
+    return replace(prices, **changes)
+
+
+def _name(one: Candidate) -> str:
+    shards = "/".join(shape_text(level).replace(" ", "") for level in one.shards) or "none"
+    gap = "" if one.gap_bytes is None else f", gap {size_text(one.gap_bytes)}"
+    return f"{one.order_name}, {shards}, {shape_text(one.chunks).replace(' ', '')}{gap}"
+
+
+def _print(
+    url: str, seen: Survey, patterns: list[Access], predictions: list[Prediction], best: Prediction, by: str
+) -> None:
+    used = seen.usage
+    part = "" if seen.is_complete else f" ({len(seen.objects):,} looked at)"
+    print(
+        f"{count(seen.n_objects, 'object')}{part}: {size_text(used.chunks)} in chunks, {size_text(used.index)} in "
+        f"indexes, {size_text(used.padding)} padding, {size_text(used.garbage)} garbage"
+    )
+    header = ["order, shards, chunks", *(p.name for p in patterns), "rounds", "requests", "bytes", "time", "price"]
+    rows = [header, ["", *(f"{len(p.selections)} reads" for p in patterns), "", "", "", "", ""]]
+    for prediction in predictions:
+        total = prediction.total
+        mark = "*" if prediction is best else " "
+        rows.append(
+            [
+                f"{mark} {_name(prediction.candidate)}{'' if prediction.is_exact else ' ~'}",
+                *(f"{cost.n_requests:,} / {size_text(cost.n_bytes)}" for cost in prediction.costs),
+                f"{total.n_rounds:,}",
+                f"{total.n_requests:,}",
+                size_text(total.n_bytes),
+                f"{total.seconds:.3g} s",
+                f"{total.price:.2g}",
+            ]
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    for row in rows:
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+    if any(not prediction.is_exact for prediction in predictions):
+        print("~ lengths of chunks are estimated")
+    effort = work(seen, best.candidate)
+    print(f"* least {by}, within 5 %, for the least work ({_EFFORT[effort]})", end="")
+    print(f": {_advice(url, seen, best.candidate)}" if effort else "")
+
+
+def _advice(url: str, seen: Survey, one: Candidate) -> str:
+    """The command that makes it so."""
+    effort = work(seen, one)
+    text = f"zarrdock relayout {url}"
+    if seen.path and seen.path not in url:
+        text += f" --path {seen.path}"
+    if effort > 1:
+        text += " --to DST"
+        text += "".join(f" --shards {','.join(map(str, level))}" for level in one.shards) or " --shards none"
+    if effort > 2:
+        text += f" --chunks {','.join(map(str, one.chunks))}"
+    if isinstance(one.order, str):
+        text += f" --order {one.order}"
+    return text if one.gap_bytes is None else f"{text}, then read with merge_gap_bytes={one.gap_bytes}"
+
+
+def _print_json(seen: Survey, patterns: list[Access], predictions: list[Prediction], best: Prediction) -> None:
+    print_json(
+        {
+            "n_objects": seen.n_objects,
+            "n_objects_seen": len(seen.objects),
+            "usage": asdict(seen.usage),
+            "access": [{"name": p.name, "n_reads": len(p.selections)} for p in patterns],
+            "layouts": [
+                {
+                    "order": prediction.candidate.order_name,
+                    "shards": [list(level) for level in prediction.candidate.shards],
+                    "chunks": list(prediction.candidate.chunks),
+                    "gap_bytes": prediction.candidate.gap_bytes,
+                    "is_exact": prediction.is_exact,
+                    "is_recommended": prediction is best,
+                    "costs": [asdict(cost) for cost in prediction.costs],
+                    "total": asdict(prediction.total),
+                }
+                for prediction in predictions
+            ],
+        }
+    )

@@ -1,0 +1,330 @@
+"""What reading would cost if an array were laid out in another way.
+
+Nothing is modelled: the reader itself plans its requests, against objects that have only sizes and indexes. With the
+chunks there are a prediction is what would be counted; with chunks of another shape their lengths are estimated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from typing import Any
+
+from zarrdock.array.execute import n_together, read_settings
+from zarrdock.array.index_cache import IndexCache
+from zarrdock.array.layout import Layout
+from zarrdock.array.lockstep import lockstep
+from zarrdock.array.pieces import Leaves, Task, tasks
+from zarrdock.array.selection import basic
+from zarrdock.array.sink import Found, IntArray
+from zarrdock.array.steps import read_task
+from zarrdock.codecs.order import Order
+from zarrdock.codecs.sharding import ShardOptions
+from zarrdock.config import config
+from zarrdock.copying.retarget import Wishes, retarget
+from zarrdock.errors import UnsupportedError
+from zarrdock.layouts.access import Access
+from zarrdock.layouts.ghost import GhostStore, as_stored, predicted
+from zarrdock.layouts.indexes import layout_of
+from zarrdock.layouts.survey import Survey, resampled
+from zarrdock.stores.base import Result, Traits
+
+__all__ = [
+    "CRITERIA",
+    "PLACES",
+    "Candidate",
+    "Cost",
+    "Prediction",
+    "Prices",
+    "candidates",
+    "predict",
+    "recommend",
+    "work",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a store takes for its service: time, and money.
+
+    Attributes:
+        rtt_s: seconds from a round's first request to its first byte. request_s: seconds of work a request.
+        bytes_per_s: of data. per_million: price of a million requests; per_gb: of 10^9 bytes read.
+    """
+
+    rtt_s: float = 0.0
+    request_s: float = 12e-6
+    bytes_per_s: float = 2e9
+    per_million: float = 0.0
+    per_gb: float = 0.0
+
+    def seconds(self, rounds: Sequence[tuple[int, int]], n_concurrent: int) -> float:
+        """Time of rounds of requests, ``n_concurrent`` of which are in flight together."""
+        return sum(
+            ceil(n / max(1, n_concurrent)) * self.rtt_s + n * self.request_s + nbytes / self.bytes_per_s
+            for n, nbytes in rounds
+        )
+
+
+#: Kinds of stores: how readers treat them, and about what they take. Prices are list prices in US dollars, reads within
+#: a region: change them to what you pay.
+PLACES: dict[str, tuple[Traits, Prices]] = {
+    "local": (Traits(conditional_read=True, merge_gap_bytes=32768), Prices()),
+    "s3": (
+        Traits(conditional_read=True, remote=True, merge_gap_bytes=131072, n_concurrent=64),
+        Prices(0.03, 0.6e-3, 100e6, per_million=0.40),
+    ),
+    "gcs": (
+        Traits(conditional_read=True, remote=True, merge_gap_bytes=65536, n_concurrent=64),
+        Prices(0.04, 0.6e-3, 100e6, per_million=0.40),
+    ),
+    "http": (
+        Traits(conditional_read=True, remote=True, merge_gap_bytes=32768, n_concurrent=64),
+        Prices(0.03, 0.5e-3, 50e6),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A layout.
+
+    Attributes:
+        order: of the chunks in a shard; None: as they are stored now.
+        shards: shapes, outermost first, none for chunks by themselves. chunks: shape of a chunk.
+        gap_bytes: of the reader; None: that of the store.
+    """
+
+    order: Order | None
+    shards: tuple[tuple[int, ...], ...]
+    chunks: tuple[int, ...]
+    gap_bytes: int | None = None
+
+    @property
+    def order_name(self) -> str:
+        """For people."""
+        if not self.shards:
+            return "-"
+        return "as stored" if self.order is None else self.order if isinstance(self.order, str) else "given"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the reads of one pattern cost, together. One reader makes them one after another and keeps the shard
+    indexes it has seen.
+
+    Attributes:
+        n_reads: selections. n_rounds, n_requests, n_bytes: over all of them.
+        seconds, price: by the prices that were given.
+    """
+
+    n_reads: int
+    n_rounds: int
+    n_requests: int
+    n_bytes: int
+    seconds: float
+    price: float
+
+    def __add__(self, other: Cost) -> Cost:
+        mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
+        return Cost(*(a + b for a, b in zip(mine, others, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A layout and its costs.
+
+    Attributes:
+        costs: one a pattern. is_exact: chunks are those there are, so that nothing had to be estimated.
+    """
+
+    candidate: Candidate
+    costs: tuple[Cost, ...]
+    is_exact: bool
+
+    @property
+    def total(self) -> Cost:
+        """Of all patterns."""
+        return sum(self.costs[1:], self.costs[0])
+
+
+class _Nothing:
+    """A sink for chunks that do not exist."""
+
+    def data(self, found: Found) -> None:
+        """Zeros came."""
+
+    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
+        """Nothing to fill."""
+
+    def barrier(self) -> None:
+        """Nothing to wait for."""
+
+
+def candidates(
+    survey: Survey,
+    *,
+    orders: Sequence[Order] = ("lexicographic", "colexicographic", "morton", "hilbert"),
+    shards: Sequence[Any] | None = None,
+    chunks: Sequence[Any] | None = None,
+    gaps: Sequence[int | None] = (None,),
+) -> list[Candidate]:
+    """Layouts worth a look: the one there is, and every combination of what is given.
+
+    Args:
+        shards, chunks: shapes; None for the shape there is, half of it and twice it, one changed at a time.
+    """
+    levels, leaf = _shapes(survey.layout)
+    found = [Candidate(None, levels, leaf, gap) for gap in gaps]
+    if shards is None and chunks is None:
+        pairs = [(levels, leaf)]
+        if levels:
+            pairs += [(tuple(scaled), leaf) for scaled in _scaled(levels, survey.layout.shape)]
+        pairs += [(levels, scaled[0]) for scaled in _scaled((leaf,), survey.layout.shape)]
+    else:
+        pairs = [(_levels(s), tuple(c)) for s in shards or [levels] for c in chunks or [leaf]]
+    for some_levels, some_leaf in pairs:
+        if not _fits(some_levels, some_leaf):
+            continue
+        if not some_levels:
+            found += [Candidate(None, (), some_leaf, gap) for gap in gaps if some_leaf != leaf or levels]
+            continue
+        found += [Candidate(order, some_levels, some_leaf, gap) for order in orders for gap in gaps]
+    return list(dict.fromkeys(found))
+
+
+def _shapes(layout: Layout) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    return tuple(level.sharding.decoded.shape for level in layout.levels), layout.leaf_shape
+
+
+def _levels(given: Any) -> tuple[tuple[int, ...], ...]:
+    if given is None or not given:
+        return ()
+    return tuple(map(tuple, given)) if isinstance(given[0], Sequence) else (tuple(given),)
+
+
+def _scaled(shapes: tuple[tuple[int, ...], ...], full: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:
+    """The outermost shape halved, and doubled where the array is longer than it."""
+    first = shapes[0]
+    halved = tuple(n // 2 if n % 2 == 0 else n for n in first)
+    doubled = tuple(2 * n if n < length else n for n, length in zip(first, full, strict=True))
+    for changed in (halved, doubled):
+        if changed != first:
+            yield [changed, *shapes[1:]]
+
+
+def _fits(levels: tuple[tuple[int, ...], ...], leaf: tuple[int, ...]) -> bool:
+    chain = [*levels, leaf]
+    return all(a % b == 0 for outer, inner in pairwise(chain) for a, b in zip(outer, inner, strict=True))
+
+
+def predict(
+    survey: Survey, accesses: Sequence[Access], candidate: Candidate, *, traits: Traits, prices: Prices
+) -> Prediction:
+    """Count what the reads of some patterns would ask of an array with such a layout.
+
+    Each pattern begins with no index known.
+
+    Args:
+        traits: of the store it would be read from.
+    Raises:
+        MetadataError: the layout does not fit the array. UnsupportedError: an order that is none.
+        SelectionError: a selection does not fit the array.
+    """
+    if candidate.gap_bytes is not None:
+        traits = dataclasses.replace(traits, merge_gap_bytes=candidate.gap_bytes)
+    _, leaf = _shapes(survey.layout)
+    layout = _layout(survey, candidate)
+    if layout is survey.layout:
+        make = as_stored(layout, survey.objects)
+    else:
+        lengths = survey.lengths
+        if layout.leaf_shape != leaf:
+            exact = layout.leaf.encoded.exact
+            lengths = resampled(lengths, layout.shape, leaf, layout.leaf_shape, exact=exact)
+        make = predicted(layout, lengths)
+    costs = []
+    for access in accesses:
+        store = GhostStore(make, traits)
+        cache = IndexCache(config.index_cache_bytes)
+        total = Cost(0, 0, 0, 0, 0.0, 0.0)
+        for selection in access.selections:
+            store.rounds.clear()
+            _walk(store, layout, selection, cache)
+            n, nbytes = sum(r[0] for r in store.rounds), sum(r[1] for r in store.rounds)
+            price = n * prices.per_million / 1e6 + nbytes * prices.per_gb / 1e9
+            total += Cost(1, len(store.rounds), n, nbytes, prices.seconds(store.rounds, traits.n_concurrent), price)
+        costs.append(total)
+    return Prediction(candidate, tuple(costs), layout.leaf_shape == leaf and survey.is_complete)
+
+
+def _layout(survey: Survey, candidate: Candidate) -> Layout:
+    """The layout that there is, where the candidate is it."""
+    levels, leaf = _shapes(survey.layout)
+    if (levels, leaf) == (candidate.shards, candidate.chunks):
+        if candidate.order is None and survey.is_complete:
+            return survey.layout
+        metadata = survey.metadata
+    else:
+        wishes = Wishes(
+            chunks=candidate.chunks,
+            shards=list(candidate.shards) or None,
+            zarr_format=3 if candidate.shards else None,
+        )
+        metadata, _ = retarget(survey.metadata, wishes)
+    order = "lexicographic" if candidate.order is None else candidate.order
+    return layout_of(metadata, survey.path, ShardOptions(order))
+
+
+def _walk(store: GhostStore, layout: Layout, selection: Any, cache: IndexCache) -> None:
+    """Ask for everything that a read asks for."""
+    settings = read_settings(layout, store, cache)
+    rounds = lockstep(
+        (read_task(task, settings, _Nothing()) for task in tasks(basic(selection, layout.shape), layout)),
+        round_bytes=settings.round_bytes,
+        n_together=n_together(settings),
+    )
+    results: list[Result] | None = None
+    while True:
+        try:
+            reads = next(rounds) if results is None else rounds.send(results)
+        except StopIteration:
+            return
+        results = store.read(reads)
+
+
+#: What a layout may be chosen by.
+CRITERIA = ("seconds", "n_requests", "n_bytes", "n_rounds", "price")
+
+# A gain of less than this is not worth a change that costs more.
+_WORTH = 0.05
+
+
+def recommend(survey: Survey, predictions: Sequence[Prediction], by: str = "seconds") -> Prediction:
+    """The layout with the least cost; of those that are nearly as good the one that is least work to get: what there
+    is, another order (shards are rewritten in place), other shards (chunks are copied), other chunks (encoded anew).
+
+    Args:
+        by: one of :data:`CRITERIA`.
+    Raises:
+        UnsupportedError: no predictions, or nothing to choose by.
+    """
+    if by not in CRITERIA or not predictions:
+        raise UnsupportedError(f"a layout is chosen from predictions by one of {', '.join(CRITERIA)}, not by {by!r}")
+    costs = [getattr(prediction.total, by) for prediction in predictions]
+    enough = min(costs) * (1 + _WORTH)
+    good = [(work(survey, p.candidate), cost, i) for i, (p, cost) in enumerate(zip(predictions, costs, strict=True))]
+    return predictions[min(item for item in good if item[1] <= enough)[2]]
+
+
+def work(survey: Survey, candidate: Candidate) -> int:
+    """How much has to be done to get a layout: 0 nothing, 1 shards in another order, 2 other shards, 3 other chunks."""
+    levels, leaf = _shapes(survey.layout)
+    if candidate.chunks != leaf:
+        return 3
+    if candidate.shards != levels:
+        return 2
+    return 0 if candidate.order is None else 1
