@@ -42,6 +42,11 @@ class ChunkGrid(ABC):
             UnsupportedError: chunks differ.
         """
 
+    @property
+    @abstractmethod
+    def largest(self) -> tuple[int, ...]:
+        """The greatest length of a chunk along each dimension."""
+
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The metadata's ``chunk_grid``."""
@@ -93,6 +98,10 @@ class RegularGrid(ChunkGrid):
         if "chunk_shape" not in configuration:
             raise MetadataError(pointer=place, expected="a member 'chunk_shape'", found=configuration)
         return cls(expect_integers(configuration["chunk_shape"], pointer_to(place, "chunk_shape")))
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        return self.chunk_shape
 
     def to_json(self) -> dict[str, Any]:
         return {"name": "regular", "configuration": {"chunk_shape": list(self.chunk_shape)}}
@@ -174,7 +183,6 @@ class RectilinearGrid(ChunkGrid):
 
     @property
     def largest(self) -> tuple[int, ...]:
-        """The greatest length along each axis."""
         return tuple(axis if isinstance(axis, int) else max((n for n, _ in axis), default=1) for axis in self.axes)
 
     def divisors(self) -> tuple[int, ...]:

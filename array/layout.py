@@ -114,7 +114,7 @@ class Layout:
         grid = metadata.grid
         layout = cls.bind(
             metadata.shape,
-            grid.largest if isinstance(grid, RectilinearGrid) else grid.chunk_shape,
+            grid.largest,
             metadata.dtype,
             metadata.fill_value,
             metadata.codecs if codecs is None else codecs,

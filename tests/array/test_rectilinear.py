@@ -256,3 +256,50 @@ def test_many_chunks_cost_little_to_know_of() -> None:
     array[2_999_998:3_000_009] = 5
     assert array[2_999_995:3_000_012].tolist() == [0] * 3 + [5] * 11 + [0] * 3
     assert array.plan(np.s_[::500_000]).n_objects == 20
+
+
+# -- around the arrays ------------------------------------------------------------------------------------------------
+
+
+def example(store: zarrdock.MemoryStore, *, sharded: bool) -> np.ndarray:
+    """An array of 8 x 6 at ``a`` whose last shard or chunk was never written."""
+    wishes: dict[str, Any] = {"chunks": (2, 1), "shards": rectilinear([2, [4, 2]], [4, 2])}
+    if not sharded:
+        wishes = {"chunks": [[2, 3, 3], [4, 2]]}
+    zarrdock.create_group(store)
+    array = zarrdock.create_array(store, name="a", shape=(8, 6), dtype="i4", fill_value=9, **wishes)
+    model = np.full((8, 6), 9, "i4")
+    model[:5] = np.arange(30).reshape(5, 6)
+    array[:5] = model[:5]
+    return model
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_copies(sharded: bool) -> None:
+    source = zarrdock.MemoryStore()
+    model = example(source, sharded=sharded)
+    same, other, renamed = (zarrdock.MemoryStore() for _ in range(3))
+    zarrdock.copy(source, same)
+    assert {(e.key, e.size) for e in same.list()} == {(e.key, e.size) for e in source.list()}
+    zarrdock.copy(source, other, chunks=(3, 3), shards=None)
+    array = zarrdock.open_array(other, path="a")
+    assert array.chunks == (3, 3)
+    np.testing.assert_array_equal(array[...], model)
+    with pytest.raises(UnsupportedError, match="chunks="):
+        zarrdock.copy(source, renamed, compressors="gzip")
+    zarrdock.copy(source, renamed, chunks="auto", shards=None, compressors="gzip", zarr_format=2)
+    np.testing.assert_array_equal(zarrdock.open_array(renamed, path="a")[...], model)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_info_says_how_long_chunks_are(sharded: bool) -> None:
+    from zarrdock.cli.info import array_facts
+    from zarrdock.cli.nodes import Found, brief
+
+    store = zarrdock.MemoryStore()
+    example(store, sharded=sharded)
+    metadata = zarrdock.open_array(store, path="a").metadata
+    facts = array_facts(metadata, Found(store, "a", metadata), None)
+    assert facts["chunk_grid"] == metadata.grid.to_json()
+    assert (facts["n_objects"], facts["n_chunks"]) == ((6, 24) if sharded else (6, 6))
+    assert ("shards up to 4 x 4" if sharded else "chunks up to 3 x 4") in brief(metadata).replace("×", "x")

@@ -164,8 +164,7 @@ class CodecPipeline(ZarrPipeline):
         place, spec = batch[0][0], batch[0][1]
         if not isinstance(place, StorePath) or not isinstance(place.store, ZarrStore):
             return None
-        native = self._ours.dtype.newbyteorder("=")
-        if getattr(array, "dtype", None) is None or array.dtype.newbyteorder("=") != native:
+        if getattr(array, "dtype", None) is None or _native(array.dtype) != _native(self._ours.dtype):
             return None  # fields of a struct, or a data type that the two have different forms of
         n_segments = self._ours.key_encoding.key((0,) * self._ours.ndim).count("/") + 1
         split = len("/".join(place.path.split("/")[:-n_segments]))
@@ -205,6 +204,10 @@ class CodecPipeline(ZarrPipeline):
                 metadata.key_encoding,
             )
         return layout
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype if dtype.kind == "T" else dtype.newbyteorder("=")
 
 
 def _parse(metadata: Any) -> ArrayMetadata | None:

@@ -6,6 +6,7 @@ import json
 from math import prod
 from typing import Any
 
+from zarrdock.array.grid import RectilinearGrid
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import Found, brief, children, find, leaf
@@ -53,19 +54,21 @@ def _where(found: Found) -> str:
 def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] | None) -> dict[str, Any]:
     """All that is shown of an array, for scripts."""
     levels, chunks, codecs = leaf(metadata)
+    n_objects = prod(metadata.grid.n_chunks(metadata.shape))
     facts: dict[str, Any] = {
         "url": _where(found),
         "node_type": "array",
         "zarr_format": metadata.zarr_format,
         "shape": list(metadata.shape),
         "data_type": metadata.data_type.to_json(),
+        "chunk_grid": metadata.grid.to_json(),
         "chunks": list(chunks),
         "shards": [list(level) for level in levels] or None,
-        "n_chunks": _n_pieces(metadata.shape, chunks),
-        "n_objects": _n_pieces(metadata.shape, metadata.grid.chunk_shape),
+        "n_chunks": _n_pieces(metadata.shape, chunks) if levels else n_objects,
+        "n_objects": n_objects,
         "codecs": [codec.to_json() for codec in metadata.codecs],
         "chunk_codecs": [codec.to_json() for codec in codecs],
-        "fill_value": metadata.data_type.fill_to_json(metadata.fill_value),
+        "fill_value": fill_json(metadata),
         "chunk_key_encoding": metadata.key_encoding.to_json(),
         "dimension_names": None if metadata.dims is None else list(metadata.dims),
         "attributes": dict(metadata.attributes),
@@ -103,6 +106,13 @@ def _stored_facts(stored: tuple[int, int] | None) -> dict[str, Any]:
     return {} if stored is None else {"n_stored": stored[0], "nbytes_stored": stored[1]}
 
 
+def fill_json(metadata: ArrayMetadata) -> Any:
+    """The fill value as the array's own metadata has it."""
+    data_type = metadata.data_type
+    as_json = data_type.fill_to_json if metadata.zarr_format == 3 else data_type.fill_to_json_v2
+    return as_json(metadata.fill_value)
+
+
 def _n_pieces(shape: tuple[int, ...], piece: tuple[int, ...]) -> int:
     return prod(-(-n // p) if p else 0 for n, p in zip(shape, piece, strict=True))
 
@@ -113,14 +123,18 @@ def _has_unknown_size(metadata: ArrayMetadata) -> bool:
 
 def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] | None) -> None:
     levels, chunks, codecs = leaf(metadata)
-    n_objects = _n_pieces(metadata.shape, metadata.grid.chunk_shape)
+    n_objects = prod(metadata.grid.n_chunks(metadata.shape))
+    up_to = "up to " if isinstance(metadata.grid, RectilinearGrid) else ""
+    n_chunks = _n_pieces(metadata.shape, chunks) if levels else n_objects
     rows = [
         ("shape", shape_text(metadata.shape)),
         ("data type", metadata.data_type.name if metadata.unknown else str(metadata.dtype)),
-        ("chunks", f"{shape_text(chunks)} ({count(_n_pieces(metadata.shape, chunks), 'chunk')})"),
+        ("chunks", f"{'' if levels else up_to}{shape_text(chunks)} ({count(n_chunks, 'chunk')})"),
     ]
     rows += [
-        ("shards", f"{shape_text(level)} ({count(_n_pieces(metadata.shape, level), 'shard')})")
+        ("shards", f"{up_to}{shape_text(level)} ({count(n_objects, 'shard')})")
+        if level is levels[0]
+        else ("shards", f"{shape_text(level)} ({count(_n_pieces(metadata.shape, level), 'shard')})")
         for level in reversed(levels)
     ]
     rows.append(("codecs", " → ".join(map(codec_text, codecs)) or "unknown"))
@@ -128,7 +142,7 @@ def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         sharding: Any = metadata.codecs[0]
         index = " → ".join(map(codec_text, sharding.index_codecs))
         rows.append(("shard index", f"at the {sharding.index_location}, {index}"))
-    fill = metadata.data_type.fill_to_json(metadata.fill_value)
+    fill = fill_json(metadata)
     rows.append(("fill value", "null (read as zero)" if metadata.fill_value_is_null else short(json.dumps(fill))))
     encoding = metadata.key_encoding
     rows.append(("chunk keys", f"{encoding.name}, such as {encoding.key((0,) * metadata.ndim)!r}"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zarrdock.array.consolidated import below
+from zarrdock.array.grid import RectilinearGrid
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_io import join, load, node_path
 from zarrdock.cli.output import shape_text
@@ -61,9 +62,9 @@ def children(store: Store, path: str, group: GroupMetadata) -> Iterator[tuple[st
 
 
 def leaf(metadata: ArrayMetadata) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[Any, ...]]:
-    """Shapes of shards, outermost first, shape of a chunk, and codecs of a chunk."""
+    """Shapes of shards, outermost first, shape of a chunk, and codecs of a chunk; the greatest, where they differ."""
     levels: list[tuple[int, ...]] = []
-    shape, codecs = metadata.grid.chunk_shape, metadata.codecs
+    shape, codecs = metadata.grid.largest, metadata.codecs
     while len(codecs) == 1 and isinstance(codecs[0], Sharding):
         levels.append(shape)
         shape, codecs = codecs[0].chunk_shape, codecs[0].codecs
@@ -78,8 +79,9 @@ def brief(node: Node | ZarrdockError) -> str:
         return "group"
     levels, chunks, _ = leaf(node)
     dtype = node.data_type.name if node.unknown else str(node.dtype)
-    text = f"{dtype} {shape_text(node.shape)}, chunks {shape_text(chunks)}"
+    up_to = "up to " if isinstance(node.grid, RectilinearGrid) else ""
+    text = f"{dtype} {shape_text(node.shape)}, chunks {'' if levels else up_to}{shape_text(chunks)}"
     for level in reversed(levels):
-        text += f", shards {shape_text(level)}"
+        text += f", shards {up_to if level is levels[0] else ''}{shape_text(level)}"
     unknown = ", ".join(f"{error.kind} {error.name!r}" for error in node.unknown)
     return f"{text}, unknown {unknown}" if unknown else text

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from zarrdock.array.array import Array
+from zarrdock.array.grid import RegularGrid
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.layout import Layout
 from zarrdock.array.node_io import ZarrFormat, load, node_path
@@ -129,14 +130,7 @@ def _layout(part: ArrayPart, options: ShardOptions) -> Layout | None:
     if part.source is None:
         return None
     metadata = part.metadata
-    layout = Layout.bind(
-        metadata.shape,
-        metadata.grid.chunk_shape,
-        metadata.dtype,
-        metadata.fill_value,
-        with_options(metadata.codecs, options),
-        metadata.key_encoding,
-    )
+    layout = Layout.of(metadata, codecs=with_options(metadata.codecs, options))
     for level in layout.levels:
         permutation(level.sharding.options.order, level.sharding.grid)
     return layout
@@ -316,6 +310,7 @@ class _Copier:
         if (
             isinstance(part.source, ZarrSource)
             and part.original is not None
+            and isinstance(part.original.grid, RegularGrid)
             and not self._write_empty
             and same_leaves(part.original, part.metadata)
         ):
@@ -323,12 +318,15 @@ class _Copier:
                 part.source.array, self._store, layout, chunks=chunks, done=done, budget=self._memory_bytes
             )
             return
+        chunk_shape: tuple[int, ...] = ()
+        if part.original is not None and isinstance(part.original.grid, RegularGrid):
+            chunk_shape = part.original.grid.chunk_shape
         yield from transfer(
             part.source,
             self._store,
             layout,
-            chunks=chunks,
-            chunk_shape=part.original.grid.chunk_shape if part.original is not None else (),
+            chunks=chunks if chunk_shape else None,  # where chunks differ, what is missing is asked for
+            chunk_shape=chunk_shape,
             done=done,
             memory_bytes=self._memory_bytes,
             is_remote=self._store.traits.remote or (contents.store is not None and contents.store.traits.remote),

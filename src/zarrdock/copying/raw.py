@@ -7,6 +7,7 @@ from functools import partial
 from itertools import product
 from math import prod
 
+from zarrdock.array.grid import RegularGrid
 from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.copying.parallel import in_parallel
 from zarrdock.copying.sources import Stored
@@ -38,9 +39,12 @@ def copy_objects(
         stored: the objects that exist; None where that is not known: then all are asked for.
         done: keys in the destination that are finished.
     """
-    shape, chunk = metadata.shape, metadata.grid.chunk_shape
+    shape, chunk = metadata.shape, metadata.grid.largest
+    lengths = None if isinstance(metadata.grid, RegularGrid) else metadata.grid.lengths(shape)
 
     def n_elements(coords: tuple[int, ...]) -> int:
+        if lengths is not None:
+            return prod(axis[i] for axis, i in zip(lengths, coords, strict=True))
         return prod(min(c, n - i * c) for i, c, n in zip(coords, chunk, shape, strict=True))
 
     def move(pairs: list[tuple[str, str]], elements: int) -> Outcome:

@@ -11,7 +11,7 @@ import numpy as np
 
 from zarrdock.array.create import make_metadata
 from zarrdock.array.dtype import DataType, data_type_of
-from zarrdock.array.grid import RegularGrid
+from zarrdock.array.grid import RectilinearGrid, RegularGrid
 from zarrdock.array.keys import KeyEncoding
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
 from zarrdock.codecs.base import BytesBytesCodec, ChunkSpec, Codec
@@ -94,6 +94,11 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     if not changes_format and wishes == Wishes(zarr_format=wishes.zarr_format):
         return metadata, True
     metadata.require_known()
+    differ = isinstance(metadata.grid, RectilinearGrid)
+    if differ:
+        if wishes.chunks == wishes.shards == "keep":
+            raise UnsupportedError("chunks that differ in shape are copied as they are, or to chunks=...: say which")
+        metadata = metadata.replace(grid=RegularGrid(metadata.grid.largest))
     old = Parts.of(metadata)
     data_type = _data_type(metadata, zarr_format)
     levels, chunk_shape = _shapes(metadata, old, wishes, zarr_format)
@@ -105,7 +110,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
         location = template.index_location if index == "keep" else index
         codecs = (dataclasses.replace(template, chunk_shape=inner, codecs=codecs, index_location=location),)
     outer = levels[0] if levels else chunk_shape
-    is_same = outer == metadata.grid.chunk_shape and codecs == metadata.codecs
+    is_same = outer == metadata.grid.chunk_shape and codecs == metadata.codecs and not differ
     if not is_same or changes_format:
         codecs = with_defaults(codecs, ChunkSpec(outer, data_type.numpy, metadata.fill_value))
     if not changes_format:
@@ -134,7 +139,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
 def _data_type(metadata: ArrayMetadata, zarr_format: int) -> DataType:
     """The same elements in the other format: v2 has the byte order in the data type, v3 in the codecs."""
     data_type = metadata.data_type
-    if zarr_format == metadata.zarr_format or data_type.numpy.hasobject:
+    if zarr_format == metadata.zarr_format or data_type.serializer != Bytes.name:
         return data_type
     if zarr_format == 3:
         return data_type_of(data_type.numpy.newbyteorder("="), zarr_format=3)
