@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from zarrdock.array import execute
 from zarrdock.array.attributes import Attributes
+from zarrdock.array.chunk_cache import ChunkCache, chunks_of, configured_cache
 from zarrdock.array.consistent import read_consistent
 from zarrdock.array.described import Described
 from zarrdock.array.element import ELSEWHERE, read_element
@@ -52,6 +53,7 @@ class Array(Described):
         options: how shards are written.
         unsafe_concurrent_writes: on stores without an atomic update, change parts of chunks all the same; the caller
             vouches that nobody else writes there.
+        chunk_cache: where decoded chunks are kept; None: where ``config.cache_bytes`` says.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Array(Described):
         read_only: bool = False,
         options: ShardOptions = ShardOptions(),  # noqa: B008 - frozen
         unsafe_concurrent_writes: bool = False,
+        chunk_cache: ChunkCache | None = None,
     ) -> None:
         self._store = store
         self._path = path
@@ -71,6 +74,7 @@ class Array(Described):
         self._unsafe = unsafe_concurrent_writes
         most = store.traits.max_versions
         self._cache = IndexCache(config.index_cache_bytes, None if most is None else max(1, most // 2))
+        self._chunk_cache = chunk_cache
         self._locks = KeyLocks()
         self._numbers = itertools.count(1)
         self._number = 0  # of the change of metadata that `_state` comes from
@@ -81,6 +85,7 @@ class Array(Described):
         return join(self._path, "zarr.json" if metadata.zarr_format == 3 else ".zarray")
 
     def _bind(self, metadata: ArrayMetadata) -> Layout:
+        self._cache.chunks = chunks_of(self._chunk_cache or configured_cache(), self._store, metadata)
         with in_document(self._document(metadata)):
             prefix = f"{self._path}/" if self._path else ""
             return Layout.of(metadata, prefix, with_options(metadata.codecs, self._options))
@@ -370,6 +375,7 @@ class Array(Described):
             "read_only": self._read_only,
             "options": self._options,
             "unsafe_concurrent_writes": self._unsafe,
+            "chunk_cache": self._chunk_cache,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from zarrdock.array.layout import Layout
 from zarrdock.config import config
 from zarrdock.errors import CodecError, RangeError
 from zarrdock.ranges import Span
-from zarrdock.stores.base import Blob, Read, Store
+from zarrdock.stores.base import Blob, Read, Store, Version
 
 __all__ = ["ELSEWHERE", "read_element"]
 
@@ -29,7 +29,10 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
     place = tuple([c // n for c, n in zip(coords, layout.chunk_shape, strict=True)])
     key = layout.key(place)
     leaf = layout.leaf_shape
+    chunks = cache.chunks
     if not layout.levels:
+        if chunks is not None:
+            return ELSEWHERE
         result = store.read([Read(key)])[0]
     else:
         cached = cache.get(key)
@@ -61,6 +64,11 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
         if start < 0:
             # An old index can't vouch for an empty chunk: no data read would confirm its version.
             return layout.fill_scalar if cached is None else ELSEWHERE
+        if chunks is not None and (kept := chunks.get(key, version, (start,))[0]) is not None:
+            if cached is not None and not _is_still(store, key, version):
+                cache.drop(key)
+                return ELSEWHERE
+            return kept[tuple([c % n for c, n in zip(coords, leaf, strict=True)])]
         stop = start + int(index.lengths[flat])
         try:
             result = store.read([Read(key, Span(start, stop), version)])[0]
@@ -74,7 +82,10 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
     if not isinstance(result, Blob):
         return ELSEWHERE
     try:
-        return layout.leaf.decode(result.data)[tuple([c % n for c, n in zip(coords, leaf, strict=True)])]
+        chunk = layout.leaf.decode(result.data)
+        if chunks is not None:
+            chunks.put(key, result.version, [(start, chunk)])
+        return chunk[tuple([c % n for c, n in zip(coords, leaf, strict=True)])]
     except CodecError as error:
         inner = (
             tuple(c // n % g for c, n, g in zip(coords, leaf, layout.levels[0].sharding.grid, strict=True))
@@ -82,3 +93,11 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
             else None
         )
         raise error.at(key=key, chunk=inner) from error
+
+
+def _is_still(store: Store, key: str, version: Version | None) -> bool:
+    """Whether an object is of that version: one byte is asked for."""
+    try:
+        return isinstance(store.read([Read(key, Span(0, 1), version)])[0], Blob)
+    except RangeError:  # empty now
+        return False

@@ -19,9 +19,10 @@ from zarrdock.array.layout import Layout
 from zarrdock.array.lockstep import lockstep
 from zarrdock.array.pieces import Task, tasks
 from zarrdock.array.pool import Jobs
+from zarrdock.array.reading import ReadSettings
 from zarrdock.array.scatter import Scatter
 from zarrdock.array.selection import Points, Product
-from zarrdock.array.steps import ReadSettings, read_task
+from zarrdock.array.steps import read_task
 from zarrdock.array.unsafe import unsafe_update
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions
@@ -53,6 +54,7 @@ def read_settings(layout: Layout, store: Store, cache: IndexCache, seen: Seen | 
         cache,
         round_bytes=config.remote_round_bytes if remote else config.round_bytes,
         whole_fraction=config.whole_fraction if remote else 2.0,
+        chunks=cache.chunks,
         seen=seen,
     )
 
@@ -94,7 +96,11 @@ class _Reading:
         # A round that was sent early is held as well.
         max_weight = settings.round_bytes * (2 if submit is None else 1)
         self.scatter = Scatter(
-            layout, _flipped(self.full, selection), is_zero=not self.is_direct, max_weight=max_weight
+            layout,
+            _flipped(self.full, selection),
+            is_zero=not self.is_direct,
+            max_weight=max_weight,
+            chunks=cache.chunks,
         )
         self.ahead: Ahead[Any] | None = None if submit is None else Ahead(submit)
         steps = (read_task(task, settings, self.scatter) for task in tasks(selection, layout))

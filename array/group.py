@@ -10,6 +10,7 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.attributes import Attributes
+from zarrdock.array.chunk_cache import ChunkCache
 from zarrdock.array.consolidated import below, consolidate, to_consolidated_v2
 from zarrdock.array.create import make_array, make_metadata
 from zarrdock.array.json_ import serialise
@@ -33,13 +34,14 @@ Member: TypeAlias = "Array | Group"
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What nodes hand on to the nodes opened through them: read-only or not, how shards are written, and whether
-    unsafe writes were asked for.
+    """What nodes hand on to the nodes opened through them: read-only or not, how shards are written, whether unsafe
+    writes were asked for, and where decoded chunks are kept.
     """
 
     read_only: bool = False
     shards: ShardOptions = field(default_factory=ShardOptions)
     unsafe_concurrent_writes: bool = False
+    chunk_cache: ChunkCache | None = None
 
 
 def wrap(store: Store, path: str, node: Node, options: NodeOptions) -> Member:
@@ -52,6 +54,7 @@ def wrap(store: Store, path: str, node: Node, options: NodeOptions) -> Member:
             read_only=options.read_only,
             options=options.shards,
             unsafe_concurrent_writes=options.unsafe_concurrent_writes,
+            chunk_cache=options.chunk_cache,
         )
     return Group(store, path, node, options)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
+from zarrdock.array.chunk_cache import Chunks
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.stores.base import Version
 
@@ -26,11 +27,15 @@ ROOT = (0, 0)
 class IndexCache:
     """An LRU of ``key -> (version, {(level, start in the object) of a shard: its index})``, bounded in bytes. For many
     threads.
+
+    Attributes:
+        chunks: where decoded chunks are kept, if they are.
     """
 
     def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
         self.max_bytes = max_bytes
         self.max_entries = max_entries
+        self.chunks: Chunks | None = None
         self._entries: OrderedDict[str, tuple[Version, Indexes, int]] = OrderedDict()
         self._nbytes = 0
         self._lock = threading.Lock()

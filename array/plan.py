@@ -9,9 +9,10 @@ from zarrdock.array.index_cache import IndexCache, Indexes
 from zarrdock.array.layout import Layout
 from zarrdock.array.lockstep import lockstep
 from zarrdock.array.pieces import Leaves, Task, tasks
+from zarrdock.array.reading import Asked, Steps
 from zarrdock.array.selection import Points, Product
 from zarrdock.array.sink import Found, IntArray
-from zarrdock.array.steps import Asked, Steps, read_task
+from zarrdock.array.steps import read_task
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Read, Result, Store, Version
 
@@ -199,6 +200,7 @@ class _Peek(IndexCache):
     def __init__(self, cache: IndexCache) -> None:
         super().__init__(0)
         self._cache = cache
+        self.chunks = cache.chunks
         self._dropped: set[str] = set()
 
     def get(self, key: str) -> tuple[Version, Indexes] | None:

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from zarrdock.array.chunk_cache import Chunks
 from zarrdock.array.layout import Layout
 from zarrdock.array.pieces import Leaves, Task
 from zarrdock.array.pool import Jobs
@@ -28,9 +29,12 @@ class Scatter:
     Args:
         out: the result, every axis kept, axes that are read backwards already turned round; or one axis for points.
         is_zero: ``out`` holds zeros already, which need not be written where that is the fill value.
+        chunks: where decoded chunks are to be kept.
     """
 
-    def __init__(self, layout: Layout, out: AnyArray, *, is_zero: bool, max_weight: int) -> None:
+    def __init__(
+        self, layout: Layout, out: AnyArray, *, is_zero: bool, max_weight: int, chunks: Chunks | None = None
+    ) -> None:
         self._layout = layout
         self._out = out
         self._out_rows = has_rows(out)
@@ -39,6 +43,7 @@ class Scatter:
         self._per_job = max(1, config.job_bytes // self._leaf_nbytes)
         self._jobs: Jobs | None = None
         self._max_weight = max_weight
+        self._chunks = chunks
         self._batch: list[Found] = []
         self._n = 0  # leaves in the batch
         # A cancelled coroutine can't stop the thread that hands over what came; closing this gate can.
@@ -127,17 +132,25 @@ class Scatter:
         decode, out = found.task.layout.leaf.decode, self._out
         leaves = found.leaves
         rows = self._out_rows and leaves.is_sliced
+        keep = self._chunks is not None and found.keep is not None
+        decoded: list[AnyArray] = []
         at = -1
         try:
-            for data, (inner, outer) in zip(found.encoded(), leaves.indices(found.numbers), strict=True):
+            chunks = map(decode, found.encoded()) if found.decoded is None else iter(found.decoded)
+            for inner, outer in leaves.indices(found.numbers):
                 at += 1
-                chunk = decode(data)
+                chunk = next(chunks)
+                if keep:
+                    decoded.append(chunk)
                 if rows:
                     copy_rows(out[outer], chunk[inner])
                 else:
                     out[outer] = chunk[inner]
         except CodecError as error:
             raise error.at(key=found.task.key, chunk=_chunk(found, int(found.numbers[at]))) from error
+        if self._chunks is not None and found.keep is not None:
+            version, starts = found.keep
+            self._chunks.put(found.task.key, version, list(zip(starts.tolist(), decoded, strict=True)))
 
 
 def _chunk(found: Found, number: int) -> tuple[int, ...] | None:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.pieces import Leaves, Task
-from zarrdock.stores.base import Buffer
+from zarrdock.codecs.base import AnyArray
+from zarrdock.stores.base import Buffer, Version
 
 __all__ = ["Found", "IntArray", "Sink"]
 
@@ -25,6 +26,9 @@ class Found:
         leaves: those wanted of one innermost shard; numbers: shape (n,), the ones that are here.
         buffers: what came. buffer: shape (n,), which of them holds each leaf; offsets, lengths: shape (n,), where in
             it, in bytes.
+        decoded: the chunks themselves, where they were kept decoded; then there are no buffers.
+        keep: the object's version, and shape (n,), where in the object each leaf begins: they are to be kept once
+            they are decoded.
     """
 
     task: Task
@@ -34,18 +38,28 @@ class Found:
     buffer: IntArray
     offsets: IntArray
     lengths: IntArray
+    decoded: Sequence[AnyArray] | None = None
+    keep: tuple[Version, IntArray] | None = None
 
     def part(self, first: int, stop: int) -> Found:
         """Leaves ``first`` to ``stop``, with no more buffers than they need."""
         some = slice(first, stop)
         buffer = self.buffer[some]
         buffers = self.buffers
-        if len(buffers) > 1:
+        if self.decoded is None and len(buffers) > 1:
             low, high = int(buffer.min()), int(buffer.max())
             buffers = buffers[low : high + 1]
             buffer = buffer - low
         return Found(
-            self.task, self.leaves, self.numbers[some], buffers, buffer, self.offsets[some], self.lengths[some]
+            self.task,
+            self.leaves,
+            self.numbers[some],
+            buffers,
+            buffer,
+            self.offsets[some],
+            self.lengths[some],
+            None if self.decoded is None else self.decoded[some],
+            None if self.keep is None else (self.keep[0], self.keep[1][some]),
         )
 
     def encoded(self) -> Iterator[memoryview]:

@@ -8,73 +8,26 @@ is why a plan cannot differ from the read.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
-from zarrdock.array.index_cache import ROOT, IndexCache, Indexes
+from zarrdock.array.index_cache import ROOT, Indexes
+from zarrdock.array.kept import Keep, Wanted, confirm, kept_whole, split_kept
 from zarrdock.array.layout import Layout
 from zarrdock.array.pieces import Leaves, Pieces, Task
+from zarrdock.array.reading import Asked, ReadSettings, Steps
 from zarrdock.array.sink import Found, IntArray, Sink
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.errors import ConflictError, RangeError, ShardIndexError, VersionChangedError
 from zarrdock.ranges import Merged, Span, merge
-from zarrdock.stores.base import Blob, Buffer, Read, Result, Traits, Version
+from zarrdock.stores.base import Blob, Buffer, Read, Result, Version
 
-__all__ = ["Asked", "ReadSettings", "Steps", "read_task"]
+__all__ = ["read_task"]
 
 # After so many changes under a reader's hands the whole object is read in one request, which no writer can tear.
 MAX_CHANGES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The reads of one step.
-
-    Attributes:
-        is_data: False for indexes, which a plan may read.
-        nbytes: what the answers will hold, as far as known.
-        following: the steps that will follow without depending on the answers: a large shard's later rounds.
-    """
-
-    reads: list[Read]
-    is_data: bool
-    nbytes: int
-    following: Sequence[Asked] = ()
-
-
-Steps: TypeAlias = Generator[Asked, list[Result], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadSettings:
-    """What a read goes by.
-
-    Attributes:
-        round_bytes: bytes one round may bring.
-        whole_fraction: from this share of an object's chunks on it is read whole.
-        seen: where given, filled with the version of every object that was read, None for those that are not there.
-    """
-
-    layout: Layout
-    traits: Traits
-    cache: IndexCache
-    round_bytes: int
-    whole_fraction: float
-    seen: dict[str, Version | None] | None = None
-
-    def note(self, key: str, version: Version | None) -> None:
-        """Remember which version of an object was read; None: it was not there."""
-        if self.seen is not None:
-            self.seen[key] = version
-
-    def wants_whole(self, task: Task) -> bool:
-        """True where reading the object in one request beats reading its index first."""
-        if task.layout.chain.spec.nbytes > 4 * self.round_bytes:
-            return False  # one answer would be larger than all that a read may hold
-        return task.pieces.n_leaves >= self.whole_fraction * task.n_inside
 
 
 def read_task(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
@@ -93,18 +46,24 @@ def read_task(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
 def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     """One request for the whole object; what is in it is found in memory."""
     layout = task.layout
+    if settings.chunks is not None and not layout.levels and (yield from kept_whole(task, settings, sink)):
+        return
     (result,) = yield Asked([Read(task.key)], True, layout.chain.spec.nbytes)
     if isinstance(result, VersionChangedError):
         raise ConflictError("the object kept changing", key=task.key) from result
-    settings.note(task.key, None if result is None else result.version)
-    _in_memory(task, task.pieces, 0, None if result is None else memoryview(result.data), 0, settings, sink)
+    version = None if result is None else result.version
+    settings.note(task.key, version)
+    keep = None if settings.chunks is None or version is None else Keep(version)
+    _in_memory(task, task.pieces, 0, None if result is None else memoryview(result.data), 0, keep, sink)
+    if keep is not None:  # what is needed to find the chunks again
+        settings.cache.put(task.key, version, keep.indexes)
 
 
 def _in_memory(
-    task: Task, pieces: Pieces, depth: int, data: memoryview | None, start: int, settings: ReadSettings, sink: Sink
+    task: Task, pieces: Pieces, depth: int, data: memoryview | None, start: int, keep: Keep | None, sink: Sink
 ) -> None:
     """Hand over the leaves of a shard (at ``depth`` levels down, ``start`` bytes into its object) that is all in
-    memory.
+    memory; where ``keep`` is given, to be kept once they are decoded.
     """
     layout = task.layout
     if depth == len(layout.levels):  # not sharded: one leaf, the object itself
@@ -113,7 +72,8 @@ def _in_memory(
             sink.fill(task, leaves, None)
         else:
             one = np.zeros(1, np.int64)
-            sink.data(Found(task, leaves, one, [data], one, one, np.array([len(data)], np.int64)))
+            found = Found(task, leaves, one, [data], one, one, np.array([len(data)], np.int64))
+            sink.data(found if keep is None else replace(found, keep=(keep.version, one)))
         return
     level = layout.levels[depth]
     index = None
@@ -122,10 +82,13 @@ def _in_memory(
             index = level.sharding.split(data)
         except ShardIndexError as error:
             raise error.at(key=task.key) from error.__cause__
+        if keep is not None:
+            keep.indexes[depth, start] = index
     if depth + 1 < len(layout.levels):
         for flat, child in pieces.children(level):
             inside = None if index is None or data is None or index.offsets[flat] < 0 else _slice(data, index, flat)
-            _in_memory(task, child, depth + 1, inside, start, settings, sink)
+            begin = start if inside is None or index is None else start + int(index.offsets[flat])
+            _in_memory(task, child, depth + 1, inside, begin, keep, sink)
         return
     leaves = pieces.leaves(level.sharding.grid)
     if index is None or data is None:
@@ -136,7 +99,9 @@ def _in_memory(
     present = np.flatnonzero(offsets >= 0)
     if len(present):
         one = np.zeros(len(present), np.int64)
-        sink.data(Found(task, leaves, present, [data], one, offsets[present], lengths[present]))
+        offsets = offsets[present]
+        found = Found(task, leaves, present, [data], one, offsets, lengths[present])
+        sink.data(found if keep is None else replace(found, keep=(keep.version, offsets + start)))
 
 
 def _slice(data: memoryview, index: ShardIndex, flat: int) -> memoryview:
@@ -175,7 +140,7 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
         result = yield from _first_index(task, settings)
         if result is None:
             settings.note(task.key, None)
-            _in_memory(task, task.pieces, 0, None, 0, settings, sink)
+            _in_memory(task, task.pieces, 0, None, 0, None, sink)
             return True
         version, root = result
         known = {ROOT: root}
@@ -186,7 +151,7 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
     for depth in range(1, len(layout.levels)):
         nodes, missing = _descend(nodes, layout, depth)
         for pieces in missing:
-            _in_memory(task, pieces, depth, None, 0, settings, sink)
+            _in_memory(task, pieces, depth, None, 0, None, sink)
         unknown = [node for node in nodes if (depth, node.start) not in known]
         if unknown:
             spans = [_span_of_index(task, settings, depth, node) for node in unknown]
@@ -256,7 +221,7 @@ def _data(
 ) -> Generator[Asked, list[Result], bool]:
     """Read and hand over the leaves of the innermost shards."""
     grid = task.layout.levels[-1].sharding.grid
-    wanted: list[tuple[Leaves, IntArray, IntArray, IntArray]] = []
+    wanted: list[Wanted] = []
     for node in nodes:
         assert node.index is not None
         leaves = node.pieces.leaves(grid)
@@ -265,6 +230,16 @@ def _data(
         present = np.flatnonzero(offsets >= 0)
         if len(present):
             wanted.append((leaves, present, offsets[present] + node.start, lengths[present]))
+    keep = version if settings.chunks is not None else None
+    kept: list[Found] = []
+    if keep is not None:
+        wanted, kept = split_kept(task, wanted, keep, settings)
+        if kept and not wanted and not checked:
+            checked = yield from confirm(task, version)
+        if checked:
+            for found in kept:
+                sink.data(found)
+            kept = []
     if not wanted:
         if checked:  # noqa: SIM103 - the comment below is about one of the two
             return True
@@ -298,8 +273,10 @@ def _data(
                     key=task.key,
                 )
             buffers.append(answer.data)
-        _hand_over(task, wanted, merged, lengths, buffers, first, sink)
+        _hand_over(task, wanted, merged, lengths, buffers, first, keep, sink)
         first += len(buffers)
+    for found in kept:
+        sink.data(found)
     return True
 
 
@@ -325,21 +302,23 @@ def _batches(task: Task, merged: Merged, version: Version | None, settings: Read
 
 def _hand_over(
     task: Task,
-    wanted: list[tuple[Leaves, IntArray, IntArray, IntArray]],
+    wanted: list[Wanted],
     merged: Merged,
     lengths: IntArray,
     buffers: list[Buffer],
     first: int,
+    keep: Version | None,
     sink: Sink,
 ) -> None:
     """Give the sink the leaves that answers ``first`` and on hold."""
     request = merged.request - first if first else merged.request
     everything = len(buffers) == len(merged.starts)
     at = 0
-    for leaves, numbers, *_ in wanted:
+    for leaves, numbers, starts, _ in wanted:
         mine = slice(at, at + len(numbers))
         at += len(numbers)
-        found = Found(task, leaves, numbers, buffers, request[mine], merged.offset[mine], lengths[mine])
+        kept = None if keep is None else (keep, starts)
+        found = Found(task, leaves, numbers, buffers, request[mine], merged.offset[mine], lengths[mine], None, kept)
         if everything:
             sink.data(found)
             continue
@@ -352,5 +331,6 @@ def _hand_over(
                     buffer=found.buffer[here],
                     offsets=found.offsets[here],
                     lengths=found.lengths[here],
+                    keep=None if keep is None else (keep, starts[here]),
                 )
             )

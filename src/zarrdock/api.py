@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.array.array import Array
+from zarrdock.array.chunk_cache import ChunkCache
 from zarrdock.array.create import CodecLike, Codecs, Shape, make_array, make_metadata
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.metadata import GroupMetadata
@@ -34,9 +35,15 @@ def _open_store(store: Any, storage_options: Mapping[str, Any] | None, mode: str
 
 
 def _options(
-    mode: str, write_empty_chunks: bool, subchunk_write_order: Order, chunk_alignment: int, unsafe: bool
+    mode: str,
+    write_empty_chunks: bool,
+    subchunk_write_order: Order,
+    chunk_alignment: int,
+    unsafe: bool,
+    cache_bytes: int | None,
 ) -> NodeOptions:
-    return NodeOptions(mode == "r", ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment), unsafe)
+    shards = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment)
+    return NodeOptions(mode == "r", shards, unsafe, None if cache_bytes is None else ChunkCache(cache_bytes))
 
 
 def open(  # noqa: A001 - zarr-python's name
@@ -51,6 +58,7 @@ def open(  # noqa: A001 - zarr-python's name
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
     unsafe_concurrent_writes: bool = False,
+    cache_bytes: int | None = None,
 ) -> Array | Group:
     """Open the array or group at a place.
 
@@ -63,6 +71,10 @@ def open(  # noqa: A001 - zarr-python's name
         storage_options: options of the fsspec filesystem that a URL leads to.
         use_consolidated: take members from consolidated metadata where the group has it.
         write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes: see :func:`create_array`.
+        cache_bytes: keep decoded chunks, up to so many bytes, for all arrays that are opened through what is returned;
+            0: none; default: ``zarrdock.config.cache_bytes``, shared by all arrays. A chunk that was kept is used only
+            once the store has confirmed that its object is still the same, so it is never stale; stores without
+            versions keep nothing.
     Raises:
         NodeNotFoundError: there is neither. MetadataError, StoreError.
     """
@@ -77,7 +89,9 @@ def open(  # noqa: A001 - zarr-python's name
         opened,
         at,
         node,
-        _options(mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes),
+        _options(
+            mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes, cache_bytes
+        ),
     )
 
 
@@ -92,6 +106,7 @@ def open_array(
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
     unsafe_concurrent_writes: bool = False,
+    cache_bytes: int | None = None,
     **creation: Any,
 ) -> Array:
     """Open an array; with mode "a", "w" or "w-" create it, ``creation`` being what :func:`create_array` takes.
@@ -103,7 +118,9 @@ def open_array(
     """
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
-    options = _options(mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes)
+    options = _options(
+        mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes, cache_bytes
+    )
 
     def existing() -> Array:
         array = wrap(opened, at, load(opened, at, "array", zarr_format), options)
@@ -147,6 +164,7 @@ def open_group(
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
     unsafe_concurrent_writes: bool = False,
+    cache_bytes: int | None = None,
 ) -> Group:
     """Open a group; with mode "a", "w" or "w-" create it.
 
@@ -155,7 +173,9 @@ def open_group(
     """
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
-    options = _options(mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes)
+    options = _options(
+        mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes, cache_bytes
+    )
     if mode in ("r", "r+", "a"):
         try:
             node = load(opened, at, "group", zarr_format, consolidated=use_consolidated)
