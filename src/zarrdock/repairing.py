@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, permutations
+from itertools import chain, combinations, islice, permutations
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.node_io import node_path
 from zarrdock.codecs.crc32c_ import Crc32c
+from zarrdock.codecs.order import ORDERS, permutation
 from zarrdock.codecs.shard_index import EMPTY, ShardIndex
 from zarrdock.codecs.shard_usage import alignment_of, usage_of
 from zarrdock.codecs.sharding import BoundSharding, Sharding
@@ -33,9 +34,11 @@ from zarrdock.stores.open import open_store
 __all__ = ["Repair", "repair", "repair_shard"]
 
 _CRC_BYTES = 4
-# Entries that are wrong at the same time, and ways to put them right that are tried: each costs one checksum.
+# Entries that are wrong at the same time where chunks lie in no known order; ways to put entries right that are tried,
+# each of which costs a checksum; and sets of entries that are tried, of those that may be wrong.
 _MAX_WRONG = 4
 _MAX_TRIES = 20_000
+_MAX_SUBSETS = 100
 
 Pairs = npt.NDArray[np.uint64]
 
@@ -138,16 +141,22 @@ def repair_shard(sharding: BoundSharding, data: Buffer, *, has_checksums: bool) 
     Args:
         has_checksums: every chunk has a checksum of its own.
     """
+    whole: Buffer = data
+    mended: list[str] = []
     try:
         index = sharding.split(data)
     except ShardIndexError:
         rebuilt = _rebuild(sharding, data, has_checksums)
         if rebuilt is None:
             return None
-        n = sharding.layout.nbytes
-        view = memoryview(data)
-        parts: list[Buffer] = [view[:-n], rebuilt] if sharding.layout.location == "end" else [rebuilt, view[n:]]
-        return parts, "its index was damaged and is whole again"
+        whole = _patched(data, [(_index_start(sharding, len(data)), rebuilt)])
+        mended.append("its index was damaged and is whole again")
+        index = sharding.split(whole)
+    if inner := _rebuilt_within(sharding, whole, 0, index, has_checksums):
+        whole = _patched(whole, inner)
+        mended.append(f"indexes of shards within it were damaged and are whole again: {len(inner)}")
+    if mended:
+        return [whole], "; ".join(mended)
     used = usage_of(sharding.layout, index, len(data))
     if not used.garbage or used.chunks != int(index.lengths.sum()):
         return None  # nothing to remove, or chunks that share bytes
@@ -155,6 +164,45 @@ def repair_shard(sharding: BoundSharding, data: Buffer, *, has_checksums: bool) 
     compacted = sharding.with_options(replace(sharding.options, chunk_alignment=align)).assemble(data, {})
     unused = len(data) - sum(map(len, compacted)) if compacted is not None else 0
     return (compacted, f"{unused} bytes that no chunk uses were removed") if compacted and unused > 0 else None
+
+
+def _rebuilt_within(
+    sharding: BoundSharding, data: Buffer, start: int, index: ShardIndex, has_checksums: bool
+) -> list[tuple[int, bytes]]:
+    """Indexes of shards within the shard, at any depth, that could be rebuilt: where they begin, and their bytes. They
+    have as many as before, so nothing moves.
+    """
+    inner = sharding.inner
+    within = inner.serializer
+    if not isinstance(within, BoundSharding) or inner.array_codecs or inner.byte_codecs:
+        return []
+    found: list[tuple[int, bytes]] = []
+    view = memoryview(data)
+    for i in np.flatnonzero(index.offsets >= 0).tolist():
+        at, n = int(index.offsets[i]), int(index.lengths[i])
+        part = view[at : at + n]
+        try:
+            below = within.split(part)
+        except ShardIndexError:
+            rebuilt = _rebuild(within, part, has_checksums)
+            if rebuilt is None:
+                continue
+            place = _index_start(within, n)
+            found.append((start + at + place, rebuilt))
+            below = within.split(_patched(part, [(place, rebuilt)]))
+        found += _rebuilt_within(within, part, start + at, below, has_checksums)
+    return found
+
+
+def _patched(data: Buffer, patches: Sequence[tuple[int, bytes]]) -> bytes:
+    whole = bytearray(data)
+    for start, patch in patches:
+        whole[start : start + len(patch)] = patch
+    return bytes(whole)
+
+
+def _index_start(sharding: BoundSharding, n_bytes: int) -> int:
+    return n_bytes - sharding.layout.nbytes if sharding.layout.location == "end" else 0
 
 
 def _data_area(sharding: BoundSharding, n_bytes: int) -> tuple[int, int]:
@@ -185,19 +233,31 @@ def _rebuild(sharding: BoundSharding, data: Buffer, has_checksums: bool) -> byte
     stored = bytes(view[last:] if sharding.layout.location == "end" else view[:first])
     pairs: Pairs = np.frombuffer(stored[:-_CRC_BYTES], "<u8").reshape(-1, 2)
     wrong = [i for i in range(len(pairs)) if not _is_good(sharding, view, pairs[i], first, last)]
-    if len(wrong) > _MAX_WRONG:
-        return None
-    good = [i for i in range(len(pairs)) if i not in wrong]
+    good = sorted(set(range(len(pairs))).difference(wrong))
     if not wrong and has_checksums and not _gaps(_spans(pairs, good), first, last):
         encoded = _encoded(sharding, pairs)
         return encoded if encoded is not None and encoded[:-_CRC_BYTES] == stored[:-_CRC_BYTES] else None
-    # Where no entry can be seen to be wrong, it may be any one of them.
-    for suspects in [wrong] if wrong else [[i] for i in good]:
-        for candidate in _candidates(pairs, suspects, first, last):
+    for suspects in _suspects(pairs, wrong, first, last):
+        n_tries = _MAX_TRIES if suspects is wrong else _MAX_TRIES // _MAX_SUBSETS
+        for candidate in islice(_candidates(sharding, pairs, suspects, first, last), n_tries):
             encoded = _encoded(sharding, candidate)
             if encoded is not None and encoded[-_CRC_BYTES:] == stored[-_CRC_BYTES:]:
                 return encoded
     return None
+
+
+def _suspects(pairs: Pairs, wrong: Sequence[int], first: int, last: int) -> Iterator[Sequence[int]]:
+    """Entries that may be what is damaged, likely ones first."""
+    if not wrong:  # none can be seen to be: it may be any one of them
+        yield from ([i] for i in range(len(pairs)))
+        return
+    # Those that lead to a chunk that is damaged itself may be right; those that lead out of the shard are not.
+    certain = [i for i in wrong if not first <= int(pairs[i, 0]) <= int(pairs[i].sum(dtype=object)) <= last]
+    doubtful = sorted(set(wrong).difference(certain))
+    for n in range(3):
+        if certain or n:
+            yield from ([*certain, *some] for some in islice(combinations(doubtful, n), _MAX_SUBSETS))
+    yield wrong
 
 
 def _is_good(sharding: BoundSharding, view: memoryview, pair: Pairs, first: int, last: int) -> bool:
@@ -219,15 +279,38 @@ def _spans(pairs: Pairs, numbers: Sequence[int]) -> list[tuple[int, int]]:
     return sorted(row for row in rows if row != (EMPTY, EMPTY))
 
 
-def _candidates(pairs: Pairs, suspects: Sequence[int], first: int, last: int) -> Iterator[Pairs]:
+def _candidates(
+    sharding: BoundSharding, pairs: Pairs, suspects: Sequence[int], first: int, last: int
+) -> Iterator[Pairs]:
     """Indexes with other entries for the suspects: what the rest leaves uncovered, or nothing."""
-    others = [i for i in range(len(pairs)) if i not in suspects]
-    gaps = _gaps(_spans(pairs, others), first, last)
-    choices = [(start, stop - start) for start, stop in gaps] + [(EMPTY, EMPTY)] * len(suspects)
-    for chosen in islice(permutations(choices, len(suspects)), _MAX_TRIES):
+    others = sorted(set(range(len(pairs))).difference(suspects))
+    pieces = [(start, stop - start) for start, stop in _gaps(_spans(pairs, others), first, last)]
+    if size := sharding.inner.encoded.exact:  # not compressed: neighbours can be told apart
+        pieces = [(at, size) for start, length in pieces for at in range(start, start + length - size + 1, size)]
+    guesses = _in_order(sharding, suspects, pieces)
+    if len(suspects) <= _MAX_WRONG:  # in any order at all
+        choices = [*pieces, *[(EMPTY, EMPTY)] * len(suspects)]
+        ways = permutations(choices, len(suspects))
+        guesses = chain(guesses, (list(zip(suspects, chosen, strict=True)) for chosen in ways))
+    for guess in guesses:
         candidate = pairs.copy()
-        candidate[list(suspects)] = chosen
+        for i, entry in guess:
+            candidate[i] = entry
         yield candidate
+
+
+def _in_order(
+    sharding: BoundSharding, suspects: Sequence[int], pieces: Sequence[tuple[int, int]]
+) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+    """Entries for the suspects as a writer that keeps to one of the known orders lays chunks down; some of them empty,
+    where there are fewer pieces.
+    """
+    concerned = set(suspects)
+    for order in ORDERS:
+        sequence = [i for i in permutation(order, sharding.grid).tolist() if i in concerned]
+        for there in islice(combinations(sequence, len(pieces)), _MAX_TRIES // (2 * len(ORDERS))):
+            nothing = [(i, (EMPTY, EMPTY)) for i in concerned.difference(there)]
+            yield [*zip(there, pieces, strict=True), *nothing]
 
 
 def _encoded(sharding: BoundSharding, pairs: Pairs) -> bytes | None:

@@ -76,6 +76,68 @@ def test_several_damaged_entries() -> None:
         assert stored(array) == good
 
 
+@pytest.mark.parametrize("order", ["lexicographic", "colexicographic", "morton", "hilbert"])
+def test_any_number_of_entries_where_chunks_lie_in_a_known_order(order: str) -> None:
+    array = zarrdock.create_array(
+        zarrdock.MemoryStore(), data=VALUES, chunks=(4, 4), shards=(16, 16), subchunk_write_order=order
+    )
+    good = stored(array)
+    start, _ = index_of(array, good)
+    by_place = np.argsort(array._layout.levels[0].sharding.split(good).offsets)
+    broken = bytearray(good)
+    for i in by_place[::2].tolist():  # every other one, so that none is next to another
+        broken[start + 16 * i : start + 16 * i + 16] = random.Random(i).randbytes(16)
+    array.store.write("c/0/0", broken)
+    assert len(repair(array.store)) == 1
+    assert stored(array) == good
+
+
+@pytest.mark.parametrize("compressors", [None, "crc32c"])
+def test_all_entries_of_chunks_of_one_length(compressors: str | None) -> None:
+    array = zarrdock.create_array(
+        zarrdock.MemoryStore(),
+        data=VALUES,
+        chunks=(4, 4),
+        shards=(16, 16),
+        compressors=None,
+        checksums=compressors is not None,
+    )
+    good = stored(array)
+    start, stop = index_of(array, good)
+    array.store.write("c/0/0", good[:start] + random.Random(0).randbytes(stop - start - 4) + good[stop - 4 :])
+    assert len(repair(array.store)) == 1
+    assert stored(array) == good
+
+
+@pytest.mark.parametrize("location", ["start", "end"])
+@pytest.mark.parametrize("outer_too", [False, True])
+def test_indexes_of_shards_within_a_shard(location: str, outer_too: bool) -> None:
+    array = zarrdock.create_array(
+        zarrdock.MemoryStore(),
+        data=VALUES,
+        chunks=(4, 4),
+        shards=[(16, 16), (8, 8)],
+        index_location=location,
+        checksums=True,
+    )
+    good = stored(array)
+    outer, inner = (level.sharding for level in array._layout.levels)
+    index = outer.split(good)
+    for damaged in ([1], [0, 3]):
+        broken = bytearray(good)
+        for i in damaged:
+            at, n = int(index.offsets[i]), int(index.lengths[i])
+            broken[at + 17 if location == "start" else at + n - inner.layout.nbytes + 17] ^= 255
+        if outer_too:  # of a shard within that is whole
+            broken[index_of(array, good)[0] + 16 * 2] ^= 255
+        array.store.write("c/0/0", broken)
+        assert [p for p in check(array.store).problems if p.severity == "error"]
+        (done,) = repair(array.store)
+        assert stored(array) == good
+        assert f"shards within it were damaged and are whole again: {len(damaged)}" in done.message
+        assert done.message.startswith("its index was") == outer_too
+
+
 @pytest.mark.parametrize(
     "damage", ["neighbours", "all", "checksum and entry", "chunk and index", "cut short", "no shard"]
 )
