@@ -12,7 +12,6 @@ from zarrdock.array.consolidated import parse_consolidated_v2
 from zarrdock.array.dtype import parse_data_type
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.metadata_v2 import parse_array_v2, parse_group_v2, to_v2_documents
-from zarrdock.errors import UnknownExtensionError, UnsupportedError
 
 ARCHIVES = ("zarr2", "zarr3", "tensorstore")
 
@@ -23,28 +22,23 @@ def archive(request: pytest.FixtureRequest, repository: Path) -> Iterator[zipfil
         yield opened
 
 
-def nodes(archive: zipfile.ZipFile, *, lenient: bool) -> Iterator[tuple[str, dict[str, Any], Node | None]]:
-    """Key, document as found, and metadata (None where strict parsing refuses it as unknown)."""
+def nodes(archive: zipfile.ZipFile, *, lenient: bool = False) -> Iterator[tuple[str, dict[str, Any], Node]]:
+    """Key, document as found, and metadata."""
     names = set(archive.namelist())
     for key in sorted(names):
         data = archive.read(key)
         folder, slash, name = key.rpartition("/")
         zattrs = archive.read(f"{folder}{slash}.zattrs") if f"{folder}{slash}.zattrs" in names else None
         node: Node
-        try:
-            if name == "zarr.json":
-                node = parse_node(data, key, lenient=lenient)
-            elif name == ".zarray":
-                node = parse_array_v2(data, zattrs, key, lenient=lenient)
-            elif name == ".zgroup":
-                node = parse_group_v2(data, zattrs, key)
-            else:
-                continue
-        except (UnknownExtensionError, UnsupportedError):
-            assert key.startswith("later/"), key
-            yield key, json.loads(data), None
+        if name == "zarr.json":
+            node = parse_node(data, key, lenient=lenient)
+        elif name == ".zarray":
+            node = parse_array_v2(data, zattrs, key, lenient=lenient)
+        elif name == ".zgroup":
+            node = parse_group_v2(data, zattrs, key)
         else:
-            yield key, json.loads(data), node
+            continue
+        yield key, json.loads(data), node
 
 
 def normal(document: dict[str, Any]) -> dict[str, Any]:
@@ -68,8 +62,8 @@ def with_index_location(codec: dict[str, Any]) -> dict[str, Any]:
 
 def test_documents_are_written_as_they_were_found(archive: zipfile.ZipFile) -> None:
     n_compared = 0
-    for key, found, node in nodes(archive, lenient=False):
-        if node is None or key.startswith("later/"):
+    for key, found, node in nodes(archive):
+        if key.startswith("later/"):
             continue
         if node.zarr_format == 2:
             name = key.rpartition("/")[2]
@@ -91,7 +85,6 @@ def test_metadata_says_what_the_manifest_says(archive: zipfile.ZipFile) -> None:
         if entry["stage"] != "core":
             continue
         node = found[entry["path"]]
-        assert node is not None
         assert node.zarr_format == entry["zarr_format"]
         assert json.dumps(node.attributes, sort_keys=True) == json.dumps(entry["attributes"], sort_keys=True)
         if entry["node"] == "group":
@@ -109,13 +102,11 @@ def test_metadata_says_what_the_manifest_says(archive: zipfile.ZipFile) -> None:
     assert n_arrays > 140
 
 
-def test_what_is_not_known_yet_can_be_looked_at(archive: zipfile.ZipFile) -> None:
-    strict = {key: node for key, _, node in nodes(archive, lenient=False)}
-    for key, found, node in nodes(archive, lenient=True):
-        if node is None:
-            assert found["chunk_grid"]["name"] == "rectilinear"
-        elif isinstance(node, ArrayMetadata):
-            assert (node.unknown == ()) == (strict[key] is not None), key
+def test_lenient_parsing_lets_nothing_pass_that_is_known(archive: zipfile.ZipFile) -> None:
+    strict = {key: node for key, _, node in nodes(archive)}
+    for key, _, node in nodes(archive, lenient=True):
+        assert node == strict[key]
+        assert isinstance(node, GroupMetadata) or node.unknown == ()
 
 
 @pytest.mark.parametrize("name", ["zarr2", "zarr3"])
@@ -137,7 +128,7 @@ def test_consolidated_documents(repository: Path, name: str) -> None:
             check_consolidated(path, node, alone)
 
 
-def check_consolidated(folder: str, root: GroupMetadata, alone: dict[str, Node | None]) -> None:
+def check_consolidated(folder: str, root: GroupMetadata, alone: dict[str, Node]) -> None:
     assert root.consolidated is not None
     prefix = f"{folder}/" if folder else ""
     below = {path.removeprefix(prefix) for path in alone if path.startswith(prefix) and path != folder}
