@@ -1,4 +1,4 @@
-"""The ``blosc`` codec: blosc 1 frames, through numcodecs.
+"""The ``blosc`` codec: chunks of Blosc 1, through numcodecs. Those of Blosc 2 are read, too, but never written.
 
 The library trusts the frame's header: it allocates what the header claims, and reads as many bytes as the header says
 there are. So the header is compared with the chunk and with the data before the library sees either.
@@ -13,7 +13,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
+from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, as_bytes
+from zarrdock.codecs.blosc2_chunk import VERSIONS as BLOSC2_VERSIONS
+from zarrdock.codecs.blosc2_chunk import decode_chunk
 from zarrdock.codecs.fields import integer, known_members, one_of
 from zarrdock.errors import CodecError, MetadataError
 
@@ -143,6 +145,8 @@ class BoundBlosc(BoundBytesBytes):
         return compressed
 
     def decode(self, data: Buffer) -> Buffer:
+        if _is_blosc2(data):
+            return decode_chunk(memoryview(as_bytes(data)), self.decoded)
         nbytes = self._check(data)
         if not nbytes:
             return b""
@@ -154,7 +158,7 @@ class BoundBlosc(BoundBytesBytes):
 
     def decode_into(self, data: Buffer, out: memoryview) -> bool:
         # Below, numcodecs takes longer to look at the destination than a copy takes.
-        if len(out) < 65536 or self._check(data) != len(out):
+        if len(out) < 65536 or _is_blosc2(data) or self._check(data) != len(out):
             return False
         try:
             self._decompress(data, np.frombuffer(out, np.uint8))
@@ -179,6 +183,10 @@ class BoundBlosc(BoundBytesBytes):
             expected = f"at most {self._limit}" if self._exact is None else f"{self._exact}"
             raise CodecError(f"the header says {nbytes} bytes of content, expected {expected}", codec=Blosc.name)
         return int(nbytes)
+
+
+def _is_blosc2(data: Buffer) -> bool:
+    return len(data) > 0 and data[0] in BLOSC2_VERSIONS
 
 
 def _damaged(data: Buffer, error: Exception) -> CodecError:

@@ -296,7 +296,13 @@ def test_blosc_takes_typesize_and_shuffle_from_the_array_and_says_so_in_its_meta
 def test_blosc_header_is_compared_before_the_library_sees_it() -> None:
     bound = Blosc().bind(exactly(4000))
     encoded = bytes(bound.encode(data_of(4000)))
-    for at, value, what in ((0, 5, "version 5"), (4, 1, "content"), (7, 127, "content"), (12, 1, "header says")):
+    for at, value, what in (
+        (0, 6, "version 6"),
+        (0, 5, "Blosc 2"),
+        (4, 1, "content"),
+        (7, 127, "content"),
+        (12, 1, "header says"),
+    ):
         broken = bytearray(encoded)
         broken[at] = value
         with pytest.raises(CodecError, match=what):
