@@ -22,6 +22,12 @@ KINDS: dict[str, list[pytest.MarkDecorator]] = {
 }
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Marks of xarray's own tests.
+    for name in ("flaky", "network", "skip_if_param", "skip_with_dask_array", "slow_hypothesis"):
+        config.addinivalue_line("markers", f"{name}: used by xarray's tests")
+
+
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Endpoint]:
     with moto_server() as endpoint:

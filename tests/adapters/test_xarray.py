@@ -2,6 +2,9 @@
 
 import asyncio
 import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 
 xr = pytest.importorskip("xarray")
-pytest.importorskip("zarr")
+zarr = pytest.importorskip("zarr")
 pd = pytest.importorskip("pandas")
 
 import zarrdock  # noqa: E402
@@ -128,6 +131,62 @@ def test_there_and_back(dataset: Any, shards: Any) -> None:
     xr.testing.assert_identical(open_ours(second).load(), dataset)
     for name in ("temperature", "count", "x"):
         assert zarrdock.open_array(second, path=name).metadata == zarrdock.open_array(first, path=name).metadata
+
+
+WRITE = """
+import sys, numpy, xarray, zarr
+from zarrdock.adapters.zarr_python import ZarrStore
+zarr.config.set({"codec_pipeline.path": "zarrdock.adapters.zarr_python.CodecPipeline"})
+place, rows = sys.argv[1], [*map(int, sys.argv[2].split())]
+print(flush=True), sys.stdin.readline()  # all begin together
+for row in rows:
+    part = xarray.Dataset({"a": (("y", "x"), numpy.full((3, 20), row + 1, "i4"))})
+    part.to_zarr(ZarrStore(place), zarr_format=3, consolidated=False, region={"y": slice(3 * row, 3 * row + 3)})
+"""
+
+
+def empty(place: Any) -> None:
+    whole = xr.Dataset({"a": (("y", "x"), np.zeros((48, 20), "i4"))})
+    encoding = {"a": {"chunks": (4, 4), "shards": (48, 20)}}
+    whole.to_zarr(ZarrStore(place), zarr_format=3, consolidated=False, encoding=encoding)
+
+
+def expect_all(place: Any) -> None:
+    np.testing.assert_array_equal(open_ours(place).a, np.repeat(np.arange(16) + 1, 3)[:, None] * np.ones((1, 20)))
+
+
+@pytest.mark.parametrize("kind", ["memory", "local", "zip"])
+def test_regions_of_one_shard_written_by_threads(place: Any, kind: str) -> None:
+    """Sixteen writers whose regions end within chunks."""
+    store = zarrdock.open_store(place(kind)["store"])
+    empty(store)
+
+    def write(row: int) -> None:
+        part = xr.Dataset({"a": (("y", "x"), np.full((3, 20), row + 1, "i4"))})
+        part.to_zarr(ZarrStore(store), zarr_format=3, consolidated=False, region={"y": slice(3 * row, 3 * row + 3)})
+
+    pipeline = "zarrdock.adapters.zarr_python.CodecPipeline"
+    with zarr.config.set({"codec_pipeline.path": pipeline}), ThreadPoolExecutor(8) as pool:
+        [*pool.map(write, range(16))]
+    expect_all(store)
+
+
+@pytest.mark.slow
+def test_regions_of_one_shard_written_by_processes(tmp_path: Path) -> None:
+    place = str(tmp_path / "a.zarr")
+    empty(place)
+    workers = []
+    for i in range(2):
+        rows = " ".join(map(str, range(i, 16, 2)))
+        command = [sys.executable, "-W", "ignore", "-c", WRITE, place, rows]
+        workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "\n"
+    for worker in workers:
+        worker.communicate("\n", timeout=60)
+        assert worker.returncode == 0
+    expect_all(place)
 
 
 def test_what_is_no_dataset(tmp_path: Path) -> None:

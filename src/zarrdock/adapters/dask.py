@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 import zarrdock
 from zarrdock.array.array import Array
+from zarrdock.array.grid import RegularGrid
 from zarrdock.errors import SelectionError, UnsupportedError
 from zarrdock.stores.base import Store
 from zarrdock.stores.mapping import MappingStore
@@ -27,10 +28,11 @@ def to_dask(array: Array, chunks: Any = None, *, inline_array: bool = False) -> 
     dask_array = _dask()
     from dask.base import tokenize
 
-    if chunks is None:
-        chunks = array.shards or array.chunks
-    elif isinstance(chunks, str) and chunks == "auto":
-        chunks = _multiple(array)
+    if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
+        if not isinstance(array.metadata.grid, RegularGrid):
+            chunks = array.write_chunk_sizes
+        else:
+            chunks = array.metadata.grid.chunk_shape if chunks is None else _multiple(array)
     chunks = dask_array.core.normalize_chunks(chunks, array.shape, dtype=array.dtype)
     lazy: da.Array = dask_array.from_array(
         array,
@@ -112,9 +114,9 @@ def from_dask(
         )
     _check_reach(array)
     starts = _starts(array, region, x.shape)
-    unit = array.shards or array.chunks
     if rechunk or (rechunk is None and not array.store.traits.atomic_update):
-        x = x.rechunk(tuple(_aligned(n, start, step) for n, start, step in zip(x.shape, starts, unit, strict=True)))
+        sizes = array.write_chunk_sizes
+        x = x.rechunk(tuple(_aligned(n, start, axis) for n, start, axis in zip(x.shape, starts, sizes, strict=True)))
     where = tuple(slice(start, start + n) for start, n in zip(starts, x.shape, strict=True))
     stored = dask_array.store(x, array, lock=False, regions=where, compute=compute)
     return array if compute else (array, stored)
@@ -159,9 +161,13 @@ def _check_reach(array: Array) -> None:
         )
 
 
-def _aligned(n: int, start: int, unit: int) -> Sequence[int]:
-    """Lengths of blocks of an axis of ``n`` elements that begins at ``start``, cut at multiples of ``unit``."""
-    edges = [0, *range(unit - start % unit, n, unit), n]
+def _aligned(n: int, start: int, objects: Sequence[int]) -> Sequence[int]:
+    """Lengths of blocks of an axis of ``n`` elements that begins at ``start``, cut where objects of the store end.
+
+    Args:
+        objects: their lengths along the axis.
+    """
+    edges = [0, *(stop - start for stop in accumulate(objects) if 0 < stop - start < n), n]
     return tuple(b - a for a, b in pairwise(edges)) if n else (0,)
 
 

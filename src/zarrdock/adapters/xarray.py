@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,9 @@ from xarray.core import indexing
 
 import zarrdock
 from zarrdock.array.array import Array
+from zarrdock.array.grid import RegularGrid
 from zarrdock.array.group import Group
+from zarrdock.array.metadata_v2 import to_v2_documents
 from zarrdock.codecs.base import ArrayBytesCodec
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
 from zarrdock.stores.base import Store
@@ -86,9 +89,14 @@ class GroupStore(AbstractDataStore):
     def _variable(self, array: Array) -> Variable:
         attributes = _without_nczarr(array.attrs)
         attributes.pop(_DIMENSIONS, None)
-        encoding: dict[str, Any] = {"chunks": array.chunks, "shards": array.shards} | _codecs(array)
         dims = _dimensions(array)
-        encoding["preferred_chunks"] = dict(zip(dims, array.shards or array.chunks, strict=True))
+        objects = _object_sizes(array)
+        is_sharded = bool(array._layout.levels)
+        encoding: dict[str, Any] = {
+            "chunks": array.chunks if is_sharded else objects,
+            "shards": objects if is_sharded else None,
+            "preferred_chunks": dict(zip(dims, objects, strict=True)),
+        } | _codecs(array)
         if self._mask:
             if not array.metadata.fill_value_is_null:
                 attributes["_FillValue"] = array.fill_value
@@ -177,6 +185,10 @@ class XarrayBackend(BackendEntrypoint):
         return StoreBackendEntrypoint().open_dataset(GroupStore(group, mask), **decoding)
 
 
+# What xarray finds out by itself of engines that are installed, and not of one that is given as a class.
+XarrayBackend.open_dataset_parameters = tuple(inspect.signature(XarrayBackend.open_dataset).parameters)[2:]
+
+
 def _open(obj: Any, group: str | None, consolidated: bool | None, options: Any, zarr_format: Any) -> Group:
     # zarrdock's adapter for zarr-python is a store too, as far as a user is concerned.
     inner = getattr(obj, "store", None)
@@ -222,11 +234,21 @@ def _dimensions(array: Array) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _object_sizes(array: Array) -> tuple[int | tuple[int, ...], ...]:
+    """Lengths of what is one object in the store, as xarray writes them: one number for an axis where all are alike."""
+    grid = array.metadata.grid
+    if isinstance(grid, RegularGrid):
+        return grid.chunk_shape
+    sizes = array.write_chunk_sizes
+    alike = (len(set(axis[:-1])) <= 1 and axis[-1:] <= axis[:1] for axis in sizes)
+    return tuple((axis[0] if axis else 1) if same else axis for axis, same in zip(sizes, alike, strict=True))
+
+
 def _codecs(array: Array) -> dict[str, Any]:
-    """What writing the variable again to Zarr v3 needs, in a form that zarr-python takes."""
-    if array.zarr_format != 3:
-        return {}
+    """What writing the variable again needs, in a form that zarr-python takes."""
     try:
+        if array.zarr_format == 2:
+            return _codecs_v2(array)
         serializer = [codec for codec in array._leaf_codecs if isinstance(codec, ArrayBytesCodec)]
         return {
             "compressors": tuple(codec.to_json() for codec in array.compressors) or None,
@@ -235,6 +257,19 @@ def _codecs(array: Array) -> dict[str, Any]:
         }
     except UnsupportedError:
         return {}
+
+
+def _codecs_v2(array: Array) -> dict[str, Any]:
+    """zarr-python takes the codecs of v2 as numcodecs' objects alone."""
+    from numcodecs.registry import get_codec
+
+    document = to_v2_documents(array.metadata)[".zarray"]
+    try:
+        compressors = tuple(get_codec(dict(item)) for item in (document["compressor"],) if item is not None)
+        filters = tuple(get_codec(dict(item)) for item in document["filters"] or ())
+    except ValueError as error:  # one that numcodecs does not know, or not here
+        raise UnsupportedError(str(error)) from error
+    return {"compressors": compressors, "filters": filters or None}
 
 
 def _decode_fill(value: Any, dtype: np.dtype[Any]) -> Any:
