@@ -35,9 +35,13 @@ class Leaves(ABC):
     """
 
     flat: IntArray
-    whole: npt.NDArray[np.bool_]
     #: All indices are slices, so that what they take is a view.
     is_sliced: bool = False
+
+    @property
+    @abstractmethod
+    def whole(self) -> npt.NDArray[np.bool_]:
+        """Shape (n,): True where all of a leaf is wanted."""
 
     @abstractmethod
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
@@ -186,7 +190,7 @@ class ProductPieces(Pieces):
 class ProductLeaves(Leaves):
     """Leaves of a product: leaf i is the product of one piece an axis."""
 
-    __slots__ = ("_pairs", "axes", "extents", "flat", "is_sliced", "ranges", "whole")
+    __slots__ = ("_pairs", "axes", "extents", "flat", "is_sliced", "ranges")
 
     def __init__(
         self, axes: tuple[AxisPieces, ...], ranges: tuple[tuple[int, int], ...], grid: tuple[int, ...], sliced: bool
@@ -197,12 +201,16 @@ class ProductLeaves(Leaves):
         self.is_sliced = sliced
         self._pairs: list[tuple[Index, Index]] | None = None
         flat = np.zeros(1, np.int64)
-        whole = np.ones(1, bool)
         for axis, (low, high), n in zip(axes, ranges, grid, strict=True):
-            flat = (flat[:, None] * n + (axis.chunks[low:high] % n)[None, :]).reshape(-1)
-            whole = (whole[:, None] & axis.whole[low:high][None, :]).reshape(-1)
+            flat = np.add.outer(flat * n, axis.chunks[low:high] % n).reshape(-1)
         self.flat = flat
-        self.whole = whole
+
+    @property
+    def whole(self) -> npt.NDArray[np.bool_]:
+        whole = np.ones(1, bool)
+        for axis, (low, high) in zip(self.axes, self.ranges, strict=True):
+            whole = np.logical_and.outer(whole, axis.whole[low:high]).reshape(-1)
+        return whole
 
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
         if not self.axes:
@@ -278,7 +286,7 @@ class PointPieces(Pieces):
 class PointLeaves(Leaves):
     """Leaves that hold points."""
 
-    __slots__ = ("_first", "_local", "_numbers", "flat", "whole")
+    __slots__ = ("_first", "_local", "_numbers", "flat")
 
     def __init__(self, pieces: PointPieces, grid: tuple[int, ...]) -> None:
         order, self._first, where = group_points(Points(pieces.coords, ()), pieces.leaf_shape)
@@ -288,7 +296,10 @@ class PointLeaves(Leaves):
         for axis, n in enumerate(grid):
             flat = flat * n + where[:, axis] % n
         self.flat = flat
-        self.whole = np.zeros(len(where), bool)
+
+    @property
+    def whole(self) -> npt.NDArray[np.bool_]:
+        return np.zeros(len(self.flat), bool)
 
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
         for i in np.asarray(numbers).tolist():

@@ -20,6 +20,10 @@ from zarrdock.errors import CodecError
 __all__ = ["Scatter"]
 
 
+# Bytes that are copied by the time another thread is awake.
+_COPY_NBYTES = 4 * 2**20
+
+
 class Scatter:
     """A sink that decodes into ``out``: small work in the calling thread, larger work as jobs.
 
@@ -58,6 +62,9 @@ class Scatter:
 
     def _take(self, found: Found) -> None:
         n = len(found.numbers)
+        if found.decoded is not None and n * self._leaf_nbytes <= _COPY_NBYTES:
+            self._decode_one(found)  # only to be copied: sooner done than handed to another thread
+            return
         if self._n and self._n + n > self._per_job:
             self._submit(self._batch)
             self._batch, self._n = [], 0

@@ -39,6 +39,10 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 Selector: TypeAlias = "slice | IntArray"
 
 
+# Chunks along an axis up to which plain Python is faster.
+_FEW = 24
+
+
 @dataclass(frozen=True, slots=True)
 class AxisPieces:
     """What a selection along one axis takes of each chunk it touches.
@@ -85,6 +89,8 @@ class Axis:
             whole = n == chunk
             inner: Selector = slice(start - low, last - low + 1, step)
             return AxisPieces(np.array([first_chunk], np.int64), [inner], [slice(0, n)], np.array([whole]), n)
+        if last_chunk - first_chunk < _FEW and step <= chunk:
+            return self._of_few(chunk, first_chunk, last_chunk)
         chunks: IntArray
         if step > chunk:  # some chunks in between are stepped over
             chunks = np.unique((start + step * np.arange(n, dtype=np.int64)) // chunk)
@@ -104,6 +110,22 @@ class Axis:
             whole_pieces,
             n,
         )
+
+    def _of_few(self, chunk: int, first_chunk: int, last_chunk: int) -> AxisPieces:
+        """The same for a few chunks, without numpy: its calls would cost more than the work."""
+        start, step, n = self.start, self.step, self.n
+        inner: list[Selector] = []
+        outer: list[Selector] = []
+        whole: list[bool] = []
+        begin = 0
+        for number in range(first_chunk, last_chunk + 1):
+            low = number * chunk
+            end = min(n, -((start - low - chunk) // step))
+            inner.append(slice(start + begin * step - low, start + (end - 1) * step - low + 1, step))
+            outer.append(slice(begin, end))
+            whole.append(end - begin == chunk)
+            begin = end
+        return AxisPieces(np.arange(first_chunk, last_chunk + 1, dtype=np.int64), inner, outer, np.array(whole), n)
 
     @staticmethod
     def _of_indices(indices: IntArray, chunk: int) -> AxisPieces:
