@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import threading
 from collections import OrderedDict
@@ -24,18 +25,22 @@ from zarrdock.errors import (
 from zarrdock.ranges import From, Range, Span, resolve
 from zarrdock.stores.base import Blob, Read, Version
 from zarrdock.stores.open import open_store
+from zarrdock.views.http_connections import Connections, Limits
 from zarrdock.views.http_headers import CORS, listing_html, listing_json, multipart, parse_ranges, tag_matches
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["Server"]
+__all__ = ["Limits", "Server"]
 
 T = TypeVar("T")
 
+# What aiohttp says of requests that are none, for those who want to hear it.
+_logger = logging.getLogger(__name__)
+_logger.addHandler(logging.NullHandler())
+
 PIECE_BYTES = 4 * 2**20
 SIZES_KEPT = 65536
-WRITE_SECONDS = 60
 ATTEMPTS = 3
 
 
@@ -49,7 +54,8 @@ class Server:
     Args:
         store: anything :func:`zarrdock.open_store` takes, views included.
         host: the loopback interface by default: there is no authentication. port: 0 takes a free one.
-        n_concurrent: requests that are answered at one time; the others wait.
+        n_concurrent: reads of the store at one time; other requests wait.
+        limits: of connections, and of what a slow client may take.
         log: told of every request: method, path, status, bytes sent.
     """
 
@@ -60,6 +66,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 0,
         n_concurrent: int = 32,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         log: Callable[[str, str, int, int], None] | None = None,
     ) -> None:
         self.store = open_store(store, read_only=True)
@@ -67,6 +74,7 @@ class Server:
         self.port = port
         self.url = ""
         self._n = n_concurrent
+        self._connections = Connections(limits)
         self._log = log
         self._salt = secrets.token_hex(4)  # tags of an earlier run mean nothing
         self._sizes: OrderedDict[str, tuple[Version, int]] = OrderedDict()
@@ -118,9 +126,8 @@ class Server:
         except ImportError as error:
             raise UnsupportedError(f'serving needs aiohttp: pip install "zarrdock[serve]" ({error})') from error
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        self._gate = asyncio.Semaphore(self._n)
         self._pool = ThreadPoolExecutor(self._n, "zarrdock-serve")
-        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=5.0)
+        runner = web.ServerRunner(self._guarded(), shutdown_timeout=5.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, self.host, self.port, backlog=128).start()
@@ -132,14 +139,30 @@ class Server:
             await runner.cleanup()
             self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _guarded(self) -> web.Server:
+        from aiohttp import web
+
+        connections, most = self._connections, self._connections.limits.header_bytes
+
+        class Guarded(web.Server):
+            def __call__(self) -> Any:
+                return connections.protocol(super().__call__())
+
+        sizes: dict[str, Any] = {"max_line_size": most, "max_field_size": most}
+        return Guarded(self._handle, access_log=None, logger=_logger, lingering_time=1.0, **sizes)
+
     # -- one request ---------------------------------------------------------------------------------------------------
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        async with self._gate:
-            response = await self._answer_of_one_version(request)
-        response.headers.update(CORS)
+        transport = request.transport
+        self._connections.begin(transport)
+        response = await self._answer_of_one_version(request)
+        if not response.prepared:
+            response.headers.update(CORS)
+        nbytes = 0 if request.method == "HEAD" else response.content_length or 0
         if self._log is not None:
-            self._log(request.method, request.rel_url.raw_path, response.status, response.content_length or 0)
+            self._log(request.method, request.rel_url.raw_path, response.status, nbytes)
+        self._connections.end(transport, 0 if response.prepared else nbytes)
         return response
 
     async def _answer_of_one_version(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -151,7 +174,7 @@ class Server:
             except VersionChangedError as changed:
                 self._sizes.clear()
                 error = changed
-            except (ZarrdockError, FileNotFoundError) as other:
+            except Exception as other:  # whatever it is, it is this request's trouble and not the server's
                 return self._refusal(other)
         return self._refusal(error)
 
@@ -166,7 +189,10 @@ class Server:
             status = 501
         else:
             status = 502 if isinstance(error, StoreError) else 500
-        return web.Response(status=status, text=f"{error}\n")
+        text = (
+            str(error) if isinstance(error, ZarrdockError | FileNotFoundError) else f"{type(error).__name__}: {error}"
+        )
+        return web.Response(status=status, text=f"{text}\n")
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
@@ -260,7 +286,7 @@ class Server:
         try:
             async for piece in self._pieces(key, version, span):
                 # A client that does not take what it asked for must not hold its place for ever.
-                await asyncio.wait_for(response.write(piece), WRITE_SECONDS)
+                await asyncio.wait_for(response.write(piece), self._connections.limits.write_seconds)
             await response.write_eof()
         except (ZarrdockError, TimeoutError):
             # Half of it is sent: only a broken connection says that the rest will not come.
