@@ -76,7 +76,7 @@ def object_type_of(filters: JSON, pointer: str = "") -> DataType:
         if name == "vlen-utf8":
             return String.from_json("string", {})
         if name == "vlen-bytes":
-            return VariableBytes.from_json("variable_length_bytes", {})
+            return VariableBytes.from_json("bytes", {})
         if name in OBJECT_CODECS:
             return Objects.of(name)
     hint = f"objects need an object codec among the filters, which says what they are: {', '.join(OBJECT_CODECS)}"

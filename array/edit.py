@@ -142,7 +142,7 @@ class Edit:
 
     def _new_leaf(self, inner: Index, outer: Index) -> AnyArray:
         spec = self.layout.leaf.spec
-        piece = np.asarray(self._value[outer])  # of a 0-d array numpy gives a scalar, which has lost its byte order
+        piece = self._value[outer or ...]  # of a 0-d array numpy would give a scalar, or an object as it is
         if piece.shape == spec.shape and all(isinstance(i, slice) and (i.step or 1) == 1 for i in inner):
             return piece if piece.dtype == spec.dtype else piece.astype(spec.dtype)
         # At the array's edge a chunk reaches beyond it; what lies there is fill value.

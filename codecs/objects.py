@@ -138,8 +138,8 @@ class _BoundObjects(BoundArrayBytes):
 
     def encode(self, array: AnyArray) -> Buffer:
         whole = np.ascontiguousarray(array).reshape(self.decoded.shape)
-        if whole.dtype.kind == "T":
-            whole = whole.astype(object)
+        # numcodecs wants objects, and to be able to write to them.
+        whole = whole.astype(object, copy=not whole.flags.writeable)
         try:
             encoded = flat(self._codec.encode(whole))
         except Exception as error:

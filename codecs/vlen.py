@@ -90,7 +90,8 @@ class BoundVlen(BoundArrayBytes):
 
     def encode(self, array: AnyArray) -> Buffer:
         # Flat and contiguous, as numcodecs would otherwise flatten in the order of the memory.
-        flat = np.ascontiguousarray(array).reshape(-1).astype(object, copy=False)
+        flat = np.ascontiguousarray(array).reshape(-1)
+        flat = flat.astype(object, copy=not flat.flags.writeable)  # numcodecs wants to be able to write to it
         try:
             encoded = memoryview(self._codec.encode(flat))
         except (TypeError, ValueError) as error:
