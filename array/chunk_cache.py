@@ -135,7 +135,7 @@ class Chunks:
         """Keep decoded chunks; what is part of something larger is copied."""
         kept = []
         for offset, chunk in chunks:
-            base = chunk.base
+            base: object = chunk.base
             if not (type(base) is bytes and len(base) == chunk.nbytes):  # then nobody can write to it, nor is it larger
                 chunk = np.array(chunk)
                 chunk.setflags(write=False)

@@ -119,7 +119,7 @@ class BoundBytes(BoundArrayBytes):
     def _sound(self, array: AnyArray) -> AnyArray:
         """Elements for whose other bits numpy has no meaning: made ones that it knows, or refused."""
         if self._stored.kind == "U":
-            points = array.reshape(-1).view(np.dtype(np.uint32).newbyteorder(self._stored.byteorder))  # type: ignore[arg-type]
+            points = array.reshape(-1).view(np.dtype(np.uint32).newbyteorder(self._stored.byteorder))
             if points.max(initial=0) > _LAST_CHARACTER:
                 raise CodecError(f"{int(points.max()):#x} is no character", codec=Bytes.name)
             return array

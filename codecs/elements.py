@@ -135,7 +135,8 @@ def number_type(metadata: object, pointer: str = "/data_type") -> np.dtype[Any]:
         try:
             import ml_dtypes
 
-            return np.dtype(getattr(ml_dtypes, name))
+            found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+            return found
         except (ImportError, AttributeError) as error:
             hint = "it needs ml_dtypes: pip install 'zarrdock[ml]'"
             raise UnknownExtensionError("data type", name, hint=hint, pointer=pointer) from error
