@@ -92,25 +92,21 @@ def _repair_array(store: Store, path: str, metadata: ArrayMetadata) -> Iterator[
         return
     prefix = f"{path}/" if path else ""
     try:
-        layout = Layout.bind(
-            metadata.shape,
-            metadata.grid.chunk_shape,
-            metadata.dtype,
-            metadata.fill_value,
-            metadata.codecs,
-            metadata.key_encoding,
-            prefix,
-        )
+        layout = Layout.of(metadata, prefix)
     except ZarrdockError:
         return  # check says so
-    sharding = layout.levels[0].sharding
     has_checksums = _has_checksums(codec)
+    grid = layout.grid_shape()
     for entry in [*store.list(path)]:
-        if metadata.key_encoding.parse(entry.key[len(prefix) :], metadata.ndim) is None:
+        coords = metadata.key_encoding.parse(entry.key[len(prefix) :], metadata.ndim)
+        if coords is None:
             continue
+        if layout.irregular is not None and any(c >= n for c, n in zip(coords, grid, strict=True)):
+            continue  # nobody knows its shape
+        sharding = layout.at(coords).levels[0].sharding
         message, n_bytes = "", 0
 
-        def change(old: Buffer | None) -> Value | None:
+        def change(old: Buffer | None, sharding: BoundSharding = sharding) -> Value | None:
             nonlocal message, n_bytes
             message = ""
             if old is None:

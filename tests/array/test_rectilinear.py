@@ -303,3 +303,21 @@ def test_info_says_how_long_chunks_are(sharded: bool) -> None:
     assert facts["chunk_grid"] == metadata.grid.to_json()
     assert (facts["n_objects"], facts["n_chunks"]) == ((6, 24) if sharded else (6, 6))
     assert ("shards up to 4 x 4" if sharded else "chunks up to 3 x 4") in brief(metadata).replace("×", "x")
+
+
+@pytest.mark.parametrize("key", ["c/0/0", "c/1/0", "c/2/1"])
+def test_shards_of_many_shapes_are_repaired(key: str) -> None:
+    from zarrdock.repairing import repair
+
+    store = zarrdock.MemoryStore()
+    model = np.arange(1, 49, dtype="i4").reshape(8, 6)
+    shards = rectilinear([2, [4, 2]], [4, 2])
+    array = zarrdock.create_array(store, data=model, chunks=(2, 1), shards=shards, checksums=True)
+    good = bytes(store.get(key).data)  # type: ignore[union-attr]
+    damaged = bytearray(good)
+    damaged[-8] ^= 1  # the last entry of the index, which is in front of its checksum
+    store.write(key, bytes(damaged))
+    assert not check(store).is_good
+    assert [done.key for done in repair(store)] == [key]
+    assert bytes(store.get(key).data) == good  # type: ignore[union-attr]
+    np.testing.assert_array_equal(array[...], model)
