@@ -68,6 +68,8 @@ CODECS: Registry[type[Codec]] = Registry(
         "endian": "zarrdock.codecs.bytes_:Bytes",
         **_NUMCODECS,
     },
+    # What is registered for zarr-python does its work here, too.
+    {"zarr.codecs": "zarrdock.adapters.zarr_codec:adapted"},
 )
 
 # Names were URIs in drafts of v3.

@@ -21,6 +21,7 @@ from zarrdock.codecs.numcodecs_ import Blosc as NumcodecsBlosc
 from zarrdock.codecs.numcodecs_ import Gzip as NumcodecsGzip
 from zarrdock.codecs.numcodecs_ import Zstd as NumcodecsZstd
 from zarrdock.codecs.numcodecs_arrays import NumcodecsFilter
+from zarrdock.codecs.numcodecs_foreign import ForeignCompressor, foreign_compressor
 from zarrdock.codecs.objects import check_pickle_allowed
 from zarrdock.codecs.transpose import Transpose
 from zarrdock.codecs.v2_forms import StoredBytes, made_by, to_v2, to_v3
@@ -75,10 +76,16 @@ def from_v2(
             stored = made_by(codec, stored)
         else:
             tail.append(codec)
+    foreign = next((codec for codec in tail if isinstance(codec, ForeignCompressor)), None)
+    if foreign is not None and (len(tail) > 1 or compressor is not None):
+        text = f"numcodecs does not say what filter {foreign.numcodecs_id!r} makes of a chunk"
+        raise UnsupportedError(f"{text}; it can be used as the compressor, behind filters that work on elements")
     if compressor is not None:
         tail.append(_parse(compressor, f"{pointer}/compressor"))
     if tail and isinstance(tail[0], ArrayBytesCodec):
         serializer, *tail = tail
+        if isinstance(serializer, ForeignCompressor):
+            serializer = serializer.with_stored(stored)
     else:
         serializer = _serializer(stored)
     for codec in tail:
@@ -109,6 +116,7 @@ def _parse(json: object, pointer: str) -> Codec:
         check_pickle_allowed(f" (metadata{'#' + pointer if pointer else ''})")
     # v3 has its own names for two of them.
     found = CODECS.get(name if name in ("vlen-utf8", "vlen-bytes") else f"numcodecs.{name}")
+    found = found or foreign_compressor(name)
     if found is None:
         hint = "numcodecs has it not, or only for Zarr v2 arrays of other kinds"
         raise UnknownExtensionError("codec", name, hint=hint, pointer=f"{pointer}/id")

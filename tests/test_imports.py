@@ -52,7 +52,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "dask": ("adapters/",),
     "tensorstore": ("adapters/",),
     "neuroglancer": ("adapters/", "views/"),
-    "ml_dtypes": ("array/",),
+    "ml_dtypes": ("array/", "codecs/"),
     "click": ("cli/",),
     "rich": ("cli/",),
     "rich_click": ("cli/",),
