@@ -141,7 +141,11 @@ def test_what_cannot_be_viewed() -> None:
     group.create_group("broken", attributes={"multiscales": [{"datasets": [{"path": 3}]}]})
     group.create_group("old", attributes={"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]})
     group["old"].create_array("0", shape=(1,) * 5, dtype="u1", chunks=(1,) * 5)  # type: ignore[union-attr]
+    group.create_array("empty", shape=(0, 4), dtype="u1", chunks=(4, 4))
+    group.create_array("scalar", shape=(), dtype="u1", chunks=())
     for path, error, message in (
+        ("empty", UnsupportedError, "nothing to look at"),
+        ("scalar", UnsupportedError, "nothing to look at"),
         ("", NodeNotFoundError, "name an array in it"),
         ("double", UnsupportedError, "float64"),
         ("broken", MetadataError, "/datasets/0/path"),

@@ -43,6 +43,7 @@ PREFIXES = {
     "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9, "pico": -12, "femto": -15, "atto": -18,
     "zepto": -21, "yocto": -24,
 }  # fmt: skip
+PANEL_PIXELS = 400
 VERSIONS = ("0.4", "0.5")
 
 SHADER = """#uicontrol invlerp normalized(range={range})
@@ -139,6 +140,12 @@ class Viewing:
             names=[axis.name for axis in axes], units=[unit for unit, _ in units], scales=[scale for _, scale in units]
         )
         state.layout = "4panel" if len(axes) > 2 else "xy"
+        # All of it is to be seen at first; left alone the viewer shows a voxel a pixel, however large the volume is.
+        lengths = dict(zip((axis.name for axis in picture.axes), picture.levels[0].shape, strict=True))
+        extent = max(lengths[axis.name] * scale for axis, (_, scale) in zip(axes[:3], units, strict=False))
+        smallest = min(scale for _, scale in units[:3])
+        state.cross_section_scale = extent / smallest / PANEL_PIXELS
+        state.projection_scale = 1.5 * extent / smallest
 
 
 def _folder(path: str) -> str:
@@ -189,6 +196,8 @@ def _check(picture: Picture) -> None:
             f"the viewer knows OME-Zarr {' and '.join(VERSIONS)}, not {said}: name one of the arrays, such as "
             f"--path {array.path}"
         )
+    if 0 in array.shape or not _in_order(picture):
+        raise UnsupportedError(f"an array of shape {array.shape} is nothing to look at")
     if array.dtype.newbyteorder("=").name not in DTYPES:
         raise UnsupportedError(f"the viewer shows {', '.join(DTYPES)}, not {array.dtype}: copy it to one of them")
     known = CODECS if array.zarr_format == 3 else V2_CODECS
