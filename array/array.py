@@ -29,9 +29,10 @@ from zarrdock.array.values import values_of
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
-from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreError
+from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreError, UnsupportedError
 from zarrdock.stores.base import Store
 from zarrdock.stores.key_locks import KeyLocks
+from zarrdock.stores.patch import patch_of
 
 __all__ = ["Array"]
 
@@ -50,7 +51,7 @@ class Array(Described):
         store: where the hierarchy is. path: of the array within it.
         metadata: as parsed from the store.
         read_only: refuse to write.
-        options: how shards are written.
+        options: how shards are written; ``in_place`` raises UnsupportedError where the store can't.
         unsafe_concurrent_writes: on stores without an atomic update, change parts of chunks all the same; the caller
             vouches that nobody else writes there.
         chunk_cache: where decoded chunks are kept; None: where ``config.cache_bytes`` says.
@@ -71,6 +72,11 @@ class Array(Described):
         self._path = path
         self._options = options
         self._read_only = read_only or store.read_only
+        if options.in_place and not self._read_only and patch_of(store) is None:
+            raise UnsupportedError(
+                f"in_place=True: {store} can only replace whole objects, which in_place=False does; it is for "
+                "folders of the local file system"
+            )
         self._unsafe = unsafe_concurrent_writes
         most = store.traits.max_versions
         self._cache = IndexCache(config.index_cache_bytes, None if most is None else max(1, most // 2))

@@ -4,11 +4,11 @@ as the bytes they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from zarrdock.codecs.sharding import EmptyTest, ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import CodecError, ShardIndexError
 
-__all__ = ["Edit", "Prepared"]
+__all__ = ["Coords", "Edit", "Inside", "Prepared"]
 
 Parts: TypeAlias = list[Buffer]
 Coords: TypeAlias = tuple[int, ...]
@@ -56,8 +56,8 @@ class Edit:
         self._value = value
         self._is_empty = EmptyTest(layout.leaf.spec)
         sharding = layout.levels[0].sharding if layout.levels else None
-        self._options = options or (sharding.options if sharding is not None else ShardOptions())
-        self._keep_empty = self._options.write_empty_chunks
+        self.options = options or (sharding.options if sharding is not None else ShardOptions())
+        self._keep_empty = self.options.write_empty_chunks
 
     def build(self, task: Task) -> Parts | None:
         """The new object where all of it is covered; None where it would hold nothing but fill value."""
@@ -67,7 +67,7 @@ class Edit:
         """The change to one object, for :meth:`apply`; what needs no old data is encoded here, outside of any
         update.
         """
-        return self._of(task)._prepare(task.pieces, 0, self._first_leaf(task))
+        return self.for_object(task)._prepare(task.pieces, 0, self.first_leaf(task))
 
     def apply(self, changes: Sequence[Prepared], old: Buffer | None, task: Task) -> Parts | None:
         """An object with changes applied in their order; None where nothing but fill value is left.
@@ -77,9 +77,9 @@ class Edit:
         Raises:
             CodecError: what is there is damaged, where it would have to be decoded.
         """
-        return self._of(task)._apply(changes, 0, old, task, self._first_leaf(task))
+        return self.for_object(task)._apply(changes, 0, old, task, self.first_leaf(task))
 
-    def _of(self, task: Task) -> Edit:
+    def for_object(self, task: Task) -> Edit:
         """The same edit of an object that has a layout of its own."""
         if task.layout is self.layout:
             return self
@@ -155,7 +155,7 @@ class Edit:
 
     # -- where leaves are in the array, for codecs that ask -----------------------------------------------------------
 
-    def _first_leaf(self, task: Task) -> Coords | None:
+    def first_leaf(self, task: Task) -> Coords | None:
         """Coordinates of an object's first leaf in the grid of all leaves."""
         return self.layout.first_leaf(task.coords) if self.layout.leaf.needs_coords else None
 
@@ -180,27 +180,55 @@ class Edit:
                 leaf = self._patch(change.patches[0], leaf, task, None, first) if change.patches else change.encoded[0]
             return None if leaf is None else [leaf]
         sharding = levels[depth].sharding
-        changed: dict[int, Buffer | None] = {}
-        children: dict[int, list[Prepared]] = {}
         try:
             needs_old = any(change.patches or change.children for change in changes)
             inside = _Inside(sharding.split(old), memoryview(old)) if needs_old and old is not None else None
-            for change in changes:
-                changed.update(change.encoded)
-                for patch in change.patches:
-                    flat = patch[0]
-                    leaf = changed[flat] if flat in changed else inside.get(flat) if inside else None
-                    place = self._inside(first, depth, flat)
-                    changed[flat] = self._patch(patch, leaf, task, sharding.coords(flat), place)
-                for flat, child in change.children:
-                    children.setdefault(flat, []).append(child)
-            for flat, several in children.items():
-                place = self._inside(first, depth, flat)
-                parts = self._apply(several, depth + 1, inside.get(flat) if inside else None, task, place)
-                changed[flat] = None if parts is None else b"".join(parts)
-            return sharding.assemble(old, changed)
+
+            def child(flat: int, several: Sequence[Prepared], place: Coords | None) -> Buffer | None:
+                return self.build_inner(several, depth + 1, inside.get(flat) if inside else None, task, place)
+
+            return sharding.assemble(old, self.changed(changes, depth, inside, task, first, child))
         except ShardIndexError as error:
             raise error.at(key=task.key) from error.__cause__
+
+    def changed(
+        self,
+        changes: Sequence[Prepared],
+        depth: int,
+        inside: Inside | None,
+        task: Task,
+        first: Coords | None,
+        child: Callable[[int, Sequence[Prepared], Coords | None], Buffer | None],
+    ) -> dict[int, Buffer | None]:
+        """New bytes of a shard's inner chunks, None for those that are to go.
+
+        Args:
+            depth: of the shard. inside: its chunks as they are; None where there is no such shard yet.
+            first: coordinates of its first leaf, where codecs ask for them.
+            child: makes an inner shard of its number, its changes, and its first leaf.
+        """
+        sharding = self.layout.levels[depth].sharding
+        changed: dict[int, Buffer | None] = {}
+        children: dict[int, list[Prepared]] = {}
+        for change in changes:
+            changed.update(change.encoded)
+            for patch in change.patches:
+                flat = patch[0]
+                leaf = changed[flat] if flat in changed else inside.get(flat) if inside else None
+                place = self._inside(first, depth, flat)
+                changed[flat] = self._patch(patch, leaf, task, sharding.coords(flat), place)
+            for flat, inner in change.children:
+                children.setdefault(flat, []).append(inner)
+        for flat, several in children.items():
+            changed[flat] = child(flat, several, self._inside(first, depth, flat))
+        return changed
+
+    def build_inner(
+        self, changes: Sequence[Prepared], depth: int, old: Buffer | None, task: Task, first: Coords | None
+    ) -> Buffer | None:
+        """A whole inner shard, ``depth`` levels down, with changes applied."""
+        parts = self._apply(changes, depth, old, task, first)
+        return None if parts is None else b"".join(parts)
 
     def _patch(
         self,
@@ -220,6 +248,13 @@ class Edit:
             raise error.at(key=task.key, chunk=chunk) from error.__cause__
         leaf[inner] = values
         return self._encode(leaf, place)
+
+
+class Inside(Protocol):
+    """The inner chunks of a shard."""
+
+    def get(self, flat: int) -> Buffer | None:
+        """The bytes of an inner chunk, None where it is not there."""
 
 
 class _Inside:

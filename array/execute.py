@@ -14,6 +14,7 @@ import numpy as np
 from zarrdock.array.ahead import Ahead, read_now, submitter
 from zarrdock.array.combine import combiner_of
 from zarrdock.array.edit import Edit
+from zarrdock.array.in_place import change_in_place
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.layout import Layout
 from zarrdock.array.lockstep import lockstep
@@ -29,6 +30,7 @@ from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Buffer, Read, Result, Store, Value, Version
+from zarrdock.stores.patch import patch_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -300,7 +302,10 @@ def _update(store: Store, task: Task, edit: Edit, unsafe: bool, changes: Sequenc
     def change(old: Buffer | None) -> Value | None:
         return edit.apply(changes, old, task)
 
-    if unsafe and not store.traits.atomic_update:
+    patch = patch_of(store) if edit.options.in_place and task.layout.levels else None
+    if patch is not None:
+        patch(task.key, lambda old: change_in_place(edit, changes, old, task))
+    elif unsafe and not store.traits.atomic_update:
         unsafe_update(store, task.key, change)
     else:
         store.update(task.key, change)

@@ -210,6 +210,8 @@ class Group:
         overwrite: bool = False,
         write_empty_chunks: bool | None = None,
         subchunk_write_order: Order | None = None,
+        chunk_alignment: int | None = None,
+        in_place: bool | None = None,
         **arguments: Any,
     ) -> Array:
         """Make an array at ``name``, and groups at every level above it that is missing. Arguments as for
@@ -221,6 +223,10 @@ class Group:
             shards = replace(shards, write_empty_chunks=write_empty_chunks)
         if subchunk_write_order is not None:
             shards = replace(shards, order=subchunk_write_order)
+        if chunk_alignment is not None:
+            shards = replace(shards, chunk_alignment=chunk_alignment)
+        if in_place is not None:
+            shards = replace(shards, in_place=in_place)
         if data is not None:
             data = data if hasattr(data, "shape") else np.asarray(data)
             arguments = {"shape": data.shape, "dtype": data.dtype, **arguments}

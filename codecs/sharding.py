@@ -45,18 +45,25 @@ class ShardOptions:
         write_empty_chunks: store inner chunks that hold nothing but the fill value.
         chunk_alignment: every chunk begins at a multiple of so many bytes, counted from the start of the object;
             zeros fill the gaps.
+        in_place: partial writes go through the store's ``patch``: chunks are written over those they replace, or behind
+            all others; the order is then that in which they come.
+        max_garbage: with ``in_place``, a shard of which more than this share would be garbage is written anew.
     Raises:
-        UnsupportedError: no order, or no alignment.
+        UnsupportedError: no order, no alignment, or no share.
     """
 
     order: Order = "lexicographic"
     write_empty_chunks: bool = False
     chunk_alignment: int = 1
+    in_place: bool = False
+    max_garbage: float = 0.5
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", frozen(self.order))
         if type(self.chunk_alignment) is not int or self.chunk_alignment < 1:
             raise UnsupportedError(f"chunk_alignment: a positive number of bytes, not {self.chunk_alignment!r}")
+        if not 0 <= self.max_garbage <= 1:
+            raise UnsupportedError(f"max_garbage: a share between 0 and 1, not {self.max_garbage!r}")
 
 
 def _default_index_codecs() -> tuple[Codec, ...]:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from builtins import list as list_  # inside Store, `list` is a method
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +37,9 @@ from zarrdock.stores.base import (
 )
 from zarrdock.stores.local_io import MISSING, failure, make_folders, pread_all, prune, sync_folder, writev_all
 from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, unlocked
+from zarrdock.stores.local_patch import OldFile, clone, write_pieces
 from zarrdock.stores.local_version import Handle, Identity, LocalVersion, identity_of
+from zarrdock.stores.patch import Patch, PatchChange
 
 __all__ = ["LocalStore"]
 
@@ -218,6 +220,16 @@ class LocalStore(Store):
             raise failure(error, doing="write", path=path, key=key, store=self) from error
 
     def update(self, key: str, change: Change, /) -> None:
+        def changed(held: Held, path: str) -> bool:
+            blob = self.get(key)
+            old = None if blob is None else blob.data
+            new = change(old)
+            return new is not old and self._settle(key, path, held, old, new)
+
+        self._update(key, changed)
+
+    def _update(self, key: str, changed: Callable[[Held, str], bool]) -> None:
+        """Call ``changed`` under the key's lock; it returns whether the lock file has become the value."""
         path = self._writable_path(key)
         try:
             held = self._hold(path)
@@ -231,17 +243,45 @@ class LocalStore(Store):
                         f"{self}: key {key!r}: no atomic update here: the file system has no file locks; "
                         "keep to one writer a key and write whole values"
                     )
-                blob = self.get(key)
-                old = None if blob is None else blob.data
-                new = change(old)
-                if new is not None and new is not old:
-                    self._put(path, value_parts(new), held, key)
-                    written = True
-                elif new is None and old is not None:
-                    self._remove(path, key)
+                written = changed(held, path)
         finally:
             if not written:  # the lock file may have been all there was
                 prune(os.path.dirname(path), self.root)
+
+    def _settle(self, key: str, path: str, held: Held, old: object, new: Value | None) -> bool:
+        if new is not None:
+            self._put(path, value_parts(new), held, key)
+            return True
+        if old is not None:
+            self._remove(path, key)
+        return False
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        """:meth:`update` of parts of a value, which is never read as a whole: see :mod:`zarrdock.stores.patch`. The new
+        file shares with the old one what stays the same, where the file system can do that, else the kernel copies it.
+        """
+
+        def changed(held: Held, path: str) -> bool:
+            opened = self._open(key)
+            handle = None if opened is None else opened[1]
+            new = change(None if handle is None else OldFile(handle.fd, handle.size))
+            if not isinstance(new, Patch):
+                return self._settle(key, path, held, handle, new)
+            try:
+                if handle is not None:
+                    clone(handle.fd, held.fd, min(handle.size, new.size))
+                os.ftruncate(held.fd, new.size)
+                write_pieces(held.fd, new.pieces)
+                if self.durable:
+                    os.fsync(held.fd)
+                held.rename_to(path)
+                if self.durable:
+                    sync_folder(os.path.dirname(path))
+            except OSError as error:
+                raise failure(error, doing="write", path=path, key=key, store=self) from error
+            return True
+
+        self._update(key, changed)
 
     def delete(self, key: str, /) -> None:
         path = self._writable_path(key)

@@ -25,6 +25,7 @@ from zarrdock.stores.base import (
     check_prefix,
     value_parts,
 )
+from zarrdock.stores.patch import OldValue, Patch, PatchChange, patch_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -157,6 +158,12 @@ class PrefixStore(WrapperStore):
     def update(self, key: str, change: Change, /) -> None:
         self.store.update(self._inner(key), change)
 
+    @property
+    def patch(self) -> Callable[[str, PatchChange], None] | None:
+        """As ``update``, for parts of a value, where the store inside has it; see :mod:`zarrdock.stores.patch`."""
+        patch = patch_of(self.store)
+        return None if patch is None else lambda key, change: patch(self._inner(key), change)
+
     def delete(self, key: str, /) -> None:
         self.store.delete(self._inner(key))
 
@@ -265,6 +272,31 @@ class RecordingStore(WrapperStore):
             self.n_updates += 1
             self.bytes_written += n_bytes
             self.log.append(Event("update", key, n_bytes=n_bytes))
+
+    @property
+    def patch(self) -> Callable[[str, PatchChange], None] | None:
+        """As ``update``, where the store inside has it; only bytes that were given count as written."""
+        patch = patch_of(self.store)
+        return None if patch is None else lambda key, change: self._patch(patch, key, change)
+
+    def _patch(self, patch: Callable[[str, PatchChange], None], key: str, change: PatchChange) -> None:
+        n_bytes = 0
+
+        def counted(old: OldValue | None) -> Patch | Value | None:
+            nonlocal n_bytes
+            new = change(old)
+            if isinstance(new, Patch):
+                n_bytes = sum(len(piece) for _, piece in new.pieces)
+                return new
+            parts = None if new is None else value_parts(new)
+            n_bytes = sum(map(len, parts or ()))
+            return parts
+
+        patch(key, counted)
+        with self._lock:
+            self.n_updates += 1
+            self.bytes_written += n_bytes
+            self.log.append(Event("patch", key, n_bytes=n_bytes))
 
     def delete(self, key: str, /) -> None:
         self.store.delete(key)

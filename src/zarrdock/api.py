@@ -39,10 +39,11 @@ def _options(
     write_empty_chunks: bool,
     subchunk_write_order: Order,
     chunk_alignment: int,
+    in_place: bool,
     unsafe: bool,
     cache_bytes: int | None,
 ) -> NodeOptions:
-    shards = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment)
+    shards = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place)
     return NodeOptions(mode == "r", shards, unsafe, None if cache_bytes is None else ChunkCache(cache_bytes))
 
 
@@ -57,6 +58,7 @@ def open(  # noqa: A001 - zarr-python's name
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
+    in_place: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
 ) -> Array | Group:
@@ -70,7 +72,8 @@ def open(  # noqa: A001 - zarr-python's name
         zarr_format: 2 or 3 if known, which saves requests.
         storage_options: options of the fsspec filesystem that a URL leads to.
         use_consolidated: take members from consolidated metadata where the group has it.
-        write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes: see :func:`create_array`.
+        write_empty_chunks, subchunk_write_order, chunk_alignment, in_place, unsafe_concurrent_writes: see
+            :func:`create_array`.
         cache_bytes: keep decoded chunks, up to so many bytes, for all arrays that are opened through what is returned;
             0: none; default: ``zarrdock.config.cache_bytes``, shared by all arrays. A chunk that was kept is used only
             once the store has confirmed that its object is still the same, so it is never stale; stores without
@@ -90,7 +93,13 @@ def open(  # noqa: A001 - zarr-python's name
         at,
         node,
         _options(
-            mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes, cache_bytes
+            mode,
+            write_empty_chunks,
+            subchunk_write_order,
+            chunk_alignment,
+            in_place,
+            unsafe_concurrent_writes,
+            cache_bytes,
         ),
     )
 
@@ -105,6 +114,7 @@ def open_array(
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
+    in_place: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
     **creation: Any,
@@ -119,7 +129,7 @@ def open_array(
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
     options = _options(
-        mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes, cache_bytes
+        mode, write_empty_chunks, subchunk_write_order, chunk_alignment, in_place, unsafe_concurrent_writes, cache_bytes
     )
 
     def existing() -> Array:
@@ -142,6 +152,7 @@ def open_array(
             write_empty_chunks=write_empty_chunks,
             subchunk_write_order=subchunk_write_order,
             chunk_alignment=chunk_alignment,
+            in_place=in_place,
             unsafe_concurrent_writes=unsafe_concurrent_writes,
             **creation,
         )
@@ -163,6 +174,7 @@ def open_group(
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
+    in_place: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
 ) -> Group:
@@ -174,7 +186,7 @@ def open_group(
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
     options = _options(
-        mode, write_empty_chunks, subchunk_write_order, chunk_alignment, unsafe_concurrent_writes, cache_bytes
+        mode, write_empty_chunks, subchunk_write_order, chunk_alignment, in_place, unsafe_concurrent_writes, cache_bytes
     )
     if mode in ("r", "r+", "a"):
         try:
@@ -199,6 +211,7 @@ def open_group(
             write_empty_chunks=write_empty_chunks,
             subchunk_write_order=subchunk_write_order,
             chunk_alignment=chunk_alignment,
+            in_place=in_place,
         )
     return Group(opened, at, metadata, options)
 
@@ -227,6 +240,7 @@ def create_array(
     index_location: IndexLocation = "end",
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
+    in_place: bool = False,
     checksums: bool = False,
     unsafe_concurrent_writes: bool = False,
 ) -> Array:
@@ -253,6 +267,9 @@ def create_array(
             level of shards. A setting of the writer: it is not stored, and readers need not know it.
         chunk_alignment: every chunk of a shard begins at a multiple of so many bytes of its object, for readers that
             bypass the page cache (4096). A setting of the writer too.
+        in_place: change parts of shards without reading and writing the rest, in folders of the local file system: as
+            atomic and as safe from crashes as without it. Chunks go over those they replace, where they fit, else
+            behind all others; see ``docs/layout.md``. A setting of the writer too.
         checksums: store a CRC-32C with every chunk (codec ``crc32c``, behind the compressors), so that a damaged one is
             an error when it is read, and :func:`zarrdock.check` finds it. Indexes of shards have one anyway.
         unsafe_concurrent_writes: allow writing parts of chunks on stores without an atomic update; right only with a
@@ -286,7 +303,7 @@ def create_array(
         subchunk_write_order=subchunk_write_order,
         checksums=checksums,
     )
-    options = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment)
+    options = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place)
     return make_array(
         opened,
         node_path(name),

@@ -1,0 +1,146 @@
+"""Shards changed in part where the store can keep the rest of an object without reading it.
+
+A chunk whose new bytes fit where the old ones were is put there; another one goes behind all others, and its old place
+is garbage. A shard that holds too much garbage is written anew. The store makes one atomic step of it, as of any
+update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zarrdock.array.edit import Coords, Edit, Prepared
+from zarrdock.array.pieces import Task
+from zarrdock.codecs.base import Buffer
+from zarrdock.codecs.shard_index import ShardIndex
+from zarrdock.codecs.shard_usage import usage_of
+from zarrdock.codecs.sharding import BoundSharding
+from zarrdock.errors import ShardIndexError
+from zarrdock.stores.base import Value
+from zarrdock.stores.patch import OldValue, Patch
+
+__all__ = ["change_in_place"]
+
+Pieces = list[tuple[int, Buffer]]
+
+
+def change_in_place(edit: Edit, changes: Sequence[Prepared], old: OldValue | None, task: Task) -> Patch | Value | None:
+    """What becomes of an object: a patch of it; all of it anew, where that is less trouble; None where nothing but fill
+    value is left.
+
+    Raises:
+        CodecError: what is there is damaged, where it would have to be understood.
+    """
+    if old is None:
+        return edit.apply(changes, None, task)
+    edit = edit.for_object(task)
+    try:
+        found = _Shard(edit, 0, old, 0, old.size, task).change(changes, edit.first_leaf(task))
+    except ShardIndexError as error:
+        raise error.at(key=task.key) from error.__cause__
+    if found is None:
+        return edit.apply(changes, old.read(0, old.size), task)
+    return Patch(found.size, found.pieces)
+
+
+@dataclass(slots=True)
+class _Changed:
+    """Of a shard changed in place: its size, and what is written where in its object."""
+
+    size: int
+    pieces: Pieces
+
+
+class _Shard:
+    """A shard, ``depth`` levels down, at ``start`` of its object."""
+
+    def __init__(self, edit: Edit, depth: int, old: OldValue, start: int, length: int, task: Task) -> None:
+        self.edit = edit
+        self.depth = depth
+        self.old = old
+        self.start = start
+        self.length = length
+        self.task = task
+        self.sharding: BoundSharding = task.layout.levels[depth].sharding
+        first, last = self.sharding.layout.span_within(0, length)
+        self.index = self.sharding.layout.parse(old.read(start + first, start + last), length)
+
+    def get(self, flat: int) -> Buffer | None:
+        """The bytes of an inner chunk, None where it is not there."""
+        at, length = int(self.index.offsets[flat]), int(self.index.lengths[flat])
+        return None if at < 0 else self.old.read(self.start + at, self.start + at + length)
+
+    def change(self, changes: Sequence[Prepared], first: Coords | None) -> _Changed | None:
+        """Returns None where the shard has to be written anew."""
+        there = np.flatnonzero(self.index.offsets >= 0)
+        if usage_of(self.sharding.layout, self.index, self.length).chunks != int(self.index.lengths[there].sum()):
+            return None  # chunks share bytes: what is written over one would change another
+        pieces: Pieces = []
+        kept: set[int] = set()
+
+        def child(flat: int, several: Sequence[Prepared], place: Coords | None) -> Buffer | None:
+            at = int(self.index.offsets[flat])
+            if at >= 0:
+                inner = _Shard(
+                    self.edit, self.depth + 1, self.old, self.start + at, int(self.index.lengths[flat]), self.task
+                )
+                found = inner.change(several, place)
+                if found is not None:
+                    pieces.extend(found.pieces)
+                    kept.add(flat)
+                    return b""
+            return self.edit.build_inner(several, self.depth + 1, self.get(flat), self.task, place)
+
+        changed = self.edit.changed(changes, self.depth, self, self.task, first, child)
+        new = {flat: data for flat, data in changed.items() if flat not in kept}
+        placed = self._place(new, pieces)
+        if placed is None:
+            return None
+        index, size = placed
+        own = usage_of(self.sharding.layout, index, size)
+        if own.garbage > self.edit.options.max_garbage * size:
+            return None
+        if size != self.length or not (
+            np.array_equal(index.offsets, self.index.offsets) and np.array_equal(index.lengths, self.index.lengths)
+        ):
+            begin, _ = self.sharding.layout.span_within(0, size)
+            pieces.append((self.start + begin, self.sharding.layout.serialise(index)))
+        return _Changed(size, pieces)
+
+    def _place(self, new: dict[int, Buffer | None], pieces: Pieces) -> tuple[ShardIndex, int] | None:
+        """Find places for chunks, and note what is to be written. Returns the index, and the size of the shard; None
+        where it can't have all of them, or has none.
+        """
+        offsets, lengths = self.index.offsets.copy(), self.index.lengths.copy()
+        n_index = self.sharding.layout.nbytes
+        at_end = self.sharding.layout.location == "end"
+        data_stop = self.length - n_index if at_end else self.length
+        starts = np.sort(np.append(offsets[offsets >= 0], data_stop))
+        align = self.edit.options.chunk_alignment
+        behind: list[tuple[int, Buffer]] = []
+        for flat, data in new.items():
+            at = int(offsets[flat])
+            if data is None:
+                offsets[flat], lengths[flat] = -1, 0
+            elif at >= 0 and at % align == 0 and at + len(data) <= int(starts[np.searchsorted(starts, at, "right")]):
+                lengths[flat] = len(data)
+                pieces.append((self.start + at, data))
+            else:
+                behind.append((flat, data))
+                offsets[flat], lengths[flat] = -1, 0
+        there = offsets >= 0
+        stop = int((offsets[there] + lengths[there]).max(initial=0 if at_end else n_index))
+        for flat, data in behind:
+            at = -(-stop // align) * align
+            offsets[flat], lengths[flat] = at, len(data)
+            pieces.append((self.start + at, data))
+            stop = at + len(data)
+        if not (offsets >= 0).any():
+            return None
+        size = stop + n_index if at_end else stop
+        if self.depth and size > self.length:
+            return None  # what lies behind an inner shard is another one
+        return ShardIndex(offsets, lengths), self.length if self.depth else size
