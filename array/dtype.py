@@ -211,10 +211,16 @@ def of_numpy(dtype: np.dtype[Any]) -> DataType:
     return implementation.from_numpy(dtype)
 
 
+_HINT: Final = (
+    "install a package that provides it through the entry point group 'zarrdock.data_types', or register a class with "
+    "DATA_TYPES.add(name, class); known extensions: https://github.com/zarr-developers/zarr-extensions"
+)
+
+
 def _lookup(name: str) -> type[DataType] | str:
     """The class, or a hint for the error message."""
     try:
-        return DATA_TYPES.get(name) or ""
+        return DATA_TYPES.get(name) or _HINT
     except ImportError as error:
         missing = "install it with pip install 'zarrdock[ml]'" if name in _BUILTIN else "its implementation is broken"
         return f"its implementation can't be imported: {error}; {missing}"

@@ -18,6 +18,9 @@ from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedErr
 
 __all__ = ["MAX_LENGTH", "ChunkGrid", "RectilinearGrid", "RegularGrid", "parse_chunk_grid", "rectilinear_of"]
 
+_HINT: Final = (
+    "zarrdock knows regular and rectilinear; known extensions: https://github.com/zarr-developers/zarr-extensions"
+)
 #: Of an axis or a chunk: with it, positions can be computed in 64 bits.
 MAX_LENGTH: Final = 2**62
 # Chunks along one axis whose lengths are listed: what can be held in memory without a thought.
@@ -249,7 +252,7 @@ def parse_chunk_grid(value: JSON, pointer: str = "") -> ChunkGrid:
         return RegularGrid.from_json(value, pointer)
     if name == "rectilinear":
         return RectilinearGrid.from_json(value, pointer)
-    raise UnknownExtensionError("chunk grid", name, hint="zarrdock knows regular and rectilinear", pointer=pointer)
+    raise UnknownExtensionError("chunk grid", name, hint=_HINT, pointer=pointer)
 
 
 def rectilinear_of(chunks: Any, shards: Any, shape: tuple[int, ...]) -> RectilinearGrid | None:

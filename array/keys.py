@@ -41,7 +41,8 @@ class KeyEncoding:
         """
         name, configuration = named(value, pointer, what="chunk key encoding")
         if name not in _DEFAULT_SEPARATORS:
-            raise UnknownExtensionError("chunk key encoding", name, pointer=pointer)
+            hint = "zarrdock knows default and v2; known extensions: https://github.com/zarr-developers/zarr-extensions"
+            raise UnknownExtensionError("chunk key encoding", name, hint=hint, pointer=pointer)
         place = pointer_to(pointer, "configuration")
         reject_members(configuration, {"separator"}, place)
         separator = configuration.get("separator", _DEFAULT_SEPARATORS[name])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from zarrdock.array.dtype import DataType, parse_data_type
+from zarrdock.array.grid import ChunkGrid, parse_chunk_grid
 from zarrdock.array.json_ import JSON, expect_string, named, pointer_to
-from zarrdock.array.unknown import UnknownCodec, UnknownDataType
+from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.errors import MetadataError, UnknownExtensionError
@@ -16,6 +18,8 @@ __all__ = [
     "parse_data_type_or_unknown",
     "parse_dimension_names",
     "parse_extra",
+    "parse_grid_or_unknown",
+    "parse_keys_or_unknown",
     "parse_transformers",
 ]
 
@@ -28,6 +32,26 @@ def parse_data_type_or_unknown(value: JSON, lenient: bool) -> DataType:
         if not lenient:
             raise
         return UnknownDataType.of(value, error)
+
+
+def parse_grid_or_unknown(value: JSON, shape: tuple[int, ...], lenient: bool) -> ChunkGrid:
+    """``chunk_grid``; with ``lenient`` a stand-in for an unknown one."""
+    try:
+        return parse_chunk_grid(value, "/chunk_grid")
+    except UnknownExtensionError as error:
+        if not lenient:
+            raise
+        return UnknownGrid.of(value, shape, error)
+
+
+def parse_keys_or_unknown(value: JSON, lenient: bool) -> KeyEncoding:
+    """``chunk_key_encoding``; with ``lenient`` a stand-in for an unknown one."""
+    try:
+        return KeyEncoding.from_json(value, "/chunk_key_encoding")
+    except UnknownExtensionError as error:
+        if not lenient:
+            raise
+        return UnknownKeyEncoding.of(value, error)
 
 
 def parse_codecs_or_unknown(value: JSON, lenient: bool) -> tuple[Codec, ...]:
@@ -80,8 +104,10 @@ def parse_extra(members: dict[str, Any], known: frozenset[str]) -> dict[str, Any
     return extra
 
 
-def parse_transformers(value: JSON) -> dict[str, Any]:
-    """``storage_transformers``: zarrdock knows none; those that may be ignored are kept, to be written again."""
+def parse_transformers(value: JSON, lenient: bool) -> dict[str, Any]:
+    """``storage_transformers``: zarrdock knows none; those that may be ignored are kept, to be written again, and with
+    ``lenient`` the others, too.
+    """
     if value is None or value == []:
         return {}
     if not isinstance(value, list):
@@ -89,6 +115,7 @@ def parse_transformers(value: JSON) -> dict[str, Any]:
     for i, item in enumerate(value):
         pointer = pointer_to("/storage_transformers", i)
         name, _ = named(item, pointer, what="storage transformer")
-        if not _ignorable(item):
-            raise UnknownExtensionError("storage transformer", name, pointer=pointer)
+        if not _ignorable(item) and not lenient:
+            hint = "zarrdock knows none"
+            raise UnknownExtensionError("storage transformer", name, hint=hint, pointer=pointer)
     return {"storage_transformers": value}

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.array.dtype import DataType
-from zarrdock.array.grid import MAX_LENGTH, ChunkGrid, RegularGrid, parse_chunk_grid
+from zarrdock.array.grid import MAX_LENGTH, ChunkGrid, RegularGrid
 from zarrdock.array.json_ import (
     JSON,
     expect_integers,
@@ -31,10 +31,12 @@ from zarrdock.array.members import (
     parse_data_type_or_unknown,
     parse_dimension_names,
     parse_extra,
+    parse_grid_or_unknown,
+    parse_keys_or_unknown,
     parse_transformers,
 )
 from zarrdock.array.nodes import LazyNodes
-from zarrdock.array.unknown import UnknownCodec, UnknownDataType
+from zarrdock.array.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.builtin import codecs_to_json
 from zarrdock.codecs.sharding import Sharding
@@ -119,7 +121,8 @@ class ArrayMetadata:
 
         Args:
             document: as a JSON parser gives it.
-            lenient: keep unknown codecs and an unknown data type as they are, see ``unknown``, instead of raising.
+            lenient: keep unknown codecs, data type, grid, key encoding and storage transformers as they are, see
+                ``unknown``, instead of raising.
         Raises:
             UnknownExtensionError: it uses something that nobody here knows.
             MetadataError: it is wrong.
@@ -136,13 +139,14 @@ class ArrayMetadata:
         return cls(
             shape=shape,
             data_type=data_type.spelled_as(members["fill_value"]),
-            grid=parse_chunk_grid(members["chunk_grid"], "/chunk_grid"),
-            key_encoding=KeyEncoding.from_json(members["chunk_key_encoding"], "/chunk_key_encoding"),
+            grid=parse_grid_or_unknown(members["chunk_grid"], shape, lenient),
+            key_encoding=parse_keys_or_unknown(members["chunk_key_encoding"], lenient),
             fill_value=data_type.parse_fill(members["fill_value"], "/fill_value"),
             codecs=parse_codecs_or_unknown(members["codecs"], lenient),
             attributes=expect_object(members.get("attributes", {}), "/attributes"),
             dimension_names=parse_dimension_names(members.get("dimension_names")),
-            extra=parse_extra(members, _ARRAY_MEMBERS) | parse_transformers(members.get("storage_transformers")),
+            extra=parse_extra(members, _ARRAY_MEMBERS)
+            | parse_transformers(members.get("storage_transformers"), lenient),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -214,8 +218,14 @@ class ArrayMetadata:
     @property
     def unknown(self) -> tuple[UnknownExtensionError, ...]:
         """What lenient parsing let pass, as the errors that strict parsing raises."""
-        parts = (self.data_type, *self.codecs)
-        return tuple(part.error() for part in parts if isinstance(part, (UnknownDataType, UnknownCodec)))
+        parts = (self.data_type, self.grid, self.key_encoding, *self.codecs)
+        kinds = (UnknownDataType, UnknownGrid, UnknownKeyEncoding, UnknownCodec)
+        errors = [part.error() for part in parts if isinstance(part, kinds)]
+        try:
+            parse_transformers(self.extra.get("storage_transformers"), False)
+        except UnknownExtensionError as error:
+            errors.append(error)
+        return tuple(errors)
 
     def require_known(self, key: str = "") -> ArrayMetadata:
         """This metadata, if chunks can be read with it.

@@ -7,17 +7,21 @@ would have raised.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from zarrdock.array.dtype import DataType
+from zarrdock.array.grid import ChunkGrid
 from zarrdock.array.json_ import JSON
+from zarrdock.array.keys import KeyEncoding
 from zarrdock.codecs.base import Codec, Configuration
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
-__all__ = ["UnknownCodec", "UnknownDataType"]
+__all__ = ["UnknownCodec", "UnknownDataType", "UnknownGrid", "UnknownKeyEncoding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,76 @@ class UnknownCodec(Codec):
     def error(self) -> UnknownExtensionError:
         """What strict parsing says."""
         return UnknownExtensionError("codec", self.extension, hint=self.hint, pointer=self.pointer)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownGrid(ChunkGrid):
+    """A chunk grid's metadata, as found. How it divides the array is not known: ``largest`` is all of it."""
+
+    text: str
+    extension: str
+    shape: tuple[int, ...]
+    hint: str = ""
+    pointer: str = ""
+
+    @classmethod
+    def of(cls, value: JSON, shape: tuple[int, ...], error: UnknownExtensionError) -> UnknownGrid:
+        """What caused ``error``."""
+        return cls(json.dumps(value), error.name, shape, error.hint, error.pointer)
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        raise self.error()
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        return self.shape
+
+    def to_json(self) -> JSON:
+        return json.loads(self.text)
+
+    def check(self, shape: tuple[int, ...], pointer: str) -> None:
+        return None
+
+    def n_chunks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        raise self.error()
+
+    def lengths(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        raise self.error()
+
+    def error(self) -> UnknownExtensionError:
+        """What strict parsing says."""
+        return UnknownExtensionError("chunk grid", self.extension, hint=self.hint, pointer=self.pointer)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownKeyEncoding(KeyEncoding):
+    """A chunk key encoding's metadata, as found."""
+
+    text: str = "null"
+    hint: str = ""
+    pointer: str = ""
+
+    @classmethod
+    def of(cls, value: JSON, error: UnknownExtensionError) -> UnknownKeyEncoding:
+        """What caused ``error``."""
+        return cls(error.name, "/", json.dumps(value), error.hint, error.pointer)  # type: ignore[arg-type]
+
+    def to_json(self) -> JSON:
+        return json.loads(self.text)
+
+    def key(self, coords: Sequence[int]) -> str:
+        raise self.error()
+
+    def keys(self, coords: npt.NDArray[np.integer[Any]]) -> list[str]:
+        raise self.error()
+
+    def parse(self, key: str, ndim: int | None = None) -> tuple[int, ...] | None:
+        return None
+
+    def error(self) -> UnknownExtensionError:
+        """What strict parsing says."""
+        return UnknownExtensionError("chunk key encoding", self.name, hint=self.hint, pointer=self.pointer)
 
 
 @dataclass(frozen=True, slots=True)

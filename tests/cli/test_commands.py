@@ -95,9 +95,14 @@ def test_info_of_a_group(tree: Path, capsys: pytest.CaptureFixture[str]) -> None
     ("member", "value"),
     [
         ("codecs", [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "example.mystery"}]),
+        ("codecs", [{"name": "bytes", "configuration": {"endian": "little"}},
+                    {"name": "conditional", "configuration": {"codecs": ["example.mystery"]}}]),
         ("data_type", {"name": "example.mystery"}),
+        ("chunk_grid", {"name": "example.mystery", "configuration": {"wild": True}}),
+        ("chunk_key_encoding", {"name": "example.mystery"}),
+        ("storage_transformers", [{"name": "example.mystery"}]),
     ],
-)
+)  # fmt: skip
 def test_info_of_what_nobody_here_understands(
     tree: Path, capsys: pytest.CaptureFixture[str], member: str, value: Any
 ) -> None:
@@ -107,6 +112,9 @@ def test_info_of_what_nobody_here_understands(
     facts = out_json(capsys, "info", tree / "volume")
     assert [item["name"] for item in facts["unknown"]] == ["example.mystery"]
     assert facts["shape"] == list(DATA.shape)
+    with pytest.raises(zarrdock.ZarrdockError, match=r"zarr\.json.*example\.mystery.*; ") as caught:
+        zarrdock.open_array(tree / "volume")
+    assert member in str(caught.value)
     assert "unknown" in out(capsys, "ls", "-l", tree)
     assert "unknown" in out(capsys, "tree", tree)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from zarrdock.array.grid import RectilinearGrid
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
+from zarrdock.array.unknown import UnknownGrid, UnknownKeyEncoding
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import Found, brief, children, find, leaf
 from zarrdock.cli.options import as_json, node_options
@@ -54,7 +55,7 @@ def _where(found: Found) -> str:
 def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] | None) -> dict[str, Any]:
     """All that is shown of an array, for scripts."""
     levels, chunks, codecs = leaf(metadata)
-    n_objects = prod(metadata.grid.n_chunks(metadata.shape))
+    n_objects = _n_objects(metadata)
     facts: dict[str, Any] = {
         "url": _where(found),
         "node_type": "array",
@@ -62,9 +63,9 @@ def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         "shape": list(metadata.shape),
         "data_type": metadata.data_type.to_json(),
         "chunk_grid": metadata.grid.to_json(),
-        "chunks": list(chunks),
+        "chunks": None if n_objects is None and not levels else list(chunks),
         "shards": [list(level) for level in levels] or None,
-        "n_chunks": _n_pieces(metadata.shape, chunks) if levels else n_objects,
+        "n_chunks": _n_pieces(metadata.shape, chunks) if levels and n_objects is not None else n_objects,
         "n_objects": n_objects,
         "codecs": [codec.to_json() for codec in metadata.codecs],
         "chunk_codecs": [codec.to_json() for codec in codecs],
@@ -113,6 +114,11 @@ def fill_json(metadata: ArrayMetadata) -> Any:
     return as_json(metadata.fill_value)
 
 
+def _n_objects(metadata: ArrayMetadata) -> int | None:
+    """None where the grid is not known."""
+    return None if isinstance(metadata.grid, UnknownGrid) else prod(metadata.grid.n_chunks(metadata.shape))
+
+
 def _n_pieces(shape: tuple[int, ...], piece: tuple[int, ...]) -> int:
     return prod(-(-n // p) if p else 0 for n, p in zip(shape, piece, strict=True))
 
@@ -123,16 +129,20 @@ def _has_unknown_size(metadata: ArrayMetadata) -> bool:
 
 def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] | None) -> None:
     levels, chunks, codecs = leaf(metadata)
-    n_objects = prod(metadata.grid.n_chunks(metadata.shape))
+    n_objects = _n_objects(metadata)
     up_to = "up to " if isinstance(metadata.grid, RectilinearGrid) else ""
     n_chunks = _n_pieces(metadata.shape, chunks) if levels else n_objects
     rows = [
         ("shape", shape_text(metadata.shape)),
         ("data type", metadata.data_type.name if metadata.unknown else str(metadata.dtype)),
-        ("chunks", f"{'' if levels else up_to}{shape_text(chunks)} ({count(n_chunks, 'chunk')})"),
     ]
+    if n_objects is None:
+        rows.append(("chunks", "unknown"))
+        levels = []
+    else:
+        rows.append(("chunks", f"{'' if levels else up_to}{shape_text(chunks)} ({count(n_chunks or 0, 'chunk')})"))
     rows += [
-        ("shards", f"{up_to}{shape_text(level)} ({count(n_objects, 'shard')})")
+        ("shards", f"{up_to}{shape_text(level)} ({count(n_objects or 0, 'shard')})")
         if level is levels[0]
         else ("shards", f"{shape_text(level)} ({count(_n_pieces(metadata.shape, level), 'shard')})")
         for level in reversed(levels)
@@ -145,13 +155,17 @@ def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
     fill = fill_json(metadata)
     rows.append(("fill value", "null (read as zero)" if metadata.fill_value_is_null else short(json.dumps(fill))))
     encoding = metadata.key_encoding
-    rows.append(("chunk keys", f"{encoding.name}, such as {encoding.key((0,) * metadata.ndim)!r}"))
+    if isinstance(encoding, UnknownKeyEncoding):
+        rows.append(("chunk keys", encoding.name))
+    else:
+        rows.append(("chunk keys", f"{encoding.name}, such as {encoding.key((0,) * metadata.ndim)!r}"))
     if metadata.dims is not None:
         rows.append(("dimensions", ", ".join(name if name is not None else "-" for name in metadata.dims)))
     rows += _attribute_rows(metadata.attributes)
     nbytes = 0 if _has_unknown_size(metadata) else prod(metadata.shape) * metadata.dtype.itemsize
     if nbytes:
-        rows.append(("size", f"{size_text(nbytes)} uncompressed, at most {count(n_objects, 'object')}"))
+        at_most = "" if n_objects is None else f", at most {count(n_objects, 'object')}"
+        rows.append(("size", f"{size_text(nbytes)} uncompressed{at_most}"))
     if stored is not None:
         ratio = f", {nbytes / stored[1]:.2f} times smaller" if nbytes and stored[1] else ""
         rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}, metadata included{ratio}"))

@@ -10,6 +10,7 @@ from zarrdock.array.consolidated import below
 from zarrdock.array.grid import RectilinearGrid
 from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_io import join, load, node_path
+from zarrdock.array.unknown import UnknownGrid
 from zarrdock.cli.output import shape_text
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.copying.sources import load_root
@@ -80,7 +81,8 @@ def brief(node: Node | ZarrdockError) -> str:
     levels, chunks, _ = leaf(node)
     dtype = node.data_type.name if node.unknown else str(node.dtype)
     up_to = "up to " if isinstance(node.grid, RectilinearGrid) else ""
-    text = f"{dtype} {shape_text(node.shape)}, chunks {'' if levels else up_to}{shape_text(chunks)}"
+    chunked = "?" if isinstance(node.grid, UnknownGrid) else f"{'' if levels else up_to}{shape_text(chunks)}"
+    text = f"{dtype} {shape_text(node.shape)}, chunks {chunked}"
     for level in reversed(levels):
         text += f", shards {up_to if level is levels[0] else ''}{shape_text(level)}"
     unknown = ", ".join(f"{error.kind} {error.name!r}" for error in node.unknown)
