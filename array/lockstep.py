@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeAlias
 
@@ -10,9 +10,23 @@ from zarrdock.array.reading import Asked, Steps
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Read, Result
 
-__all__ = ["lockstep"]
+__all__ = ["Round", "lockstep"]
 
 Batch: TypeAlias = list[tuple[Steps, Asked]]
+
+
+class Round(list[Read]):
+    """The reads of one round.
+
+    Attributes:
+        parts: how many of them belong together, one number a part: their answers may be given part by part.
+    """
+
+    __slots__ = ("parts",)
+
+    def __init__(self, reads: Iterable[Read], parts: list[int]) -> None:
+        super().__init__(reads)
+        self.parts = parts
 
 
 def lockstep(
@@ -22,9 +36,10 @@ def lockstep(
     n_together: int,
     counted: Callable[[Asked], None] | None = None,
     expected: Callable[[list[Read]], None] | None = None,
-) -> Generator[list[Read], list[Result], None]:
+) -> Generator[list[Read], Sequence[Result], None]:
     """Run many tasks' steps together: what they ask for at one time is asked for in one round, as long as the answers
-    fit ``round_bytes``.
+    fit ``round_bytes``. It is sent the answers in the order of the reads, as a sequence whose elements may come later
+    than it does.
 
     Args:
         n_together: tasks begun at once; the next ones begin when these are done.
@@ -46,19 +61,24 @@ def lockstep(
                     expected(upcoming)
                 try:
                     results = yield reads
+                    for task, mine in _shared_out(batch, results):
+                        try:
+                            following.append((task, task.send(mine)))
+                        except StopIteration:
+                            pass
                 except RangeError as error:  # the task concerned knows what it means
                     for task, _ in batch if len(batch) == 1 else [b for b in batch if _concerns(b[1], error)]:
                         task.throw(error)
                     raise
-                at = 0
-                for task, asked in batch:
-                    mine = results[at : at + len(asked.reads)] if len(batch) > 1 else results
-                    at += len(asked.reads)
-                    try:
-                        following.append((task, task.send(mine)))
-                    except StopIteration:
-                        pass
             active = following
+
+
+def _shared_out(batch: Batch, results: Sequence[Result]) -> Iterator[tuple[Steps, list[Result]]]:
+    """Each task's own answers. Those of later tasks need not have come while the first are dealt with."""
+    at = 0
+    for task, asked in batch:
+        yield task, list(results[at : at + len(asked.reads)])
+        at += len(asked.reads)
 
 
 def _rounds(active: Batch, round_bytes: int) -> list[tuple[Batch, list[Read]]]:
@@ -71,10 +91,28 @@ def _rounds(active: Batch, round_bytes: int) -> list[tuple[Batch, list[Read]]]:
             nbytes += active[last][1].nbytes
             last += 1
         batch = active[first:last]
-        reads = [read for _, asked in batch for read in asked.reads] if len(batch) > 1 else batch[0][1].reads
+        reads = _round_of(batch) if len(batch) > 1 else batch[0][1].reads
         rounds.append((batch, reads))
         first = last
     return rounds
+
+
+# Answers are dealt with by parts of about this size.
+PART_BYTES = 4 * 2**20
+
+
+def _round_of(batch: Batch) -> Round:
+    parts: list[int] = []
+    n = nbytes = 0
+    for _, asked in batch:
+        n += len(asked.reads)
+        nbytes += asked.nbytes
+        if nbytes >= PART_BYTES:
+            parts.append(n)
+            n = nbytes = 0
+    if n:
+        parts.append(n)
+    return Round((read for _, asked in batch for read in asked.reads), parts)
 
 
 def _upcoming(rounds: list[tuple[Batch, list[Read]]], i: int) -> list[Read] | None:

@@ -122,7 +122,7 @@ class Answer:
 class ConditionalStore(FsspecStore):
     """See the module."""
 
-    default_concurrency = 64
+    default_concurrency = 128  # planes across many chunks are one round, not two; more than that gains nothing
     # Whether a library sends a PUT or a DELETE again by itself: aiohttp does so with both where a connection breaks.
     put_may_repeat = False
     delete_may_repeat = False

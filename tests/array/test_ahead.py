@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import zarrdock
+from zarrdock.array import lockstep
 from zarrdock.array.ahead import Ahead
 from zarrdock.array.scatter import Scatter
 from zarrdock.config import config
-from zarrdock.errors import StoreError
+from zarrdock.errors import ShardIndexError, StoreError
 from zarrdock.stores.base import Read, Results
 from zarrdock.stores.wrap import WrapperStore
 
@@ -185,3 +186,67 @@ def test_stores_that_can_only_wait() -> None:
     ahead.expect([Read("b")])
     assert ahead.send([Read("a")]) is None
     ahead.close()
+
+
+def test_a_part_is_dealt_with_while_the_next_is_on_its_way(values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of one round: the first is decoded before the last has come."""
+    monkeypatch.setattr(lockstep, "PART_BYTES", 1)
+    monkeypatch.setattr(config, "job_bytes", 1)
+    monkeypatch.setattr(config, "threads", 2)
+    inner = zarrdock.MemoryStore()
+    zarrdock.create_array(inner, data=values, chunks=(1, 64, 64), shards=(2, 64, 64))
+    decoded = threading.Event()
+    decode = Scatter._decode
+
+    def noted(self: Scatter, *args: Any) -> None:
+        decode(self, *args)
+        decoded.set()
+
+    monkeypatch.setattr(Scatter, "_decode", noted)
+    waited = []
+
+    def look(number: int) -> None:
+        if number == 3:  # the last shard is not there before one of the others is decoded
+            waited.append(decoded.wait(5))
+
+    with Far(inner) as far:
+        array = zarrdock.open_array(far, zarr_format=3)
+        far.n = 0
+        far.before_answer = look
+        assert np.array_equal(array[...], values)
+        assert far.n == 4
+    assert waited == [True]
+
+
+def test_an_error_in_a_part_ends_the_read(values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lockstep, "PART_BYTES", 1)
+    inner = zarrdock.MemoryStore()
+    zarrdock.create_array(inner, data=values, chunks=(1, 64, 64), shards=(2, 64, 64))
+
+    def fail(number: int) -> None:
+        if number % 4 == 2:
+            raise StoreError("no more", key="k")
+
+    with Far(inner) as far:
+        array = zarrdock.open_array(far, zarr_format=3)
+        far.n = 0
+        far.before_answer = fail
+        with pytest.raises(StoreError, match="no more"):
+            array[...]
+        far.before_answer = None
+        assert np.array_equal(array[...], values)
+
+
+def test_a_truncated_shard_in_a_part_says_so(values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that one task has to put into words, though it comes later than the round's first answers."""
+    monkeypatch.setattr(lockstep, "PART_BYTES", 1)
+    monkeypatch.setattr(config, "whole_fraction", 2.0)
+    inner = zarrdock.MemoryStore()
+    zarrdock.create_array(inner, data=values, chunks=(1, 64, 64), shards=(2, 64, 64), compressors=None)
+    whole = bytes(inner.get("c/2/0/0").data)  # type: ignore[union-attr]
+    inner.write("c/2/0/0", whole[-100:])  # the index alone: all that it points to lies beyond the end
+    with Far(inner) as far:
+        array = zarrdock.open_array(far, zarr_format=3)
+        with pytest.raises(ShardIndexError, match="beyond the end") as caught:
+            array[...]
+    assert caught.value.key == "c/2/0/0"

@@ -60,5 +60,5 @@ def test_the_figures_are_those_of_the_code(repository: Path, tmp_path: Path) -> 
     for name, store in stores.items():
         number, _, unit = rows[name].partition(" ")
         assert store.traits.merge_gap_bytes == int(number) * units.get(unit, 1), name
-        assert store.traits.n_concurrent == 64 or not store.traits.remote
+        assert store.traits.n_concurrent == (64 if name == "`HTTPStore`" else 128) or not store.traits.remote
     assert FsspecStore.default_gap_bytes == int(rows["`FsspecStore`, remote"].split()[0]) * 1024
