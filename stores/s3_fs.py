@@ -18,13 +18,27 @@ class PlainS3FileSystem(S3FileSystem):  # type: ignore[misc]
     """
 
     retries = 1
-    max_pool_connections = 64  # botocore's default of 10 would throttle the store's own limit
+    max_pool_connections = 128  # botocore's default of 10 would throttle the store's own limit
 
     def _prepare_config_kwargs(self) -> dict[str, Any]:
         config: dict[str, Any] = super()._prepare_config_kwargs()
         config.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
         config.setdefault("max_pool_connections", self.max_pool_connections)
         return config
+
+    async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
+        # From 2026.1 to 2026.3 a client that has not sent anything yet is taken for a closed one, and made anew.
+        if self._s3 is not None and not refresh:
+            http = getattr(getattr(self._s3, "_endpoint", None), "http_session", None)
+            sessions = getattr(http, "_sessions", ...)
+            if sessions == {}:
+                return self._s3
+            refresh = sessions is None
+        return await super().set_session(refresh, kwargs or {})
+
+    async def _call_s3(self, method: str, *akwarglist: Any, **kwargs: Any) -> Any:
+        # Before 2026.9 only some of s3fs's own calls name the requester as the one who pays.
+        return await super()._call_s3(method, self.req_kw, *akwarglist, **kwargs)
 
 
 def plain(fs: S3FileSystem) -> S3FileSystem:

@@ -149,7 +149,7 @@ def test_dask_workers(where: Any) -> None:
     lazy = dask.array.from_array(array, chunks=(16, 16), lock=False)
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, dashboard_address=None, worker_dashboard_address=None
+            n_workers=2, threads_per_worker=2, dashboard_address=":0", worker_dashboard_address=None
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

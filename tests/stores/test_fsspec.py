@@ -310,9 +310,22 @@ def test_zip_filesystem(tmp_path: Path) -> None:
     assert store.get("missing") is None
 
 
+class OwnMemory(MemoryFileSystem):
+    """Independent of all others, as those of fsspec are that are made with ``global_store=False``."""
+
+    cachable = False
+
+    def __init__(self, content: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.store = {} if content is None else content  # an empty one may be about to be filled
+        self.pseudo_dirs = [""]
+
+    def __reduce__(self) -> tuple[type["OwnMemory"], tuple[dict[str, Any]]]:
+        return OwnMemory, (self.store,)
+
+
 def test_independent_memory_filesystem_keeps_its_content() -> None:
-    fs = MemoryFileSystem(global_store=False, skip_instance_cache=True)
-    store = FsspecStore(fs)
+    store = FsspecStore(OwnMemory())
     store.write("k", b"1")
     assert data_of(pickle.loads(pickle.dumps(store)), key="k") == b"1"
     assert data_of(FsspecStore(MemoryFileSystem()), key="k") is None
