@@ -246,9 +246,9 @@ def _data(
         return False  # all fill value, says a cached index that no request has confirmed: ask again
     starts = wanted[0][2] if len(wanted) == 1 else np.concatenate([w[2] for w in wanted])
     lengths = wanted[0][3] if len(wanted) == 1 else np.concatenate([w[3] for w in wanted])
-    merged = merge(
-        starts, lengths, gap_bytes=settings.traits.merge_gap_bytes, max_bytes=settings.traits.max_request_bytes
-    )
+    traits = settings.traits
+    most = min(traits.max_request_bytes, settings.round_bytes)  # one larger answer would hold up all that follows
+    merged = merge(starts, lengths, gap_bytes=traits.merge_gap_bytes, max_bytes=most)
     batches = _batches(task, merged, version, settings)
     sizes = (merged.stops - merged.starts).tolist()
     first = 0

@@ -54,7 +54,7 @@ class Config:
     threads: int = 0
     inline_bytes: int = 192 * 2**10
     job_bytes: int = 512 * 2**10
-    round_bytes: int = 8 * 2**20
+    round_bytes: int = 2 * 2**20
     remote_round_bytes: int = 64 * 2**20
     whole_fraction: float = 0.9
     index_cache_bytes: int = 32 * 2**20
