@@ -1,4 +1,6 @@
-"""``memory``: peak memory beyond the output (reading) or the input (writing), each in a process of its own."""
+"""``memory``: peak memory beyond the output (reading) or the input (writing), each in a process of its own; and that of
+copying a sparse array of 100 GB to other chunks, for zarrdock.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,16 @@ from benchmarks.report import machine, table
 # Data sets of benchmarks.bench, by workload.
 READS = {"W2": "zstd", "W2b": "blosc", "W2c": "none", "W7r": "unsharded"}
 WRITES = {"W1": "zstd", "W1b": "blosc", "W1c": "none", "W7w": "unsharded"}
+COPY = "copy"
 
 
 def add_to(subparsers: Any) -> None:
-    keys = [*WRITES, *READS]
+    keys = [*WRITES, *READS, COPY]
     parser = subparsers.add_parser("memory", help="peak memory in fresh processes", description=__doc__)
     opt.add_common(parser)
     opt.add_peers(parser)
     parser.add_argument(
-        "--only", type=opt.names(keys), default=["W1", "W2"], metavar="W1,W2", help=f"some of {','.join(keys)}"
+        "--only", type=opt.names(keys), default=["W1", "W2", COPY], metavar="W1,W2", help=f"some of {','.join(keys)}"
     )
     parser.add_argument("--rounds", type=int, help="processes of each (default: 3, with --quick 1)")
     parser.set_defaults(run=run)
@@ -54,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     ]
     lines += [f"- left out: {name} ({reason})" for name, reason in missing.items()]
     lines += ["", "MiB beyond the output (reads) or the input (writes), median of the processes.", ""]
-    titles = {key: f"{'write' if key in WRITES else 'read'} all, {(WRITES | READS)[key]}" for key in results}
+    titles = {key: title(key) for key in results}
     lines += table(
         ["", "workload", *names],
         [[key, titles[key], *(cell(row[name]) for name in names)] for key, row in results.items()],
@@ -81,18 +84,24 @@ def probe(
     bench: Bench, peer: Peer, key: str, volume: Path, options: argparse.Namespace, n_rounds: int
 ) -> list[int] | str:
     """Bytes of each process; a word where it can't do that or failed."""
-    if peer.name == "floor" and key != "W2":
+    if (peer.name == "floor" and key != "W2") or (peer.name != "zarrdock" and key == COPY):
         return "unsupported"
-    data = (READS | WRITES)[key]
+    data = (READS | WRITES).get(key, "")
     found = []
     for _ in range(n_rounds):
         path = bench.stored(data, peer) if key in READS else bench.folder(f"memory-{peer.name}")
-        verb = "read" if key in READS else "write"
+        verb = COPY if key == COPY else "read" if key in READS else "write"
         done = child([verb, peer.name, str(options.threads), str(path), data, str(volume), str(int(options.quick))])
         if done.returncode != 0:
             return f"error: {(done.stderr.strip().splitlines() or ['no message'])[-1][:200]}"
         found.append(int(done.stdout))
     return found
+
+
+def title(key: str) -> str:
+    if key == COPY:
+        return "copy a sparse array of 100 GB to other chunks"
+    return f"{'write' if key in WRITES else 'read'} all, {(WRITES | READS)[key]}"
 
 
 def child(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +43,8 @@ def status(field: str) -> int:
 
 
 def main(verb: str, name: str, threads: str, path: str, data: str, volume: str, quick: str) -> int:
+    if verb == "copy":
+        return copy_sparse(Path(path), int(threads))
     (peer,), _ = load_peers([name], int(threads))
     values = np.load(volume) if verb == "write" else None  # `data` of a write is the whole volume, as it is in the file
     with peer.active():
@@ -55,6 +58,27 @@ def main(verb: str, name: str, threads: str, path: str, data: str, volume: str, 
         before = resident_bytes()
         peer.write(handle, whole(), values)
         return peak_bytes() - before
+
+
+def copy_sparse(folder: Path, threads: int) -> int:
+    """Copy an array of 4096 x 4096 x 3072 uint16, in which four cubes of 256^3 have data, to other chunks."""
+    zarrdock: Any = import_module("zarrdock")
+    zarrdock.config.threads = threads
+    source, target = folder / "source", folder / "target"
+    array = zarrdock.create_array(
+        str(source), shape=(4096, 4096, 3072), dtype="uint16", chunks=(64,) * 3, shards=(512,) * 3, fill_value=0
+    )
+    data = np.random.default_rng(0).integers(1, 5000, (256,) * 3, np.uint16)
+    for corner in ((0, 0, 0), (1000, 2000, 100), (3840, 3840, 2816), (2500, 700, 1900)):
+        array[tuple(slice(n, n + 256) for n in corner)] = data
+    script = (
+        "import sys, zarrdock; from benchmarks.memory_probe import peak_bytes, resident_bytes; "
+        f"zarrdock.config.threads = {threads}; before = resident_bytes(); "
+        "zarrdock.copy(sys.argv[1], sys.argv[2], chunks=(128,) * 3, shards=(256,) * 3); print(peak_bytes() - before)"
+    )
+    command = [sys.executable, "-c", script, str(source), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout)
 
 
 if __name__ == "__main__":
