@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from zarrdock.array import execute
 from zarrdock.array.attributes import Attributes
+from zarrdock.array.axes import Points, Product
 from zarrdock.array.chunk_cache import ChunkCache, chunks_of, configured_cache
 from zarrdock.array.consistent import read_consistent
 from zarrdock.array.described import Described
@@ -24,7 +25,7 @@ from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.node_io import join, update_metadata
 from zarrdock.array.plan import Plan, make_plan
 from zarrdock.array.reshape import clear_outside, clear_rows, new_shape_of, shrinks
-from zarrdock.array.selection import Points, Product, basic
+from zarrdock.array.selection import basic
 from zarrdock.array.values import values_of
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions, with_options

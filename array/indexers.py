@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zarrdock.array.selection import Points, Product, blocks, orthogonal, vectorised
+from zarrdock.array.axes import Points, Product
+from zarrdock.array.selection import blocks, orthogonal, vectorised
 
 if TYPE_CHECKING:
     from zarrdock.array.array import Array

@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from zarrdock.array.axes import Axis, AxisPieces, Points, Product, Selector, group_owners
 from zarrdock.array.layout import Irregular, Layout
 from zarrdock.array.pieces import PointPieces, ProductPieces, Task
-from zarrdock.array.selection import Axis, AxisPieces, Points, Product, Selector, group_owners
 
 __all__ = ["irregular_tasks"]
 

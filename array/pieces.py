@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from zarrdock.array.axes import AxisPieces, Points, Product, group_points
 from zarrdock.array.layout import Layout, Level
-from zarrdock.array.selection import AxisPieces, Points, Product, group_points
 
 __all__ = ["Leaves", "Pieces", "PointLeaves", "ProductLeaves", "Task", "tasks"]
 

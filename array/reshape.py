@@ -11,9 +11,9 @@ from typing import SupportsIndex
 import numpy as np
 
 from zarrdock.array import execute
+from zarrdock.array.axes import Axis, Product
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.layout import Layout
-from zarrdock.array.selection import Axis, Product
 from zarrdock.codecs.sharding import EmptyTest
 from zarrdock.errors import SelectionError
 from zarrdock.stores.base import Store

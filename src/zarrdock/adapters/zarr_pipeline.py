@@ -30,11 +30,11 @@ from zarr.storage import StorePath
 from zarrdock.adapters.zarr_selection import NotASelectionError, selection_of
 from zarrdock.adapters.zarr_store import ZarrStore
 from zarrdock.array import execute
+from zarrdock.array.axes import Points, Product
 from zarrdock.array.index_cache import IndexCache
 from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata, parse_node
 from zarrdock.array.metadata_v2 import parse_array_v2
-from zarrdock.array.selection import Points, Product
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
 from zarrdock.errors import MetadataError, UnsupportedError
