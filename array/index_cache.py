@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import Any
 
 from zarrdock.array.chunk_cache import Chunks
 from zarrdock.codecs.shard_index import ShardIndex
@@ -39,6 +40,9 @@ class IndexCache:
         self._entries: OrderedDict[str, tuple[Version, Indexes, int]] = OrderedDict()
         self._nbytes = 0
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return IndexCache, (self.max_bytes, self.max_entries)  # a copy in another process begins empty
 
     def get(self, key: str) -> tuple[Version, Indexes] | None:
         """The version and the indexes known of an object."""

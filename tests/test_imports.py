@@ -47,9 +47,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("stores/", "views/", "testing/"),
     "obstore": ("stores/", "adapters/", "testing/"),
     "obspec": ("adapters/",),
+    "typing_extensions": ("adapters/",),  # for the type checker alone
     "zarr": ("adapters/", "testing/requests_table.py"),
     "xarray": ("adapters/",),
     "dask": ("adapters/",),
+    "distributed": ("adapters/",),
     "tensorstore": ("adapters/",),
     "neuroglancer": ("adapters/", "views/"),
     "ml_dtypes": ("array/", "codecs/"),

@@ -86,6 +86,23 @@ def test_blocks_that_share_shards_lose_nothing(rechunk: bool | None) -> None:
     np.testing.assert_array_equal(array[...], VALUES)
 
 
+@pytest.mark.parametrize("kind", ["memory", "local", "zip"])
+def test_dask_stores_by_itself_and_without_a_lock(kind: str, place: Any) -> None:
+    """dask's own store(), which knows nothing of chunks: its tasks write at the same time to the same shard."""
+    array = zarrdock.create_array(place(kind)["store"], shape=VALUES.shape, dtype="i4", chunks=(8, 8), shards=(56, 48))
+    with dask.config.set(scheduler="threads", num_workers=8):
+        da.store(da.from_array(VALUES, chunks=(5, 7)), array, lock=False)
+    np.testing.assert_array_equal(array[...], VALUES)
+
+
+def test_chunks_that_differ(tmp_path: Path) -> None:
+    sizes = ((10, 20, 20), (40, 7))
+    array = zarrdock.create_array(tmp_path / "a.zarr", shape=VALUES.shape, dtype="i4", chunks=sizes)
+    zarrdock.from_dask(da.from_array(VALUES, chunks=(9, 9)), array, rechunk=True)
+    assert array.to_dask().chunks == array.to_dask("auto").chunks == sizes
+    np.testing.assert_array_equal(array.to_dask().compute(), VALUES)
+
+
 def test_stores_without_atomic_updates_get_whole_objects(tmp_path: Path) -> None:
     from fsspec.implementations.dirfs import DirFileSystem
     from fsspec.implementations.memory import MemoryFileSystem
@@ -130,7 +147,7 @@ def test_a_cluster_of_processes_writes_one_shard(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0", silence_logs=50
         ) as cluster,
         distributed.Client(cluster),
     ):

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import zarrdock
+from zarrdock.adapters.dask_workers import check_reach
 from zarrdock.array.array import Array
 from zarrdock.array.grid import RegularGrid
 from zarrdock.errors import SelectionError, UnsupportedError
-from zarrdock.stores.base import Store
-from zarrdock.stores.mapping import MappingStore
-from zarrdock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -35,7 +33,7 @@ def to_dask(array: Array, chunks: Any = None, *, inline_array: bool = False) -> 
             chunks = array.metadata.grid.chunk_shape if chunks is None else _multiple(array)
     chunks = dask_array.core.normalize_chunks(chunks, array.shape, dtype=array.dtype)
     lazy: da.Array = dask_array.from_array(
-        array,
+        array if isinstance(array.metadata.grid, RegularGrid) else _Elements(array),
         chunks=chunks,
         name=f"zarrdock-{tokenize(array, chunks)}",
         lock=False,
@@ -43,6 +41,17 @@ def to_dask(array: Array, chunks: Any = None, *, inline_array: bool = False) -> 
         meta=np.empty((0,) * array.ndim, array.dtype),
     )
     return lazy
+
+
+class _Elements:
+    """An array without the attribute ``chunks``, which dask looks at and which chunks that differ do not have."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, selection: Any) -> Any:
+        return self._array[selection]
 
 
 def _multiple(array: Array) -> tuple[int, ...]:
@@ -146,19 +155,13 @@ def _starts(array: Array, region: tuple[slice, ...] | None, shape: tuple[int, ..
 
 
 def _check_reach(array: Array) -> None:
-    """What is in this process's memory is out of reach for others: they would write to copies."""
     import dask.base
 
-    store: Any = array.store
-    while isinstance(getattr(store, "store", None), Store):
-        store = store.store
     base: Any = dask.base
     get = base.get_scheduler()
     here = get is None or getattr(get, "__module__", "") in ("dask.threaded", "dask.local")
-    if isinstance(store, (MemoryStore, MappingStore)) and not here:
-        raise UnsupportedError(
-            f"{store} is in this process's memory, and dask's workers are elsewhere: use another store"
-        )
+    if not here:
+        check_reach(array.store)
 
 
 def _aligned(n: int, start: int, objects: Sequence[int]) -> Sequence[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from zarrdock.array.array import Array
@@ -12,6 +13,7 @@ from zarrdock.cli.output import count, print_json, progress_bar, shape_text, siz
 from zarrdock.cli.parse import parse_compressor, parse_memory, parse_shape
 from zarrdock.codecs.order import ORDERS
 from zarrdock.copying import CopyProgress, copy
+from zarrdock.copying.parallel import Workers
 
 __all__ = ["command"]
 
@@ -102,8 +104,9 @@ def _compressors(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
     default="512M",
     metavar="SIZE",
     callback=lambda _c, _p, value: parse_memory(value),
-    help="About what may be held in memory at one time.  [default: 512M]",
+    help="About what may be held in memory at one time, here or by each worker.  [default: 512M]",
 )
+@click.option("--dask", metavar="ADDRESS", help="Let the workers of this dask cluster do it: tcp://host:8786.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
 @as_json
 @debug_option
@@ -116,6 +119,7 @@ def command(
     src_options: dict[str, Any],
     dst_options: dict[str, Any],
     memory: int,
+    dask: str | None,
     quiet: bool,
     as_json: bool,
     overwrite: bool,
@@ -127,7 +131,7 @@ def command(
     """  # fmt: skip
     started = time.perf_counter()
     last = CopyProgress()
-    with progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar:
+    with _workers(dask) as workers, progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar:
         task = bar.add_task("copying", total=None)
 
         def progress(now: CopyProgress) -> None:
@@ -146,6 +150,7 @@ def command(
             resume=resume and not overwrite,
             memory_bytes=memory,
             progress=progress,
+            workers=workers,
             **settings,
         )
     seconds = time.perf_counter() - started
@@ -168,6 +173,14 @@ def command(
             f"{shape}{size_text(last.n_bytes_total)} into {count(last.n_objects, 'object')} of "
             f"{size_text(last.n_bytes_written)} altogether{kept}, {seconds:.1f} s"
         )
+
+
+def _workers(address: str | None) -> AbstractContextManager[Workers | None]:
+    if address is None:
+        return nullcontext()
+    from zarrdock.adapters.dask_workers import DaskWorkers
+
+    return DaskWorkers(address)
 
 
 def _options(url: str, both: dict[str, Any], own: dict[str, Any]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from zarrdock.array.node_io import ZarrFormat, load, node_path
 from zarrdock.codecs.order import Order, permutation
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.copying.npy import is_npy, open_npy
+from zarrdock.copying.parallel import Workers
 from zarrdock.copying.plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.raw import copy_objects
 from zarrdock.copying.regroup import regroup, same_leaves
@@ -54,6 +55,7 @@ def copy(
     dst_storage_options: Mapping[str, Any] | None = None,
     memory_bytes: int = 512 * 2**20,
     progress: Callable[[CopyProgress], None] | None = None,
+    workers: Workers | None = None,
 ) -> Array | Group:
     """Copy an array, or a group with all that is below it.
 
@@ -81,6 +83,8 @@ def copy(
         memory_bytes: about what may be held at one time. A single chunk of the source, and an encoded object of the
             destination, are the least there can be.
         progress: called in the caller's thread with a :class:`CopyProgress`.
+        workers: who reads, encodes and writes in place of this process, a dask cluster for one
+            (:class:`zarrdock.adapters.dask_workers.DaskWorkers`). ``memory_bytes`` is then that of each worker.
     Returns:
         The copy, open for reading and writing.
     Raises:
@@ -100,7 +104,9 @@ def copy(
     at = node_path(dst_path)
     _refuse_itself(contents, store, at)
     store._check_writable(at)
-    copier = _Copier(contents, layouts, store, at, memory_bytes, progress, write_empty_chunks)
+    if workers is not None:
+        workers.check(store, *(one for one in (contents.store,) if one is not None))
+    copier = _Copier(contents, layouts, store, at, memory_bytes, progress, write_empty_chunks, workers)
     copier.run(overwrite=overwrite, resume=resume)
     return wrap(store, at, contents.root, NodeOptions(shards=options))
 
@@ -171,7 +177,9 @@ class _Copier:
         memory_bytes: int,
         progress: Callable[[CopyProgress], None] | None,
         write_empty: bool,
+        workers: Workers | None,
     ) -> None:
+        self._workers = workers
         self._contents = contents
         self._write_empty = write_empty  # chunks of nothing but the fill value are made by encoding
         self._layouts = layouts
@@ -301,6 +309,7 @@ class _Copier:
                     stored=stored,
                     done=done,
                     memory_bytes=self._memory_bytes,
+                    workers=self._workers,
                 )
                 return
         assert layout is not None
@@ -315,7 +324,13 @@ class _Copier:
             and same_leaves(part.original, part.metadata)
         ):
             yield from regroup(
-                part.source.array, self._store, layout, chunks=chunks, done=done, budget=self._memory_bytes
+                part.source.array,
+                self._store,
+                layout,
+                chunks=chunks,
+                done=done,
+                budget=self._memory_bytes,
+                workers=self._workers,
             )
             return
         chunk_shape: tuple[int, ...] = ()
@@ -330,6 +345,7 @@ class _Copier:
             done=done,
             memory_bytes=self._memory_bytes,
             is_remote=self._store.traits.remote or (contents.store is not None and contents.store.traits.remote),
+            workers=self._workers,
         )
 
     def _write_documents(self, path: str, documents: dict[str, bytes]) -> None:

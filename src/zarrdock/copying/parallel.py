@@ -4,18 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-__all__ = ["in_parallel"]
+from zarrdock.stores.base import Store
+
+__all__ = ["Workers", "in_parallel"]
 
 T = TypeVar("T")
 
 
-def in_parallel(jobs: Iterable[tuple[int, Callable[[], T]]], *, n: int, budget: int) -> Iterator[T]:
+class Workers(Protocol):
+    """Processes, here or on other machines, that do jobs in place of threads of this one."""
+
+    def check(self, *stores: Store) -> None:
+        """Make sure that the workers can do anything for us, and reach these stores.
+
+        Raises:
+            UnsupportedError: they can't.
+        """
+
+    def run(self, jobs: Iterable[tuple[int, Callable[[], T]]], *, budget: int) -> Iterator[T]:
+        """As :func:`in_parallel`; the budget is that of each worker. A job may be done more than once."""
+
+
+def in_parallel(
+    jobs: Iterable[tuple[int, Callable[[], T]]], *, n: int, budget: int, workers: Workers | None = None
+) -> Iterator[T]:
     """Do jobs in ``n`` threads, each with a weight, of which about ``budget`` may be under way; results as they come.
 
     The first error is raised when the jobs under way have ended; what was not begun is dropped.
+
+    Args:
+        workers: who does them instead of threads; then ``n`` is theirs to choose.
     """
+    if workers is not None:
+        yield from workers.run(jobs, budget=budget)
+        return
     running: dict[Future[T], int] = {}
     with ThreadPoolExecutor(n, "zarrdock-jobs") as pool:
         try:

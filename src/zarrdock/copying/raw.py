@@ -9,7 +9,7 @@ from math import prod
 
 from zarrdock.array.grid import RegularGrid
 from zarrdock.array.metadata import ArrayMetadata
-from zarrdock.copying.parallel import in_parallel
+from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.sources import Stored
 from zarrdock.copying.state import below
 from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome
@@ -32,6 +32,7 @@ def copy_objects(
     stored: Stored | None,
     done: Collection[str],
     memory_bytes: int,
+    workers: Workers | None = None,
 ) -> Iterator[Outcome]:
     """Copy the objects of an array; keys may be encoded in another way.
 
@@ -76,7 +77,8 @@ def copy_objects(
 
     left = prod(shape)
     is_remote = store.traits.remote or to_store.traits.remote
-    for outcome in in_parallel(batches(), n=N_REMOTE if is_remote else N_LOCAL, budget=memory_bytes):
+    n = N_REMOTE if is_remote else N_LOCAL
+    for outcome in in_parallel(batches(), n=n, budget=memory_bytes, workers=workers):
         left -= outcome.n_elements
         yield outcome
     yield Outcome(n_elements=left)

@@ -24,7 +24,7 @@ from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import with_defaults
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.copying.blocks import Blocks, touched
-from zarrdock.copying.parallel import in_parallel
+from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.retarget import Parts
 from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome
 from zarrdock.errors import RangeError
@@ -61,6 +61,7 @@ def regroup(
     chunks: Iterable[IntArray] | None,
     done: Collection[str],
     budget: int,
+    workers: Workers | None = None,
 ) -> Iterator[Outcome]:
     """Copy an array's chunks into objects that are not there yet.
 
@@ -98,7 +99,8 @@ def regroup(
     is_remote = store.traits.remote or source.store.traits.remote
     weight = max(1, layout.chain.spec.nbytes)
     jobs = ((weight, partial(move, number)) for number in numbers)
-    for outcome in in_parallel(jobs, n=N_REMOTE if is_remote else N_LOCAL, budget=budget):
+    n = N_REMOTE if is_remote else N_LOCAL
+    for outcome in in_parallel(jobs, n=n, budget=budget, workers=workers):
         left -= outcome.n_elements
         yield outcome
     yield Outcome(n_elements=left)

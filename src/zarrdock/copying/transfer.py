@@ -17,7 +17,7 @@ from zarrdock.array.pieces import Task, tasks
 from zarrdock.array.selection import basic
 from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.copying.blocks import Blocks, IntArray, Region, choose_blocks, touched
-from zarrdock.copying.parallel import in_parallel
+from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.sources import Source
 from zarrdock.stores.base import Store
 
@@ -54,6 +54,7 @@ def transfer(
     done: Collection[str],
     memory_bytes: int,
     is_remote: bool,
+    workers: Workers | None = None,
 ) -> Iterator[Outcome]:
     """Copy the elements of an array into objects that are not there yet.
 
@@ -80,7 +81,8 @@ def transfer(
     # wait for its end.
     weight = memory_bytes if blocks.is_slabbed else 2 * blocks.slab_nbytes
     jobs = ((weight, partial(mover.move, number)) for number in numbers)
-    for outcome in in_parallel(jobs, n=N_REMOTE if is_remote else N_LOCAL, budget=memory_bytes):
+    n = N_REMOTE if is_remote else N_LOCAL
+    for outcome in in_parallel(jobs, n=n, budget=memory_bytes, workers=workers):
         skipped -= outcome.n_elements
         yield outcome
     yield Outcome(n_elements=skipped)
