@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read", "read_async", "read_settings", "write"]
 
-Rounds = Generator[list[Read], list[Result], None]
+Rounds = Generator[list[Read], Sequence[Result], None]
 
 
 Seen = dict[str, Version | None]
@@ -140,7 +140,7 @@ def read(
     """Read a selection; the result is ``out`` where it is given. ``seen`` is filled with the versions read."""
     reading = _Reading(store, layout, selection, cache, out, seen, submitter(store))
     rounds = reading.rounds
-    results: list[Result] | None = None
+    results: Sequence[Result] | None = None
     try:
         while (reads := _advance(rounds, results)) is not None:
             try:
@@ -185,7 +185,7 @@ async def read_async(
         raise
 
 
-def _advance(rounds: Rounds, results: list[Result] | None) -> list[Read] | None:
+def _advance(rounds: Rounds, results: Sequence[Result] | None) -> list[Read] | None:
     try:
         return next(rounds) if results is None else rounds.send(results)
     except StopIteration:
