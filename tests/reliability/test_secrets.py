@@ -111,3 +111,68 @@ def test_urls_and_options(url, options) -> None:
         clean(shown(error))
         return
     clean(f"{store} {store!r} {store.url}")
+
+
+def obstore_s3() -> zarrdock.Store:
+    import obstore.store as stores
+
+    store = stores.S3Store(
+        "bucket",
+        endpoint="http://127.0.0.1:1",
+        access_key_id=KEY,
+        secret_access_key=SECRET,
+        token=TOKEN,
+        client_options={"allow_http": True},
+    )
+    return open_store(store, retry=ONCE)
+
+
+def obstore_http() -> zarrdock.Store:
+    import obstore.store as stores
+
+    url = f"http://user:{PASSWORD}@127.0.0.1:1/x?sig={SIGNATURE}"
+    return open_store(stores.HTTPStore(url, client_options={"allow_http": True}), retry=ONCE)
+
+
+def plain_s3() -> zarrdock.Store:
+    options = {"key": KEY, "secret": SECRET, "token": TOKEN, "endpoint_url": "http://127.0.0.1:1"}
+    return open_store("s3://bucket/x", storage_options=options, retry=ONCE)
+
+
+def chained() -> zarrdock.Store:
+    retries = {"retries": {"total_max_attempts": 1}}
+    options = {"key": KEY, "secret": SECRET, "endpoint_url": "http://127.0.0.1:1", "config_kwargs": retries}
+    return open_store("simplecache::s3://bucket/x", storage_options={"s3": options}, retry=ONCE)
+
+
+def test_chains() -> None:
+    test_stores_on_stores(chained, lambda store: store)
+
+
+@pytest.mark.parametrize("make", [obstore_s3, obstore_http, plain_s3])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda store: store,
+        lambda store: zarrdock.PrefixStore(store, "a"),
+        zarrdock.ReadOnlyStore,
+        RecordingStore,
+        lambda store: zarrdock.CachingStore(store, max_bytes=1000),
+        lambda store: zarrdock.ZipStore((store, "x.zip")),
+        lambda store: store.with_costs(merge_gap_bytes=1),
+        zarrdock.AsyncStore,
+    ],
+    ids=["itself", "prefix", "read-only", "recording", "caching", "zip", "costs", "async"],
+)
+def test_stores_on_stores(make, layer) -> None:
+    store = layer(make())
+    clean(f"{store} {store!r} {store.url}")
+    if isinstance(store, zarrdock.AsyncStore):
+        return
+    with pytest.raises(ZarrdockError) as raised:
+        store.get("k")
+    clean(shown(raised.value))
+    clean("".join(traceback.format_exception_only(raised.value)))
+    with pytest.raises(ZarrdockError) as raised:
+        zarrdock.open(store)
+    clean(shown(raised.value))
