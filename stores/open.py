@@ -43,6 +43,7 @@ protocols: Registry[Opener] = Registry(
         "zip": "zarrdock.stores.zip_:open_zip",
         # Above the stores: it shows one as another.
         "hdf5": "zarrdock.views.hdf5_view:open_hdf5",
+        "reference": "zarrdock.views.references:open_reference",
     },
 )
 
@@ -176,8 +177,8 @@ def _from_chain(
 ) -> Store:
     if protocol == "zip" or not protocol:
         return _open(protocols, "zip", url, options, read_only, durable)
-    if protocol == "hdf5":
-        return _open(protocols, "hdf5", url, options, read_only, durable, tuning)
+    if protocol in ("hdf5", "reference"):
+        return _open(protocols, protocol, url, options, read_only, durable, tuning)
     return _generic(url, options, read_only, durable, tuning)
 
 

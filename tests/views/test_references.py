@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import zarrdock
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.stores.base import Read
 from zarrdock.views import references
+from zarrdock.views.references import ReferenceView
 
 VALUES = np.arange(64 * 64, dtype="i4").reshape(64, 64)
 
@@ -82,6 +84,63 @@ def test_what_is_no_such_document(document: Any, error: type[Exception], tmp_pat
         references(document)
 
 
-def test_fsspecs_own_filesystem(document: dict[str, Any]) -> None:
-    store = zarrdock.open_store("reference://", storage_options={"fo": document})
+@pytest.mark.parametrize("how", ["document", "file", "chained"])
+def test_the_url(document: dict[str, Any], tmp_path: Path, how: str) -> None:
+    (tmp_path / "refs.json").write_text(json.dumps(document))
+    if how == "chained":
+        store = zarrdock.open_store(f"reference::{tmp_path / 'refs.json'}")
+    else:
+        fo = document if how == "document" else str(tmp_path / "refs.json")
+        store = zarrdock.open_store("reference://", storage_options={"fo": fo})
+    assert isinstance(store, ReferenceView)
+    record = store.store = zarrdock.RecordingStore(store.store)
     np.testing.assert_array_equal(zarrdock.open_array(store, zarr_format=2)[...], VALUES)
+    assert record.n_requests == 1
+    with pytest.raises(zarrdock.errors.ReadOnlyError):
+        store.write("x", b"1")
+
+
+def test_files_named_by_a_path_alone(document: dict[str, Any]) -> None:
+    memory = MemoryFileSystem()
+    memory.pipe_file("/bucket/one.bin", Path(document["templates"]["u"].removeprefix("file://")).read_bytes())
+    document["templates"]["u"] = "bucket/one.bin"
+    options = {"fo": document, "remote_protocol": "memory"}
+    array = zarrdock.open_array("reference://", storage_options=options, zarr_format=2)
+    np.testing.assert_array_equal(array[...], VALUES)
+    memory.rm("/bucket", recursive=True)
+
+
+def test_documents_that_the_view_refuses_are_fsspecs(document: dict[str, Any]) -> None:
+    generated = {"key": "gen{{i}}", "url": "{{u}}", "offset": "{{i * 2}}", "length": "2", "dimensions": {"i": [0, 1]}}
+    for more in ({"gen": [generated]}, {"templates": document["templates"] | {"f": "{{c}}"}}):
+        changed = document | more
+        changed["refs"] = document["refs"] | {"elsewhere": ["memory://x", 0, 1]}
+        store = zarrdock.open_store("reference://", storage_options={"fo": changed})
+        assert isinstance(store, zarrdock.FsspecStore)
+        np.testing.assert_array_equal(zarrdock.open_array(store, zarr_format=2)[...], VALUES)
+    with pytest.raises(UnsupportedError, match="which document"):
+        zarrdock.open_store("reference://")
+
+
+@pytest.mark.peer
+def test_datasets(tmp_path: Path) -> None:
+    """Several variables in one file, as one dataset: read side by side by xarray's engine."""
+    xr = pytest.importorskip("xarray")
+    from zarrdock.adapters.xarray import XarrayBackend
+
+    stored = zarrdock.MemoryStore()
+    group = zarrdock.create_group(stored, zarr_format=2)
+    for name in "ab":
+        array = group.create_array(name, data=VALUES, chunks=(16, 16), fill_value=-1)
+        array.attrs["_ARRAY_DIMENSIONS"] = ["y", "x"]
+    refs: dict[str, Any] = {}
+    with (tmp_path / "file.bin").open("wb") as file:
+        for entry in stored.list():
+            data = bytes(stored.get(entry.key).data)  # type: ignore[union-attr]
+            is_document = "/.z" in f"/{entry.key}"
+            refs[entry.key] = data.decode() if is_document else [f"file://{file.name}", file.tell(), len(data)]
+            file.write(b"" if is_document else data)
+    (tmp_path / "refs.json").write_text(json.dumps({"version": 1, "refs": refs}))
+    dataset = xr.open_dataset(f"reference::{tmp_path / 'refs.json'}", engine=XarrayBackend)
+    np.testing.assert_array_equal(dataset.a, VALUES)
+    np.testing.assert_array_equal(dataset.b[3:20, 7], VALUES[3:20, 7])

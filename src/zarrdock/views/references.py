@@ -12,14 +12,19 @@ import fsspec
 
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.stores.base import Entry, Store, check_key
+from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.open import open_store
 from zarrdock.views.base import Document, Part, Place, View
 
-__all__ = ["ReferenceView", "references"]
+__all__ = ["ReferenceView", "open_reference", "references"]
 
 
 def references(
-    document: Any, *, storage_options: dict[str, Any] | None = None, target_options: dict[str, Any] | None = None
+    document: Any,
+    *,
+    storage_options: dict[str, Any] | None = None,
+    target_options: dict[str, Any] | None = None,
+    remote_protocol: str | None = None,
 ) -> ReferenceView:
     """A read-only store of the keys in a reference document. Ranges of one file that lie close together are read in
     one request.
@@ -27,10 +32,11 @@ def references(
     Args:
         document: a dictionary, or the path or URL of a JSON file; version 0 or 1, with templates of plain names.
         storage_options: for the files that are referred to. target_options: for the document.
+        remote_protocol: of the files that are referred to by a path alone; local files by default.
     Raises:
         MetadataError: it is no such document.
-        UnsupportedError: it generates keys, or refers to files on several services. fsspec's own ``reference://``,
-            which :func:`zarrdock.open_store` takes too, reads those, range by range.
+        UnsupportedError: it generates keys, or refers to files on several services. The URL ``reference://`` reads
+            those by fsspec's own filesystem, range by range.
     """
     if not isinstance(document, Mapping):
         with fsspec.open(document, "rb", **(target_options or {})) as file:
@@ -51,10 +57,46 @@ def references(
     places: dict[str, Place] = {}
     for key, value in members.items():
         if value is not None:
-            places[check_key(key)] = _place(key, value, templates, roots)
+            places[check_key(key)] = _place(key, value, templates, roots, remote_protocol)
     if len(roots) > 1:
         raise UnsupportedError(f"files on several services ({', '.join(sorted(roots))}): use the URL reference://")
     return ReferenceView(open_store(roots.pop() if roots else None, storage_options=storage_options or None), places)
+
+
+def open_reference(
+    url: str, *, storage_options: dict[str, Any] | None = None, read_only: bool = False, **tuning: Any
+) -> Store:
+    """What the URLs ``reference://`` and ``reference::URL`` open: this view, or fsspec's filesystem where the document
+    is one that the view refuses.
+
+    Args:
+        storage_options: those of fsspec's filesystem: ``fo``, the document, where the URL does not name it;
+            ``target_options`` to reach it; ``remote_protocol`` and ``remote_options`` for the files referred to.
+    """
+    options = dict(storage_options or {})
+    named = url.removeprefix("reference://").removeprefix("reference::")
+    document = options.setdefault("fo", named)
+    if not document:
+        raise UnsupportedError("which document? storage_options={'fo': ...}, or reference::URL")
+    if options.keys() <= {"fo", "target_options", "target_protocol", "remote_options", "remote_protocol"}:
+        try:
+            return references(
+                _located(document, options.get("target_protocol")),
+                storage_options=options.get("remote_options"),
+                target_options=options.get("target_options"),
+                remote_protocol=options.get("remote_protocol"),
+            )
+        except UnsupportedError:
+            pass
+        except (IsADirectoryError, UnicodeDecodeError):  # tables instead of JSON
+            pass
+    return FsspecStore(fsspec.filesystem("reference", **options), "", read_only=read_only, **tuning)
+
+
+def _located(document: Any, protocol: str | None) -> Any:
+    if not protocol or not isinstance(document, str) or "://" in document:
+        return document
+    return f"{protocol}://{document}"
 
 
 class ReferenceView(View):
@@ -76,7 +118,7 @@ class ReferenceView(View):
                 yield Entry(key, len(place.data) if isinstance(place, Document) else place.length if place else None)
 
 
-def _place(key: str, value: Any, templates: Mapping[str, Any], roots: set[str]) -> Place:
+def _place(key: str, value: Any, templates: Mapping[str, Any], roots: set[str], protocol: str | None) -> Place:
     if isinstance(value, str):
         if value.startswith("base64:"):
             return Document(base64.b64decode(value[len("base64:") :]))
@@ -91,6 +133,8 @@ def _place(key: str, value: Any, templates: Mapping[str, Any], roots: set[str]) 
         url = url.replace("{{" + name + "}}", text).replace("{{ " + name + " }}", text)
     if "{{" in url:
         raise UnsupportedError(f"key {key!r} uses a template with arguments: use the URL reference:// instead")
+    if protocol and "://" not in url:
+        url = f"{protocol}://{url}"
     parts = urlsplit(url)
     if parts.scheme in ("", "file", "local"):
         roots.add("/")
