@@ -24,11 +24,12 @@ from zarrdock.array.layout import Layout
 from zarrdock.array.metadata import ArrayMetadata
 from zarrdock.array.node_io import join, update_metadata
 from zarrdock.array.plan import Plan, make_plan
+from zarrdock.array.remembered import layout_of
 from zarrdock.array.reshape import clear_outside, clear_rows, new_shape_of, shrinks
 from zarrdock.array.selection import basic
 from zarrdock.array.values import values_of
 from zarrdock.codecs.base import AnyArray
-from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreError, UnsupportedError
 from zarrdock.stores.base import Store
@@ -95,7 +96,7 @@ class Array(Described):
         self._cache.chunks = chunks_of(self._chunk_cache or configured_cache(), self._store, metadata)
         with in_document(self._document(metadata)):
             prefix = f"{self._path}/" if self._path else ""
-            return Layout.of(metadata, prefix, with_options(metadata.codecs, self._options))
+            return layout_of(metadata, prefix, self._options)
 
     def _adopt(self, metadata: ArrayMetadata, number: int) -> Layout:
         """Take metadata for what is stored, unless a later change is known by now: threads may come here in another

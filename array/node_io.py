@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from zarrdock.array.consolidated import parse_consolidated_v2
 from zarrdock.array.metadata import ArrayMetadata, Node, parse_node
 from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.remembered import parse
 from zarrdock.array.unsafe import unsafe_update
 from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError, ZarrdockError
 from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
@@ -116,7 +117,7 @@ def _parse(
 ) -> Node:
     """The node that the documents found describe."""
     if (document := found.get("zarr.json")) is not None:
-        node = parse_node(document, join(path, "zarr.json"), lenient=lenient)
+        node = parse(document, join(path, "zarr.json"), lenient=lenient)
         return _expect(node, kind, store, path)
     if (zarray := found.get(".zarray")) is not None:
         return parse_array_v2(zarray, found.get(".zattrs"), join(path, ".zarray"), lenient=lenient)

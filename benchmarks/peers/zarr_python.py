@@ -36,14 +36,18 @@ class ZarrPeer(Peer):
         settings: AbstractContextManager[object] = self._zarr.config.set(self._settings)
         return settings
 
+    def place(self, path: Path) -> Any:
+        """What zarr-python is told to open."""
+        return str(path)
+
     def create(self, path: Path, layout: Layout) -> Any:
         return self._zarr.create_array(
-            str(path), shape=layout.shape, dtype=layout.dtype, chunks=layout.chunks, shards=layout.shards,
+            self.place(path), shape=layout.shape, dtype=layout.dtype, chunks=layout.chunks, shards=layout.shards,
             compressors=layout.codec_json() or None, fill_value=0, overwrite=True,
         )  # fmt: skip
 
     def open(self, path: Path, *, write: bool = False) -> Any:
-        return self._zarr.open_array(str(path), mode="r+" if write else "r")
+        return self._zarr.open_array(self.place(path), mode="r+" if write else "r", zarr_format=3)
 
     def read(self, handle: Any, selection: Selection) -> NDArray[Any]:
         return np.asarray(handle[selection])
@@ -75,3 +79,22 @@ class ZarrsPeer(ZarrPeer):
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
         self.version = f"{version('zarrs')} (zarr {self.version})"
+
+
+class ZarrdockPipelinePeer(ZarrPeer):
+    """zarr-python with zarrdock's store and pipeline: all that changes for its user is one line of configuration, and
+    what is given to ``open_array``.
+    """
+
+    name = "zarr+zarrdock"
+    pipeline = "zarrdock.adapters.zarr_python.CodecPipeline"
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self._store = load_library("zarrdock.adapters.zarr_python").ZarrStore
+        zarrdock = load_library("zarrdock")
+        zarrdock.config.threads = threads
+        self.version = f"{zarrdock.__version__} (zarr {self.version})"
+
+    def place(self, path: Path) -> Any:
+        return self._store(path)

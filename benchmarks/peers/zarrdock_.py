@@ -29,7 +29,7 @@ class ZarrdockPeer(Peer):
         )  # fmt: skip
 
     def open(self, path: Path, *, write: bool = False) -> Any:
-        return self._zarrdock.open_array(str(path), mode="r+" if write else "r")
+        return self._zarrdock.open_array(str(path), mode="r+" if write else "r", zarr_format=3)
 
     def read(self, handle: Any, selection: Selection) -> NDArray[Any]:
         return np.asarray(handle[selection])

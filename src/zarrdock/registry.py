@@ -11,7 +11,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 __all__ = ["Registry"]
 
@@ -29,6 +29,9 @@ class Registry(Generic[T]):
             may know of it otherwise; it returns an implementation, or None.
     """
 
+    #: Implementations registered at run time, in all registries.
+    n_added: ClassVar[int] = 0
+
     def __init__(
         self, group: str, builtin: Mapping[str, str] | None = None, foreign: Mapping[str, str] | None = None
     ) -> None:
@@ -41,6 +44,7 @@ class Registry(Generic[T]):
 
     def add(self, name: str, implementation: T) -> None:
         """Register an implementation at run time, replacing an earlier one of that name."""
+        Registry.n_added += 1
         self._loaded[name] = implementation
 
     def get(self, name: str) -> T | None:
