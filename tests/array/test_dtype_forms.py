@@ -363,7 +363,7 @@ def test_bytes_keep_the_form_of_their_fill_value(name: str, fill: Any) -> None:
         ("|S3", 0, b""),
         (">M8[ns]", 5, np.datetime64(5, "ns")),
         ("<M8[10s]", "NaT", np.datetime64("NaT", "s")),
-        ("<m8", -5, np.timedelta64(-5)),
+        ("<m8", -5, np.int64(-5).view("m8")),
         ("<M8[D]", -(2**63), np.datetime64("NaT", "D")),
     ],
 )

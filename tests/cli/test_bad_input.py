@@ -220,7 +220,7 @@ def unprivileged() -> Callable[..., subprocess.CompletedProcess[str]]:
         if os.getuid() == 0:
             # All that is needed is imported first: the packages may be where only root may look.
             code = (
-                "import os, sys; from zarrdock.cli.main import main; "
+                "import locale, os, sys; from zarrdock.cli.main import main; "
                 "import zarrdock.cli.app, zarrdock.cli.copy_, zarrdock.cli.info, zarrdock.cli.check, rich.progress, "
                 "rich.live, numcodecs; os.setuid(65534); main()"
             )

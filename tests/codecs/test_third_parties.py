@@ -202,7 +202,8 @@ def theirs(site: Any) -> Any:
     site("acme_theirs", THEIRS, "zarr.codecs", acme__xor="Xor", acme__negated="Negated", acme__text="Text")
     from importlib.metadata import entry_points
 
-    registries = zarr.registry.__dict__["__codec_registries"]
+    names = vars(zarr.registry)  # releases differ in how private it is
+    registries = names["_codec_registries"] if "_codec_registries" in names else names["__codec_registries"]
     before = {name: dict(registry) for name, registry in registries.items()}
     for point in entry_points(group="zarr.codecs"):
         if point.name.startswith("acme"):
