@@ -15,6 +15,7 @@ import numpy as np
 from zarrdock.array.layout import Layout
 from zarrdock.array.pieces import Index, Leaves, Pieces, Task
 from zarrdock.array.pool import run
+from zarrdock.array.rows import copy_rows
 from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.shard_index import ShardIndex
@@ -118,7 +119,11 @@ class Edit:
 
         # Uncompressed leaves are copied once, into one block: memory that is asked for leaf by leaf costs more than the
         # copy. What is in the block is in the order it will be written in, unless another order was asked for.
-        serializer = self.layout.leaf.serializer
+        codecs = self.layout.leaf
+        spec, serializer = codecs.spec, codecs.serializer
+        gather = bool(
+            spec.shape and codecs.byte_codecs and not codecs.array_codecs and isinstance(serializer, BoundBytes)
+        )
         plain = isinstance(serializer, BoundBytes) and self.layout.leaf.is_plain and len(numbers) > 1
         block = np.empty((len(numbers), *self.layout.leaf_shape), serializer.stored) if plain else None  # type: ignore[attr-defined]
 
@@ -128,13 +133,19 @@ class Edit:
                 zip(leaves.flat[some].tolist(), leaves.indices(some), strict=True), first
             ):
                 if block is None:
-                    encoded[flat] = self._encode(self._new_leaf(inner, outer), self._inside(first_leaf, -1, flat))
+                    leaf = self._new_leaf(inner, outer)
+                    if gather and not leaf.flags.c_contiguous:
+                        # Row by row, which is faster; not always into the same memory: a codec may hand it on.
+                        gathered = np.empty(spec.shape, spec.dtype)
+                        copy_rows(gathered, leaf)
+                        leaf = gathered
+                    encoded[flat] = self._encode(leaf, self._inside(first_leaf, -1, flat))
                     continue
                 leaf = self._new_leaf(inner, outer)
                 if not self._keep_empty and self._is_empty(leaf):
                     encoded[flat] = None
                     continue
-                block[i] = leaf
+                copy_rows(block[i], leaf)
                 encoded[flat] = block[i].reshape(-1).view(np.uint8).data
 
         run(partial(job, first) for first in range(0, len(numbers), per_job))

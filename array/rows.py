@@ -31,14 +31,16 @@ def has_rows(array: AnyArray) -> bool:
 
 
 def copy_rows(out: AnyArray, values: AnyArray) -> None:
-    """``out[...] = values``, for arrays of one shape with at least one axis."""
+    """``out[...] = values``, for arrays of one shape."""
     dtype = out.dtype
     itemsize = dtype.itemsize
-    nbytes = values.shape[-1] * itemsize
+    nbytes = values.shape[-1] * itemsize if values.ndim else 0
     if (
-        values.strides[-1] == itemsize == out.strides[-1]
+        out.ndim
+        and values.strides[-1] == itemsize == out.strides[-1]
         and itemsize < nbytes <= _MAX_NBYTES
         and values.dtype == dtype
+        and not dtype.hasobject
         and values.shape == out.shape
     ):
         raw = _raw(nbytes)
