@@ -15,17 +15,23 @@ from benchmarks.workloads import WORKLOADS
 
 
 def add_to(subparsers: Any) -> None:
-    keys = [workload.key for workload in WORKLOADS]
     parser = subparsers.add_parser("local", help="read and write local files", description=__doc__)
     opt.add_common(parser)
     opt.add_peers(parser)
-    parser.add_argument("--only", type=opt.names(keys), default=keys, metavar="W2,W3", help=f"some of {','.join(keys)}")
-    parser.add_argument("--rounds", type=int, help="timed runs of each (default: 7, with --quick 3)")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios as a PNG (needs matplotlib)")
+    add_workloads(parser)
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def add_workloads(parser: argparse.ArgumentParser) -> None:
+    """Which workloads, how often, and a picture."""
+    keys = [workload.key for workload in WORKLOADS]
+    parser.add_argument("--only", type=opt.names(keys), default=keys, metavar="W2,W3", help=f"some of {','.join(keys)}")
+    parser.add_argument("--rounds", type=int, help="timed runs of each (default: 7, with --quick 3)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios as a PNG (needs matplotlib)")
+
+
+def run(options: argparse.Namespace, title: str = "Local files", reference: str = REFERENCE) -> int:
+    """Measure, and report ratios to ``reference``."""
     n_rounds = options.rounds or (3 if options.quick else 7)
     peers, missing = opt.usable_peers(options)
     rows = []
@@ -45,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         "rounds": f"{n_rounds}, interleaved in one process, each result verified before",
     }
     versions = {peer.name: peer.version for peer in peers}
-    report = Report("Local files", settings, versions, missing, rows, REFERENCE)
+    report = Report(title, settings, versions, missing, rows, reference)
     if options.plot:
         plot(report, options.plot)
     return opt.finish(report, options)

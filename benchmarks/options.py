@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.bench import FULL, QUICK, Bench, Sizes
 from benchmarks.data import cache_folder, load_volume
 from benchmarks.peers.base import Peer, load_peers
-from benchmarks.peers.catalogue import FACTORIES
+from benchmarks.peers.catalogue import FACTORIES, LOCAL
 from benchmarks.report import Report, markdown, write_json
 
 
@@ -37,12 +37,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to FILE")
 
 
-def add_peers(parser: argparse.ArgumentParser) -> None:
+def add_peers(parser: argparse.ArgumentParser, default: list[str] = LOCAL) -> None:
     known = list(FACTORIES)
     parser.add_argument(
         "--quick", action="store_true", help="a volume of 256^3 with shards of 128^3, and fewer repeats"
     )
-    parser.add_argument("--peers", type=names(known), default=known, metavar="A,B", help=f"some of {','.join(known)}")
+    parser.add_argument("--peers", type=names(known), default=default, metavar="A,B", help=f"some of {','.join(known)}")
     parser.add_argument("--threads", type=int, default=2, help="threads that each implementation may use (default: 2)")
 
 

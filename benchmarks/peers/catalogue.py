@@ -8,7 +8,7 @@ from benchmarks.peers.base import Peer
 from benchmarks.peers.blosc2_ import Blosc2Peer
 from benchmarks.peers.floor import FloorPeer
 from benchmarks.peers.tensorstore_ import TensorStorePeer
-from benchmarks.peers.zarr_python import FusedPeer, ZarrPeer, ZarrsPeer
+from benchmarks.peers.zarr_python import FusedPeer, ZarrdockPipelinePeer, ZarrPeer, ZarrsPeer
 from benchmarks.peers.zarrdock_ import ZarrdockPeer
 
 FACTORIES: dict[str, Callable[[int], Peer]] = {
@@ -17,8 +17,13 @@ FACTORIES: dict[str, Callable[[int], Peer]] = {
     "zarr": ZarrPeer,
     "zarr-fused": FusedPeer,
     "zarrs": ZarrsPeer,
+    "zarr+zarrdock": ZarrdockPipelinePeer,
     "blosc2": Blosc2Peer,
     "floor": FloorPeer,
 }
 
 REFERENCE = "tensorstore"  # ratios are taken to this one
+
+# Who takes part if nobody is named.
+LOCAL = [name for name in FACTORIES if name != "zarr+zarrdock"]
+PIPELINES = ["zarr+zarrdock", "zarr", "zarr-fused", "zarrs"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from importlib import import_module
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -61,9 +62,7 @@ class CodecPipeline(ZarrPipeline):
     def __init__(self, metadata: Any, store: ZarrStore) -> None:
         self._metadata = metadata
         self._store = store
-        self._own = _pipeline_of_zarr_python(metadata)
         self._cache = IndexCache(config.index_cache_bytes)
-        self._ours = _parse(metadata)
         self._layouts: dict[bool, Layout] = {}
 
     @classmethod
@@ -75,6 +74,16 @@ class CodecPipeline(ZarrPipeline):
     def from_codecs(cls, codecs: Iterable[Codec]) -> Any:
         """zarr-python's own pipeline: what it makes without a store, for the inside of shards, is not read by parts."""
         return _default_pipeline().from_codecs(codecs)
+
+    # Both when they are first asked for: many arrays are opened and never read.
+
+    @cached_property
+    def _own(self) -> Any:
+        return _pipeline_of_zarr_python(self._metadata)
+
+    @cached_property
+    def _ours(self) -> ArrayMetadata | None:
+        return _parse(self._metadata)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._metadata, self._store)
