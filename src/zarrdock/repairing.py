@@ -39,6 +39,8 @@ _CRC_BYTES = 4
 _MAX_WRONG = 4
 _MAX_TRIES = 20_000
 _MAX_SUBSETS = 100
+_FEW_TRIES = 20
+_MAX_TRIED_BYTES = 64 * 2**20
 
 Pairs = npt.NDArray[np.uint64]
 
@@ -233,9 +235,10 @@ def _rebuild(sharding: BoundSharding, data: Buffer, has_checksums: bool) -> byte
     if not wrong and has_checksums and not _gaps(_spans(pairs, good), first, last):
         encoded = _encoded(sharding, pairs)
         return encoded if encoded is not None and encoded[:-_CRC_BYTES] == stored[:-_CRC_BYTES] else None
+    most = min(_MAX_TRIES, _MAX_TRIED_BYTES // n)
     for suspects in _suspects(pairs, wrong, first, last):
-        n_tries = _MAX_TRIES if suspects is wrong else _MAX_TRIES // _MAX_SUBSETS
-        for candidate in islice(_candidates(sharding, pairs, suspects, first, last), n_tries):
+        n_tries = most if suspects is wrong else max(most // _MAX_SUBSETS, _FEW_TRIES)
+        for candidate in islice(_candidates(sharding, pairs, suspects, first, last, n_tries), n_tries):
             encoded = _encoded(sharding, candidate)
             if encoded is not None and encoded[-_CRC_BYTES:] == stored[-_CRC_BYTES:]:
                 return encoded
@@ -276,14 +279,14 @@ def _spans(pairs: Pairs, numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _candidates(
-    sharding: BoundSharding, pairs: Pairs, suspects: Sequence[int], first: int, last: int
+    sharding: BoundSharding, pairs: Pairs, suspects: Sequence[int], first: int, last: int, n_tries: int
 ) -> Iterator[Pairs]:
     """Indexes with other entries for the suspects: what the rest leaves uncovered, or nothing."""
     others = sorted(set(range(len(pairs))).difference(suspects))
     pieces = [(start, stop - start) for start, stop in _gaps(_spans(pairs, others), first, last)]
     if size := sharding.inner.encoded.exact:  # not compressed: neighbours can be told apart
         pieces = [(at, size) for start, length in pieces for at in range(start, start + length - size + 1, size)]
-    guesses = _in_order(sharding, suspects, pieces)
+    guesses = _in_order(sharding, suspects, pieces, max(1, n_tries // (2 * len(ORDERS))))
     if len(suspects) <= _MAX_WRONG:  # in any order at all
         choices = [*pieces, *[(EMPTY, EMPTY)] * len(suspects)]
         ways = permutations(choices, len(suspects))
@@ -296,15 +299,15 @@ def _candidates(
 
 
 def _in_order(
-    sharding: BoundSharding, suspects: Sequence[int], pieces: Sequence[tuple[int, int]]
+    sharding: BoundSharding, suspects: Sequence[int], pieces: Sequence[tuple[int, int]], n_tries: int
 ) -> Iterator[list[tuple[int, tuple[int, int]]]]:
     """Entries for the suspects as a writer that keeps to one of the known orders lays chunks down; some of them empty,
-    where there are fewer pieces.
+    where there are fewer pieces: so many of the ways that are possible, for each order.
     """
     concerned = set(suspects)
     for order in ORDERS:
         sequence = [i for i in permutation(order, sharding.grid).tolist() if i in concerned]
-        for there in islice(combinations(sequence, len(pieces)), _MAX_TRIES // (2 * len(ORDERS))):
+        for there in islice(combinations(sequence, len(pieces)), n_tries):
             nothing = [(i, (EMPTY, EMPTY)) for i in concerned.difference(there)]
             yield [*zip(there, pieces, strict=True), *nothing]
 

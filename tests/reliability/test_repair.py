@@ -1,6 +1,7 @@
 """Repair: indexes rebuilt where it is proved what they were, room given back, everything else left as it is."""
 
 import random
+import time
 
 import numpy as np
 import pytest
@@ -236,3 +237,20 @@ def test_command(tmp_path, capsys) -> None:
 
 def run(arguments, capsys) -> tuple[int, str]:
     return run_command(arguments), capsys.readouterr().out
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 1])
+def test_a_large_index_that_is_beyond_repair_takes_no_time(share: float) -> None:
+    values = np.random.default_rng(0).integers(1, 200, (128, 128), "u1")
+    array = zarrdock.create_array(zarrdock.MemoryStore(), data=values, chunks=(2, 2), shards=(128, 128))
+    good = stored(array)
+    start, stop = index_of(array, good)
+    rng = random.Random(0)
+    broken = bytearray(good)
+    for i in range(int((stop - start) // 16 * share)):
+        broken[start + 16 * i : start + 16 * i + 16] = rng.randbytes(16)
+    array.store.write("c/0/0", broken)
+    began = time.monotonic()
+    assert repair(array.store) == []
+    assert time.monotonic() - began < 20
+    assert stored(array) == bytes(broken)
