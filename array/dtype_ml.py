@@ -17,7 +17,7 @@ import numpy as np
 from zarrdock.array.dtype import DataType, parse_data_type, plain
 from zarrdock.array.dtype_numbers import Number
 from zarrdock.array.json_ import JSON, pointer_to, reject_members
-from zarrdock.errors import MetadataError
+from zarrdock.errors import MetadataError, UnsupportedError
 
 __all__ = ["ComplexOf", "SmallFloat", "SmallInteger"]
 
@@ -165,7 +165,7 @@ class ComplexOf(DataType):
         return self.fill_to_json(value)
 
     def cast_fill(self, value: Any) -> Any:
-        if isinstance(value, np.void) and value.dtype == self.numpy:
+        if isinstance(value, np.generic) and value.dtype == self.numpy:  # as a Python number a NaN loses bits
             return value
         value = plain(value)
         if not isinstance(value, (list, tuple)):
@@ -177,7 +177,9 @@ class ComplexOf(DataType):
         return self.parse_fill(value, "/fill_value")
 
     def to_json_v2(self) -> JSON:
-        return self.numpy.str if self.numpy.kind == "c" else self.name
+        if self.numpy.kind != "c":
+            raise UnsupportedError(f"Zarr v2 has no form for {self.name}")
+        return self.numpy.str
 
     def _of_parts(self, parts: list[Any]) -> Any:
         return np.array(parts, self.part.numpy).view(self.numpy)[0]

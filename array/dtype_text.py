@@ -72,7 +72,7 @@ class String(DataType):
 class VariableBytes(DataType):
     """``bytes``, which zarr-python calls ``variable_length_bytes``; v2's objects with the filter ``vlen-bytes``.
 
-    Fill values are arrays of integers in ``bytes``, base64 in ``variable_length_bytes``; both are read in both.
+    Fill values are base64, as zarr-python has them, or arrays of integers; both are read, and the form is kept.
 
     Attributes:
         base64: fill values of v3 are written so.
@@ -80,7 +80,7 @@ class VariableBytes(DataType):
     Source: Zarr extensions, data type "bytes".
     """
 
-    base64: bool = field(default=False, compare=False)
+    base64: bool = field(default=True, compare=False)
 
     serializer: ClassVar[str] = "vlen-bytes"
     object_codec: ClassVar[str | None] = "vlen-bytes"
@@ -88,7 +88,7 @@ class VariableBytes(DataType):
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
         reject_members(configuration, frozenset())
-        return cls(name, np.dtype(object), base64=name != "bytes")
+        return cls(name, np.dtype(object))
 
     @classmethod
     def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:

@@ -53,6 +53,8 @@ class NumcodecsFilter(NumcodecsCodec, ArrayArrayCodec):
         if stored.itemsize != spec.dtype.itemsize or stored.hasobject:
             raise MetadataError(f"{self.name} cannot work on {spec.dtype}")
         seen, made = codec.dtypes(stored)
+        if seen.kind == "M":  # delta, for one, encodes moments and cannot decode them
+            raise MetadataError(f"{self.name} cannot work on {seen}")
         if spec.nbytes % seen.itemsize:
             raise MetadataError(f"{self.name}: a chunk of {spec.nbytes} bytes does not divide into elements of {seen}")
         shape = spec.shape if seen.itemsize == spec.dtype.itemsize else (spec.nbytes // seen.itemsize,)
@@ -126,7 +128,7 @@ class BitRound(NumcodecsFilter):
     name = "numcodecs.bitround"
 
     def bind(self, spec: ChunkSpec) -> BoundArrayArray:
-        if spec.dtype.kind != "f" or spec.dtype.itemsize > 8:
+        if spec.dtype.kind != "f" or spec.dtype.itemsize not in (2, 4, 8):  # one of ml_dtypes claims the kind, too
             raise MetadataError(f"{self.name} rounds floats of 16 to 64 bits, not {spec.dtype}")
         # In native byte order: numcodecs looks it up by the data type's name.
         native = spec.dtype.newbyteorder("=")
@@ -198,10 +200,10 @@ class BoundNumcodecsFilter(BoundArrayArray):
     def _fill(self, spec: ChunkSpec, made: np.dtype[Any]) -> Any:
         """The fill value, encoded as a chunk of one element; 0 where that makes no sense (packed bits)."""
         if self._seen.itemsize != spec.dtype.itemsize or self._seen.kind == "b":
-            return made.type(0)
+            return np.zeros((), made)[()]
         try:
             with np.errstate(all="ignore"):
                 one = np.full(1, spec.fill_value, self._stored).view(self._seen)
                 return self._codec.encode(one).reshape(-1).view(made)[0]
         except (TypeError, ValueError, OverflowError, IndexError):  # a scale that is no number, say
-            return made.type(0)
+            return np.zeros((), made)[()]

@@ -23,7 +23,7 @@ class PCodec(NumcodecsCodec, ArrayBytesCodec):
     name = "numcodecs.pcodec"
 
     def bind(self, spec: ChunkSpec) -> BoundArrayBytes:
-        native = spec.dtype.newbyteorder("=")
+        native = spec.dtype if spec.dtype.kind == "T" else spec.dtype.newbyteorder("=")
         if native.kind not in "iuf" or native.itemsize not in (2, 4, 8):
             raise MetadataError(f"pcodec compresses integers and floats of 16 to 64 bits, not {spec.dtype}")
         codec = self.implementation()
@@ -39,6 +39,8 @@ class PCodec(NumcodecsCodec, ArrayBytesCodec):
 
 # Those that numcodecs can write.
 _ZFP_MODES = (2, 3, 4)
+# What fixed accuracy becomes with a tolerance below zero, which is numcodecs' default: without loss.
+_ZFP_REVERSIBLE = 5
 
 
 class Zfpy(NumcodecsCodec, ArrayBytesCodec):
@@ -47,7 +49,7 @@ class Zfpy(NumcodecsCodec, ArrayBytesCodec):
     name = "numcodecs.zfpy"
 
     def bind(self, spec: ChunkSpec) -> BoundArrayBytes:
-        native = spec.dtype.newbyteorder("=")
+        native = spec.dtype if spec.dtype.kind == "T" else spec.dtype.newbyteorder("=")
         if native.kind not in "if" or native.itemsize not in (4, 8) or not 1 <= len(spec.shape) <= 4:
             message = "zfp compresses 1 to 4 dimensions of signed integers or floats of 32 or 64 bits"
             raise MetadataError(f"{message}, not {len(spec.shape)} of {spec.dtype}")
@@ -70,7 +72,10 @@ class Zfpy(NumcodecsCodec, ArrayBytesCodec):
             if shape != out.shape or header["type"] != out.dtype:
                 raise ValueError(f"found shape {shape} of {np.dtype(header['type'])}")
             config = header["config"]
-            if config["mode"] not in _ZFP_MODES or config["rate"] * 4 ** len(shape) > 8 * block_nbytes:
+            if (
+                config["mode"] not in (*_ZFP_MODES, _ZFP_REVERSIBLE)
+                or config["rate"] * 4 ** len(shape) > 8 * block_nbytes
+            ):
                 raise ValueError(f"found mode {header['mode']!r} and rate {config['rate']}")
             np.copyto(out, zfpy.decompress_numpy(padded))
 
