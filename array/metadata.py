@@ -59,7 +59,7 @@ class V2Details:
     """What a v2 document says that ``ArrayMetadata`` has no other place for.
 
     Attributes:
-        fill_value_is_null: missing chunks are undefined; they are read as zeros.
+        fill_value_is_null: missing chunks are undefined; they are read as the data type's default.
         members: ``compressor``, ``filters`` and ``order`` as found; None where they follow from the codecs.
     """
 

@@ -48,11 +48,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "obstore": ("stores/", "adapters/", "testing/"),
     "obspec": ("adapters/",),
     "typing_extensions": ("adapters/",),  # for the type checker alone
-    "zarr": ("adapters/", "testing/requests_table.py"),
+    "zarr": ("adapters/", "testing/requests_table.py", "testing/compatibility.py"),
     "xarray": ("adapters/",),
     "dask": ("adapters/",),
     "distributed": ("adapters/",),
-    "tensorstore": ("adapters/",),
+    "tensorstore": ("adapters/", "testing/compatibility.py"),
     "neuroglancer": ("adapters/", "views/"),
     "ml_dtypes": ("array/", "codecs/"),
     "click": ("cli/",),

@@ -152,8 +152,8 @@ def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         sharding: Any = metadata.codecs[0]
         index = " → ".join(map(codec_text, sharding.index_codecs))
         rows.append(("shard index", f"at the {sharding.index_location}, {index}"))
-    fill = fill_json(metadata)
-    rows.append(("fill value", "null (read as zero)" if metadata.fill_value_is_null else short(json.dumps(fill))))
+    fill = short(json.dumps(fill_json(metadata)))
+    rows.append(("fill value", f"null (read as {fill})" if metadata.fill_value_is_null else fill))
     encoding = metadata.key_encoding
     if isinstance(encoding, UnknownKeyEncoding):
         rows.append(("chunk keys", encoding.name))
