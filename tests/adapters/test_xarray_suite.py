@@ -15,13 +15,15 @@ with warnings.catch_warnings():
     theirs = pytest.importorskip("xarray.tests.test_backends")
     trees = pytest.importorskip("xarray.tests.test_backends_datatree")
 
-from xarray.tests.conftest import create_test_datatree, simple_datatree, time_unit, use_dask  # noqa: E402, F401 - fixtures of the suite
+from xarray.tests import conftest  # noqa: E402
 
 import zarrdock  # noqa: E402
 from zarrdock.adapters.xarray import XarrayBackend  # noqa: E402
 from zarrdock.adapters.zarr_python import ZarrStore  # noqa: E402
 
-unaligned_datatree_zarr_factory = trees.unaligned_datatree_zarr_factory  # another fixture
+FIXTURES = ("create_test_datatree", "simple_datatree", "time_unit", "use_dask", "unaligned_datatree_zarr_factory")
+for module in (conftest, trees):  # not every release has all of them
+    globals().update({name: getattr(module, name) for name in FIXTURES if hasattr(module, name)})
 
 pytestmark = [
     pytest.mark.peer,
