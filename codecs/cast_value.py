@@ -81,6 +81,16 @@ class CastValue(ArrayArrayCodec):
         text: Any = self.data_type
         return json.loads(text) if isinstance(text, str) and text.startswith("{") else text
 
+    def with_defaults(self, spec: ChunkSpec) -> CastValue:
+        """Itself. Of a new array the fill value must also come back: chunks at the edge are padded with it."""
+        bound = self.bind(spec)
+        try:
+            bound.decode(np.full((1,), bound.encoded.fill_value, bound.encoded.dtype))
+        except CodecError as error:
+            message = f"the fill value cannot be decoded again: {error.reason}"
+            raise MetadataError(message, pointer="/configuration") from error
+        return self
+
     def bind(self, spec: ChunkSpec) -> BoundCastValue:
         source, target = element_of(spec.dtype), element_of(number_type(self._data_type()))
         if source is None or source.kind == "b" or source.n_components != 1:

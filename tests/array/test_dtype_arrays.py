@@ -13,7 +13,7 @@ from hypothesis import given, settings
 import zarrdock
 from zarrdock.array.dtype import data_type_of
 from zarrdock.checking import check
-from zarrdock.errors import CodecError, SelectionError, UnsupportedError
+from zarrdock.errors import CodecError, MetadataError, SelectionError, UnsupportedError
 
 POINT = np.dtype([("x", "f4"), ("p", [("n", "i1"), ("t", "M8[s]")]), ("s", "S3")])
 SUBARRAYS = np.dtype([("v", "<i2", (2, 2)), ("x", ">f8"), ("u", ">U2")])
@@ -248,3 +248,14 @@ def test_any_structure(data: st.DataObject) -> None:
     array[...] = model
     same(array[...], model)
     same(zarrdock.open_array(array.store)[1:4], model[1:4])
+
+
+def test_casts_that_could_not_be_read_again_are_refused() -> None:
+    store = zarrdock.MemoryStore()
+    cast = {"name": "cast_value", "configuration": {"data_type": "int16"}}
+    with pytest.raises(MetadataError, match="fill value"):  # 2**-127 becomes 0, which the type has not
+        zarrdock.create_array(store, shape=3, dtype="float8_e8m0fnu", chunks=2, filters=[cast])
+    assert not list(store.list())
+    array = zarrdock.create_array(store, shape=3, dtype="float8_e8m0fnu", chunks=2, filters=[cast], fill_value=1)
+    array[...] = [1, 2, 4]
+    assert array[...].astype(float).tolist() == [1, 2, 4]
