@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from zarrdock.array.index_cache import ROOT, IndexCache
 from zarrdock.array.layout import Layout
+from zarrdock.array.partial import decode_block, element_of
 from zarrdock.config import config
 from zarrdock.errors import CodecError, RangeError
 from zarrdock.ranges import Span
@@ -26,14 +27,21 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
     """The element at ``coords`` (within the array, not negative) as a numpy scalar, or ``ELSEWHERE``."""
     if len(layout.levels) > 1 or layout.irregular is not None:
         return ELSEWHERE
+    chunks = cache.chunks
     place = tuple([c // n for c, n in zip(coords, layout.chunk_shape, strict=True)])
     key = layout.key(place)
     leaf = layout.leaf_shape
-    chunks = cache.chunks
+    block = None
+    if chunks is None:
+        local = tuple([c % n for c, n in zip(coords, leaf, strict=True)])
+        block = element_of(local, layout.leaf, store.traits.merge_gap_bytes)
     if not layout.levels:
         if chunks is not None:
             return ELSEWHERE
-        result = store.read([Read(key)])[0]
+        try:
+            result = store.read([Read(key, None if block is None else block.span)])[0]
+        except RangeError:
+            return ELSEWHERE
     else:
         cached = cache.get(key)
         sharding = layout.levels[0].sharding
@@ -70,6 +78,10 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
                 return ELSEWHERE
             return kept[tuple([c % n for c, n in zip(coords, leaf, strict=True)])]
         stop = start + int(index.lengths[flat])
+        if block is not None:
+            if stop - start != layout.leaf.spec.nbytes:
+                return ELSEWHERE
+            start, stop = start + block.span.start, start + block.span.stop
         try:
             result = store.read([Read(key, Span(start, stop), version)])[0]
         except RangeError:
@@ -82,6 +94,10 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
     if not isinstance(result, Blob):
         return ELSEWHERE
     try:
+        if block is not None:
+            if len(result.data) != layout.dtype.itemsize:
+                return ELSEWHERE
+            return decode_block(layout.leaf, block.shape, result.data).reshape(-1)[0]
         chunk = layout.leaf.decode(result.data)
         if chunks is not None:
             chunks.put(key, result.version, [(start, chunk)])

@@ -12,7 +12,6 @@ from zarrdock.array.index_cache import Indexes
 from zarrdock.array.pieces import Leaves, Task
 from zarrdock.array.reading import Asked, ReadSettings
 from zarrdock.array.sink import Found, IntArray, Sink
-from zarrdock.errors import RangeError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Result, Version
 
@@ -48,10 +47,7 @@ def kept_whole(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
 
 def confirm(task: Task, version: Version | None) -> Generator[Asked, list[Result], bool]:
     """Whether an object is still of a version that all that is kept of it comes from: one byte is asked for."""
-    try:
-        (answer,) = yield Asked([Read(task.key, Span(0, 1), version)], True, 1)
-    except RangeError:  # empty now
-        return False
+    (answer,) = yield Asked([Read(task.key, Span(0, 1), version)], True, 1)
     return isinstance(answer, Blob)
 
 

@@ -177,11 +177,7 @@ class _Planner:
         for asked in pending:
             if asked.is_data:
                 for read in asked.reads:
-                    size = (
-                        (read.range.stop - read.range.start)
-                        if isinstance(read.range, Span)
-                        else self._store.size(read.key)
-                    )
+                    size = self._size_of(read)
                     self.n_missing += size is None
                     nbytes += size or 0
                     results.append(None)
@@ -192,6 +188,15 @@ class _Planner:
                 nbytes += len(getattr(answer, "data", b""))
                 results.append(answer)
         return results, nbytes
+
+    def _size_of(self, read: Read) -> int | None:
+        """Bytes that a read of data brings; None where there is no such object."""
+        if not isinstance(read.range, Span):
+            return self._store.size(read.key)
+        # What an index points to is there. Of a chunk that is read in part, nobody knows yet.
+        if not self._settings.layout.levels and read.version is None and self._store.size(read.key) is None:
+            return None
+        return read.range.stop - read.range.start
 
 
 class _Peek(IndexCache):

@@ -16,6 +16,7 @@ import numpy as np
 from zarrdock.array.index_cache import ROOT, Indexes
 from zarrdock.array.kept import Keep, Wanted, confirm, kept_whole, split_kept
 from zarrdock.array.layout import Layout
+from zarrdock.array.partial import found_part, narrowed, read_part
 from zarrdock.array.pieces import Leaves, Pieces, Task
 from zarrdock.array.reading import Asked, ReadSettings, Steps
 from zarrdock.array.sink import Found, IntArray, Sink
@@ -47,6 +48,8 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     """One request for the whole object; what is in it is found in memory."""
     layout = task.layout
     if settings.chunks is not None and not layout.levels and (yield from kept_whole(task, settings, sink)):
+        return
+    if layout.chain.is_plain and settings.chunks is None and (yield from read_part(task, settings, sink)):
         return
     (result,) = yield Asked([Read(task.key)], True, layout.chain.spec.nbytes)
     if isinstance(result, VersionChangedError):
@@ -244,6 +247,9 @@ def _data(
         if checked:  # noqa: SIM103 - the comment below is about one of the two
             return True
         return False  # all fill value, says a cached index that no request has confirmed: ask again
+    block = None
+    if len(wanted) == 1 and len(wanted[0][1]) == 1 and keep is None:
+        wanted, block = narrowed(task, wanted[0], settings.traits.merge_gap_bytes)
     starts = wanted[0][2] if len(wanted) == 1 else np.concatenate([w[2] for w in wanted])
     lengths = wanted[0][3] if len(wanted) == 1 else np.concatenate([w[3] for w in wanted])
     traits = settings.traits
@@ -273,6 +279,9 @@ def _data(
                     key=task.key,
                 )
             buffers.append(answer.data)
+        if block is not None:
+            sink.data(found_part(task, wanted[0][0], wanted[0][1], block, buffers[0]))
+            return True
         _hand_over(task, wanted, merged, lengths, buffers, first, keep, sink)
         first += len(buffers)
     for found in kept:

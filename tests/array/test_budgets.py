@@ -331,3 +331,39 @@ def test_a_partial_write_leaves_the_other_chunks_bytes_alone(store: zarrdock.Rec
     array[8:12, 8:12] = 0
     assert counting.calls == ["encode"]  # nothing decoded; what is empty is not even encoded
     assert set(encoded_chunks(array, "c/0/0")) == set(range(16)) - {10}
+
+
+# -- parts of chunks --------------------------------------------------------------------------------------------------
+
+PARTS: dict[str, tuple[Any, int]] = {
+    "element": (np.s_[3, 40, 7], 4),
+    "rows": (np.s_[5, 10:20, 3], 10 * 64 * 4),
+    "slab": (np.s_[2:4], 2 * 64 * 64 * 4),
+    "strided": (np.s_[9, 63:2:-5, ::7], 61 * 64 * 4),
+    "line": (np.s_[9, 8, 5:50:3], 43 * 4),
+    "points": (([3, 3], [5, 9], [60, 2]), 5 * 64 * 4),
+    "all": (np.s_[...], 16 * 64 * 64 * 4),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("shards", [None, (16, 64, 128)], ids=["chunk", "shard"])
+@pytest.mark.parametrize("dtype", ["<u4", ">i4"])
+def test_parts_of_plain_chunks(store: zarrdock.RecordingStore, name: str, shards: Any, dtype: str) -> None:
+    """One request for the bytes from the first element wanted to the last, as far as they lie together."""
+    selection, nbytes = PARTS[name]
+    shape = (16, 64, 64) if shards is None else (16, 64, 128)
+    values = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
+    zarrdock.create_array(store, data=values, chunks=(16, 64, 64), shards=shards, compressors=None, fill_value=0)
+    array = zarrdock.open_array(store)
+    if shards is not None:
+        array[0, 0, 0]  # the index
+        within = {"slab": np.s_[2:4, :, :64], "strided": np.s_[9, 63:2:-5, :64:7], "all": np.s_[:, :, :64]}
+        selection = within.get(name, selection)  # one chunk of the two
+    plan = array.plan(selection)
+    store.reset()
+    found = array[selection]
+    assert np.array_equal(found, values[selection])
+    assert store.n_bytes == plan.n_bytes
+    if store.traits.conditional_read or shards is None:
+        assert (store.n_requests, store.n_bytes) == (1, nbytes)

@@ -249,7 +249,8 @@ def test_bombs_and_lies_cost_no_memory() -> None:
     assert done.returncode == 0, done.stderr
     *errors, peak = done.stdout.split("\n")[:-1]
     assert set(errors) <= {"CodecError", "ShardIndexError", "ChecksumError"}
-    assert len(errors) == 2 * len(cases)
+    # Of the large chunk without a compressor only the bytes wanted are read, and those are there.
+    assert len(errors) == 2 * len(cases) - 2
     assert int(peak.split()[1]) < 400 * 2**20
 
 
