@@ -36,7 +36,7 @@ class Scene:
     ) -> None:
         self.store = store
         self.outcomes: list[BaseException | None] = []
-        self.n_sent = 0
+        self.n_sent = self.n_interrupted = 0
         send, exclusive = store._send_put, store._exclusive
 
         async def send_put(*args):
@@ -47,7 +47,10 @@ class Scene:
             finally:
                 if first:
                     for i in range(n_interrupts):
-                        threading.Timer(0.1 * i, signal.pthread_kill, (threading.main_thread().ident, 2)).start()
+                        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                        while self.n_interrupted <= i:  # noqa: ASYNC110 - signal handlers set no asyncio.Event
+                            await asyncio.sleep(0.01)
+                        await asyncio.sleep(0.05)
                     await asyncio.sleep(reply_seconds)
 
         @contextlib.contextmanager
@@ -60,6 +63,11 @@ class Scene:
                         time.sleep(0.001)
                 yield
 
+        def interrupt(*args) -> None:
+            self.n_interrupted += 1
+            signal.default_int_handler(*args)
+
+        self.handler = interrupt
         monkeypatch.setattr(store, "_send_put", send_put)
         monkeypatch.setattr(store, "_exclusive", exclusive_with_others)
 
@@ -77,8 +85,12 @@ class Scene:
     def play(self, n_others: int) -> int:
         """How the counter stands in the end."""
         self.threads = [threading.Thread(target=self.follow) for _ in range(n_others)]
-        with pytest.raises(KeyboardInterrupt):
-            self.one_more()
+        usual = signal.signal(signal.SIGINT, self.handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                self.one_more()
+        finally:
+            signal.signal(signal.SIGINT, usual)
         for thread in self.threads:
             thread.join(30)
             assert not thread.is_alive()
