@@ -2,33 +2,65 @@
 an environment variable.
 
 ``ZARRDOCK_THREADS=4`` sets ``threads``, and so on for every field in upper case. At run time:
-``zarrdock.config.threads = 4``.
+``zarrdock.config.threads = 4``. ``docs/configuration.md`` says more of each.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-__all__ = ["Config", "available_cpus", "config"]
+__all__ = ["Config", "available_cpus", "config", "cpu_quota"]
 
 
-@functools.cache  # asked for every piece of work, and a file is opened to answer
+@functools.cache  # asked for every piece of work, and files are opened to answer
 def available_cpus() -> int:
-    """CPUs this process may use: its affinity, and the quota of its control group (containers), whichever is less."""
+    """CPUs this process may use: its affinity, and the quota of its control groups (containers), whichever is less."""
     try:
         n = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         n = os.cpu_count() or 1
+    quota = cpu_quota()
+    return n if quota is None else max(1, min(n, math.ceil(quota)))
+
+
+def cpu_quota(proc: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgroup") -> float | None:
+    """CPUs' worth of time that the control groups of this process allow, the least of all levels; None: no limit.
+
+    Args:
+        proc: the file that names the groups. mount: where their file system is mounted; both versions are known.
+    """
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        if quota != "max":
-            n = min(n, max(1, -(-int(quota) // int(period))))
-    except (OSError, ValueError):
-        pass
-    return n
+        lines = Path(proc).read_text().splitlines()
+    except OSError:
+        return None
+    found: list[float] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        roots = [Path(mount)] if not controllers else [Path(mount, "cpu"), Path(mount, controllers)]
+        # In a container its own group may be mounted as the root, under a path that is not there.
+        parts = Path(path.lstrip("/")).parts
+        for folder in {root.joinpath(*parts[:n]) for root in roots for n in range(len(parts) + 1)}:
+            quota = _quota_of(folder)
+            if quota is not None:
+                found.append(quota)
+    return min(found, default=None)
+
+
+def _quota_of(folder: Path) -> float | None:
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text().split()[:2]
+        else:
+            quota, period = ((folder / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
+    except (OSError, ValueError):  # not there, or "max"
+        return None
 
 
 @dataclass

@@ -1,0 +1,67 @@
+"""Settings: where they come from, and that the page about them is complete."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from zarrdock.config import Config, available_cpus, cpu_quota
+
+
+def test_the_page_names_every_setting(repository: Path) -> None:
+    page = (repository / "docs/configuration.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", page, re.MULTILINE)
+    assert rows == [(field.name, str(field.default)) for field in fields(Config)]
+    assert all(f"        {field.name}: " in (Config.__doc__ or "") for field in fields(Config))
+
+
+def test_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZARRDOCK_THREADS", "3")
+    monkeypatch.setenv("ZARRDOCK_WHOLE_FRACTION", "0.5")
+    assert (Config().threads, Config().whole_fraction, Config().n_threads) == (3, 0.5, 3)
+    monkeypatch.setenv("ZARRDOCK_THREADS", "many")
+    with pytest.raises(ValueError, match="ZARRDOCK_THREADS='many' is not a number"):
+        Config()
+
+
+def test_the_variable_is_read_at_import() -> None:
+    code = "import zarrdock; print(zarrdock.config.round_bytes)"
+    environment = {"ZARRDOCK_ROUND_BYTES": "4096"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "4096\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/a/b\n", {"cpu.max": "max 100000\n", "a/cpu.max": "50000 100000\n", "a/b/cpu.max": "max 100000\n"}, 0.5),
+        ("0::/not/here\n", {"cpu.max": "200000 100000\n"}, 2.0),
+        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu.max": "nonsense"}, None),
+        (
+            "4:memory:/x\n3:cpu,cpuacct:/x\n0::/\n",
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "300000\n", "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n"},
+            3.0,
+        ),
+        ("3:cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "-1\n", "cpu/x/cpu.cfs_period_us": "100000\n"}, None),
+    ],
+)
+def test_quotas_of_control_groups(tmp_path: Path, groups: str, files: dict[str, str], expected: float | None) -> None:
+    (tmp_path / "cgroup").write_text(groups)
+    for name, text in files.items():
+        path = tmp_path / "mount" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert cpu_quota(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == expected
+
+
+def test_no_control_groups(tmp_path: Path) -> None:
+    assert cpu_quota(str(tmp_path / "nothing"), str(tmp_path)) is None
+    assert available_cpus() >= 1
