@@ -102,13 +102,12 @@ class _Work:
     def __init__(self, layout: Layout, key: str, coords: tuple[int, ...]) -> None:
         self.n_chunks = 0
         self.n_changed = 0
-        self._layout = layout
+        self._layout = own = layout.at(coords)
         self._key = key
-        codecs = layout.leaf.byte_codecs
+        codecs = own.leaf.byte_codecs
         first = next(i for i, codec in enumerate(codecs) if isinstance(codec, BoundConditional))
         self._codecs = codecs[first:]
-        per_object = (n // m for n, m in zip(layout.chunk_shape, layout.leaf_shape, strict=True))
-        self._first_leaf = tuple(c * n for c, n in zip(coords, per_object, strict=True))
+        self._first_leaf = layout.first_leaf(coords)
 
     def rewritten(self, old: Buffer) -> list[Buffer]:
         """The object's new bytes, in parts."""

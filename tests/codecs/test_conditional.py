@@ -277,6 +277,32 @@ def test_write_fast_compress_later() -> None:
     assert {key: len(value) for key, value in store.items() if key != "zarr.json"} == before
 
 
+@pytest.mark.parametrize("chunks", [None, (10, 20)])
+def test_recompress_where_objects_differ_in_shape(chunks: tuple[int, int] | None) -> None:
+    objects: Any = ([30, 50, 20], [20, 40])
+    values = np.arange(6000, dtype="u2").reshape(100, 60)
+    array = zarrdock.create_array(
+        {},
+        data=values,
+        chunks=chunks or objects,
+        shards=chunks and {"name": "rectilinear", "configuration": {"kind": "inline", "chunk_shapes": list(objects)}},
+        compressors=[Conditional([Zstd(3)], decision="never")],
+    )
+    seen: set[tuple[int, ...] | None] = set()
+
+    def always(trial: Trial) -> int:
+        seen.add(trial.coords)
+        return 1
+
+    report = zarrdock.recompress(array, always)
+    assert report.n_objects == 6
+    assert report.n_changed == report.n_chunks == (30 if chunks else 6)
+    assert seen == (
+        {(i, j) for i in range(10) for j in range(3)} if chunks else {(i, j) for i in range(3) for j in (0, 1)}
+    )
+    assert (array[...] == values).all()
+
+
 def test_recompress_wants_a_conditional_codec() -> None:
     array = zarrdock.create_array({}, shape=(4,), dtype="i4")
     with pytest.raises(UnsupportedError, match="conditional"):
