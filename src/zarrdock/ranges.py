@@ -126,10 +126,10 @@ def merge(starts: Int64Array, lengths: Int64Array, *, gap_bytes: int = 0, max_by
     new = np.empty(n, bool)
     new[0] = True
     np.greater(s[1:], e[:-1] + gap_bytes, out=new[1:])
-    if max_bytes is not None and int(e[-1]) - int(s[0]) > max_bytes:
+    first, last = _runs(new)
+    if max_bytes is not None and int((e[last] - s[first]).max()) > max_bytes:
         _split_long(s, e, new, max_bytes)
-    first = np.flatnonzero(new)
-    last = np.append(first[1:], n) - 1
+        first, last = _runs(new)
     run = np.cumsum(new) - 1
     request = np.empty(n, np.int64)
     request[order] = run
@@ -137,13 +137,22 @@ def merge(starts: Int64Array, lengths: Int64Array, *, gap_bytes: int = 0, max_by
     return Merged(run_starts, e[last], request, starts - run_starts[request])
 
 
+def _runs(new: npt.NDArray[np.bool_]) -> tuple[Int64Array, Int64Array]:
+    """The first and the last span of each run; ``new`` is True where one begins."""
+    first = new.nonzero()[0]
+    last = np.empty_like(first)
+    last[:-1] = first[1:]
+    last[-1] = len(new)
+    return first, last - 1
+
+
 def _split_long(s: Int64Array, e: Int64Array, new: npt.NDArray[np.bool_], max_bytes: int) -> None:
     """Begin a new request, in place, wherever a run would grow beyond ``max_bytes`` and the spans do not overlap
     there.
     """
-    first = np.flatnonzero(new)
-    last = np.append(first[1:], len(s)) - 1
-    for a, b in zip(first[(e[last] - s[first]) > max_bytes], last[(e[last] - s[first]) > max_bytes], strict=True):
+    first, last = _runs(new)
+    long = (e[last] - s[first]) > max_bytes
+    for a, b in zip(first[long], last[long], strict=True):
         begin = int(s[a])
         for i in range(int(a) + 1, int(b) + 1):
             if int(e[i]) - begin > max_bytes and s[i] >= e[i - 1]:
