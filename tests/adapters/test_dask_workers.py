@@ -1,6 +1,8 @@
 """Copies by a dask cluster: processes of this machine."""
 
 import json
+import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +121,7 @@ def test_a_lost_worker(source: zarrdock.Group, tmp_path: Path) -> None:
             if not killed:
                 process = next(iter(cluster.workers.values())).process.process
                 killed.append(process.pid)
-                process.kill()
+                os.kill(process.pid, signal.SIGKILL)
 
         zarrdock.copy(
             source,

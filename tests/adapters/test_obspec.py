@@ -164,6 +164,8 @@ async def test_awaited(obs: ObspecStore) -> None:
     await obs.put_async("b/y", await obs.get_async("b/x"))
     got = await obs.get_async("b/y")
     assert bytes(await got.buffer_async()) == b"".join([bytes(part) async for part in got]) == b"one two"
+    part = await obs.get_async("a/k", options={"range": (5, 20)})
+    assert (part.range, part.meta["size"]) == ((5, 20), 100)
     assert bytes(await obs.get_range_async("a/k", start=3, end=7)) == DATA[3:7]
     assert [*map(bytes, await obs.get_ranges_async("a/k", starts=[0], lengths=[2]))] == [DATA[:2]]
     assert (await obs.head_async("a/k"))["size"] == 100

@@ -211,8 +211,10 @@ class ObspecStore:
     # -- the same, awaited ---------------------------------------------------------------------------------------------
 
     async def get_async(self, path: str, *, options: GetOptions | None = None) -> Got:
-        """:meth:`get`."""
-        return await asyncio.to_thread(self.get, path, options=options)
+        """:meth:`get`; the size of an object of which a part is read is asked for at once, not when somebody wants it:
+        that would block the event loop.
+        """
+        return await asyncio.to_thread(lambda: self.get(path, options=options).complete())
 
     async def get_range_async(
         self, path: str, *, start: int, end: int | None = None, length: int | None = None

@@ -180,12 +180,18 @@ class Got:
         """The bytes; they are here already."""
         return self._data
 
+    def complete(self) -> Got:
+        """This answer, with nothing left to ask for."""
+        if self._size is None:
+            self._size = self._find_size()
+        return self
+
     @property
     def meta(self) -> ObjectMeta:
         """Of the whole object. Where a part of it was read, its size is asked for here, with one request."""
-        if self._size is None:
-            self._size = self._find_size()
-        return describe(self._path, self._size, self._tag)
+        size = self.complete()._size
+        assert size is not None
+        return describe(self._path, size, self._tag)
 
     @property
     def range(self) -> tuple[int, int]:
