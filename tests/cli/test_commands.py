@@ -3,6 +3,8 @@
 import functools
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -333,3 +335,10 @@ def test_every_command_explains_itself(command: str) -> None:
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert out(capsys, "--version") == f"zarrdock {zarrdock.__version__}\n"
     assert "check" in out(capsys, "--help")
+
+
+def test_as_a_module(tmp_path: Path) -> None:
+    zarrdock.create_array(tmp_path / "a.zarr", shape=(3,), dtype="u1")
+    command = [sys.executable, "-m", "zarrdock", "info", str(tmp_path / "a.zarr"), "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["shape"] == [3]
