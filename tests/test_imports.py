@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checking": BASE | {"stores", "codecs", "array", "copying"},
     "repairing": BASE | {"stores", "codecs", "array", "copying"},
     "layouts": BASE | {"stores", "codecs", "array", "copying"},
+    "__main__": {"cli"},
     "cli": BASE
     | {"api", "stores", "codecs", "array", "copying", "checking", "repairing", "layouts", "adapters", "views"}
     | {"testing"},
