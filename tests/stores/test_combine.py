@@ -16,7 +16,7 @@ from zarrdock.stores.combine import MAX_TOGETHER, Combiner, Ticket, apply_all
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.s3 import S3Store
 from zarrdock.testing.contract_read import in_fork
-from zarrdock.testing.servers import FaultProxy, StrictGCS, StrictS3
+from zarrdock.testing.servers import Fault, FaultProxy, StrictGCS, StrictS3
 
 
 class Shelf:
@@ -243,6 +243,8 @@ def test_many_threads_few_requests(service: str) -> None:
         store = cls(url, storage_options={**server.storage_options, "endpoint_url": proxy.url})
         store.write("n", b"0")
         proxy.clear()
+        # A service that takes its time: all threads have come before the first update is through.
+        proxy.inject(Fault("delay", seconds=0.1, times=None))
         raised = together(64, lambda _: store.update("n", lambda old: b"%d" % (int(bytes(old)) + 1)))
         assert raised == [None] * 64
         n_requests = len(proxy.log)
