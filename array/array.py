@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array import execute
 from zarrdock.array.attributes import Attributes
-from zarrdock.array.axes import Points, Product
-from zarrdock.array.chunk_cache import ChunkCache, chunks_of, configured_cache
-from zarrdock.array.consistent import read_consistent
 from zarrdock.array.described import Described
-from zarrdock.array.element import ELSEWHERE, read_element
-from zarrdock.array.index_cache import IndexCache
+from zarrdock.array.execution import execute
+from zarrdock.array.execution.consistent import read_consistent
+from zarrdock.array.execution.element import ELSEWHERE, read_element
+from zarrdock.array.execution.plan import Plan, make_plan
 from zarrdock.array.indexers import BlockIndex, OrthogonalIndex, VectorIndex
 from zarrdock.array.json_ import in_document
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_io import join, update_metadata
-from zarrdock.array.plan import Plan, make_plan
-from zarrdock.array.remembered import layout_of
+from zarrdock.array.planning.axes import Points, Product
+from zarrdock.array.planning.chunk_cache import ChunkCache, chunks_of, configured_cache
+from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.remembered import layout_of
+from zarrdock.array.planning.selection import basic
 from zarrdock.array.reshape import clear_outside, clear_rows, new_shape_of, shrinks
-from zarrdock.array.selection import basic
 from zarrdock.array.values import values_of
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions

@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 
 from zarrdock.array.array import Array
-from zarrdock.array.dtype import DataType, data_type_of
-from zarrdock.array.dtype_v2 import object_type_of
-from zarrdock.array.grid import RegularGrid, rectilinear_of
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.dtypes.dtype import DataType, data_type_of
+from zarrdock.array.dtypes.v2 import object_type_of
+from zarrdock.array.metadata.grid import RegularGrid, rectilinear_of
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_io import ZarrFormat, save_new
 from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.builtin import parse_codec, with_defaults

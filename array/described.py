@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.array.grid import RegularGrid
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata
-from zarrdock.array.metadata_v2 import documents
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v2 import documents
+from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.base import ArrayArrayCodec, BytesBytesCodec, Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import UnsupportedError

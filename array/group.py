@@ -10,12 +10,12 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.attributes import Attributes
-from zarrdock.array.chunk_cache import ChunkCache
-from zarrdock.array.consolidated import below, consolidate, to_consolidated_v2
 from zarrdock.array.create import make_array, make_metadata
 from zarrdock.array.json_ import serialise
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
+from zarrdock.array.metadata.consolidated import below, consolidate, to_consolidated_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_io import join, load, load_many, node_path, save_new, update_metadata
+from zarrdock.array.planning.chunk_cache import ChunkCache
 from zarrdock.codecs.order import Order
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.errors import (

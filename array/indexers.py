@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zarrdock.array.axes import Points, Product
-from zarrdock.array.selection import blocks, orthogonal, vectorised
+from zarrdock.array.planning.axes import Points, Product
+from zarrdock.array.planning.selection import blocks, orthogonal, vectorised
 
 if TYPE_CHECKING:
     from zarrdock.array.array import Array

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from zarrdock.array.consolidated import parse_consolidated_v2
-from zarrdock.array.metadata import ArrayMetadata, Node, parse_node
-from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
-from zarrdock.array.remembered import parse
-from zarrdock.array.unsafe import unsafe_update
+from zarrdock.array.execution.unsafe import unsafe_update
+from zarrdock.array.metadata.consolidated import parse_consolidated_v2
+from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
+from zarrdock.array.planning.remembered import parse
 from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError, ZarrdockError
 from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
 

@@ -13,9 +13,9 @@ from itertools import product
 import numpy as np
 
 from zarrdock.array.array import Array
-from zarrdock.array.layout import Layout
-from zarrdock.array.pool import run
-from zarrdock.array.unsafe import unsafe_update
+from zarrdock.array.execution.pool import run
+from zarrdock.array.execution.unsafe import unsafe_update
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.base import Buffer
 from zarrdock.codecs.conditional import BoundConditional, Decision, with_decision
 from zarrdock.errors import CodecError, UnsupportedError

@@ -10,10 +10,10 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from zarrdock.array import execute
-from zarrdock.array.axes import Axis, Product
-from zarrdock.array.index_cache import IndexCache
-from zarrdock.array.layout import Layout
+from zarrdock.array.execution import execute
+from zarrdock.array.planning.axes import Axis, Product
+from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.sharding import EmptyTest
 from zarrdock.errors import SelectionError
 from zarrdock.stores.base import Store

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.array.dtype import DataType
+from zarrdock.array.dtypes.dtype import DataType
 from zarrdock.codecs.base import AnyArray
 from zarrdock.errors import SelectionError
 

@@ -1,7 +1,7 @@
 """``sharding_indexed``: many inner chunks and an index in one object.
 
 Here are the configuration, and whole shards in memory. Reading parts of a shard from a store is planned in
-``array/steps.py``; changing parts of
+``array/planning/steps.py``; changing parts of
 one is :meth:`BoundSharding.assemble`.
 
 Source: Zarr v3, codec ``sharding_indexed``.

@@ -120,6 +120,24 @@ def test_imports_go_one_way(repository: Path) -> None:
     assert not wrong
 
 
+def test_inside_array_imports_go_one_way(repository: Path) -> None:
+    """Data types, then metadata, then planning, then execution, then the faces directly in the folder."""
+    order = ["dtypes", "metadata", "planning", "execution"]
+    wrong = []
+    for path, tree in modules(repository):
+        if path.parts[0] != "array" or len(path.parts) < 3:
+            continue
+        rank = order.index(path.parts[1])
+        for name in imported(tree):
+            head, *inside = name.split(".")[1:] or ["", ""]
+            # Documents' JSON is below them all, and has no folder.
+            if head != "array" or name == "zarrdock.array.json_":
+                continue
+            if inside[0] not in order or order.index(inside[0]) > rank:
+                wrong.append(f"{path} imports {name}")
+    assert not wrong
+
+
 def test_optional_libraries_are_imported_at_home_only(repository: Path) -> None:
     wrong = []
     for path, tree in modules(repository):

@@ -111,29 +111,29 @@ _ML_FLOATS: Final = (
 )
 
 _BUILTIN: Final = {
-    "bool": "dtype_numbers:Bool",
-    **{f"{sign}int{bits}": "dtype_numbers:Integer" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": "dtype_numbers:Float" for bits in (16, 32, 64)},
-    **{f"complex{bits}": "dtype_numbers:Complex" for bits in (64, 128)},
-    "r*": "dtype_raw:RawBits",
-    "raw_bytes": "dtype_raw:RawBits",
-    "string": "dtype_text:String",
-    "bytes": "dtype_text:VariableBytes",
-    "variable_length_bytes": "dtype_text:VariableBytes",
-    "fixed_length_utf32": "dtype_text:FixedText",
-    "null_terminated_bytes": "dtype_text:FixedBytes",
-    "numpy.datetime64": "dtype_time:Time",
-    "numpy.timedelta64": "dtype_time:Time",
-    "struct": "dtype_struct:Struct",
-    "structured": "dtype_struct:Struct",
-    **dict.fromkeys(_ML_INTEGERS, "dtype_ml:SmallInteger"),
-    **dict.fromkeys(_ML_FLOATS, "dtype_ml:SmallFloat"),
-    **{f"complex_{part}": "dtype_ml:ComplexOf" for part in ("float16", "float32", "float64", *_ML_FLOATS)},
+    "bool": "numbers_:Bool",
+    **{f"{sign}int{bits}": "numbers_:Integer" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": "numbers_:Float" for bits in (16, 32, 64)},
+    **{f"complex{bits}": "numbers_:Complex" for bits in (64, 128)},
+    "r*": "raw:RawBits",
+    "raw_bytes": "raw:RawBits",
+    "string": "text:String",
+    "bytes": "text:VariableBytes",
+    "variable_length_bytes": "text:VariableBytes",
+    "fixed_length_utf32": "text:FixedText",
+    "null_terminated_bytes": "text:FixedBytes",
+    "numpy.datetime64": "time_:Time",
+    "numpy.timedelta64": "time_:Time",
+    "struct": "struct_:Struct",
+    "structured": "struct_:Struct",
+    **dict.fromkeys(_ML_INTEGERS, "ml:SmallInteger"),
+    **dict.fromkeys(_ML_FLOATS, "ml:SmallFloat"),
+    **{f"complex_{part}": "ml:ComplexOf" for part in ("float16", "float32", "float64", *_ML_FLOATS)},
 }
 
 #: Name in v3 metadata to class; numpy's own names of its dtypes are looked up here too.
 DATA_TYPES: Registry[type[DataType]] = Registry(
-    "zarrdock.data_types", {name: f"zarrdock.array.{target}" for name, target in _BUILTIN.items()}
+    "zarrdock.data_types", {name: f"zarrdock.array.dtypes.{target}" for name, target in _BUILTIN.items()}
 )
 
 # Kinds of numpy dtypes whose names vary with their size: the data type that takes them.

@@ -14,8 +14,8 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from zarrdock.array.dtype import DataType, parse_data_type, plain
-from zarrdock.array.dtype_numbers import Number
+from zarrdock.array.dtypes.dtype import DataType, parse_data_type, plain
+from zarrdock.array.dtypes.numbers_ import Number
 from zarrdock.array.json_ import JSON, pointer_to, reject_members
 from zarrdock.errors import MetadataError, UnsupportedError
 

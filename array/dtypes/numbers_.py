@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.array.dtype import DataType, plain
-from zarrdock.array.fill import float_to_json, parse_boolean, parse_complex, parse_float, parse_integer
+from zarrdock.array.dtypes.dtype import DataType, plain
+from zarrdock.array.dtypes.fill import float_to_json, parse_boolean, parse_complex, parse_float, parse_integer
 from zarrdock.array.json_ import JSON, reject_members
 
 __all__ = ["Bool", "Complex", "Float", "Integer", "Number"]

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from zarrdock.array.dtype import MAX_ITEM_BYTES, DataType, of_numpy, parse_data_type
-from zarrdock.array.dtype_v2 import parse_data_type_v2
-from zarrdock.array.fill import parse_raw_base64
+from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, DataType, of_numpy, parse_data_type
+from zarrdock.array.dtypes.fill import parse_raw_base64
+from zarrdock.array.dtypes.v2 import parse_data_type_v2
 from zarrdock.array.json_ import JSON, expect_integers, expect_string, pointer_to, reject_members
 from zarrdock.errors import MetadataError, UnsupportedError
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zarrdock.array.dtype import MAX_ITEM_BYTES, DataType, plain
-from zarrdock.array.fill import parse_base64, parse_raw_base64, raw_to_base64
+from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, DataType, plain
+from zarrdock.array.dtypes.fill import parse_base64, parse_raw_base64, raw_to_base64
 from zarrdock.array.json_ import JSON, expect_integers, reject_members
 from zarrdock.errors import MetadataError, UnknownExtensionError
 

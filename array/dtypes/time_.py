@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from zarrdock.array.dtype import DataType
+from zarrdock.array.dtypes.dtype import DataType
 from zarrdock.array.json_ import JSON, reject_members
 from zarrdock.errors import MetadataError
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from zarrdock.array.dtype import DataType, of_numpy, parse_data_type
+from zarrdock.array.dtypes.dtype import DataType, of_numpy, parse_data_type
 from zarrdock.array.json_ import JSON
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
@@ -32,7 +32,7 @@ def parse_data_type_v2(value: JSON, pointer: str = "", *, filters: JSON = None) 
     Source: Zarr v2, "Data type encoding".
     """
     if isinstance(value, list):
-        from zarrdock.array.dtype_struct import Struct
+        from zarrdock.array.dtypes.struct_ import Struct
 
         return Struct.from_json_v2(value, pointer)
     if isinstance(value, str) and _SMALL.fullmatch(value):
@@ -69,7 +69,7 @@ def object_type_of(filters: JSON, pointer: str = "") -> DataType:
     Raises:
         UnknownExtensionError: there is none.
     """
-    from zarrdock.array.dtype_text import Objects, String, VariableBytes
+    from zarrdock.array.dtypes.text import Objects, String, VariableBytes
 
     for item in filters if isinstance(filters, (list, tuple)) else ():
         name: Any = item.get("id") if isinstance(item, dict) else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from zarrdock.array.lockstep import Round
+from zarrdock.array.planning.lockstep import Round
 from zarrdock.stores.base import Read, Result, Results, Store
 
 __all__ = ["Ahead", "Future", "read_now", "submitter"]

@@ -7,10 +7,10 @@ were what was read at the moment the last read ended.
 
 from __future__ import annotations
 
-from zarrdock.array import execute
-from zarrdock.array.axes import Points, Product
-from zarrdock.array.index_cache import IndexCache
-from zarrdock.array.layout import Layout
+from zarrdock.array.execution import execute
+from zarrdock.array.planning.axes import Points, Product
+from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.base import AnyArray
 from zarrdock.errors import ConflictError, RangeError, UnsupportedError
 from zarrdock.ranges import Span

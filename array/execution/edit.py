@@ -12,10 +12,10 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from zarrdock.array.layout import Layout
-from zarrdock.array.pieces import Index, Leaves, Pieces, Task
-from zarrdock.array.pool import run
-from zarrdock.array.rows import copy_rows
+from zarrdock.array.execution.pool import run
+from zarrdock.array.execution.rows import copy_rows
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.pieces import Index, Leaves, Pieces, Task
 from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.shard_index import ShardIndex

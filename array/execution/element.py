@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from zarrdock.array.index_cache import ROOT, IndexCache
-from zarrdock.array.layout import Layout
-from zarrdock.array.partial import decode_block, element_of
+from zarrdock.array.planning.index_cache import ROOT, IndexCache
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.partial import decode_block, element_of
 from zarrdock.config import config
 from zarrdock.errors import CodecError, RangeError
 from zarrdock.ranges import Span

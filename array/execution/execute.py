@@ -1,6 +1,4 @@
-"""Drivers: they run the steps of ``steps.py`` against a store, and write tasks: where the data of arrays is read and
-written.
-"""
+"""Drivers: they run the steps of ``planning/steps.py`` against a store, and write tasks. The I/O of data is here."""
 
 from __future__ import annotations
 
@@ -11,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zarrdock.array.ahead import Ahead, read_now, submitter
-from zarrdock.array.combine import combiner_of
-from zarrdock.array.edit import Edit
-from zarrdock.array.in_place import change_in_place
-from zarrdock.array.index_cache import IndexCache
-from zarrdock.array.layout import Layout
-from zarrdock.array.lockstep import lockstep
-from zarrdock.array.pieces import Task, tasks
-from zarrdock.array.pool import Jobs
-from zarrdock.array.reading import ReadSettings
-from zarrdock.array.scatter import Scatter
-from zarrdock.array.selection import Points, Product
-from zarrdock.array.steps import read_task
-from zarrdock.array.unsafe import unsafe_update
+from zarrdock.array.execution.ahead import Ahead, read_now, submitter
+from zarrdock.array.execution.combine import combiner_of
+from zarrdock.array.execution.edit import Edit
+from zarrdock.array.execution.in_place import change_in_place
+from zarrdock.array.execution.pool import Jobs
+from zarrdock.array.execution.scatter import Scatter
+from zarrdock.array.execution.unsafe import unsafe_update
+from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.lockstep import lockstep
+from zarrdock.array.planning.pieces import Task, tasks
+from zarrdock.array.planning.reading import ReadSettings
+from zarrdock.array.planning.selection import Points, Product
+from zarrdock.array.planning.steps import read_task
 from zarrdock.codecs.base import AnyArray
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zarrdock.array.edit import Coords, Edit, Prepared
-from zarrdock.array.pieces import Task
+from zarrdock.array.execution.edit import Coords, Edit, Prepared
+from zarrdock.array.planning.pieces import Task
 from zarrdock.codecs.base import Buffer
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.codecs.shard_usage import usage_of

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zarrdock.array.axes import Points, Product
-from zarrdock.array.execute import n_together, read_settings
-from zarrdock.array.index_cache import IndexCache, Indexes
-from zarrdock.array.layout import Layout
-from zarrdock.array.lockstep import lockstep
-from zarrdock.array.pieces import Leaves, Task, tasks
-from zarrdock.array.reading import Asked, Steps
-from zarrdock.array.sink import Found, IntArray
-from zarrdock.array.steps import read_task
+from zarrdock.array.execution.execute import n_together, read_settings
+from zarrdock.array.planning.axes import Points, Product
+from zarrdock.array.planning.index_cache import IndexCache, Indexes
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.lockstep import lockstep
+from zarrdock.array.planning.pieces import Leaves, Task, tasks
+from zarrdock.array.planning.reading import Asked, Steps
+from zarrdock.array.planning.sink import Found, IntArray
+from zarrdock.array.planning.steps import read_task
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Read, Result, Store, Version
 

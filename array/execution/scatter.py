@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from zarrdock.array.chunk_cache import Chunks
-from zarrdock.array.layout import Layout
-from zarrdock.array.pieces import Leaves, Task
-from zarrdock.array.pool import Jobs
-from zarrdock.array.rows import copy_rows, has_rows
-from zarrdock.array.sink import Found, IntArray
+from zarrdock.array.execution.pool import Jobs
+from zarrdock.array.execution.rows import copy_rows, has_rows
+from zarrdock.array.planning.chunk_cache import Chunks
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.pieces import Leaves, Task
+from zarrdock.array.planning.sink import Found, IntArray
 from zarrdock.codecs.base import AnyArray
 from zarrdock.config import config
 from zarrdock.errors import CodecError
@@ -55,7 +55,7 @@ class Scatter:
         self._abandoned = False
 
     def data(self, found: Found) -> None:
-        """Take encoded leaves; see :class:`zarrdock.array.sink.Sink`."""
+        """Take encoded leaves; see :class:`zarrdock.array.planning.sink.Sink`."""
         with self._gate:
             if not self._abandoned:
                 self._take(found)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from zarrdock.array.dtype import DataType, parse_data_type
-from zarrdock.array.grid import ChunkGrid, parse_chunk_grid
+from zarrdock.array.dtypes.dtype import DataType, parse_data_type
 from zarrdock.array.json_ import JSON, expect_string, named, pointer_to
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
+from zarrdock.array.metadata.grid import ChunkGrid, parse_chunk_grid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.errors import MetadataError, UnknownExtensionError

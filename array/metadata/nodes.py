@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from zarrdock.array.json_ import in_document
 
 if TYPE_CHECKING:
-    from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
+    from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 
 __all__ = ["LazyNodes", "below"]
 

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.dtype import DataType
-from zarrdock.array.grid import ChunkGrid
+from zarrdock.array.dtypes.dtype import DataType
 from zarrdock.array.json_ import JSON
-from zarrdock.array.keys import KeyEncoding
+from zarrdock.array.metadata.grid import ChunkGrid
+from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.codecs.base import Codec, Configuration
 from zarrdock.errors import MetadataError, UnknownExtensionError
 

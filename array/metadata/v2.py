@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from zarrdock.array.dtype import DataType
-from zarrdock.array.dtype_v2 import parse_data_type_v2
-from zarrdock.array.grid import RegularGrid
+from zarrdock.array.dtypes.dtype import DataType
+from zarrdock.array.dtypes.v2 import parse_data_type_v2
 from zarrdock.array.json_ import JSON, expect_integers, expect_object, in_document, loads, serialise
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, V2Details
-from zarrdock.array.unknown import UnknownCodec, UnknownDataType
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, V2Details
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.v2 import from_v2, to_v2
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError

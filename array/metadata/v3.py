@@ -14,8 +14,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import numpy as np
 
-from zarrdock.array.dtype import DataType
-from zarrdock.array.grid import MAX_LENGTH, ChunkGrid, RegularGrid
+from zarrdock.array.dtypes.dtype import DataType
 from zarrdock.array.json_ import (
     JSON,
     expect_integers,
@@ -25,8 +24,9 @@ from zarrdock.array.json_ import (
     pointer_to,
     serialise,
 )
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.members import (
+from zarrdock.array.metadata.grid import MAX_LENGTH, ChunkGrid, RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.members import (
     parse_codecs_or_unknown,
     parse_data_type_or_unknown,
     parse_dimension_names,
@@ -35,8 +35,8 @@ from zarrdock.array.members import (
     parse_keys_or_unknown,
     parse_transformers,
 )
-from zarrdock.array.nodes import LazyNodes
-from zarrdock.array.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
+from zarrdock.array.metadata.nodes import LazyNodes
+from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.builtin import codecs_to_json
 from zarrdock.codecs.sharding import Sharding

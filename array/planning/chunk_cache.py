@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.base import AnyArray
 from zarrdock.config import config
 from zarrdock.stores.base import Store, Version

@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from zarrdock.array.chunk_cache import Chunks
+from zarrdock.array.planning.chunk_cache import Chunks
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.stores.base import Version
 

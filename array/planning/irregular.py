@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.axes import Axis, AxisPieces, Points, Product, Selector, group_owners
-from zarrdock.array.layout import Irregular, Layout
-from zarrdock.array.pieces import PointPieces, ProductPieces, Task
+from zarrdock.array.planning.axes import Axis, AxisPieces, Points, Product, Selector, group_owners
+from zarrdock.array.planning.layout import Irregular, Layout
+from zarrdock.array.planning.pieces import PointPieces, ProductPieces, Task
 
 __all__ = ["irregular_tasks"]
 
@@ -20,7 +20,7 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 
 
 def irregular_tasks(selection: Product | Points, layout: Layout, irregular: Irregular) -> Iterator[Task]:
-    """One task an object, in C order of the objects; see :func:`zarrdock.array.pieces.tasks`."""
+    """One task an object, in C order of the objects; see :func:`zarrdock.array.planning.pieces.tasks`."""
     if isinstance(selection, Points):
         yield from _of_points(selection, layout, irregular)
         return

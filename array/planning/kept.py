@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from zarrdock.array.index_cache import Indexes
-from zarrdock.array.pieces import Leaves, Task
-from zarrdock.array.reading import Asked, ReadSettings
-from zarrdock.array.sink import Found, IntArray, Sink
+from zarrdock.array.planning.index_cache import Indexes
+from zarrdock.array.planning.pieces import Leaves, Task
+from zarrdock.array.planning.reading import Asked, ReadSettings
+from zarrdock.array.planning.sink import Found, IntArray, Sink
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Result, Version
 

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.grid import RectilinearGrid
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.base import ChunkSpec, Codec
 from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.sharding import BoundSharding

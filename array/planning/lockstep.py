@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeAlias
 
-from zarrdock.array.reading import Asked, Steps
+from zarrdock.array.planning.reading import Asked, Steps
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Read, Result
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.kept import Wanted
-from zarrdock.array.pieces import Index, Leaves, Task
-from zarrdock.array.reading import Asked, ReadSettings
-from zarrdock.array.sink import Found, IntArray, Sink
+from zarrdock.array.planning.kept import Wanted
+from zarrdock.array.planning.pieces import Index, Leaves, Task
+from zarrdock.array.planning.reading import Asked, ReadSettings
+from zarrdock.array.planning.sink import Found, IntArray, Sink
 from zarrdock.codecs.base import AnyArray, Buffer, ChunkSpec
 from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.chain import BoundChain

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.axes import AxisPieces, Points, Product, group_points
-from zarrdock.array.layout import Layout, Level
+from zarrdock.array.planning.axes import AxisPieces, Points, Product, group_points
+from zarrdock.array.planning.layout import Layout, Level
 
 __all__ = ["Leaves", "Pieces", "PointLeaves", "ProductLeaves", "Task", "tasks"]
 
@@ -100,7 +100,7 @@ def tasks(selection: Product | Points, layout: Layout) -> Iterator[Task]:
     if 0 in layout.shape:  # such an axis may have chunks of no length
         return
     if layout.irregular is not None:
-        from zarrdock.array.irregular import irregular_tasks
+        from zarrdock.array.planning.irregular import irregular_tasks
 
         yield from irregular_tasks(selection, layout, layout.irregular)
         return

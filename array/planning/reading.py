@@ -6,10 +6,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from zarrdock.array.chunk_cache import Chunks
-from zarrdock.array.index_cache import IndexCache
-from zarrdock.array.layout import Layout
-from zarrdock.array.pieces import Task
+from zarrdock.array.planning.chunk_cache import Chunks
+from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.pieces import Task
 from zarrdock.stores.base import Read, Result, Traits, Version
 
 __all__ = ["Asked", "ReadSettings", "Steps"]

@@ -7,8 +7,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata, Node, parse_node
+from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.registry import Registry
 
@@ -26,7 +26,7 @@ _layouts: dict[tuple[Any, ...], tuple[ArrayMetadata, Layout]] = {}
 
 
 def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) -> Node:
-    """See :func:`zarrdock.array.metadata.parse_node`. Attributes are nobody else's, ready to be changed."""
+    """See :func:`zarrdock.array.metadata.v3.parse_node`. Attributes are nobody else's, ready to be changed."""
     if len(document) > _MAX_NBYTES:
         return parse_node(document, key, lenient=lenient)
     seen = bytes(document), Registry.n_added  # a name may stand for another codec by now

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.axes import Axis, IntArray, Points, Product
+from zarrdock.array.planning.axes import Axis, IntArray, Points, Product
 from zarrdock.errors import SelectionError
 
 __all__ = ["Points", "Product", "basic", "blocks", "orthogonal", "vectorised"]

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.pieces import Leaves, Task
+from zarrdock.array.planning.pieces import Leaves, Task
 from zarrdock.codecs.base import AnyArray
 from zarrdock.stores.base import Buffer, Version
 

@@ -1,8 +1,8 @@
 """How objects are read, as generators: a task yields the reads of its next round, is sent the answers, and hands what
 came to a sink. No I/O here.
 
-``array/lockstep.py`` runs many tasks side by side, so that the indexes of all shards are one round and their data
-another. The drivers are in ``array/execute.py``; ``Array.plan`` runs the same steps and stops short of the data, which
+``lockstep.py`` runs many tasks side by side, so that the indexes of all shards are one round and their data another.
+The drivers are in ``array/execution/execute.py``; ``Array.plan`` runs the same steps and stops short of the data, which
 is why a plan cannot differ from the read.
 """
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from zarrdock.array.index_cache import ROOT, Indexes
-from zarrdock.array.kept import Keep, Wanted, confirm, kept_whole, split_kept
-from zarrdock.array.layout import Layout
-from zarrdock.array.partial import found_part, narrowed, read_part
-from zarrdock.array.pieces import Leaves, Pieces, Task
-from zarrdock.array.reading import Asked, ReadSettings, Steps
-from zarrdock.array.sink import Found, IntArray, Sink
+from zarrdock.array.planning.index_cache import ROOT, Indexes
+from zarrdock.array.planning.kept import Keep, Wanted, confirm, kept_whole, split_kept
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.partial import found_part, narrowed, read_part
+from zarrdock.array.planning.pieces import Leaves, Pieces, Task
+from zarrdock.array.planning.reading import Asked, ReadSettings, Steps
+from zarrdock.array.planning.sink import Found, IntArray, Sink
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.errors import ConflictError, RangeError, ShardIndexError, VersionChangedError
 from zarrdock.ranges import Merged, Span, merge

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         open_group,
     )
     from zarrdock.array.array import Array
+    from zarrdock.array.execution.plan import Plan
     from zarrdock.array.group import Group
-    from zarrdock.array.plan import Plan
     from zarrdock.array.recompress import recompress
     from zarrdock.codecs.blosc_ import Blosc
     from zarrdock.codecs.bytes_ import Bytes
@@ -68,7 +68,7 @@ _PLACES = {
     "Gzip": "codecs.gzip_",
     "LocalStore": "stores.local",
     "MemoryStore": "stores.memory",
-    "Plan": "array.plan",
+    "Plan": "array.execution.plan",
     "PrefixStore": "stores.wrap",
     "Read": "stores.base",
     "ReadOnlyStore": "stores.wrap",

@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.array.array import Array
-from zarrdock.array.chunk_cache import ChunkCache
 from zarrdock.array.create import CodecLike, Codecs, Shape, make_array, make_metadata
 from zarrdock.array.group import Group, NodeOptions, wrap
-from zarrdock.array.metadata import GroupMetadata
+from zarrdock.array.metadata.v3 import GroupMetadata
 from zarrdock.array.node_io import ZarrFormat, load, node_path, save_new
+from zarrdock.array.planning.chunk_cache import ChunkCache
 from zarrdock.codecs.order import Order
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.sharding import ShardOptions

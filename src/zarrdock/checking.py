@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from zarrdock.array.group import walk
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata, Node
+from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_io import node_path
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.config import config
 from zarrdock.copying.parallel import in_parallel

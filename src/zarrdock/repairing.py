@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.group import walk
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_io import node_path
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.order import ORDERS, permutation
 from zarrdock.codecs.shard_index import EMPTY, ShardIndex

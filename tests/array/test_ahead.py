@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array import lockstep
-from zarrdock.array.ahead import Ahead
-from zarrdock.array.scatter import Scatter
+from zarrdock.array.execution.ahead import Ahead
+from zarrdock.array.execution.scatter import Scatter
+from zarrdock.array.planning import lockstep
 from zarrdock.config import config
 from zarrdock.errors import ShardIndexError, StoreError
 from zarrdock.stores.base import Read, Results

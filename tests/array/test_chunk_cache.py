@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array import chunk_cache
-from zarrdock.array.chunk_cache import ChunkCache, configured_cache
+from zarrdock.array.planning import chunk_cache
+from zarrdock.array.planning.chunk_cache import ChunkCache, configured_cache
 from zarrdock.config import config
 from zarrdock.stores.wrap import WrapperStore
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from zarrdock.array import combine
-from zarrdock.array.combine import Combiner
+from zarrdock.array.execution import combine
+from zarrdock.array.execution.combine import Combiner
 from zarrdock.errors import StoreError
 
 

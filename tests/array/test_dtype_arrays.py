@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 import zarrdock
-from zarrdock.array.dtype import data_type_of
+from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.checking import check
 from zarrdock.errors import CodecError, MetadataError, SelectionError, UnsupportedError
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrdock.array.keys import KeyEncoding, Separator
+from zarrdock.array.metadata.keys import KeyEncoding, Separator
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 ENCODINGS = [KeyEncoding(name, separator) for name in ("default", "v2") for separator in ("/", ".")]

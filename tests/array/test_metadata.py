@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zarrdock.array.dtype import data_type_of
-from zarrdock.array.grid import RegularGrid
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, parse_node, serialise
-from zarrdock.array.unknown import UnknownCodec, UnknownDataType
+from zarrdock.array.dtypes.dtype import data_type_of
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node, serialise
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from zarrdock.array.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, parse_node
-from zarrdock.array.metadata_v2 import array_v2_from_json, documents
-from zarrdock.array.nodes import LazyNodes, below
+from zarrdock.array.metadata.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
+from zarrdock.array.metadata.nodes import LazyNodes, below
+from zarrdock.array.metadata.v2 import array_v2_from_json, documents
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 ARRAY: dict[str, Any] = {

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zarrdock.array.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
-from zarrdock.array.dtype import parse_data_type
-from zarrdock.array.grid import RegularGrid
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, parse_node, serialise
-from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.dtypes.dtype import parse_data_type
+from zarrdock.array.metadata.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node, serialise
 from zarrdock.codecs.builtin import parse_codecs
 from zarrdock.errors import MetadataError, UnsupportedError, ZarrdockError
 

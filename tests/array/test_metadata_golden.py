@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from zarrdock.array.consolidated import parse_consolidated_v2
-from zarrdock.array.dtype import parse_data_type
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, parse_node
-from zarrdock.array.metadata_v2 import parse_array_v2, parse_group_v2, to_v2_documents
+from zarrdock.array.dtypes.dtype import parse_data_type
+from zarrdock.array.metadata.consolidated import parse_consolidated_v2
+from zarrdock.array.metadata.v2 import parse_array_v2, parse_group_v2, to_v2_documents
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 
 ARCHIVES = ("zarr2", "zarr3", "tensorstore")
 

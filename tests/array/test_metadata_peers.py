@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zarrdock.array.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
-from zarrdock.array.dtype import data_type_of
-from zarrdock.array.grid import RegularGrid
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, parse_node
-from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.dtypes.dtype import data_type_of
+from zarrdock.array.metadata.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node
 from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import parse_codecs, with_defaults
 

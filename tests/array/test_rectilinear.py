@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 import zarrdock
-from zarrdock.array.grid import RectilinearGrid, RegularGrid, parse_chunk_grid
+from zarrdock.array.metadata.grid import RectilinearGrid, RegularGrid, parse_chunk_grid
 from zarrdock.checking import check
 from zarrdock.errors import MetadataError, SelectionError, UnsupportedError
 

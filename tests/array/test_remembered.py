@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import zarrdock
-from zarrdock.array import remembered
+from zarrdock.array.planning import remembered
 from zarrdock.codecs.builtin import CODECS
 from zarrdock.codecs.zstd_ import Zstd
 

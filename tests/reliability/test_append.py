@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array.combine import combiner_of
+from zarrdock.array.execution.combine import combiner_of
 from zarrdock.errors import AccessError, SelectionError, StoreError
 from zarrdock.stores.wrap import WrapperStore
 from zarrdock.testing import FaultyStore, LatencyStore, RecordingStore, StoreFault

@@ -12,7 +12,7 @@ import numpy as np
 import zarrdock
 from zarrdock.adapters.dask_workers import check_reach
 from zarrdock.array.array import Array
-from zarrdock.array.grid import RegularGrid
+from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.errors import SelectionError, UnsupportedError
 
 if TYPE_CHECKING:

@@ -30,12 +30,12 @@ from zarr.storage import StorePath
 
 from zarrdock.adapters.zarr_selection import NotASelectionError, selection_of
 from zarrdock.adapters.zarr_store import ZarrStore
-from zarrdock.array import execute
-from zarrdock.array.axes import Points, Product
-from zarrdock.array.index_cache import IndexCache
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata, parse_node
-from zarrdock.array.metadata_v2 import parse_array_v2
+from zarrdock.array.execution import execute
+from zarrdock.array.metadata.v2 import parse_array_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, parse_node
+from zarrdock.array.planning.axes import Points, Product
+from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
 from zarrdock.errors import MetadataError, UnsupportedError

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.axes import Axis, Points, Product
+from zarrdock.array.planning.axes import Axis, Points, Product
 
 __all__ = ["NotASelectionError", "selection_of"]
 

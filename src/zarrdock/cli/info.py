@@ -6,9 +6,9 @@ import json
 from math import prod
 from typing import Any
 
-from zarrdock.array.grid import RectilinearGrid
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
-from zarrdock.array.unknown import UnknownGrid, UnknownKeyEncoding
+from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.metadata.unknown import UnknownGrid, UnknownKeyEncoding
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import Found, brief, children, find, leaf
 from zarrdock.cli.options import as_json, node_options

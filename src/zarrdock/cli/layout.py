@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import find
 from zarrdock.cli.options import as_json, node_options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import brief, children, find
 from zarrdock.cli.options import as_json, node_options

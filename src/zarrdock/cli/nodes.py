@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zarrdock.array.consolidated import below
-from zarrdock.array.grid import RectilinearGrid
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
+from zarrdock.array.metadata.consolidated import below
+from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.metadata.unknown import UnknownGrid
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_io import join, load, node_path
-from zarrdock.array.unknown import UnknownGrid
 from zarrdock.cli.output import shape_text
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.copying.sources import load_root

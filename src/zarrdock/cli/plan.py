@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zarrdock.array.array import Array
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import find
 from zarrdock.cli.options import as_json, node_options

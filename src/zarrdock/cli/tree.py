@@ -7,7 +7,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_io import join
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import brief, children, find

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from zarrdock.array.array import Array
-from zarrdock.array.grid import RegularGrid
 from zarrdock.array.group import Group, NodeOptions, wrap
-from zarrdock.array.layout import Layout
+from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.node_io import ZarrFormat, load, node_path
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.order import Order, permutation
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.copying.npy import is_npy, open_npy

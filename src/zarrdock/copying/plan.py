@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
-from zarrdock.array.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.group import walk
 from zarrdock.array.json_ import serialise
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node
-from zarrdock.array.metadata_v2 import documents
+from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
+from zarrdock.array.metadata.v2 import documents
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_io import ZarrFormat
 from zarrdock.copying.retarget import Wishes, retarget, retarget_group
 from zarrdock.copying.sources import Source, ZarrSource, load_root

@@ -7,8 +7,8 @@ from functools import partial
 from itertools import product
 from math import prod
 
-from zarrdock.array.grid import RegularGrid
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.sources import Stored
 from zarrdock.copying.state import below

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.array import Array
-from zarrdock.array.execute import n_together, read_settings
-from zarrdock.array.index_cache import IndexCache
-from zarrdock.array.layout import Layout
-from zarrdock.array.lockstep import lockstep
-from zarrdock.array.metadata import ArrayMetadata
-from zarrdock.array.pieces import Leaves, ProductLeaves, Task, tasks
-from zarrdock.array.selection import basic
-from zarrdock.array.sink import Found
-from zarrdock.array.steps import read_task
+from zarrdock.array.execution.execute import n_together, read_settings
+from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.lockstep import lockstep
+from zarrdock.array.planning.pieces import Leaves, ProductLeaves, Task, tasks
+from zarrdock.array.planning.selection import basic
+from zarrdock.array.planning.sink import Found
+from zarrdock.array.planning.steps import read_task
 from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import with_defaults
 from zarrdock.codecs.sharding import Sharding

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from zarrdock.array.create import make_metadata
-from zarrdock.array.dtype import DataType, data_type_of
-from zarrdock.array.grid import RectilinearGrid, RegularGrid
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
+from zarrdock.array.dtypes.dtype import DataType, data_type_of
+from zarrdock.array.metadata.grid import RectilinearGrid, RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.codecs.base import BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes

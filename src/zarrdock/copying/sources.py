@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.array import Array
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata, Node
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_io import ZarrFormat, load
 from zarrdock.codecs.base import AnyArray
 from zarrdock.copying.blocks import MAX_TABLE, IntArray, Region

@@ -11,10 +11,10 @@ from math import ceil, prod
 
 import numpy as np
 
-from zarrdock.array.edit import Edit, Prepared
-from zarrdock.array.layout import Layout
-from zarrdock.array.pieces import Task, tasks
-from zarrdock.array.selection import basic
+from zarrdock.array.execution.edit import Edit, Prepared
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.pieces import Task, tasks
+from zarrdock.array.planning.selection import basic
 from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.copying.blocks import Blocks, IntArray, Region, choose_blocks, touched
 from zarrdock.copying.parallel import Workers, in_parallel

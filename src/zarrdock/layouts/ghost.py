@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.index_cache import ROOT
-from zarrdock.array.layout import Layout
+from zarrdock.array.planning.index_cache import ROOT
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.errors import RangeError, ReadOnlyError
 from zarrdock.layouts.indexes import ObjectIndexes

@@ -8,9 +8,9 @@ from itertools import islice
 
 import numpy as np
 
-from zarrdock.array.index_cache import ROOT, Indexes
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.array.planning.index_cache import ROOT, Indexes
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_usage import ShardUsage, usage_of
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.copying.sources import stored_chunks

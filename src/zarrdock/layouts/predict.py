@@ -13,14 +13,14 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
-from zarrdock.array.execute import n_together, read_settings
-from zarrdock.array.index_cache import IndexCache
-from zarrdock.array.layout import Layout
-from zarrdock.array.lockstep import lockstep
-from zarrdock.array.pieces import Leaves, Task, tasks
-from zarrdock.array.selection import basic
-from zarrdock.array.sink import Found, IntArray
-from zarrdock.array.steps import read_task
+from zarrdock.array.execution.execute import n_together, read_settings
+from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.lockstep import lockstep
+from zarrdock.array.planning.pieces import Leaves, Task, tasks
+from zarrdock.array.planning.selection import basic
+from zarrdock.array.planning.sink import Found, IntArray
+from zarrdock.array.planning.steps import read_task
 from zarrdock.codecs.order import Order
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config

@@ -16,9 +16,9 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.group import walk
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_io import node_path
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.base import Buffer
 from zarrdock.codecs.order import Order
 from zarrdock.codecs.sharding import BoundSharding, ShardOptions

@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.index_cache import ROOT
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.array.planning.index_cache import ROOT
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_usage import ShardUsage
 from zarrdock.errors import UnsupportedError
 from zarrdock.layouts.indexes import ObjectIndexes, layout_of, read_indexes, stored_objects

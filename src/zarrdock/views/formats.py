@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
-from zarrdock.array.consolidated import consolidate, to_consolidated_v2
-from zarrdock.array.dtype import data_type_of
+from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.group import walk
 from zarrdock.array.json_ import serialise
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, parse_node
-from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_io import join
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.numcodecs_arrays import NumcodecsFilter

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.dtype import DataType, data_type_of
-from zarrdock.array.grid import RegularGrid
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.metadata import ArrayMetadata
-from zarrdock.array.unknown import UnknownCodec, UnknownDataType
+from zarrdock.array.dtypes.dtype import DataType, data_type_of
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.base import BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.blosc_ import Blosc
 from zarrdock.codecs.builtin import parse_codec

@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata
-from zarrdock.array.metadata_v2 import documents
+from zarrdock.array.metadata.v2 import documents
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.array.node_io import join
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.conditional import Conditional
 from zarrdock.errors import ConflictError, InvalidKeyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Span

@@ -8,7 +8,7 @@ from typing import Any
 
 from zarrdock.array.array import Array
 from zarrdock.array.group import Group
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_io import join, load, node_path
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
 from zarrdock.stores.base import Store

@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from zarrdock.array.array import Array
-from zarrdock.array.metadata import ArrayMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import UnsupportedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from zarrdock.array.metadata import ArrayMetadata, parse_node
+from zarrdock.array.metadata.v3 import ArrayMetadata, parse_node
 from zarrdock.array.node_io import join
 from zarrdock.errors import MetadataError
 from zarrdock.stores.base import Blob, Buffer, Read, Store

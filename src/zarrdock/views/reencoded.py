@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata, Node, parse_node
-from zarrdock.array.metadata_v2 import documents
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v2 import documents
+from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.base import ChunkSpec, Codec
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chain import BoundChain, bind_chain

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.array.grid import RegularGrid
-from zarrdock.array.index_cache import ROOT, IndexCache, Indexes
-from zarrdock.array.keys import KeyEncoding
-from zarrdock.array.layout import Layout
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, Node, parse_node
-from zarrdock.array.metadata_v2 import documents
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v2 import documents
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_io import join
+from zarrdock.array.planning.index_cache import ROOT, IndexCache, Indexes
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, MetadataError, ShardIndexError, UnsupportedError

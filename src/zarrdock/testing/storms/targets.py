@@ -19,10 +19,10 @@ import numpy as np
 
 from zarrdock.api import open_array
 from zarrdock.array.array import Array
-from zarrdock.array.consolidated import parse_consolidated_v2
 from zarrdock.array.create import make_metadata
-from zarrdock.array.metadata import ArrayMetadata, GroupMetadata, parse_node
-from zarrdock.array.metadata_v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.metadata.consolidated import parse_consolidated_v2
+from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node
 from zarrdock.codecs.base import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ByteSpec, ChunkSpec
 from zarrdock.codecs.builtin import parse_codec
 from zarrdock.codecs.sharding import Sharding
