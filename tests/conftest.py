@@ -1,12 +1,16 @@
-"""What every test shares: hypothesis profiles, and a line in the report that says which zarrdock is under test."""
+"""What every test shares: hypothesis profiles, object storage emulated on the loopback interface, and a line in the
+report that says which zarrdock is under test.
+"""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import zarrdock
+from zarrdock.testing.servers import Endpoint, gcs_server, moto_server
 
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
@@ -22,3 +26,17 @@ def pytest_report_header() -> str:
 def repository() -> Path:
     """The root of the checkout that these tests are part of. Its packages may be installed from elsewhere (a wheel)."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Endpoint]:
+    """S3 for all tests of the session: each keeps to a prefix of its own."""
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator() -> Iterator[Endpoint]:
+    """Google Cloud Storage, likewise."""
+    with gcs_server() as endpoint:
+        yield endpoint

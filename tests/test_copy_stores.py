@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from zarrdock.checking import check
 from zarrdock.cli.main import run
 from zarrdock.copying.state import MARK
 from zarrdock.errors import NodeNotFoundError
-from zarrdock.testing.servers import Endpoint, gcs_server, moto_server
+from zarrdock.testing.servers import Endpoint
 
 pytestmark = pytest.mark.server
 
@@ -30,9 +30,8 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, tuple[str, Endpoint]]]:
-    with moto_server() as s3, gcs_server() as gcs:
-        yield {"s3": ("s3", s3), "gcs": ("gs", gcs)}
+def servers(moto: Endpoint, gcs_emulator: Endpoint) -> dict[str, tuple[str, Endpoint]]:
+    return {"s3": ("s3", moto), "gcs": ("gs", gcs_emulator)}
 
 
 @pytest.fixture

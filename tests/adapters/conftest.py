@@ -1,14 +1,14 @@
 """Stores of every kind for the peers' own test suites, each empty and in a place of its own."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zarrdock
-from zarrdock.testing.servers import Endpoint, gcs_server, moto_server
+from zarrdock.testing.servers import Endpoint
 
 _numbers = itertools.count()
 
@@ -26,18 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Marks of xarray's own tests.
     for name in ("flaky", "network", "skip_if_param", "skip_with_dask_array", "slow_hypothesis"):
         config.addinivalue_line("markers", f"{name}: used by xarray's tests")
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[Endpoint]:
-    with moto_server() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(scope="session")
-def gcs_emulator() -> Iterator[Endpoint]:
-    with gcs_server() as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.testing.servers import Endpoint, gcs_server, moto_server
+from zarrdock.testing.servers import Endpoint
 
 _numbers = itertools.count()
 DATA = bytes(range(200)) * 5
@@ -39,18 +39,6 @@ class Everywhere:
         return (
             f"import json, zarrdock\nstore = zarrdock.open_store({self.url!r}, storage_options=json.loads({options!r}))"
         )
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[Endpoint]:
-    with moto_server() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(scope="session")
-def gcs_emulator() -> Iterator[Endpoint]:
-    with gcs_server() as endpoint:
-        yield endpoint
 
 
 def _local(request: pytest.FixtureRequest, path: Path, n: int) -> tuple[str, dict[str, Any]]:

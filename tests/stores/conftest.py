@@ -1,25 +1,13 @@
-"""Object storage for the tests of stores: started once a session, on the loopback interface."""
+"""Strict object storage for the tests of stores, beside the emulators that all tests share."""
 
 import itertools
 from collections.abc import Iterator
 
 import pytest
 
-from zarrdock.testing.servers import Endpoint, StrictGCS, StrictS3, gcs_server, moto_server
+from zarrdock.testing.servers import Endpoint, StrictGCS, StrictS3
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[Endpoint]:
-    with moto_server() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(scope="session")
-def gcs_emulator() -> Iterator[Endpoint]:
-    with gcs_server() as endpoint:
-        yield endpoint
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.testing.servers import moto_server
+from zarrdock.testing.servers import Endpoint
 from zarrdock.views import as_v2, hdf5
 
 h5py = pytest.importorskip("h5py")
@@ -34,14 +34,13 @@ def check(view: zarrdock.Store) -> None:
     np.testing.assert_array_equal(zarrdock.open_array(view, path="x")[...], expected)
 
 
-def test_on_s3(file: bytes) -> None:
-    with moto_server() as endpoint:
-        url = f"s3://{endpoint.bucket}/some/folder"
-        store = zarrdock.open_store(url, storage_options=endpoint.storage_options)
-        store.write("a.h5", file)
-        check(hdf5(f"{url}/a.h5", storage_options=endpoint.storage_options))
-        check(zarrdock.open_store(f"hdf5::{url}/a.h5", storage_options=endpoint.storage_options))
-        store.close()
+def test_on_s3(file: bytes, moto: Endpoint) -> None:
+    url = f"s3://{moto.bucket}/hdf5/folder"
+    store = zarrdock.open_store(url, storage_options=moto.storage_options)
+    store.write("a.h5", file)
+    check(hdf5(f"{url}/a.h5", storage_options=moto.storage_options))
+    check(zarrdock.open_store(f"hdf5::{url}/a.h5", storage_options=moto.storage_options))
+    store.close()
 
 
 def test_behind_http_in_few_requests(file: bytes) -> None:

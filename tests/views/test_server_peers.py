@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 pytest.importorskip("aiohttp")
 
 import zarrdock
-from zarrdock.testing.servers import Endpoint, moto_server
+from zarrdock.testing.servers import Endpoint
 from zarrdock.views import as_v2, unshard
 from zarrdock.views.server import Server
 
@@ -80,21 +79,15 @@ print(json.dumps([sorted(group["a"]), array.chunks, dict(array.attrs), zarr.__ve
 """
 
 
-@pytest.fixture
-def s3() -> Iterator[Endpoint]:
-    with moto_server() as endpoint:
-        yield endpoint
-
-
 @pytest.mark.parametrize("filters", [[], [{"name": "transpose", "configuration": {"order": [1, 2, 0]}}]])
-def test_zarr_python_2_reads_sharded_v3_from_s3(s3: Endpoint, zarr2: str, tmp_path: Path, filters: list[Any]) -> None:
+def test_zarr_python_2_reads_sharded_v3_from_s3(moto: Endpoint, zarr2: str, tmp_path: Path, filters: list[Any]) -> None:
     values = np.random.default_rng(0).integers(0, 1000, (20, 21, 22)).astype("u2")
-    url = f"s3://{s3.bucket}/{len(filters)}"
-    group = zarrdock.create_group(url, storage_options=s3.storage_options)
+    url = f"s3://{moto.bucket}/zarr2-{len(filters)}"
+    group = zarrdock.create_group(url, storage_options=moto.storage_options)
     group.create_array(
         "a/b", data=values, chunks=(4, 4, 4), shards=(8, 8, 16), filters=filters, attributes={"unit": "mm"}
     )
-    options = [f"--storage-option={name}={json.dumps(value)}" for name, value in s3.storage_options.items()]
+    options = [f"--storage-option={name}={json.dumps(value)}" for name, value in moto.storage_options.items()]
     program = [sys.executable, "-c", "from zarrdock.cli.main import main; main()"]
     command = [*program, "serve", url, *options, "--as-v2", "--reencode"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
