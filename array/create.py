@@ -12,7 +12,8 @@ from zarrdock.array.array import Array
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.dtypes.v2 import object_type_of
 from zarrdock.array.metadata.grid import RegularGrid, rectilinear_of
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.key_extensions import parse_key_encoding
+from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_io import ZarrFormat, save_new
 from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
@@ -234,14 +235,14 @@ def _chunks(chunks: Any, within: tuple[int, ...], data_type: DataType, target: i
 
 def _key_encoding(given: Any, zarr_format: int) -> KeyEncoding:
     if given is None:
-        return KeyEncoding("default", "/") if zarr_format == 3 else KeyEncoding("v2", ".")
+        return SeparatedKeys("default", "/") if zarr_format == 3 else SeparatedKeys("v2", ".")
     if isinstance(given, KeyEncoding):
         return given
     if isinstance(given, str) and given in (".", "/"):
-        return KeyEncoding("default" if zarr_format == 3 else "v2", given)  # type: ignore[arg-type]
+        return SeparatedKeys("default" if zarr_format == 3 else "v2", given)  # type: ignore[arg-type]
     if isinstance(given, Mapping) and "separator" in given:
         given = {"name": given["name"], "configuration": {"separator": given["separator"]}}
-    return KeyEncoding.from_json(given, "/chunk_key_encoding")
+    return parse_key_encoding(dict(given) if isinstance(given, Mapping) else given, "/chunk_key_encoding")
 
 
 def _several(given: Any) -> list[Any]:

@@ -103,6 +103,24 @@ class DataType(ABC):
         return self.numpy.str
 
 
+class AsItIs(DataType):
+    """A data type whose fill values are JSON values as they stand."""
+
+    __slots__ = ()
+
+    def parse_fill(self, value: JSON, pointer: str = "") -> Any:
+        return value
+
+    def fill_to_json(self, value: Any) -> JSON:
+        return value
+
+    def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
+        return value
+
+    def fill_to_json_v2(self, value: Any) -> JSON:
+        return value
+
+
 _ML_INTEGERS: Final = ("int2", "uint2", "int4", "uint4")
 _ML_FLOATS: Final = (
     "bfloat16",

@@ -7,13 +7,12 @@ of objects.
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, DataType, plain
+from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, AsItIs, DataType, plain
 from zarrdock.array.dtypes.fill import parse_base64, parse_raw_base64, raw_to_base64
 from zarrdock.array.json_ import JSON, expect_integers, reject_members
 from zarrdock.errors import MetadataError, UnknownExtensionError
@@ -125,7 +124,7 @@ class VariableBytes(DataType):
 
 
 @dataclass(frozen=True, slots=True)
-class Objects(DataType):
+class Objects(AsItIs):
     """v2's objects with any other filter: whatever Python objects that makes.
 
     Attributes:
@@ -146,18 +145,6 @@ class Objects(DataType):
     @classmethod
     def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:
         raise UnknownExtensionError("data type", str(dtype), hint="say which object codec is to be used")
-
-    def parse_fill(self, value: JSON, pointer: str = "") -> Any:
-        return value
-
-    def fill_to_json(self, value: Any) -> JSON:
-        return value
-
-    def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
-        return value
-
-    def fill_to_json_v2(self, value: Any) -> JSON:
-        return value
 
     def cast_fill(self, value: Any) -> Any:
         value = plain(value)
@@ -184,6 +171,7 @@ class _Fixed(DataType):
 
     __slots__ = ()
 
+    NAME: ClassVar[str]
     KIND: ClassVar[str]
     UNIT: ClassVar[int]
 
@@ -203,16 +191,15 @@ class _Fixed(DataType):
         return cls(name, np.dtype(f"{cls.KIND}{n_bytes // cls.UNIT}"))
 
     @classmethod
-    @abstractmethod
-    def from_numpy(cls, dtype: np.dtype[Any]) -> DataType: ...
-
-    @classmethod
-    def _checked(cls, name: str, dtype: np.dtype[Any]) -> DataType:
+    def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:
         if not 1 <= dtype.itemsize <= MAX_ITEM_BYTES:
             raise MetadataError(
                 expected=f"elements of 1 to {MAX_ITEM_BYTES} bytes, such as '{cls.KIND}8'", found=str(dtype)
             )
-        return cls(name, dtype)
+        return cls(cls.NAME, dtype)
+
+    def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
+        return self.parse_fill("" if _zero(value) else value, pointer)
 
     def to_json(self) -> JSON:
         return {"name": self.name, "configuration": {"length_bytes": self.numpy.itemsize}}
@@ -226,12 +213,9 @@ class FixedText(_Fixed):
 
     __slots__ = ()
 
+    NAME: ClassVar[str] = "fixed_length_utf32"
     KIND: ClassVar[str] = "U"
     UNIT: ClassVar[int] = 4
-
-    @classmethod
-    def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:
-        return cls._checked("fixed_length_utf32", dtype)
 
     def parse_fill(self, value: JSON, pointer: str = "") -> Any:
         n = self.numpy.itemsize // 4
@@ -241,9 +225,6 @@ class FixedText(_Fixed):
 
     def fill_to_json(self, value: Any) -> JSON:
         return str(value)
-
-    def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
-        return self.parse_fill("" if _zero(value) else value, pointer)
 
     def fill_to_json_v2(self, value: Any) -> JSON:
         return str(value)
@@ -257,21 +238,15 @@ class FixedBytes(_Fixed):
 
     __slots__ = ()
 
+    NAME: ClassVar[str] = "null_terminated_bytes"
     KIND: ClassVar[str] = "S"
     UNIT: ClassVar[int] = 1
-
-    @classmethod
-    def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:
-        return cls._checked("null_terminated_bytes", dtype)
 
     def parse_fill(self, value: JSON, pointer: str = "") -> Any:
         return parse_raw_base64(value, self.numpy, pointer, pad=True)
 
     def fill_to_json(self, value: Any) -> JSON:
         return raw_to_base64(bytes(value))
-
-    def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
-        return self.parse_fill("" if _zero(value) else value, pointer)
 
     def fill_to_json_v2(self, value: Any) -> JSON:
         # With its padding: that is what every reader takes.

@@ -7,6 +7,7 @@ from typing import Any
 from zarrdock.array.dtypes.dtype import DataType, parse_data_type
 from zarrdock.array.json_ import JSON, expect_string, named, pointer_to
 from zarrdock.array.metadata.grid import ChunkGrid, parse_chunk_grid
+from zarrdock.array.metadata.key_extensions import parse_key_encoding
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
 from zarrdock.codecs.base import Codec
@@ -47,7 +48,7 @@ def parse_grid_or_unknown(value: JSON, shape: tuple[int, ...], lenient: bool) ->
 def parse_keys_or_unknown(value: JSON, lenient: bool) -> KeyEncoding:
     """``chunk_key_encoding``; with ``lenient`` a stand-in for an unknown one."""
     try:
-        return KeyEncoding.from_json(value, "/chunk_key_encoding")
+        return parse_key_encoding(value, "/chunk_key_encoding")
     except UnknownExtensionError as error:
         if not lenient:
             raise

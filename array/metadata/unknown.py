@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from zarrdock.array.dtypes.dtype import DataType
+from zarrdock.array.dtypes.dtype import AsItIs, DataType
 from zarrdock.array.json_ import JSON
 from zarrdock.array.metadata.grid import ChunkGrid
 from zarrdock.array.metadata.keys import KeyEncoding
@@ -25,26 +24,54 @@ __all__ = ["UnknownCodec", "UnknownDataType", "UnknownGrid", "UnknownKeyEncoding
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownCodec(Codec):
-    """A codec's metadata, as found.
+class Found:
+    """What strict parsing refuses.
 
     Attributes:
         text: the metadata as JSON text, which can be compared and hashed.
-        extension: the name that is not known.
-        hint, pointer: of the error.
+        kind, name, hint, pointer: of the error.
     """
 
-    name: ClassVar[str] = "unknown"
-
     text: str
-    extension: str
+    kind: str
+    name: str
     hint: str = ""
     pointer: str = ""
 
     @classmethod
+    def of(cls, value: JSON, error: UnknownExtensionError) -> Found:
+        """What caused ``error``."""
+        return cls(json.dumps(value), error.kind, error.name, error.hint, error.pointer)
+
+
+class _StandIn:
+    """What all stand-ins share: they are written as they were found."""
+
+    __slots__ = ()
+
+    found: Found
+
+    def to_json(self) -> JSON:
+        return json.loads(self.found.text)
+
+    def error(self) -> UnknownExtensionError:
+        """What strict parsing says."""
+        found = self.found
+        return UnknownExtensionError(found.kind, found.name, hint=found.hint, pointer=found.pointer)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownCodec(_StandIn, Codec):
+    """A codec's metadata, as found."""
+
+    name: ClassVar[str] = "unknown"
+
+    found: Found
+
+    @classmethod
     def of(cls, value: JSON, error: UnknownExtensionError) -> UnknownCodec:
         """What caused ``error``."""
-        return cls(json.dumps(value), error.name, error.hint, error.pointer)
+        return cls(Found.of(value, error))
 
     @classmethod
     def from_json(cls, configuration: Configuration) -> Codec:
@@ -52,28 +79,23 @@ class UnknownCodec(Codec):
             "no codec is called 'unknown'", expected="a codec that can be decoded", found=dict(configuration)
         )
 
-    def to_json(self) -> JSON:
-        return json.loads(self.text)
-
-    def error(self) -> UnknownExtensionError:
-        """What strict parsing says."""
-        return UnknownExtensionError("codec", self.extension, hint=self.hint, pointer=self.pointer)
+    @property
+    def extension(self) -> str:
+        """The name that is not known."""
+        return self.found.name
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownGrid(ChunkGrid):
+class UnknownGrid(_StandIn, ChunkGrid):
     """A chunk grid's metadata, as found. How it divides the array is not known: ``largest`` is all of it."""
 
-    text: str
-    extension: str
+    found: Found
     shape: tuple[int, ...]
-    hint: str = ""
-    pointer: str = ""
 
     @classmethod
     def of(cls, value: JSON, shape: tuple[int, ...], error: UnknownExtensionError) -> UnknownGrid:
         """What caused ``error``."""
-        return cls(json.dumps(value), error.name, shape, error.hint, error.pointer)
+        return cls(Found.of(value, error), shape)
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
@@ -82,9 +104,6 @@ class UnknownGrid(ChunkGrid):
     @property
     def largest(self) -> tuple[int, ...]:
         return self.shape
-
-    def to_json(self) -> JSON:
-        return json.loads(self.text)
 
     def check(self, shape: tuple[int, ...], pointer: str) -> None:
         return None
@@ -95,53 +114,42 @@ class UnknownGrid(ChunkGrid):
     def lengths(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         raise self.error()
 
-    def error(self) -> UnknownExtensionError:
-        """What strict parsing says."""
-        return UnknownExtensionError("chunk grid", self.extension, hint=self.hint, pointer=self.pointer)
-
 
 @dataclass(frozen=True, slots=True)
-class UnknownKeyEncoding(KeyEncoding):
+class UnknownKeyEncoding(_StandIn, KeyEncoding):
     """A chunk key encoding's metadata, as found."""
 
-    text: str = "null"
-    hint: str = ""
-    pointer: str = ""
+    found: Found
 
     @classmethod
     def of(cls, value: JSON, error: UnknownExtensionError) -> UnknownKeyEncoding:
         """What caused ``error``."""
-        return cls(error.name, "/", json.dumps(value), error.hint, error.pointer)  # type: ignore[arg-type]
+        return cls(Found.of(value, error))
 
-    def to_json(self) -> JSON:
-        return json.loads(self.text)
+    @property
+    def name(self) -> str:
+        return self.found.name
 
     def key(self, coords: Sequence[int]) -> str:
         raise self.error()
 
-    def keys(self, coords: npt.NDArray[np.integer[Any]]) -> list[str]:
-        raise self.error()
-
-    def parse(self, key: str, ndim: int | None = None) -> tuple[int, ...] | None:
+    def parse(self, key: str, ndim: int) -> tuple[int, ...] | None:
         return None
 
-    def error(self) -> UnknownExtensionError:
-        """What strict parsing says."""
-        return UnknownExtensionError("chunk key encoding", self.name, hint=self.hint, pointer=self.pointer)
+    def check(self, ndim: int, pointer: str) -> None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownDataType(DataType):
+class UnknownDataType(_StandIn, AsItIs):
     """A data type's metadata, as found. Its fill values are JSON values as they stand; its numpy dtype has no size."""
 
-    text: str = "null"
-    hint: str = ""
-    pointer: str = ""
+    found: Found = Found("null", "data type", "")
 
     @classmethod
     def of(cls, value: JSON, error: UnknownExtensionError) -> UnknownDataType:
         """What caused ``error``."""
-        return cls(error.name, np.dtype("V0"), json.dumps(value), error.hint, error.pointer)
+        return cls(error.name, np.dtype("V0"), Found.of(value, error))
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
@@ -151,30 +159,11 @@ class UnknownDataType(DataType):
     def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:
         raise UnknownExtensionError("data type", str(dtype))
 
-    def parse_fill(self, value: JSON, pointer: str = "") -> Any:
-        return value
-
-    def fill_to_json(self, value: Any) -> JSON:
-        return value
-
-    def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
-        return value
-
-    def fill_to_json_v2(self, value: Any) -> JSON:
-        return value
-
     def cast_fill(self, value: Any) -> Any:
         return value
 
     def default_fill(self) -> Any:
         return None
 
-    def to_json(self) -> JSON:
-        return json.loads(self.text)
-
     def to_json_v2(self) -> JSON:
-        return json.loads(self.text)
-
-    def error(self) -> UnknownExtensionError:
-        """What strict parsing says."""
-        return UnknownExtensionError("data type", self.name, hint=self.hint, pointer=self.pointer)
+        return self.to_json()

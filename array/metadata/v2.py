@@ -8,7 +8,7 @@ from zarrdock.array.dtypes.dtype import DataType
 from zarrdock.array.dtypes.v2 import parse_data_type_v2
 from zarrdock.array.json_ import JSON, expect_integers, expect_object, in_document, loads, serialise
 from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, V2Details
 from zarrdock.codecs.base import Codec
@@ -90,7 +90,7 @@ def array_v2_from_json(document: JSON, attributes: dict[str, Any], *, lenient: b
         shape=shape,
         data_type=data_type,
         grid=grid,
-        key_encoding=KeyEncoding("v2", "/" if separator == "/" else "."),
+        key_encoding=SeparatedKeys("v2", "/" if separator == "/" else "."),
         fill_value=fill,
         codecs=_codecs(compressor, filters, data_type, order, len(shape), lenient),
         attributes=attributes,
@@ -125,7 +125,9 @@ def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
     if members is None:
         compressor, filters, order = to_v2(metadata.codecs, dtype=metadata.dtype, ndim=metadata.ndim)
         members = {"compressor": compressor, "filters": filters, "order": order}
-    data_type = metadata.data_type
+    data_type, keys = metadata.data_type, metadata.key_encoding
+    if not isinstance(keys, SeparatedKeys) or keys.name != "v2":
+        raise UnsupportedError(f"Zarr v2 has only the chunk key encoding 'v2', not {keys.name!r}")
     zarray: dict[str, Any] = {
         "zarr_format": 2,
         "shape": list(metadata.shape),
@@ -135,7 +137,7 @@ def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
         "fill_value": None if details.fill_value_is_null else data_type.fill_to_json_v2(metadata.fill_value),
         "order": members["order"],
         "filters": members["filters"],
-        "dimension_separator": metadata.key_encoding.separator,
+        "dimension_separator": keys.separator,
     }
     return {".zarray": zarray | dict(metadata.extra), ".zattrs": attributes}
 

@@ -110,6 +110,7 @@ class ArrayMetadata:
                 raise MetadataError(pointer=pointer_to("/shape", i), expected=expected, found=length)
         member = "chunk_shape" if isinstance(self.grid, RegularGrid) else "chunk_shapes"
         self.grid.check(self.shape, f"/chunk_grid/configuration/{member}" if self.zarr_format == 3 else "/chunks")
+        self.key_encoding.check(len(self.shape), "/chunk_key_encoding")
         names = self.dimension_names
         if names is not None and len(names) != len(self.shape):
             expected = f"{len(self.shape)} names or nulls, one a dimension"

@@ -40,10 +40,11 @@ def _options(
     subchunk_write_order: Order,
     chunk_alignment: int,
     in_place: bool,
+    fixed_slots: bool,
     unsafe: bool,
     cache_bytes: int | None,
 ) -> NodeOptions:
-    shards = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place)
+    shards = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place, fixed_slots=fixed_slots)
     return NodeOptions(mode == "r", shards, unsafe, None if cache_bytes is None else ChunkCache(cache_bytes))
 
 
@@ -59,6 +60,7 @@ def open(  # noqa: A001 - zarr-python's name
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
     in_place: bool = False,
+    fixed_slots: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
 ) -> Array | Group:
@@ -72,8 +74,8 @@ def open(  # noqa: A001 - zarr-python's name
         zarr_format: 2 or 3 if known, which saves requests.
         storage_options: options of the fsspec filesystem that a URL leads to.
         use_consolidated: take members from consolidated metadata where the group has it.
-        write_empty_chunks, subchunk_write_order, chunk_alignment, in_place, unsafe_concurrent_writes: see
-            :func:`create_array`.
+        write_empty_chunks, subchunk_write_order, chunk_alignment, in_place, fixed_slots,
+            unsafe_concurrent_writes: see :func:`create_array`.
         cache_bytes: keep decoded chunks, up to so many bytes, for all arrays that are opened through what is returned;
             0: none; default: ``zarrdock.config.cache_bytes``, shared by all arrays. A chunk that was kept is used only
             once the store has confirmed that its object is still the same, so it is never stale; stores without
@@ -98,6 +100,7 @@ def open(  # noqa: A001 - zarr-python's name
             subchunk_write_order,
             chunk_alignment,
             in_place,
+            fixed_slots,
             unsafe_concurrent_writes,
             cache_bytes,
         ),
@@ -115,6 +118,7 @@ def open_array(
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
     in_place: bool = False,
+    fixed_slots: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
     **creation: Any,
@@ -129,7 +133,14 @@ def open_array(
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
     options = _options(
-        mode, write_empty_chunks, subchunk_write_order, chunk_alignment, in_place, unsafe_concurrent_writes, cache_bytes
+        mode,
+        write_empty_chunks,
+        subchunk_write_order,
+        chunk_alignment,
+        in_place,
+        fixed_slots,
+        unsafe_concurrent_writes,
+        cache_bytes,
     )
 
     def existing() -> Array:
@@ -153,6 +164,7 @@ def open_array(
             subchunk_write_order=subchunk_write_order,
             chunk_alignment=chunk_alignment,
             in_place=in_place,
+            fixed_slots=fixed_slots,
             unsafe_concurrent_writes=unsafe_concurrent_writes,
             **creation,
         )
@@ -175,6 +187,7 @@ def open_group(
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
     in_place: bool = False,
+    fixed_slots: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
 ) -> Group:
@@ -186,7 +199,14 @@ def open_group(
     opened = _open_store(store, storage_options, mode)
     at = node_path(path)
     options = _options(
-        mode, write_empty_chunks, subchunk_write_order, chunk_alignment, in_place, unsafe_concurrent_writes, cache_bytes
+        mode,
+        write_empty_chunks,
+        subchunk_write_order,
+        chunk_alignment,
+        in_place,
+        fixed_slots,
+        unsafe_concurrent_writes,
+        cache_bytes,
     )
     if mode in ("r", "r+", "a"):
         try:
@@ -212,6 +232,7 @@ def open_group(
             subchunk_write_order=subchunk_write_order,
             chunk_alignment=chunk_alignment,
             in_place=in_place,
+            fixed_slots=fixed_slots,
         )
     return Group(opened, at, metadata, options)
 
@@ -241,6 +262,7 @@ def create_array(
     subchunk_write_order: Order = "lexicographic",
     chunk_alignment: int = 1,
     in_place: bool = False,
+    fixed_slots: bool = False,
     checksums: bool = False,
     unsafe_concurrent_writes: bool = False,
 ) -> Array:
@@ -258,7 +280,8 @@ def create_array(
             configurations. Default: zstd. ``compressors=None`` stores uncompressed.
         fill_value: what is read where nothing was written; default zero.
         order: "F" stores elements with the first axis fastest.
-        chunk_key_encoding: ``{"name": "default" or "v2", "separator": "/" or "."}``, or only the separator.
+        chunk_key_encoding: ``{"name": "default" or "v2", "separator": "/" or "."}``, or only the separator; or the
+            metadata of any encoding, such as ``{"name": "fanout", "configuration": {"max_children": 1001}}``.
         overwrite: replace what is there, with all that is below it.
         write_empty_chunks: store chunks that hold nothing but the fill value.
         index_location: of shards: "end", or "start" (better for viewers that can't ask for the end of an object).
@@ -270,6 +293,9 @@ def create_array(
         in_place: change parts of shards without reading and writing the rest, in folders of the local file system: as
             atomic and as safe from crashes as without it. Chunks go over those they replace, where they fit, else
             behind all others; see ``docs/layout.md``. A setting of the writer too.
+        fixed_slots: every chunk of a shard has a place of its own, with room for the longest it could become: changes
+            move no other chunk and leave no garbage. For chunks whose codecs have such a bound: uncompressed, zstd,
+            blosc, conditional. A setting of the writer too.
         checksums: store a CRC-32C with every chunk (codec ``crc32c``, behind the compressors), so that a damaged one is
             an error when it is read, and :func:`zarrdock.check` finds it. Indexes of shards have one anyway.
         unsafe_concurrent_writes: allow writing parts of chunks on stores without an atomic update; right only with a
@@ -303,7 +329,7 @@ def create_array(
         subchunk_write_order=subchunk_write_order,
         checksums=checksums,
     )
-    options = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place)
+    options = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place, fixed_slots=fixed_slots)
     return make_array(
         opened,
         node_path(name),

@@ -10,7 +10,7 @@ import pytest
 
 from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node, serialise
 from zarrdock.codecs.bytes_ import Bytes
@@ -45,7 +45,7 @@ def test_the_example_of_the_specification() -> None:
     assert isinstance(metadata, ArrayMetadata)
     assert (metadata.shape, metadata.ndim, metadata.dtype) == ((10000, 1000), 2, np.dtype("f8"))
     assert metadata.grid == RegularGrid((1000, 100))
-    assert metadata.key_encoding == KeyEncoding("default", "/")
+    assert metadata.key_encoding == SeparatedKeys("default", "/")
     assert np.isnan(metadata.fill_value)
     assert metadata.codecs == (Bytes("little"),)
     assert metadata.attributes == EXAMPLE["attributes"]
@@ -227,7 +227,7 @@ def test_a_new_array_has_defaults() -> None:
         shape=(4,),
         data_type=data_type,
         grid=RegularGrid((2,)),
-        key_encoding=KeyEncoding(),
+        key_encoding=SeparatedKeys(),
         fill_value=data_type.default_fill(),
         codecs=(Bytes("little"),),
     )

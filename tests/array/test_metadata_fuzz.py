@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from zarrdock.array.dtypes.dtype import parse_data_type
 from zarrdock.array.metadata.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
 from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node, serialise
 from zarrdock.codecs.builtin import parse_codecs
@@ -65,7 +65,7 @@ def arrays(draw: st.DrawFn) -> ArrayMetadata:
         shape=tuple(draw(lengths) for _ in range(ndim)),
         data_type=data_type,
         grid=RegularGrid(tuple(draw(st.integers(1, 2**62)) for _ in range(ndim))),
-        key_encoding=KeyEncoding(draw(st.sampled_from(["default", "v2"])), draw(st.sampled_from(["/", "."]))),
+        key_encoding=SeparatedKeys(draw(st.sampled_from(["default", "v2"])), draw(st.sampled_from(["/", "."]))),
         fill_value=np.frombuffer(data, data_type.numpy)[0],
         codecs=parse_codecs(draw(st.sampled_from(CHAINS))),
         attributes=draw(attributes),

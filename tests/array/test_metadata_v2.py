@@ -10,7 +10,7 @@ import pytest
 
 from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2, to_v2_documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node
@@ -40,7 +40,7 @@ def test_the_example_of_the_specification() -> None:
     metadata = parsed({"foo": 42})
     assert (metadata.zarr_format, metadata.shape, metadata.dtype) == (2, (10000, 10000), np.dtype("<f8"))
     assert metadata.grid == RegularGrid((1000, 1000))
-    assert metadata.key_encoding == KeyEncoding("v2", ".")
+    assert metadata.key_encoding == SeparatedKeys("v2", ".")
     assert math.isnan(metadata.fill_value)
     assert metadata.attributes == {"foo": 42}
     assert [codec.name for codec in metadata.codecs] == ["numcodecs.delta", "bytes", "blosc"]
@@ -182,7 +182,7 @@ def test_a_new_array() -> None:
         shape=(4, 6),
         data_type=data_type,
         grid=RegularGrid((2, 3)),
-        key_encoding=KeyEncoding("v2", "/"),
+        key_encoding=SeparatedKeys("v2", "/"),
         fill_value=data_type.cast_fill(-1),
         codecs=(Transpose((1, 0)), Bytes("big"), Gzip(1)),
         zarr_format=2,

@@ -175,10 +175,12 @@ class CodecPipeline(ZarrPipeline):
             return None
         if getattr(array, "dtype", None) is None or _native(array.dtype) != _native(self._ours.dtype):
             return None  # fields of a struct, or a data type that the two have different forms of
-        n_segments = self._ours.key_encoding.key((0,) * self._ours.ndim).count("/") + 1
-        split = len("/".join(place.path.split("/")[:-n_segments]))
-        start = split + 1 if split else 0
         parse, ndim = self._ours.key_encoding.parse, self._ours.ndim
+        # Of the ways to end the path of the array, the last one that leaves the key of a chunk.
+        ends = [0, *(i + 1 for i, letter in enumerate(place.path) if letter == "/")]
+        start = next((i for i in reversed(ends) if parse(place.path[i:], ndim) is not None), None)
+        if start is None:
+            return None
 
         def coords(i: int) -> tuple[int, ...]:
             found = parse(batch[i][0].path[start:], ndim)

@@ -12,7 +12,7 @@ import numpy as np
 from zarrdock.array.create import make_metadata
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.metadata.grid import RectilinearGrid, RegularGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.codecs.base import BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.builtin import parse_codec, with_defaults
@@ -126,7 +126,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
         shape=metadata.shape,
         data_type=data_type,
         grid=RegularGrid(outer),
-        key_encoding=KeyEncoding("default", "/") if zarr_format == 3 else KeyEncoding("v2", "."),
+        key_encoding=SeparatedKeys("default", "/") if zarr_format == 3 else SeparatedKeys("v2", "."),
         fill_value=metadata.fill_value,
         codecs=codecs,
         attributes=attributes,

@@ -12,7 +12,6 @@ from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.group import walk
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
-from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_io import join
@@ -89,7 +88,7 @@ def to_v2_node(node: ArrayMetadata) -> ArrayMetadata:
         shape=node.shape,
         data_type=data_type,
         grid=node.grid,
-        key_encoding=KeyEncoding("v2", node.key_encoding.separator),
+        key_encoding=node.key_encoding.in_v2(),
         fill_value=data_type.cast_fill(node.fill_value),
         codecs=node.codecs,
         attributes=attributes,
@@ -242,7 +241,7 @@ class AsV2View(_FormatView):
 
     def _chunk(self, key: str, path: str, array: ArrayMetadata) -> str | None:
         skip = len(path) + 1 if path else 0
-        coords = KeyEncoding("v2", array.key_encoding.separator).parse(key[skip:], array.ndim)
+        coords = array.key_encoding.in_v2().parse(key[skip:], array.ndim)
         if coords is not None:
             return key[:skip] + array.key_encoding.key(coords)
         return None if array.key_encoding.parse(key[skip:], array.ndim) is not None else key
@@ -261,7 +260,7 @@ class AsV2View(_FormatView):
         path, array = owner
         skip = len(path) + 1 if path else 0
         coords = array.key_encoding.parse(key[skip:], array.ndim)
-        return [key if coords is None else key[:skip] + KeyEncoding("v2", array.key_encoding.separator).key(coords)]
+        return [key if coords is None else key[:skip] + array.key_encoding.in_v2().key(coords)]
 
 
 class AsV3View(_FormatView):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.base import BytesBytesCodec, ChunkSpec, Codec
@@ -153,7 +153,7 @@ def _array(dataset: Any, data_type: DataType, chunks: tuple[int, ...], codecs: t
         shape=dataset.shape or (),
         data_type=data_type,
         grid=RegularGrid(tuple(chunks)),
-        key_encoding=KeyEncoding(),
+        key_encoding=SeparatedKeys(),
         fill_value=fill,
         codecs=codecs,
         attributes=attributes_of(dataset),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_io import join
@@ -244,7 +244,7 @@ class UnshardedView(View):
         listing = self.store.list_dir(prefix)
         owner = self._owners.find([join(prefix.removesuffix("/"), "x")])[0]
         # Above arrays nothing is different, and right below one there is "c", which not every index is read for.
-        if owner is None or (owner[0] == prefix.removesuffix("/") and owner[1].key_encoding == KeyEncoding()):
+        if owner is None or (owner[0] == prefix.removesuffix("/") and owner[1].key_encoding == SeparatedKeys()):
             return listing
         return super().list_dir(prefix)
 
