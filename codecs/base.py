@@ -37,12 +37,14 @@ __all__ = [
     "ChunkSpec",
     "Codec",
     "Configuration",
+    "IntArray",
     "as_bytes",
     "no_configuration",
 ]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 AnyArray: TypeAlias = npt.NDArray[Any]
+IntArray: TypeAlias = npt.NDArray[np.int64]
 Configuration: TypeAlias = Mapping[str, Any]
 
 
@@ -131,6 +133,13 @@ class BoundArrayBytes(ABC):
     def encode(self, array: AnyArray) -> Buffer:
         """Array of ``decoded.shape`` (any strides) to bytes."""
 
+    @property
+    def longest(self) -> int | None:
+        """Bytes that no chunk exceeds as it is encoded here, None where that is not known: a bound to reserve room by,
+        where ``encoded.limit`` is what has to be believed of others.
+        """
+        return self.encoded.exact
+
     @abstractmethod
     def decode(self, data: Buffer) -> AnyArray:
         """Bytes to an array of ``decoded.shape`` and ``decoded.dtype``; may be a read-only view of ``data``.
@@ -159,6 +168,10 @@ class BoundBytesBytes(ABC):
         """:meth:`encode`, of the chunk at ``coords`` in the grid of the array's (inner) chunks; None is not known."""
         return self.encode(data)
 
+    def longest(self, n_bytes: int) -> int | None:
+        """Bytes that the encoded form of at most ``n_bytes`` does not exceed, None where that is not known."""
+        return self.encoded.exact
+
     @abstractmethod
     def decode(self, data: Buffer) -> Buffer:
         """The inverse.
@@ -173,6 +186,12 @@ class BoundBytesBytes(ABC):
         cannot, with ``out`` undefined.
         """
         return False
+
+    def decode_many(self, data: Buffer, starts: IntArray, lengths: IntArray) -> Buffer | None:
+        """Decode many at once, into one buffer: pieces of ``data``, each to ``decoded.exact`` bytes. None where the
+        library cannot, and where something is wrong with any of them: :meth:`decode` says what.
+        """
+        return None
 
 
 class ArrayArrayCodec(Codec):

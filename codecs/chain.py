@@ -18,8 +18,9 @@ from zarrdock.codecs.base import (
     ByteSpec,
     ChunkSpec,
     Codec,
+    IntArray,
 )
-from zarrdock.errors import MetadataError
+from zarrdock.errors import CodecError, MetadataError
 
 __all__ = ["BoundChain", "bind_chain", "check_kinds"]
 
@@ -96,6 +97,40 @@ class BoundChain:
         for array_codec in self._decode_arrays:
             array = array_codec.decode(array)
         return array
+
+    @property
+    def longest(self) -> int | None:
+        """Bytes that no chunk exceeds as it is encoded here, None where one of the codecs knows no such bound."""
+        n_bytes = self.serializer.longest
+        for codec in self.byte_codecs:
+            n_bytes = None if n_bytes is None else codec.longest(n_bytes)
+        return n_bytes
+
+    def decode_many(self, data: Buffer, starts: IntArray, lengths: IntArray) -> AnyArray | None:
+        """Decode pieces of ``data`` at once, to an array with one axis more in front. None where what they decode
+        to can't be put side by side, and where something is wrong with any of the pieces: :meth:`decode` says what.
+        """
+        from zarrdock.codecs.bytes_ import BoundBytes
+
+        serializer, n_bytes = self.serializer, self.serializer.encoded.exact
+        if self.array_codecs or not isinstance(serializer, BoundBytes):
+            return None
+        codecs = self._decode_bytes
+        joined = codecs[0].decode_many(data, starts, lengths) if len(codecs) == 1 else None
+        if joined is None:
+            view = memoryview(data)
+            pieces: list[Buffer] = [
+                view[a:b] for a, b in zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+            ]
+            try:
+                for codec in codecs:
+                    pieces = list(map(codec.decode, pieces))
+            except CodecError:
+                return None
+            if any(len(piece) != n_bytes for piece in pieces):
+                return None
+            joined = b"".join(pieces)
+        return serializer.decode_many(joined, len(starts))
 
     @property
     def is_plain(self) -> bool:

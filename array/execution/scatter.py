@@ -9,6 +9,7 @@ import numpy as np
 
 from zarrdock.array.execution.pool import Jobs
 from zarrdock.array.execution.rows import copy_rows, has_rows
+from zarrdock.array.planning.blocks import Block, blocks
 from zarrdock.array.planning.chunk_cache import Chunks
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.pieces import Leaves, Task
@@ -20,6 +21,8 @@ from zarrdock.errors import CodecError
 __all__ = ["Scatter"]
 
 
+# Larger chunks gain nothing by being decoded side by side: another copy costs more than the calls.
+_BLOCK_NBYTES = 16 * 2**10
 # Bytes that are copied by the time another thread is awake.
 _COPY_NBYTES = 4 * 2**20
 
@@ -135,7 +138,27 @@ class Scatter:
         for found in batch:
             self._decode_one(found)
 
+    def _decode_blocks(self, found: Found) -> Found:
+        """Decode small chunks many at a time and put them in place together; the ones left are for one by one."""
+        left = np.ones(len(found.numbers), bool)
+        for i, buffer in enumerate(found.buffers):
+            mine = np.flatnonzero(found.buffer == i) if len(found.buffers) > 1 else slice(None)
+            found_blocks = blocks(found.leaves, found.numbers[mine])
+            if found_blocks is None:
+                continue
+            chunks = found.task.layout.leaf.decode_many(buffer, found.offsets[mine], found.lengths[mine])
+            if chunks is None:
+                continue
+            for block in found_blocks:
+                _put(self._out, block, chunks)
+            left[mine] = False
+        return found if left.all() else found.pick(np.flatnonzero(left))
+
     def _decode_one(self, found: Found) -> None:
+        if self._leaf_nbytes <= _BLOCK_NBYTES and found.decoded is None and found.keep is None:
+            found = self._decode_blocks(found)
+            if not len(found.numbers):
+                return
         decode, out = found.task.layout.leaf.decode, self._out
         leaves = found.leaves
         rows = self._out_rows and leaves.is_sliced
@@ -158,6 +181,17 @@ class Scatter:
         if self._chunks is not None and found.keep is not None:
             version, starts = found.keep
             self._chunks.put(found.task.key, version, list(zip(starts.tolist(), decoded, strict=True)))
+
+
+def _put(out: AnyArray, block: Block, chunks: AnyArray) -> None:
+    """Put decoded chunks, shape (n, chunk shape), where they belong."""
+    picked = chunks[block.some].reshape((*block.extents, *chunks.shape[1:]))[(*block.picks, *block.inner)]
+    n = len(block.extents)
+    # Each axis of the result as two, of chunks and within them: cutting axes never copies.
+    target = out[block.outer].reshape(
+        [length for pair in zip(picked.shape[:n], picked.shape[n:], strict=True) for length in pair]
+    )
+    copy_rows(target.transpose([*range(0, 2 * n, 2), *range(1, 2 * n, 2)]), picked)
 
 
 def _chunk(found: Found, number: int) -> tuple[int, ...] | None:

@@ -62,6 +62,20 @@ class Found:
             None if self.keep is None else (self.keep[0], self.keep[1][some]),
         )
 
+    def pick(self, which: IntArray) -> Found:
+        """Some of the leaves, by their places in ``numbers``."""
+        return Found(
+            self.task,
+            self.leaves,
+            self.numbers[which],
+            self.buffers,
+            self.buffer[which],
+            self.offsets[which],
+            self.lengths[which],
+            None if self.decoded is None else [self.decoded[i] for i in which.tolist()],
+            None if self.keep is None else (self.keep[0], self.keep[1][which]),
+        )
+
     def encoded(self) -> Iterator[memoryview]:
         """The bytes of each leaf, in the order of ``numbers``."""
         starts, stops = self.offsets.tolist(), (self.offsets + self.lengths).tolist()

@@ -333,13 +333,4 @@ def _hand_over(
             continue
         here = np.flatnonzero((found.buffer >= 0) & (found.buffer < len(buffers)))
         if len(here):
-            sink.data(
-                replace(
-                    found,
-                    numbers=numbers[here],
-                    buffer=found.buffer[here],
-                    offsets=found.offsets[here],
-                    lengths=found.lengths[here],
-                    keep=None if keep is None else (keep, starts[here]),
-                )
-            )
+            sink.data(found.pick(here))

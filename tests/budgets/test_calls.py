@@ -18,7 +18,7 @@ from zarrdock.config import config
 SHAPE = (64, 64, 64)
 
 BUDGETS = {
-    "chunk of a large read": 8.4,
+    "small chunk of a large read": 3.7,
     "object of a large read": 73,
     "box of 8 chunks in one shard": 295,
     "element": 35,
@@ -66,7 +66,7 @@ def store(one_thread: None) -> zarrdock.Store:
 def test_a_large_read(store: zarrdock.Store) -> None:
     array = zarrdock.open_array(store, path="sharded")
     array[:1]
-    assert n_calls(lambda: array[...]) / 512 <= BUDGETS["chunk of a large read"]
+    assert n_calls(lambda: array[...]) / 512 <= BUDGETS["small chunk of a large read"]
 
 
 def test_objects(store: zarrdock.Store) -> None:
