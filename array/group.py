@@ -212,6 +212,7 @@ class Group:
         subchunk_write_order: Order | None = None,
         chunk_alignment: int | None = None,
         in_place: bool | None = None,
+        fixed_slots: bool | None = None,
         **arguments: Any,
     ) -> Array:
         """Make an array at ``name``, and groups at every level above it that is missing. Arguments as for
@@ -227,6 +228,8 @@ class Group:
             shards = replace(shards, chunk_alignment=chunk_alignment)
         if in_place is not None:
             shards = replace(shards, in_place=in_place)
+        if fixed_slots is not None:
+            shards = replace(shards, fixed_slots=fixed_slots)
         if data is not None:
             data = data if hasattr(data, "shape") else np.asarray(data)
             arguments = {"shape": data.shape, "dtype": data.dtype, **arguments}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zarrdock.codecs.shard_index import IndexLayout, ShardIndex
+from zarrdock.codecs.shard_places import aligned
 
 __all__ = ["ShardUsage", "alignment_of", "usage_of"]
 
@@ -20,17 +21,19 @@ class ShardUsage:
         index: of the index, or indexes.
         padding: gaps that are there because chunks begin at multiples of something.
         garbage: gaps that nothing explains: what older versions of chunks left behind.
+        room: what is free in shards where every chunk has a place of its own; mostly holes, in a file.
     """
 
     chunks: int = 0
     index: int = 0
     padding: int = 0
     garbage: int = 0
+    room: int = 0
 
     @property
     def total(self) -> int:
         """Size of it all."""
-        return self.chunks + self.index + self.padding + self.garbage
+        return self.chunks + self.index + self.padding + self.garbage + self.room
 
     def __add__(self, other: ShardUsage) -> ShardUsage:
         return ShardUsage(
@@ -38,6 +41,7 @@ class ShardUsage:
             self.index + other.index,
             self.padding + other.padding,
             self.garbage + other.garbage,
+            self.room + other.room,
         )
 
 
@@ -51,7 +55,8 @@ def alignment_of(index: ShardIndex) -> int:
 def usage_of(layout: IndexLayout, index: ShardIndex, shard_nbytes: int) -> ShardUsage:
     """Account for the bytes of one shard.
 
-    Chunks that are aligned can't be told from chunks that lie so by chance; where they lie so, a gap shorter than the
+    Where all chunks lie at the places they would have if each had one of its own, what they leave free is room. Chunks
+    that are aligned can't be told from chunks that lie so by chance; where they lie so, a gap shorter than the
     alignment and before another chunk is taken for padding.
 
     Args:
@@ -69,4 +74,30 @@ def usage_of(layout: IndexLayout, index: ShardIndex, shard_nbytes: int) -> Shard
     is_padding = gaps < alignment_of(index)
     padding = int(gaps[is_padding].sum())
     garbage = int(gaps[~is_padding].sum()) + behind
-    return ShardUsage(shard_nbytes - layout.nbytes - padding - garbage, layout.nbytes, padding, garbage)
+    chunks = shard_nbytes - layout.nbytes - padding - garbage
+    if garbage + padding and _has_slots(layout, index, shard_nbytes):
+        return ShardUsage(chunks, layout.nbytes, room=garbage + padding)
+    return ShardUsage(chunks, layout.nbytes, padding, garbage)
+
+
+def _has_slots(layout: IndexLayout, index: ShardIndex, shard_nbytes: int) -> bool:
+    """Whether chunks lie at multiples of a length that any of them could have, and the shard is as long as all of
+    them at that length, whatever alignment was asked for.
+    """
+    if layout.slot_nbytes is None:
+        return False
+    there = index.offsets[index.offsets >= 0]
+    n = layout.n_chunks
+    bases = {layout.nbytes, *(aligned(layout.nbytes, 1 << bit) for bit in range(21))}
+    for first in sorted(bases) if layout.location == "start" else (0,):
+        last = shard_nbytes if layout.location == "start" else shard_nbytes - layout.nbytes
+        slot, rest = divmod(last - first, n)
+        if (
+            not rest
+            and layout.slot_nbytes <= slot < 2 * layout.slot_nbytes + alignment_of(index)
+            and (index.lengths <= slot).all()
+            and not ((there - first) % slot).any()
+            and len(np.unique(there)) == len(there)
+        ):
+            return True
+    return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -27,9 +28,12 @@ from zarrdock.codecs.base import (
     Configuration,
 )
 from zarrdock.codecs.chain import BoundChain, bind_chain
+from zarrdock.codecs.empty import EmptyTest
 from zarrdock.codecs.order import Order, for_level, frozen, permutation
 from zarrdock.codecs.shard_index import IndexLayout, IndexLocation, ShardIndex
+from zarrdock.codecs.shard_places import Places, Slots, aligned, packed
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError
+from zarrdock.holes import split_holes, zeros
 
 __all__ = ["BoundSharding", "ShardOptions", "Sharding", "with_options"]
 
@@ -48,6 +52,9 @@ class ShardOptions:
         in_place: partial writes go through the store's ``patch``: chunks are written over those they replace, or behind
             all others; the order is then that in which they come.
         max_garbage: with ``in_place``, a shard of which more than this share would be garbage is written anew.
+        fixed_slots: every chunk has a place of its own, with room for the longest that its codecs could make of it, so
+            that a change moves no other chunk and leaves no garbage. What chunks don't fill are holes of the file
+            where the store can have such, else zeros. "unordered" is lexicographic then.
     Raises:
         UnsupportedError: no order, no alignment, or no share.
     """
@@ -57,6 +64,7 @@ class ShardOptions:
     chunk_alignment: int = 1
     in_place: bool = False
     max_garbage: float = 0.5
+    fixed_slots: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", frozen(self.order))
@@ -159,25 +167,24 @@ class Sharding(ArrayBytesCodec):
         except MetadataError as error:
             raise error.below("/configuration/codecs") from error.__cause__
         try:
-            layout = IndexLayout.bind(grid, self.index_codecs, self.index_location, inner.encoded.limit)
+            layout = IndexLayout.bind(grid, self.index_codecs, self.index_location, inner.encoded.limit, inner.longest)
         except MetadataError as error:
             raise error.below("/configuration") from error.__cause__
+        if self.options.fixed_slots and layout.slot_nbytes is None:
+            names = ", ".join(repr(codec.name) for codec in self.codecs)
+            raise UnsupportedError(
+                f"fixed_slots: nobody knows how long a chunk may become under the codecs {names}; 'bytes', 'zstd', "
+                "'blosc', 'crc32c', and 'conditional' that decides for what is smaller have such a bound"
+            )
         align = self.options.chunk_alignment
         bound = BoundSharding(spec, layout, inner, self.options)
         # A reader gives up on a shard in a shard that is longer than this.
-        if (
-            _aligned(layout.nbytes, align) + layout.n_chunks * _aligned(inner.encoded.limit, align)
-            > bound.encoded.limit
-        ):
+        if aligned(layout.nbytes, align) + layout.n_chunks * aligned(inner.encoded.limit, align) > bound.encoded.limit:
             raise UnsupportedError(
                 f"chunk_alignment={align} is for chunks of about that size and larger: these have at most "
                 f"{inner.encoded.limit} bytes"
             )
         return bound
-
-
-def _aligned(n_bytes: Any, align: int) -> Any:
-    return -(-n_bytes // align) * align
 
 
 def with_options(codecs: tuple[Codec, ...], options: ShardOptions, depth: int = 0) -> tuple[Codec, ...]:
@@ -199,8 +206,6 @@ class BoundSharding(BoundArrayBytes):
     Attributes:
         layout: of the index. inner: codecs of an inner chunk. grid: inner chunks along each axis.
     """
-
-    __slots__ = ("_order", "decoded", "encoded", "grid", "inner", "is_empty", "layout", "options")
 
     def __init__(self, spec: ChunkSpec, layout: IndexLayout, inner: BoundChain, options: ShardOptions) -> None:
         self.decoded = spec
@@ -285,17 +290,22 @@ class BoundSharding(BoundArrayBytes):
         sequence = self._sequence(offsets, is_new)
         if not len(sequence):
             return None
-        at_start = self.layout.location == "start"
+        slots = self.slots
+        if slots is not None and (lengths > slots.slot_nbytes).any():
+            slots = None  # of another writer, with other settings: a shard without places of their own for its chunks
+        places = self._places(lengths, sequence, slots)
+        room = places.room
+        # Neighbours that stay neighbours are copied as one run, but not what lies between places.
         ordered = lengths[sequence]
-        new_offsets, room, base = self._places(lengths, sequence)
-        # Neighbours that stay neighbours are copied as one run.
         sources = offsets[sequence]
         new_here = is_new[sequence]
         begins = np.ones(len(sequence), bool)
         begins[1:] = new_here[1:] | new_here[:-1] | (sources[1:] != sources[:-1] + room[:-1])
+        if slots is not None:
+            begins[1:] |= room[:-1] != ordered[:-1]
         firsts = np.flatnonzero(begins)
         lasts = np.append(firsts[1:], len(sequence)) - 1
-        parts: list[Buffer] = []
+        parts = zeros(int(places.offsets[sequence[0]]) - places.first)
         for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
             part = (
                 changed[int(sequence[first])]
@@ -303,13 +313,13 @@ class BoundSharding(BoundArrayBytes):
                 else view[int(sources[first]) : int(sources[last] + ordered[last])]
             )
             assert part is not None
-            parts.append(part)
-            if room[last] != ordered[last] and last + 1 < len(sequence):
-                parts.append(bytes(room[last] - ordered[last]))
-        encoded = self.layout.serialise(ShardIndex(new_offsets, lengths))
-        if not at_start:
-            return [*parts, encoded]
-        return [encoded, *([bytes(base - len(encoded))] if base > len(encoded) else []), *parts]
+            if slots is not None and isinstance(self.inner.serializer, BoundSharding):
+                parts += split_holes(part)  # a shard in a shard has places of its own
+            else:
+                parts.append(part)
+            parts += zeros(int(room[last] - ordered[last]))
+        encoded = self.layout.serialise(ShardIndex(places.offsets, lengths))
+        return [*parts, encoded] if self.layout.location == "end" else [encoded, *parts]
 
     def is_arranged(self, index: ShardIndex, shard_nbytes: int) -> bool:
         """True where :meth:`assemble` would put all chunks where they are, and nothing else into the shard."""
@@ -319,31 +329,45 @@ class BoundSharding(BoundArrayBytes):
     def arrange(self, index: ShardIndex) -> tuple[ShardIndex, int]:
         """Where :meth:`assemble` would put chunks of such lengths that lie so, and how long the shard would be."""
         sequence = self._sequence(index.offsets, np.zeros(self.layout.n_chunks, bool))
-        offsets, room, base = self._places(index.lengths, sequence)
-        padding_behind = int(room[-1] - index.lengths[sequence[-1]]) if len(sequence) else 0
-        behind = 0 if self.layout.location == "start" else self.layout.nbytes
-        first = base if len(sequence) else self.layout.nbytes - behind
-        return ShardIndex(offsets, index.lengths), first + int(room.sum()) - padding_behind + behind
+        slots = self.slots
+        if slots is not None and (not len(sequence) or (index.lengths > slots.slot_nbytes).any()):
+            slots = None
+        places = self._places(index.lengths, sequence, slots)
+        behind = self.layout.nbytes if self.layout.location == "end" else 0
+        return ShardIndex(places.offsets, index.lengths), places.stop + behind
 
-    def _places(self, lengths: IntArray, sequence: IntArray) -> tuple[IntArray, IntArray, int]:
-        """Offsets of all chunks; bytes that each of the sequence takes up; and the first byte behind an index at the
-        start.
-        """
-        align = self.options.chunk_alignment
-        base = _aligned(self.layout.nbytes, align) if self.layout.location == "start" else 0
-        room: IntArray = _aligned(lengths[sequence], align)
-        offsets = np.full(self.layout.n_chunks, -1, np.int64)
-        offsets[sequence] = base + np.cumsum(room) - room
-        return offsets, room, base
+    @cached_property
+    def slots(self) -> Slots | None:
+        """The places of all chunks, where the options ask for such."""
+        if not self.options.fixed_slots:
+            return None
+        return Slots.of(self.layout, self._permutation(), self.options.chunk_alignment)
+
+    @property
+    def longest(self) -> int | None:
+        return Slots.shard_nbytes(self.layout, self.options.chunk_alignment)
+
+    def _places(self, lengths: IntArray, sequence: IntArray, slots: Slots | None) -> Places:
+        if slots is not None:
+            return slots.places(self.layout, sequence)
+        return packed(self.layout, lengths, sequence, self.options.chunk_alignment)
+
+    def _permutation(self) -> IntArray:
+        """All chunks in the order they are to be written."""
+        if self._order is None:  # a callable is asked once
+            order = self.options.order
+            self._order = permutation("lexicographic" if order == "unordered" else order, self.grid)
+        return self._order
 
     def _sequence(self, offsets: IntArray, is_new: npt.NDArray[np.bool_]) -> IntArray:
         """Flat numbers of the chunks present, in the order they are to be written."""
-        if self.options.order == "unordered":  # what was there stays where it was, in front; what is new comes behind
+        if (
+            self.options.order == "unordered" and not self.options.fixed_slots
+        ):  # what was there stays where it was, in front; what is new comes behind
             present = np.flatnonzero(offsets >= 0)
             return present[np.lexsort((present, np.where(is_new[present], np.iinfo(np.int64).max, offsets[present])))]
-        if self._order is None:  # a callable is asked once
-            self._order = permutation(self.options.order, self.grid)
-        return self._order[offsets[self._order] >= 0]
+        order = self._permutation()
+        return order[offsets[order] >= 0]
 
     # -- geometry -----------------------------------------------------------------------------------------------------
 
@@ -354,41 +378,3 @@ class BoundSharding(BoundArrayBytes):
     def region(self, coords: tuple[int, ...]) -> tuple[slice, ...]:
         """The part of the shard's array that an inner chunk is."""
         return tuple(slice(c * n, (c + 1) * n) for c, n in zip(coords, self.inner.spec.shape, strict=True))
-
-
-class EmptyTest:
-    """Whether a chunk holds nothing but the fill value, compared bit by bit: -0.0 is not 0.0, and a NaN equals only
-    the same NaN. Text and objects are compared as values of one Python type.
-    """
-
-    __slots__ = ("_bits", "_fill", "_kind", "_zero")
-
-    def __init__(self, spec: ChunkSpec) -> None:
-        self._kind = "T" if spec.dtype.kind == "T" else "O" if spec.dtype.hasobject else ""
-        if self._kind:
-            self._bits, self._fill, self._zero = None, spec.fill_value, False
-            return
-        itemsize = spec.dtype.itemsize
-        raw = np.frombuffer(np.asarray(spec.fill_value, spec.dtype).tobytes(), np.uint8)
-        self._bits = np.dtype(f"u{itemsize}") if itemsize in (1, 2, 4, 8) else None
-        self._fill = raw.view(self._bits)[0] if self._bits is not None else raw
-        self._zero = not raw.any()
-
-    def __call__(self, chunk: AnyArray) -> bool:
-        if not chunk.size:
-            return True
-        if self._kind == "T":
-            return bool((chunk == self._fill).all())
-        if self._kind:
-            kind = type(self._fill)
-            return kind in (type(None), str, bytes, bool, int) and all(
-                type(item) is kind and item == self._fill for item in chunk.flat
-            )
-        if self._bits is None:
-            rows = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).reshape(chunk.size, -1)
-            return bool((rows == self._fill).all())
-        # Most chunks with data already differ in their first element: asked first, since it costs nothing.
-        if chunk[(slice(0, 1),) * chunk.ndim].reshape(-1).view(self._bits)[0] != self._fill:
-            return False
-        bits = chunk.reshape(1).view(self._bits) if chunk.ndim == 0 else chunk.view(self._bits)
-        return not bits.any() if self._zero else bool((bits == self._fill).all())

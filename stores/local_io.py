@@ -8,8 +8,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from itertools import groupby
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
+from zarrdock.holes import is_hole
 
 __all__ = ["MAX_ATTEMPTS", "MISSING", "failure", "make_folders", "pread_all", "prune", "sync_folder", "writev_all"]
 
@@ -43,7 +45,22 @@ def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
 
 
 def writev_all(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-    """Write buffers one after another at the file's position, in as few calls as the system allows."""
+    """Write buffers one after another at the position of an empty file, in as few calls as the system allows; long
+    zeros that :func:`zarrdock.holes.zeros` made become holes.
+    """
+    if not any(map(is_hole, parts)):
+        return _writev(fd, parts)
+    os.ftruncate(fd, sum(map(len, parts)))  # first: a file system that expects a file to grow (XFS) fills its holes
+    for are_holes, group in groupby(parts, is_hole):
+        some = [*group]
+        if are_holes:
+            os.lseek(fd, sum(map(len, some)), os.SEEK_CUR)
+        else:
+            _writev(fd, some)
+    return None
+
+
+def _writev(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
     first = 0
     while first < len(parts):
         batch = parts[first : first + _MAX_PARTS]

@@ -11,13 +11,14 @@ import pytest
 
 import zarrdock
 
-FOUNDATION = {"errors", "ranges"}
+FOUNDATION = {"errors", "ranges", "holes"}
 BASE = FOUNDATION | {"config", "registry"}
 
 # Unit (a folder or file directly in the package) -> the other units it may import.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "ranges": {"errors"},
+    "holes": set(),
     "config": FOUNDATION,
     "registry": FOUNDATION | {"config"},
     "stores": BASE,

@@ -18,8 +18,9 @@ from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.pieces import Index, Leaves, Pieces, Task
 from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.codecs.bytes_ import BoundBytes
+from zarrdock.codecs.empty import EmptyTest
 from zarrdock.codecs.shard_index import ShardIndex
-from zarrdock.codecs.sharding import EmptyTest, ShardOptions
+from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import CodecError, ShardIndexError
 

@@ -38,7 +38,9 @@ def test_in_place(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = out_json(capsys, "relayout", array, "--align", "512")
     assert facts["n_bytes_after"] > 6 * 15 * 512
     assert np.array_equal(zarrdock.open_array(array)[...], VALUES)
-    assert out_json(capsys, "relayout", array)["n_bytes_saved"] == -facts["n_bytes_saved"]
+    assert out_json(capsys, "relayout", array, "--fixed-slots")["n_bytes_after"] == 6 * (16 * 50 + 16 * 16 + 4)
+    assert np.array_equal(zarrdock.open_array(array)[...], VALUES)
+    assert out_json(capsys, "relayout", array)["n_bytes_saved"] == 0
 
 
 def test_into_a_new_array(array: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +61,7 @@ def test_into_a_new_array(array: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (["--codecs", "none"], "--codecs: metadata"),
         (["--chunks", "10,10", "--index-location", "start"], "--chunks, --index-location"),
         (["--to", "x.zarr", "--dry-run"], "--dry-run"),
+        (["--to", "x.zarr", "--fixed-slots"], "--fixed-slots"),
     ],
 )
 def test_what_can_not_be_done_in_place(

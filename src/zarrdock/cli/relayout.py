@@ -29,6 +29,9 @@ __all__ = ["command"]
 )
 @click.option("--align", default=1, type=click.IntRange(1), metavar="BYTES", help="Chunks begin at multiples of this.")
 @click.option(
+    "--fixed-slots", is_flag=True, help="Every chunk has a place of its own, with room for the longest it could become."
+)
+@click.option(
     "--chunks",
     default="keep",
     metavar="SHAPE",
@@ -68,6 +71,7 @@ def command(
     to_path: str,
     order: Any,
     align: int,
+    fixed_slots: bool,
     chunks: Any,
     shards: Any,
     compressors: Any,
@@ -94,10 +98,12 @@ def command(
                 f"{', '.join(asked)}: metadata and shards cannot be changed in one step that is safe to interrupt; "
                 "write a new array with --to DST, and remove the old one then"
             )
-        _in_place(url, path, storage_options, order, align, dry_run, memory, quiet, as_json, started)
+        _in_place(url, path, storage_options, order, align, fixed_slots, dry_run, memory, quiet, as_json, started)
         return
     if dry_run:
         raise UnsupportedError("--dry-run is for shards that are rewritten where they are; --to writes new ones")
+    if fixed_slots:
+        raise UnsupportedError("--fixed-slots is for shards that are rewritten where they are: do so once they are new")
     last = CopyProgress()
     with progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar:
         task = bar.add_task("copying", total=None)
@@ -141,6 +147,7 @@ def _in_place(
     storage_options: dict[str, Any],
     order: Any,
     align: int,
+    fixed_slots: bool,
     dry_run: bool,
     memory: int,
     quiet: bool,
@@ -158,6 +165,7 @@ def _in_place(
             path=path or None,
             order=order,
             chunk_alignment=align,
+            fixed_slots=fixed_slots,
             dry_run=dry_run,
             storage_options=storage_options or None,
             memory_bytes=memory,
