@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import zarrdock
 from zarrdock.array.group import Group
 from zarrdock.copying import CopyProgress
-from zarrdock.copying.blocks import choose_blocks, touched
+from zarrdock.copying.blocks import Division, choose_blocks, touched
 from zarrdock.copying.npy import Npy, open_npy
 from zarrdock.copying.state import MARK
 from zarrdock.errors import (
@@ -141,7 +141,9 @@ def test_touched_blocks_are_those_that_chunks_overlap() -> None:
         for a, b in chosen:
             mask[a * 7 : (a + 1) * 7, b * 4 : (b + 1) * 4] = True
         expected = [i for i in range(int(np.prod(blocks.grid))) if mask[blocks.region(i)].any()]
-        assert list(touched([chosen[:2], chosen[2:]], chunk, blocks)) == expected
+        assert (
+            list(touched([chosen[:2], chosen[2:]], Division(shape, chunk, (None, None)), blocks.division)) == expected
+        )
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------

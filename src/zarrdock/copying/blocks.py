@@ -16,7 +16,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Blocks", "Region", "choose_blocks", "touched"]
+from zarrdock.array.metadata.grid import ChunkGrid, RectilinearGrid
+
+__all__ = ["Blocks", "Division", "Region", "choose_blocks", "touched"]
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Region: TypeAlias = tuple[slice, ...]
@@ -29,8 +31,53 @@ MAX_TABLE = 2**27
 
 
 @dataclass(frozen=True, slots=True)
+class Division:
+    """An array divided into blocks or objects.
+
+    Attributes:
+        shape: of the array.
+        length: of each part along each axis.
+        bounds: where the parts begin along each axis and the last one ends, where they differ in length; else None.
+    """
+
+    shape: tuple[int, ...]
+    length: tuple[int, ...]
+    bounds: tuple[IntArray | None, ...]
+
+    @classmethod
+    def of(cls, grid: ChunkGrid, shape: tuple[int, ...]) -> Division:
+        """By the objects of an array."""
+        bounds = grid.bounds() if isinstance(grid, RectilinearGrid) else (None,) * len(shape)
+        return cls(shape, grid.largest, bounds)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Parts along each axis."""
+        return tuple(
+            ceil(n / size) if bounds is None else int(np.searchsorted(bounds[:-1], n))
+            for n, size, bounds in zip(self.shape, self.length, self.bounds, strict=True)
+        )
+
+    def starts(self, coords: IntArray) -> IntArray:
+        """Where parts begin; ``coords`` has shape (n, ndim)."""
+        found = coords * np.asarray(self.length, np.int64)
+        for axis, bounds in enumerate(self.bounds):
+            if bounds is not None:
+                found[:, axis] = bounds[coords[:, axis]]
+        return found
+
+    def owners(self, positions: IntArray) -> IntArray:
+        """The part that holds each position; shape (n, ndim)."""
+        found = positions // np.asarray(self.length, np.int64)
+        for axis, bounds in enumerate(self.bounds):
+            if bounds is not None:
+                found[:, axis] = np.searchsorted(bounds, positions[:, axis], "right") - 1
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Blocks:
-    """A division of an array.
+    """A division of an array into blocks of one shape.
 
     Attributes:
         shape: of the array.
@@ -43,6 +90,11 @@ class Blocks:
     block: tuple[int, ...]
     slab: tuple[int, ...]
     itemsize: int
+
+    @property
+    def division(self) -> Division:
+        """The blocks alone."""
+        return Division(self.shape, self.block, (None,) * len(self.shape))
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -133,20 +185,20 @@ def _rereads(length: int, grain: int, extent: int) -> float:
     return (length + grain - gcd(length, grain)) / length
 
 
-def touched(chunks: Iterable[IntArray], chunk_shape: tuple[int, ...], blocks: Blocks) -> Iterable[int]:
+def touched(chunks: Iterable[IntArray], objects: Division, blocks: Division) -> Iterable[int]:
     """Flat numbers, ascending, of the blocks that overlap any of the chunks.
 
     Args:
-        chunks: arrays of shape (n, ndim): coordinates of chunks of ``chunk_shape`` within the array.
+        chunks: arrays of shape (n, ndim): coordinates of parts of ``objects``, which divides the same array.
     """
     grid = blocks.grid
     n_blocks = prod(grid)
     table = np.zeros(n_blocks, bool) if n_blocks <= MAX_TABLE else None
     numbers: set[int] = set()
-    size, block, shape = (np.asarray(x, np.int64) for x in (chunk_shape, blocks.block, blocks.shape))
+    shape = np.asarray(blocks.shape, np.int64)
     for coords in chunks:
-        low = coords * size // block
-        high = (np.minimum((coords + 1) * size, shape) - 1) // block
+        low = blocks.owners(objects.starts(coords))
+        high = blocks.owners(np.minimum(objects.starts(coords + 1), shape) - 1)
         widest = (high - low).max(axis=0, initial=0).tolist()
         for offset in product(*(range(n + 1) for n in widest)):
             at = low + np.asarray(offset, np.int64)

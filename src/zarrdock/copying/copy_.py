@@ -15,6 +15,7 @@ from zarrdock.array.node_io import ZarrFormat, load, node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.order import Order, permutation
 from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.copying.blocks import Division
 from zarrdock.copying.npy import is_npy, open_npy
 from zarrdock.copying.parallel import Workers
 from zarrdock.copying.plan import ArrayPart, Contents, node_documents, of_hierarchy
@@ -320,6 +321,7 @@ class _Copier:
             isinstance(part.source, ZarrSource)
             and part.original is not None
             and isinstance(part.original.grid, RegularGrid)
+            and layout.irregular is None
             and not self._write_empty
             and same_leaves(part.original, part.metadata)
         ):
@@ -333,15 +335,13 @@ class _Copier:
                 workers=self._workers,
             )
             return
-        chunk_shape: tuple[int, ...] = ()
-        if part.original is not None and isinstance(part.original.grid, RegularGrid):
-            chunk_shape = part.original.grid.chunk_shape
+        original = part.metadata if part.original is None else part.original
         yield from transfer(
             part.source,
             self._store,
             layout,
-            chunks=chunks if chunk_shape else None,  # where chunks differ, what is missing is asked for
-            chunk_shape=chunk_shape,
+            chunks=chunks,
+            objects=Division.of(original.grid, original.shape),
             done=done,
             memory_bytes=self._memory_bytes,
             is_remote=self._store.traits.remote or (contents.store is not None and contents.store.traits.remote),

@@ -23,7 +23,7 @@ from zarrdock.array.planning.steps import read_task
 from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import with_defaults
 from zarrdock.codecs.sharding import Sharding
-from zarrdock.copying.blocks import Blocks, touched
+from zarrdock.copying.blocks import Blocks, Division, touched
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.retarget import Parts
 from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome
@@ -79,7 +79,7 @@ def regroup(
     objects = Blocks(shape, layout.chunk_shape, layout.chunk_shape, max(1, layout.dtype.itemsize))
     numbers: Iterable[int] = range(prod(objects.grid))
     if chunks is not None:
-        numbers = touched(chunks, source._layout.chunk_shape, objects)
+        numbers = touched(chunks, Division.of(source.metadata.grid, shape), objects.division)
     cache = IndexCache(_INDEX_CACHE_BYTES)
 
     def move(number: int) -> Outcome:

@@ -11,7 +11,7 @@ import numpy as np
 
 from zarrdock.array.create import make_metadata
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
-from zarrdock.array.metadata.grid import RectilinearGrid, RegularGrid
+from zarrdock.array.metadata.grid import ChunkGrid, RectilinearGrid, rectilinear_of
 from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.codecs.base import BytesBytesCodec, ChunkSpec, Codec
@@ -47,20 +47,25 @@ class Wishes:
         """Within a hierarchy: chunks and shards apply to the arrays of as many dimensions, the others keep theirs."""
 
         def fits(shape: Any) -> bool:
-            several = isinstance(shape, Sequence) and not isinstance(shape, str)
-            if several and shape and isinstance(shape[0], Sequence):
-                return all(len(level) == ndim for level in shape)
-            return not several or len(shape) == ndim
+            if isinstance(shape, RectilinearGrid):
+                return len(shape.axes) == ndim
+            return isinstance(shape, str) or not isinstance(shape, Sequence) or len(shape) == ndim
 
-        if fits(self.chunks) and fits(self.shards):
+        levels = self.shards
+        several = isinstance(levels, Sequence) and levels and isinstance(levels[0], Sequence)
+        if fits(self.chunks) and (all(map(fits, levels)) if several and not isinstance(levels, str) else fits(levels)):
             return self
         return dataclasses.replace(self, chunks="keep", shards="keep")
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Codecs taken apart: the levels of shards, outermost first, and the codecs of the chunks in the innermost."""
+    """Codecs taken apart: the levels of shards, outermost first, and the codecs of the chunks in the innermost.
 
+    Where objects differ in shape, ``grid`` says how; the shape of the outermost level is that of the largest.
+    """
+
+    grid: ChunkGrid
     levels: tuple[tuple[tuple[int, ...], Sharding], ...]
     chunk_shape: tuple[int, ...]
     codecs: tuple[Codec, ...]
@@ -68,11 +73,11 @@ class Parts:
     @classmethod
     def of(cls, metadata: ArrayMetadata) -> Parts:
         levels: list[tuple[tuple[int, ...], Sharding]] = []
-        shape, codecs = metadata.grid.chunk_shape, metadata.codecs
+        shape, codecs = metadata.grid.largest, metadata.codecs
         while len(codecs) == 1 and isinstance(codecs[0], Sharding):
             levels.append((shape, codecs[0]))
             shape, codecs = codecs[0].chunk_shape, codecs[0].codecs
-        return cls(tuple(levels), shape, codecs)
+        return cls(metadata.grid, tuple(levels), shape, codecs)
 
 
 def retarget_group(metadata: GroupMetadata, wishes: Wishes) -> GroupMetadata:
@@ -94,14 +99,9 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     if not changes_format and wishes == Wishes(zarr_format=wishes.zarr_format):
         return metadata, True
     metadata.require_known()
-    differ = isinstance(metadata.grid, RectilinearGrid)
-    if differ:
-        if wishes.chunks == wishes.shards == "keep":
-            raise UnsupportedError("chunks that differ in shape are copied as they are, or to chunks=...: say which")
-        metadata = metadata.replace(grid=RegularGrid(metadata.grid.largest))
     old = Parts.of(metadata)
     data_type = _data_type(metadata, zarr_format)
-    levels, chunk_shape = _shapes(metadata, old, wishes, zarr_format)
+    grid, levels, chunk_shape = _shapes(metadata, old, wishes, zarr_format)
     codecs = _compressed(old.codecs, wishes.compressors, metadata, data_type)
     index = wishes.index_location
     for i in range(len(levels) - 1, -1, -1):
@@ -109,12 +109,11 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
         inner = levels[i + 1] if i + 1 < len(levels) else chunk_shape
         location = template.index_location if index == "keep" else index
         codecs = (dataclasses.replace(template, chunk_shape=inner, codecs=codecs, index_location=location),)
-    outer = levels[0] if levels else chunk_shape
-    is_same = outer == metadata.grid.chunk_shape and codecs == metadata.codecs and not differ
+    is_same = grid == metadata.grid and codecs == metadata.codecs
     if not is_same or changes_format:
-        codecs = with_defaults(codecs, ChunkSpec(outer, data_type.numpy, metadata.fill_value))
+        codecs = with_defaults(codecs, ChunkSpec(grid.largest, data_type.numpy, metadata.fill_value))
     if not changes_format:
-        return metadata.replace(grid=RegularGrid(outer), codecs=codecs), is_same
+        return metadata.replace(grid=grid, codecs=codecs), is_same
     attributes = dict(metadata.attributes)
     names = metadata.dims
     if zarr_format == 3:
@@ -125,7 +124,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     new = ArrayMetadata(
         shape=metadata.shape,
         data_type=data_type,
-        grid=RegularGrid(outer),
+        grid=grid,
         key_encoding=SeparatedKeys("default", "/") if zarr_format == 3 else SeparatedKeys("v2", "."),
         fill_value=metadata.fill_value,
         codecs=codecs,
@@ -150,13 +149,22 @@ def _data_type(metadata: ArrayMetadata, zarr_format: int) -> DataType:
 
 def _shapes(
     metadata: ArrayMetadata, old: Parts, wishes: Wishes, zarr_format: int
-) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
-    """Shapes of the shards, outermost first, and of the chunks."""
+) -> tuple[ChunkGrid, list[tuple[int, ...]], tuple[int, ...]]:
+    """The grid, and the shapes of the shards, outermost first, and of the chunks."""
     kept = [shape for shape, _ in old.levels]
     shards = (kept or None) if isinstance(wishes.shards, str) and wishes.shards == "keep" else wishes.shards
     if zarr_format == 2 and shards is kept:
         shards = None
     chunks: Any = old.chunk_shape if isinstance(wishes.chunks, str) and wishes.chunks == "keep" else wishes.chunks
+    if isinstance(metadata.grid, RectilinearGrid):
+        if chunks is old.chunk_shape and not old.levels:
+            if zarr_format == 2 or shards is not None:
+                what = "Zarr v2" if zarr_format == 2 else "a shard"
+                raise UnsupportedError(f"chunks that differ in shape have no place in {what}: give chunks=... too")
+            return metadata.grid, [], chunks
+        if shards is kept:
+            inner = _parts_of(metadata.shape, metadata.dtype, chunks, kept[1:] or metadata.grid, zarr_format)
+            return metadata.grid, kept, inner.chunk_shape
     if chunks is old.chunk_shape and shards is not None and shards is not kept and not _divides(shards, chunks):
         raise MetadataError(
             "the source's chunks do not divide these shards: give chunks too",
@@ -165,7 +173,7 @@ def _shapes(
             found=shards,
         )
     made = _parts_of(metadata.shape, metadata.dtype, chunks, shards, zarr_format)
-    return [shape for shape, _ in made.levels], made.chunk_shape
+    return made.grid, [shape for shape, _ in made.levels], made.chunk_shape
 
 
 def _divides(shards: Any, chunks: tuple[int, ...]) -> bool:
@@ -238,16 +246,22 @@ def new_metadata(
     zarr_format = wishes.zarr_format or 3
     chunks = "auto" if isinstance(wishes.chunks, str) and wishes.chunks == "keep" else wishes.chunks
     chosen = isinstance(wishes.shards, str) and wishes.shards == "keep"
+    if chosen and rectilinear_of(chunks, None, shape) is not None:
+        wishes, chosen = dataclasses.replace(wishes, shards=None), False
     shards = wishes.shards if not chosen else "auto" if zarr_format == 3 else None
     parts = _parts_of(shape, dtype, chunks, shards, zarr_format)
     if chosen and parts.levels and parts.levels[0][0] == parts.chunk_shape:  # one chunk is all there is
         parts = _parts_of(shape, dtype, chunks, None, zarr_format)
+    own_chunks: Any = parts.chunk_shape
+    own_shards: Any = [level for level, _ in parts.levels] or None
+    if isinstance(parts.grid, RectilinearGrid):
+        own_chunks, own_shards = (parts.chunk_shape, parts.grid) if parts.levels else (parts.grid, None)
     compressors = "auto" if isinstance(wishes.compressors, str) and wishes.compressors == "keep" else wishes.compressors
     return make_metadata(
         shape=shape,
         dtype=dtype,
-        chunks=parts.chunk_shape,
-        shards=[level for level, _ in parts.levels] or None,
+        chunks=own_chunks,
+        shards=own_shards,
         compressors=compressors,
         fill_value=fill_value,
         zarr_format=zarr_format,

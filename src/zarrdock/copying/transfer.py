@@ -16,7 +16,7 @@ from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.pieces import Task, tasks
 from zarrdock.array.planning.selection import basic
 from zarrdock.codecs.base import AnyArray, Buffer
-from zarrdock.copying.blocks import Blocks, IntArray, Region, choose_blocks, touched
+from zarrdock.copying.blocks import Blocks, Division, IntArray, Region, choose_blocks, touched
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.sources import Source
 from zarrdock.stores.base import Store
@@ -50,7 +50,7 @@ def transfer(
     layout: Layout,
     *,
     chunks: Iterable[IntArray] | None,
-    chunk_shape: tuple[int, ...],
+    objects: Division,
     done: Collection[str],
     memory_bytes: int,
     is_remote: bool,
@@ -61,26 +61,18 @@ def transfer(
     Args:
         source: the array. store, layout: the destination.
         chunks: coordinates of the objects that the source has, arrays of shape (n, ndim): only blocks that overlap them
-            are visited; None for all blocks. chunk_shape: shape of such an object.
+            are visited; None for all blocks. objects: how the source is divided into them.
         done: keys in the destination that are finished.
         memory_bytes: about what may be held at one time.
         is_remote: one of the two ends is separated by a network.
     """
     if 0 in layout.shape:
         return
-    blocks = choose_blocks(
-        layout.shape, layout.chunk_shape, layout.leaf_shape, source.grain, layout.dtype.itemsize, memory_bytes // 4
-    )
-    n_blocks = prod(blocks.grid)
-    numbers: Iterable[int] = range(n_blocks)
-    if chunks is not None:
-        numbers = touched(chunks, chunk_shape, blocks)
-    mover = _Mover(source, store, layout, blocks, done)
+    if layout.irregular is None:
+        jobs = _of_blocks(source, store, layout, chunks, objects, done, memory_bytes)
+    else:
+        jobs = _of_objects(source, store, layout, layout.irregular.bounds, chunks, objects, done, memory_bytes)
     skipped = prod(layout.shape)
-    # The elements, and at worst as many bytes of encoded chunks. An object in slabs is alone: its encoded chunks all
-    # wait for its end.
-    weight = memory_bytes if blocks.is_slabbed else 2 * blocks.slab_nbytes
-    jobs = ((weight, partial(mover.move, number)) for number in numbers)
     n = N_REMOTE if is_remote else N_LOCAL
     for outcome in in_parallel(jobs, n=n, budget=memory_bytes, workers=workers):
         skipped -= outcome.n_elements
@@ -88,10 +80,88 @@ def transfer(
     yield Outcome(n_elements=skipped)
 
 
-class _Mover:
-    """Copies blocks of one array; used by several threads at once."""
+def _of_blocks(
+    source: Source,
+    store: Store,
+    layout: Layout,
+    chunks: Iterable[IntArray] | None,
+    objects: Division,
+    done: Collection[str],
+    memory_bytes: int,
+) -> Iterator[tuple[int, partial[Outcome]]]:
+    """Jobs of blocks, each of which is one object of the destination or several."""
+    blocks = choose_blocks(
+        layout.shape, layout.chunk_shape, layout.leaf_shape, source.grain, layout.dtype.itemsize, memory_bytes // 4
+    )
+    numbers = range(prod(blocks.grid)) if chunks is None else touched(chunks, objects, blocks.division)
+    mover = _Mover(source, store, layout, blocks, done)
+    for number in numbers:
+        yield _weight(blocks, memory_bytes), partial(mover.move, number)
 
-    def __init__(self, source: Source, store: Store, layout: Layout, blocks: Blocks, done: Collection[str]) -> None:
+
+def _of_objects(
+    source: Source,
+    store: Store,
+    layout: Layout,
+    bounds: tuple[IntArray | None, ...],
+    chunks: Iterable[IntArray] | None,
+    objects: Division,
+    done: Collection[str],
+    memory_bytes: int,
+) -> Iterator[tuple[int, partial[Outcome]]]:
+    """Jobs of one object each, where those of the destination differ in shape: each is an array of its own."""
+    division = Division(layout.shape, layout.chunk_shape, bounds)
+    grid = division.grid
+    for number in range(prod(grid)) if chunks is None else touched(chunks, objects, division):
+        coords = tuple(int(c) for c in np.unravel_index(number, grid)) if grid else ()
+        own, start = layout.at(coords), layout.starts(coords)
+        shape = tuple(min(n, end - at) for n, end, at in zip(own.chunk_shape, layout.shape, start, strict=True))
+        blocks = choose_blocks(
+            shape, own.chunk_shape, own.leaf_shape, source.grain, layout.dtype.itemsize, memory_bytes // 4
+        )
+        part = _Part(source, start, shape)
+        mover = _Mover(part, store, replace(own, shape=shape), blocks, done, layout.key(coords))
+        yield _weight(blocks, memory_bytes), partial(mover.move, 0)
+
+
+def _weight(blocks: Blocks, memory_bytes: int) -> int:
+    # The elements, and at worst as many bytes of encoded chunks. An object in slabs is alone: its encoded chunks all
+    # wait for its end.
+    return memory_bytes if blocks.is_slabbed else 2 * blocks.slab_nbytes
+
+
+class _Part:
+    """A part of a source, as a source."""
+
+    def __init__(self, source: Source, start: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        self._source = source
+        self._start = start
+        self.shape = shape
+        self.dtype = source.dtype
+        self.grain = source.grain
+
+    def read(self, region: Region, out: AnyArray) -> None:
+        moved = tuple(slice(n + part.start, n + part.stop) for n, part in zip(self._start, region, strict=True))
+        self._source.read(moved, out)
+
+
+class _Mover:
+    """Copies blocks of one array; used by several threads at once.
+
+    Args:
+        key: of the one object that there is, where the array is a part of another.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        layout: Layout,
+        blocks: Blocks,
+        done: Collection[str],
+        key: str | None = None,
+    ) -> None:
+        self._key = key
         self._source = source
         self._store = store
         # Chunks at the edge are filled up by us, so that all chunks are whole and none is looked for in the store.
@@ -115,6 +185,8 @@ class _Mover:
         return Outcome(n_elements, sum(n > 0 for n in written), sum(written), n_kept)
 
     def _keys(self, region: Region) -> list[str]:
+        if self._key is not None:
+            return [self._key]
         ranges = (
             range(part.start // n, (part.stop - 1) // n + 1)
             for part, n in zip(region, self._layout.chunk_shape, strict=True)
@@ -123,7 +195,7 @@ class _Mover:
 
     def _at_once(self, region: Region) -> list[int]:
         edit, found = self._read(region)
-        return [self._write(task, edit.build(task)) for task in found if task.key not in self._done]
+        return [self._write(task, edit.build(task)) for task in found if self._key or task.key not in self._done]
 
     def _by_slabs(self, region: Region) -> list[int]:
         """Fill one large object: slabs come and go, what stays are encoded chunks."""
@@ -160,5 +232,5 @@ class _Mover:
         """Store an object; one that would hold nothing but fill value is left out. Returns its bytes."""
         if parts is None:
             return 0
-        self._store.write(task.key, parts)
+        self._store.write(task.key if self._key is None else self._key, parts)
         return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)
