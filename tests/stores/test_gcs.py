@@ -312,7 +312,7 @@ def test_a_users_filesystem(strict_gcs: Endpoint, prefix: str) -> None:
     fs = fsspec.filesystem("gs", **strict_gcs.storage_options)
     store = GCSStore(fs, f"{strict_gcs.bucket}/{prefix}")
     store.write("k", DATA)
-    # Not by the filesystem itself, which first asks the service, by gRPC and for up to a minute, what kind of bucket it is.
+    # Not by the filesystem itself: it first asks by gRPC, for up to a minute, what kind of bucket it is.
     again = GCSStore(f"gs://{strict_gcs.bucket}/{prefix}", storage_options=strict_gcs.storage_options)
     assert again.get("k").data == DATA
 
