@@ -12,32 +12,15 @@ from typing import Any, Self
 import numpy as np
 
 from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec
-from zarrdock.codecs.numcodecs_base import NumcodecsCodec
+from zarrdock.codecs.numcodecs_base import StoredNumcodecsCodec
 from zarrdock.errors import CodecError, MetadataError
 
 __all__ = ["AsType", "BitRound", "Delta", "FixedScaleOffset", "NumcodecsFilter", "PackBits", "Quantize"]
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class NumcodecsFilter(NumcodecsCodec, ArrayArrayCodec):
-    """Array to array.
-
-    Attributes:
-        stored: the data type, with its byte order, of the elements the filter shall see; None is the chunk's. It comes
-            from Zarr v2, whose data types have a byte order, and is not part of the metadata.
-    """
-
-    stored: np.dtype[Any] | None = None
-
-    def __init__(self, **configuration: Any) -> None:
-        super().__init__(**configuration)
-        object.__setattr__(self, "stored", None)
-
-    def with_stored(self, dtype: np.dtype[Any]) -> Self:
-        """The same, of elements of another byte order than the chunk's."""
-        codec = type(self)(**self.configuration)
-        object.__setattr__(codec, "stored", dtype)
-        return codec
+class NumcodecsFilter(StoredNumcodecsCodec, ArrayArrayCodec):
+    """Array to array."""
 
     def with_defaults(self, spec: ChunkSpec) -> Self:
         """With the chunk's data type, where it was left out."""

@@ -11,7 +11,7 @@ import numpy as np
 from zarrdock.codecs.base import Codec, Configuration
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
 
-__all__ = ["NumcodecsCodec"]
+__all__ = ["NumcodecsCodec", "StoredNumcodecsCodec"]
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -68,6 +68,28 @@ class NumcodecsCodec(Codec):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.configuration.items())})"
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class StoredNumcodecsCodec(NumcodecsCodec):
+    """One that is given elements, in a byte order.
+
+    Attributes:
+        stored: the data type, with its byte order, of the elements the codec shall see; None is the chunk's. It comes
+            from Zarr v2, whose data types have a byte order, and is not part of the metadata.
+    """
+
+    stored: np.dtype[Any] | None = None
+
+    def __init__(self, **configuration: Any) -> None:
+        super().__init__(**configuration)
+        object.__setattr__(self, "stored", None)
+
+    def with_stored(self, dtype: np.dtype[Any]) -> Self:
+        """The same, of elements of another byte order than the chunk's."""
+        codec = type(self)(**self.configuration)
+        object.__setattr__(codec, "stored", dtype)
+        return codec
 
 
 def _plain(value: object) -> object:

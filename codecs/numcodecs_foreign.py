@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from zarrdock.codecs.base import AnyArray, ArrayBytesCodec, BoundArrayBytes, Buffer, ByteSpec, ChunkSpec, as_bytes
 from zarrdock.codecs.numcodecs_ import flat
-from zarrdock.codecs.numcodecs_base import NumcodecsCodec
+from zarrdock.codecs.numcodecs_base import StoredNumcodecsCodec
 from zarrdock.errors import CodecError, MetadataError
 
 __all__ = ["ForeignCompressor", "foreign_compressor"]
@@ -34,26 +34,10 @@ def foreign_compressor(name: str) -> type[ForeignCompressor] | None:
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class ForeignCompressor(NumcodecsCodec, ArrayBytesCodec):
-    """Elements to bytes, by numcodecs' object for it.
-
-    Attributes:
-        stored: the data type, with its byte order, of the elements it sees; None is the chunk's.
-    """
+class ForeignCompressor(StoredNumcodecsCodec, ArrayBytesCodec):
+    """Elements to bytes, by numcodecs' object for it."""
 
     in_v3 = False
-
-    stored: np.dtype[Any] | None = None
-
-    def __init__(self, **configuration: Any) -> None:
-        super().__init__(**configuration)
-        object.__setattr__(self, "stored", None)
-
-    def with_stored(self, dtype: np.dtype[Any]) -> Self:
-        """The same, of elements of another byte order than the chunk's."""
-        codec = type(self)(**self.configuration)
-        object.__setattr__(codec, "stored", dtype)
-        return codec
 
     def bind(self, spec: ChunkSpec) -> BoundArrayBytes:
         stored = self.stored or spec.dtype

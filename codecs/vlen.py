@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -32,49 +32,51 @@ MAX_NBYTES: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class VlenUtf8(ArrayBytesCodec):
+class _Vlen(ArrayBytesCodec):
+    """What both have in common: a name, and nothing to configure."""
+
+    kinds: ClassVar[str]  # numpy's, of what it stores
+    stores: ClassVar[str]
+    implementation: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, configuration: Configuration) -> Self:
+        no_configuration(configuration)
+        return cls()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def bind(self, spec: ChunkSpec) -> BoundVlen:
+        if spec.dtype.kind not in self.kinds:
+            raise MetadataError(f"{self.name} stores {self.stores}, not {spec.dtype}")
+        return BoundVlen(self.name, getattr(import_module("numcodecs.vlen"), self.implementation)(), spec)
+
+
+@dataclass(frozen=True, slots=True)
+class VlenUtf8(_Vlen):
     """Text in UTF-8. Where an element is None or 0, which v2 arrays of objects are filled with, "" is stored.
 
     Source: Zarr extensions, codec ``vlen-utf8``.
     """
 
     name: ClassVar[str] = "vlen-utf8"
-
-    @classmethod
-    def from_json(cls, configuration: Configuration) -> VlenUtf8:
-        no_configuration(configuration)
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name}
-
-    def bind(self, spec: ChunkSpec) -> BoundVlen:
-        if spec.dtype.kind not in "OT":
-            raise MetadataError(f"vlen-utf8 stores text of variable length, not {spec.dtype}")
-        return BoundVlen(self.name, _library().VLenUTF8(), spec)
+    kinds: ClassVar[str] = "OT"
+    stores: ClassVar[str] = "text of variable length"
+    implementation: ClassVar[str] = "VLenUTF8"
 
 
 @dataclass(frozen=True, slots=True)
-class VlenBytes(ArrayBytesCodec):
+class VlenBytes(_Vlen):
     """Bytes. Where an element is None or 0, which v2 arrays of objects are filled with, b"" is stored.
 
     Source: Zarr extensions, codec ``vlen-bytes``.
     """
 
     name: ClassVar[str] = "vlen-bytes"
-
-    @classmethod
-    def from_json(cls, configuration: Configuration) -> VlenBytes:
-        no_configuration(configuration)
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name}
-
-    def bind(self, spec: ChunkSpec) -> BoundVlen:
-        if spec.dtype.kind != "O":
-            raise MetadataError(f"vlen-bytes stores bytes objects, not {spec.dtype}")
-        return BoundVlen(self.name, _library().VLenBytes(), spec)
+    kinds: ClassVar[str] = "O"
+    stores: ClassVar[str] = "bytes objects"
+    implementation: ClassVar[str] = "VLenBytes"
 
 
 class BoundVlen(BoundArrayBytes):
@@ -123,7 +125,3 @@ def checked_count(data: Buffer, spec: ChunkSpec, codec: str) -> Buffer:
         message = f"{found}{len(flat)} bytes, expected {spec.size} elements in at least {4 * (spec.size + 1)} bytes"
         raise CodecError(message, codec=codec)
     return flat
-
-
-def _library() -> Any:
-    return import_module("numcodecs.vlen")

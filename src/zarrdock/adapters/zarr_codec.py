@@ -19,27 +19,13 @@ from zarr.core.dtype import get_data_type_from_native_dtype
 from zarr.core.sync import sync
 from zarr.registry import get_codec_class
 
-from zarrdock.codecs.base import (
-    AnyArray,
-    ArrayArrayCodec,
-    ArrayBytesCodec,
-    BoundArrayArray,
-    BoundArrayBytes,
-    BoundBytesBytes,
-    Buffer,
-    BytesBytesCodec,
-    ByteSpec,
-    ChunkSpec,
-    Codec,
-    Configuration,
-    as_bytes,
-)
+from zarrdock.codecs import base
 from zarrdock.errors import CodecError, MetadataError
 
 __all__ = ["adapted"]
 
 
-def adapted(name: str) -> type[Codec] | None:
+def adapted(name: str) -> type[base.Codec] | None:
     """A class for zarr-python's codec ``name``; None where zarr-python does not know it either."""
     try:
         implementation = get_codec_class(name)
@@ -49,7 +35,7 @@ def adapted(name: str) -> type[Codec] | None:
 
 
 @lru_cache
-def _class(name: str, implementation: type[Any]) -> type[Codec] | None:
+def _class(name: str, implementation: type[Any]) -> type[base.Codec] | None:
     for kind, ours in (
         (theirs.ArrayArrayCodec, _ArrayArray),
         (theirs.ArrayBytesCodec, _ArrayBytes),
@@ -61,14 +47,14 @@ def _class(name: str, implementation: type[Any]) -> type[Codec] | None:
 
 
 @dataclass(frozen=True)
-class _Adapted(Codec):
+class _Adapted(base.Codec):
     """A configuration, as JSON text: immutable, and comparable."""
 
     implementation: ClassVar[type[Any]]
     document: str
 
     @classmethod
-    def from_json(cls, configuration: Configuration) -> Self:
+    def from_json(cls, configuration: base.Configuration) -> Self:
         codec = cls(json.dumps({"name": cls.name, "configuration": dict(configuration)}, sort_keys=True))
         codec.theirs()
         return codec
@@ -104,26 +90,26 @@ class _Adapted(Codec):
         return _again, (self.name, self.document)
 
 
-def _again(name: str, document: str) -> Codec:
+def _again(name: str, document: str) -> base.Codec:
     kind: Any = adapted(name)
     if kind is None:
         raise CodecError("nobody provides it here", codec=name)
-    found: Codec = kind(document)
+    found: base.Codec = kind(document)
     return found
 
 
-class _ArrayArray(_Adapted, ArrayArrayCodec):
-    def bind(self, spec: ChunkSpec) -> BoundArrayArray:
+class _ArrayArray(_Adapted, base.ArrayArrayCodec):
+    def bind(self, spec: base.ChunkSpec) -> base.BoundArrayArray:
         return _BoundArrayArray(self, spec)
 
 
-class _ArrayBytes(_Adapted, ArrayBytesCodec):
-    def bind(self, spec: ChunkSpec) -> BoundArrayBytes:
+class _ArrayBytes(_Adapted, base.ArrayBytesCodec):
+    def bind(self, spec: base.ChunkSpec) -> base.BoundArrayBytes:
         return _BoundArrayBytes(self, spec)
 
 
-class _BytesBytes(_Adapted, BytesBytesCodec):
-    def bind(self, spec: ByteSpec) -> BoundBytesBytes:
+class _BytesBytes(_Adapted, base.BytesBytesCodec):
+    def bind(self, spec: base.ByteSpec) -> base.BoundBytesBytes:
         return _BoundBytesBytes(self, spec)
 
 
@@ -148,58 +134,58 @@ def _work(codec: Any, direction: Literal["encode", "decode"], data: Any, spec: A
     return found
 
 
-def _nd_buffer(array: AnyArray) -> Any:
+def _nd_buffer(array: base.AnyArray) -> Any:
     return default_buffer_prototype().nd_buffer.from_numpy_array(np.ascontiguousarray(array))
 
 
-def _buffer(data: Buffer) -> Any:
-    return default_buffer_prototype().buffer.from_bytes(bytes(as_bytes(data)))
+def _buffer(data: base.Buffer) -> Any:
+    return default_buffer_prototype().buffer.from_bytes(bytes(base.as_bytes(data)))
 
 
-class _BoundArrayArray(BoundArrayArray):
-    def __init__(self, codec: _Adapted, spec: ChunkSpec) -> None:
+class _BoundArrayArray(base.BoundArrayArray):
+    def __init__(self, codec: _Adapted, spec: base.ChunkSpec) -> None:
         self.decoded = spec
         self._name = codec.name
         self._spec = _array_spec(spec.shape, spec.dtype, spec.fill_value)
         self._codec = codec.evolved(self._spec)
         self._after = self._codec.resolve_metadata(self._spec)
-        self.encoded = ChunkSpec(
+        self.encoded = base.ChunkSpec(
             tuple(self._after.shape), self._after.dtype.to_native_dtype().newbyteorder("="), self._after.fill_value
         )
 
-    def encode(self, array: AnyArray) -> AnyArray:
+    def encode(self, array: base.AnyArray) -> base.AnyArray:
         native = array.astype(self.decoded.dtype.newbyteorder("="), copy=False)
         found = _work(self._codec, "encode", _nd_buffer(native), self._spec, self._name)
         return _array_of(found, self.encoded, self._name, "encode")
 
-    def decode(self, array: AnyArray) -> AnyArray:
+    def decode(self, array: base.AnyArray) -> base.AnyArray:
         native = array.astype(self.encoded.dtype, copy=False)
         found = _work(self._codec, "decode", _nd_buffer(native), self._spec, self._name)
         return _array_of(found, self.decoded, self._name, "decode")
 
 
-class _BoundArrayBytes(BoundArrayBytes):
-    def __init__(self, codec: _Adapted, spec: ChunkSpec) -> None:
+class _BoundArrayBytes(base.BoundArrayBytes):
+    def __init__(self, codec: _Adapted, spec: base.ChunkSpec) -> None:
         self.decoded = spec
         self._name = codec.name
         self._spec = _array_spec(spec.shape, spec.dtype, spec.fill_value)
         self._codec = codec.evolved(self._spec)
-        self.encoded = ByteSpec.compressed(ByteSpec(None, 2 * spec.nbytes))
+        self.encoded = base.ByteSpec.compressed(base.ByteSpec(None, 2 * spec.nbytes))
 
-    def encode(self, array: AnyArray) -> Buffer:
+    def encode(self, array: base.AnyArray) -> base.Buffer:
         native = array.astype(self.decoded.dtype.newbyteorder("="), copy=False)
         found: bytes = _work(self._codec, "encode", _nd_buffer(native), self._spec, self._name).to_bytes()
         return found
 
-    def decode(self, data: Buffer) -> AnyArray:
+    def decode(self, data: base.Buffer) -> base.AnyArray:
         found = _work(self._codec, "decode", _buffer(data), self._spec, self._name)
         return _array_of(found, self.decoded, self._name, "decode")
 
 
-class _BoundBytesBytes(BoundBytesBytes):
-    def __init__(self, codec: _Adapted, spec: ByteSpec) -> None:
+class _BoundBytesBytes(base.BoundBytesBytes):
+    def __init__(self, codec: _Adapted, spec: base.ByteSpec) -> None:
         self.decoded = spec
-        self.encoded = ByteSpec.compressed(ByteSpec(None, 2 * spec.limit))
+        self.encoded = base.ByteSpec.compressed(base.ByteSpec(None, 2 * spec.limit))
         self._name = codec.name
         # They are told of the array's chunk, of which only the size of an element is known here.
         itemsize = spec.itemsize if spec.itemsize in (1, 2, 4, 8) and spec.limit % spec.itemsize == 0 else 1
@@ -207,11 +193,11 @@ class _BoundBytesBytes(BoundBytesBytes):
         self._spec = _array_spec((spec.limit // itemsize,), dtype, dtype.type(0))
         self._codec = codec.evolved(self._spec)
 
-    def encode(self, data: Buffer) -> Buffer:
+    def encode(self, data: base.Buffer) -> base.Buffer:
         found: bytes = _work(self._codec, "encode", _buffer(data), self._spec, self._name).to_bytes()
         return found
 
-    def decode(self, data: Buffer) -> Buffer:
+    def decode(self, data: base.Buffer) -> base.Buffer:
         found: bytes = _work(self._codec, "decode", _buffer(data), self._spec, self._name).to_bytes()
         spec = self.decoded
         if len(found) > spec.limit or spec.exact not in (None, len(found)):
@@ -220,8 +206,8 @@ class _BoundBytesBytes(BoundBytesBytes):
         return found
 
 
-def _array_of(found: Any, spec: ChunkSpec, name: str, direction: str) -> AnyArray:
-    array: AnyArray = found.as_numpy_array()
+def _array_of(found: Any, spec: base.ChunkSpec, name: str, direction: str) -> base.AnyArray:
+    array: base.AnyArray = found.as_numpy_array()
     if array.size != spec.size:
         message = f"{array.size} elements came of it, expected {spec.size}"
         raise CodecError(message, codec=name, direction=direction)
