@@ -62,6 +62,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "rich_click": ("cli/",),
     "PIL": ("cli/", "views/"),
     "h5py": ("views/",),
+    "pyarrow": ("views/",),
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),
     "moto": ("testing/",),

@@ -9,7 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 import zarrdock
-from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.errors import MetadataError, NodeNotFoundError, StoreError, UnsupportedError
 from zarrdock.stores.base import Read
 from zarrdock.views import references
 from zarrdock.views.references import ReferenceView
@@ -62,6 +62,30 @@ def test_a_document_of_version_0(tmp_path: Path) -> None:
     view = references({"a/b": [str(tmp_path / "x"), 2, 3], ".zgroup": {"zarr_format": 2}})
     assert bytes(view.get("a/b").data) == b"234"  # type: ignore[union-attr]
     assert zarrdock.open_group(view).zarr_format == 2
+
+
+def test_names_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "a #1, 100%25?.nc"
+    Path(name).write_bytes(b"0123456789")
+    for path in (name, f"../{tmp_path.name}/{name}", f"{tmp_path}/{name}", f"file://{tmp_path}/{name}"):
+        view = references({"k": [path, 2, 3]})
+        assert bytes(view.get("k").data) == b"234"  # type: ignore[union-attr]
+    memory = MemoryFileSystem()
+    memory.pipe_file("/memory/x", b"0123")  # named as the protocol is
+    assert bytes(references({"k": ["memory://memory/x", 1, 2]}).get("k").data) == b"12"  # type: ignore[union-attr]
+    memory.rm("/memory", recursive=True)
+    with pytest.raises(UnsupportedError, match="query"):
+        references({"k": ["https://host/x?signature=1", 0, 1]})
+
+
+@pytest.mark.parametrize("reference", [["x", 2, 3], ["x"]])
+def test_a_file_that_is_not_there_is_no_absence(tmp_path: Path, reference: list[Any]) -> None:
+    view = references({"k": [str(tmp_path / "never"), *reference[1:]]})
+    with pytest.raises(StoreError, match=r"not there.*never"):
+        view.get("k")
+    with pytest.raises(NodeNotFoundError, match="no reference document"):
+        references(str(tmp_path / "never.json"))
 
 
 @pytest.mark.parametrize(

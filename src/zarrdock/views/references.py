@@ -1,22 +1,27 @@
-"""Reference documents (kerchunk's): keys whose values are inline, or byte ranges of other files."""
+"""Reference documents (kerchunk's), and tables: keys whose values are inline, or byte ranges of other files."""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from zarrdock.errors import MetadataError, UnsupportedError
-from zarrdock.stores.base import Entry, Store, check_key
+from zarrdock.errors import MetadataError, NodeNotFoundError, StoreError, UnsupportedError
+from zarrdock.stores.base import Entry, Result, Store, check_key
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.open import open_store
 from zarrdock.views.base import Document, Part, Place, View
+from zarrdock.views.reference_tables import ReferenceTables
 
 __all__ = ["ReferenceView", "open_reference", "references"]
+
+# Options of fsspec's filesystem that say how it reads: here requests are merged by the store's traits.
+_MOOT = {"lazy", "cache_size", "max_gap", "max_block", "skip_instance_cache", "use_listings_cache"}
 
 
 def references(
@@ -30,20 +35,38 @@ def references(
     one request.
 
     Args:
-        document: a dictionary, or the path or URL of a JSON file; version 0 or 1, with templates of plain names.
+        document: a dictionary; or the path or URL of a JSON file, version 0 or 1, with templates of plain names; or of
+            a folder of Parquet tables, which need pyarrow and are read as they are needed.
         storage_options: for the files that are referred to. target_options: for the document.
         remote_protocol: of the files that are referred to by a path alone; local files by default.
     Raises:
         MetadataError: it is no such document.
         UnsupportedError: it generates keys, or refers to files on several services. The URL ``reference://`` reads
-            those by fsspec's own filesystem, range by range.
+            those documents, though not tables, by fsspec's own filesystem, range by range.
     """
-    if not isinstance(document, Mapping):
-        with fsspec.open(document, "rb", **(target_options or {})) as file:
-            try:
-                document = json.load(file)
-            except ValueError as error:
-                raise MetadataError(f"not JSON: {error}") from error
+    loaded = _loaded(document, target_options)
+    if isinstance(loaded, ReferenceTables):
+        return _of_tables(loaded, storage_options, remote_protocol)
+    return _of_document(loaded, storage_options, remote_protocol)
+
+
+def _loaded(document: Any, options: dict[str, Any] | None) -> Any:
+    """What the JSON of a document holds, or tables."""
+    if isinstance(document, Mapping):
+        return document
+    try:
+        with fsspec.open(document, "rb", **(options or {})) as file:
+            return json.load(file)
+    except (IsADirectoryError, FileNotFoundError):
+        tables = ReferenceTables.open(document, options)
+        if tables is None:
+            raise NodeNotFoundError(f"no reference document at {document}, nor tables") from None
+        return tables
+    except ValueError as error:
+        raise MetadataError(f"{document} is not JSON: {error}") from error
+
+
+def _of_document(document: Any, storage_options: dict[str, Any] | None, remote_protocol: str | None) -> ReferenceView:
     if not isinstance(document, Mapping):
         raise MetadataError(expected="an object, a reference document", found=document)
     if document.get("gen"):
@@ -60,7 +83,21 @@ def references(
             places[check_key(key)] = _place(key, value, templates, roots, remote_protocol)
     if len(roots) > 1:
         raise UnsupportedError(f"files on several services ({', '.join(sorted(roots))}): use the URL reference://")
-    return ReferenceView(open_store(roots.pop() if roots else None, storage_options=storage_options or None), places)
+    return ReferenceView(
+        open_store(roots.pop() if roots else None, storage_options=storage_options or None), _Fixed(places)
+    )
+
+
+def _of_tables(
+    tables: ReferenceTables, storage_options: dict[str, Any] | None, remote_protocol: str | None
+) -> ReferenceView:
+    """The service is that of the first file that is referred to; others are refused when they are met."""
+    roots: set[str] = set()
+    first = tables.first()
+    if first is not None:
+        _place("", first, {}, roots, remote_protocol)
+    store = open_store(next(iter(roots), None), storage_options=storage_options or None)
+    return ReferenceView(store, _Lazy(tables, frozenset(roots), remote_protocol))
 
 
 def open_reference(
@@ -73,22 +110,19 @@ def open_reference(
         storage_options: those of fsspec's filesystem: ``fo``, the document, where the URL does not name it;
             ``target_options`` to reach it; ``remote_protocol`` and ``remote_options`` for the files referred to.
     """
-    options = dict(storage_options or {})
+    options = {name: value for name, value in (storage_options or {}).items() if name not in _MOOT}
     named = url.removeprefix("reference://").removeprefix("reference::")
     document = options.setdefault("fo", named)
     if not document:
         raise UnsupportedError("which document? storage_options={'fo': ...}, or reference::URL")
     if options.keys() <= {"fo", "target_options", "target_protocol", "remote_options", "remote_protocol"}:
+        loaded = _loaded(_located(document, options.get("target_protocol")), options.get("target_options"))
+        how = options.get("remote_options"), options.get("remote_protocol")
+        if isinstance(loaded, ReferenceTables):
+            return _of_tables(loaded, *how)
         try:
-            return references(
-                _located(document, options.get("target_protocol")),
-                storage_options=options.get("remote_options"),
-                target_options=options.get("target_options"),
-                remote_protocol=options.get("remote_protocol"),
-            )
+            return _of_document(loaded, *how)
         except UnsupportedError:
-            pass
-        except (IsADirectoryError, UnicodeDecodeError):  # tables instead of JSON
             pass
     return FsspecStore(fsspec.filesystem("reference", **options), "", read_only=read_only, **tuning)
 
@@ -99,23 +133,81 @@ def _located(document: Any, protocol: str | None) -> Any:
     return f"{protocol}://{document}"
 
 
+class Places(Protocol):
+    """Where the values of keys are."""
+
+    def find(self, keys: Sequence[str]) -> list[Place]: ...
+
+    def keys(self, start: str) -> Iterator[tuple[str, Place]]:
+        """Those that begin with ``start``."""
+        ...
+
+
+class _Fixed:
+    """Of a document."""
+
+    def __init__(self, places: dict[str, Place]) -> None:
+        self._places = places
+
+    def find(self, keys: Sequence[str]) -> list[Place]:
+        return [self._places.get(key) for key in keys]
+
+    def keys(self, start: str) -> Iterator[tuple[str, Place]]:
+        return (item for item in self._places.items() if item[0].startswith(start))
+
+
+class _Lazy:
+    """Of tables, of which only those are read that keys are asked for in."""
+
+    def __init__(self, tables: ReferenceTables, roots: frozenset[str], protocol: str | None) -> None:
+        self._tables = tables
+        self._roots = roots
+        self._protocol = protocol
+
+    def find(self, keys: Sequence[str]) -> list[Place]:
+        return [self._placed(key, value) for key, value in zip(keys, self._tables.find(keys), strict=True)]
+
+    def keys(self, start: str) -> Iterator[tuple[str, Place]]:
+        return ((key, self._placed(key, value)) for key, value in self._tables.keys(start))
+
+    def _placed(self, key: str, value: bytes | list[Any] | None) -> Place:
+        if value is None or isinstance(value, bytes):
+            return value if value is None else Document(value)
+        roots: set[str] = set()
+        place = _place(key, value, {}, roots, self._protocol)
+        if not roots <= self._roots:
+            raise UnsupportedError(f"key {key!r} is on {roots.pop()}, other keys on {next(iter(self._roots))}")
+        return place
+
+
 class ReferenceView(View):
     """See :func:`references`. ``store`` is the service that the files are on."""
 
     name = "references"
 
-    def __init__(self, store: Store, places: dict[str, Place]) -> None:
+    def __init__(self, store: Store, places: Places) -> None:
         super().__init__(store)
         self._places = places
 
     def _locate(self, keys: Sequence[str], *, fresh: bool = False) -> list[Place]:
-        return [self._places.get(key) for key in keys]
+        return self._places.find(keys)
 
     def _entries(self, prefix: str) -> Iterator[Entry]:
-        start = f"{prefix}/" if prefix else ""
-        for key, place in self._places.items():
-            if key.startswith(start):
-                yield Entry(key, len(place.data) if isinstance(place, Document) else place.length if place else None)
+        for key, place in self._places.keys(f"{prefix}/" if prefix else ""):
+            if place is not None:
+                yield Entry(key, len(place.data) if isinstance(place, Document) else place.length)
+
+    # A file that is not there is no absence of the chunk: that would be read as its fill value.
+
+    def _forget(self, place: Part) -> None:
+        raise StoreError("the file that is referred to is not there", key=place.key, store=self.store)
+
+    def _named(self, answer: Result, key: str) -> Result:
+        if answer is None:
+            (place,) = self._locate([key])
+            assert isinstance(place, Part)
+            self._forget(place)
+        return super()._named(answer, key)
 
 
 def _place(key: str, value: Any, templates: Mapping[str, Any], roots: set[str], protocol: str | None) -> Place:
@@ -135,12 +227,19 @@ def _place(key: str, value: Any, templates: Mapping[str, Any], roots: set[str], 
         raise UnsupportedError(f"key {key!r} uses a template with arguments: use the URL reference:// instead")
     if protocol and "://" not in url:
         url = f"{protocol}://{url}"
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file", "local"):
+    scheme, mark, rest = url.partition("://")
+    if not mark or scheme in ("file", "local"):
+        # Paths are as they are, percent signs and all, and relative ones are so to where this process is.
         roots.add("/")
-        path = parts.path
+        path = os.path.abspath(rest if mark else url.removeprefix("file:"))  # noqa: PTH100 - of 100,000 chunks, maybe
+    elif scheme in ("http", "https"):
+        parts = urlsplit(url)
+        if parts.query:
+            raise UnsupportedError(f"key {key!r} is at an address with a query: use the URL reference://")
+        roots.add(f"{scheme}://{parts.netloc}")
+        path = unquote(parts.path)
     else:
-        roots.add(f"{parts.scheme}://{parts.netloc}")
-        path = unquote(parts.path) if parts.scheme in ("http", "https") else url.partition(parts.netloc)[2]
+        bucket, _, path = rest.partition("/")
+        roots.add(f"{scheme}://{bucket}")
     inside = path.lstrip("/")
     return Part(inside, *value[1:]) if len(value) == 3 else Part(inside)
