@@ -225,7 +225,11 @@ def _advice(url: str, seen: Survey, one: Candidate) -> str:
         text += f" --path {seen.path}"
     if effort > 1:
         text += " --to DST"
-        text += "".join(f" --shards {','.join(map(str, level))}" for level in one.shards) or " --shards none"
+        kept = seen.layout.irregular is not None and one.shards == tuple(
+            level.sharding.decoded.shape for level in seen.layout.levels
+        )
+        if not kept:  # one shape would take the place of several
+            text += "".join(f" --shards {','.join(map(str, level))}" for level in one.shards) or " --shards none"
     if effort > 2:
         text += f" --chunks {','.join(map(str, one.chunks))}"
     if isinstance(one.order, str):

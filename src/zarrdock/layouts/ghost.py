@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.planning.index_cache import ROOT
-from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.layout import Layout, Level
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.errors import RangeError, ReadOnlyError
 from zarrdock.layouts.indexes import ObjectIndexes
@@ -141,8 +141,9 @@ def as_stored(layout: Layout, objects: dict[str, ObjectIndexes]) -> Callable[[st
         if one is None:
             return None
         pieces = []
+        levels = layout.at(one.coords).levels
         for (depth, start), index in one.indexes.items():
-            level = layout.levels[depth].sharding.layout
+            level = levels[depth].sharding.layout
             first, _ = level.span_within(0 if (depth, start) == ROOT else start, one.extents[depth, start])
             pieces.append((first, level.serialise(index)))
         return GhostObject(one.nbytes, tuple(pieces))
@@ -159,20 +160,30 @@ def predicted(layout: Layout, lengths: IntArray) -> Callable[[str], GhostObject 
     """
     skip = len(layout.prefix)
     ndim = len(layout.shape)
+    grid_shape = layout.grid_shape()
 
     def make(key: str) -> GhostObject | None:
         coords = layout.key_encoding.parse(key[skip:], ndim)
-        return None if coords is None else build(0, coords)
+        if coords is None or any(c >= n for c, n in zip(coords, grid_shape, strict=True)):
+            return None
+        levels = layout.at(coords).levels
+        if not levels:
+            return chunk(coords)
+        # In the grid of what the object is divided into: objects may differ in shape, what is in them does not.
+        inner = levels[0].sharding.inner.spec.shape
+        first = tuple(n // step for n, step in zip(layout.starts(coords), inner, strict=True))
+        return build(levels, 0, first)
 
-    def build(depth: int, coords: tuple[int, ...]) -> GhostObject | None:
-        if depth == len(layout.levels):
-            length = int(lengths[coords])
-            return None if length < 0 else GhostObject(length)
-        sharding = layout.levels[depth].sharding
+    def chunk(coords: tuple[int, ...]) -> GhostObject | None:
+        length = int(lengths[coords])
+        return None if length < 0 else GhostObject(length)
+
+    def build(levels: tuple[Level, ...], depth: int, first: tuple[int, ...]) -> GhostObject | None:
+        """A shard, the first part of which is at ``first`` in the grid of its like."""
+        sharding = levels[depth].sharding
         grid = sharding.grid
-        first = tuple(c * n for c, n in zip(coords, grid, strict=True))
         children: dict[int, GhostObject] = {}
-        if depth + 1 == len(layout.levels):
+        if depth + 1 == len(levels):
             block = np.full(grid, -1, np.int64)
             inside = lengths[tuple(slice(a, a + n) for a, n in zip(first, grid, strict=True))]
             block[tuple(slice(0, n) for n in inside.shape)] = inside
@@ -181,8 +192,9 @@ def predicted(layout: Layout, lengths: IntArray) -> Callable[[str], GhostObject 
             sizes = np.full(sharding.layout.n_chunks, -1, np.int64)
             for flat in range(sharding.layout.n_chunks):
                 at = tuple(a + int(b) for a, b in zip(first, np.unravel_index(flat, grid), strict=True))
-                if _is_inside(at, depth + 1):
-                    child = build(depth + 1, at)
+                if _is_inside(levels, at, depth + 1):
+                    below = levels[depth + 1].sharding.grid
+                    child = build(levels, depth + 1, tuple(a * n for a, n in zip(at, below, strict=True)))
                     if child is not None:
                         children[flat] = child
                         sizes[flat] = child.nbytes
@@ -195,8 +207,8 @@ def predicted(layout: Layout, lengths: IntArray) -> Callable[[str], GhostObject 
             pieces += [(int(index.offsets[flat]) + at, data) for at, data in child.pieces]
         return GhostObject(nbytes, tuple(pieces))
 
-    def _is_inside(coords: tuple[int, ...], depth: int) -> bool:
-        shape = layout.levels[depth].sharding.decoded.shape
+    def _is_inside(levels: tuple[Level, ...], coords: tuple[int, ...], depth: int) -> bool:
+        shape = levels[depth].sharding.decoded.shape
         return all(c * n < length for c, n, length in zip(coords, shape, layout.shape, strict=True))
 
     return make

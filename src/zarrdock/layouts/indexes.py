@@ -47,10 +47,11 @@ class ObjectIndexes:
         """
         if not self.indexes:
             return ShardUsage(chunks=self.nbytes)
+        levels = layout.at(self.coords).levels
         total = ShardUsage()
         for (depth, start), index in self.indexes.items():
-            own = usage_of(layout.levels[depth].sharding.layout, index, self.extents[depth, start])
-            total += own if depth == len(layout.levels) - 1 else replace(own, chunks=0)
+            own = usage_of(levels[depth].sharding.layout, index, self.extents[depth, start])
+            total += own if depth == len(levels) - 1 else replace(own, chunks=0)
         return total
 
 
@@ -58,18 +59,10 @@ def layout_of(metadata: ArrayMetadata, path: str, options: ShardOptions = ShardO
     """An array's geometry and codecs, its shards to be written with ``options``.
 
     Raises:
-        UnknownExtensionError, MetadataError: the array can't be understood. UnsupportedError: chunks differ in shape.
+        UnknownExtensionError, MetadataError: the array can't be understood.
     """
     metadata.require_known()
-    return Layout.bind(
-        metadata.shape,
-        metadata.grid.chunk_shape,
-        metadata.dtype,
-        metadata.fill_value,
-        with_options(metadata.codecs, options),
-        metadata.key_encoding,
-        f"{path}/" if path else "",
-    )
+    return Layout.of(metadata, f"{path}/" if path else "", with_options(metadata.codecs, options))
 
 
 def stored_objects(store: Store, path: str, metadata: ArrayMetadata) -> list[tuple[tuple[int, ...], int | None]]:
@@ -126,15 +119,16 @@ def _read_batch(
     ]
     if not layout.levels or not bare:
         return bare, []
-    outer = layout.levels[0].sharding.layout
-    answers = _ask(store, [Read(one.key, outer.range) for one in bare])
+    # Where objects differ in shape, so do their indexes.
+    own = {one.coords: layout.at(one.coords) for one in bare}
+    answers = _ask(store, [Read(one.key, own[one.coords].levels[0].sharding.layout.range) for one in bare])
     opened: list[_Open] = []
     changed: list[tuple[tuple[int, ...], int | None]] = []
     for one, answer in zip(bare, answers, strict=True):
         if isinstance(answer, Blob):
             state = _Open(one, answer.version)
             try:
-                _take(state, layout, 0, 0, one.nbytes, answer)
+                _take(state, own[one.coords], 0, 0, one.nbytes, answer)
             except ShardIndexError:
                 # The size may be that of an older object.
                 if store.size(one.key) == one.nbytes:
@@ -143,9 +137,9 @@ def _read_batch(
                 continue
             opened.append(state)
     for depth in range(1, len(layout.levels)):
-        level = layout.levels[depth].sharding.layout
         reads, owners = [], []
         for state in opened:
+            level = own[state.at.coords].levels[depth].sharding.layout
             wanted, state.wanted = state.wanted, []
             for start, length in wanted:
                 reads.append(Read(state.at.key, Span(*level.span_within(start, length)), state.version))
@@ -153,7 +147,7 @@ def _read_batch(
         failed: set[int] = set()
         for (state, start, length), answer in zip(owners, _ask(store, reads), strict=True):
             if isinstance(answer, Blob):
-                _take(state, layout, depth, start, length, answer)
+                _take(state, own[state.at.coords], depth, start, length, answer)
             else:
                 failed.add(id(state))
         changed += [(state.at.coords, None) for state in opened if id(state) in failed]

@@ -14,6 +14,7 @@ from math import ceil
 from typing import Any
 
 from zarrdock.array.execution.execute import n_together, read_settings
+from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.planning.index_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.lockstep import lockstep
@@ -175,7 +176,8 @@ def candidates(
     """Layouts worth a look: the one there is, and every combination of what is given.
 
     Args:
-        shards, chunks: shapes; None for the shape there is, half of it and twice it, one changed at a time.
+        shards, chunks: shapes; None for the shape there is, half of it and twice it, one changed at a time. Where
+            objects differ in shape, the shape of the largest stands for all of them.
     """
     levels, leaf = _shapes(survey.layout)
     found = [Candidate(None, levels, leaf, gap) for gap in gaps]
@@ -187,7 +189,10 @@ def candidates(
     else:
         pairs = [(_levels(s), tuple(c)) for s in shards or [levels] for c in chunks or [leaf]]
     for some_levels, some_leaf in pairs:
-        if not _fits(some_levels, some_leaf):
+        grid = survey.metadata.grid
+        stays = levels and some_levels == levels
+        outer = (grid.divisors(),) if stays and isinstance(grid, RectilinearGrid) else ()
+        if not (_fits(some_levels, some_leaf) and _fits(outer, some_leaf)):
             continue
         if not some_levels:
             found += [Candidate(None, (), some_leaf, gap) for gap in gaps if some_leaf != leaf or levels]
@@ -244,7 +249,7 @@ def predict(
         lengths = survey.lengths
         if layout.leaf_shape != leaf:
             exact = layout.leaf.encoded.exact
-            lengths = resampled(lengths, layout.shape, leaf, layout.leaf_shape, exact=exact)
+            lengths = resampled(lengths, layout.shape, _borders(survey.layout), layout.leaf_shape, exact=exact)
         make = predicted(layout, lengths)
     costs = []
     for access in accesses:
@@ -261,6 +266,14 @@ def predict(
     return Prediction(candidate, tuple(costs), layout.leaf_shape == leaf and survey.is_complete)
 
 
+def _borders(layout: Layout) -> list[int | IntArray]:
+    """Of the smallest chunks along each axis: their length, or where they begin if they differ in it."""
+    if layout.levels or layout.irregular is None:
+        return list(layout.leaf_shape)
+    pairs = zip(layout.irregular.bounds, layout.leaf_shape, strict=True)
+    return [length if bounds is None else bounds for bounds, length in pairs]
+
+
 def _layout(survey: Survey, candidate: Candidate) -> Layout:
     """The layout that there is, where the candidate is it."""
     levels, leaf = _shapes(survey.layout)
@@ -269,9 +282,10 @@ def _layout(survey: Survey, candidate: Candidate) -> Layout:
             return survey.layout
         metadata = survey.metadata
     else:
+        stays = survey.layout.irregular is not None and candidate.shards == levels
         wishes = Wishes(
             chunks=candidate.chunks,
-            shards=list(candidate.shards) or None,
+            shards="keep" if stays and levels else list(candidate.shards) or None,
             zarr_format=3 if candidate.shards else None,
         )
         metadata, _ = retarget(survey.metadata, wishes)

@@ -143,15 +143,16 @@ def _relayout_array(
             elif dry_run:
                 yield 0, partial(Relaid, path, 1, 1, found.nbytes, found.nbytes)
             else:
-                yield found.nbytes, partial(_rewrite, store, path, layout, found.key)
+                yield found.nbytes, partial(_rewrite, store, path, layout.at(found.coords), found.key)
 
     yield from in_parallel(jobs(), n=N_REMOTE if store.traits.remote else N_LOCAL, budget=memory_bytes)
 
 
 def _is_done(layout: Layout, found: ObjectIndexes) -> bool:
     """True where a shard is as it should be at every level, by its indexes."""
+    levels = layout.at(found.coords).levels
     return all(
-        layout.levels[depth].sharding.is_arranged(index, found.extents[depth, start])
+        levels[depth].sharding.is_arranged(index, found.extents[depth, start])
         for (depth, start), index in found.indexes.items()
     )
 

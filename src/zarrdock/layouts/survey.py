@@ -74,15 +74,18 @@ def survey(store: Store, path: str, metadata: ArrayMetadata, *, max_objects: int
     if step > 1:
         known = lengths[lengths >= 0]
         mean = int(known.mean()) if known.size else 1
-        ratio = tuple(c // n for c, n in zip(layout.chunk_shape, layout.leaf_shape, strict=True))
         for coords, _ in listed:
             if layout.key(coords) not in found:
-                lengths[tuple(slice(c * n, (c + 1) * n) for c, n in zip(coords, ratio, strict=True))] = mean
+                own, first = layout.at(coords), layout.first_leaf(coords)
+                ratio = (c // n for c, n in zip(own.chunk_shape, own.leaf_shape, strict=True))
+                lengths[tuple(slice(a, a + n) for a, n in zip(first, ratio, strict=True))] = mean
     return Survey(store, path, metadata, layout, found, len(listed), lengths, usage)
 
 
 def _grid(layout: Layout) -> tuple[int, ...]:
-    grid = tuple(-(-n // leaf) for n, leaf in zip(layout.shape, layout.leaf_shape, strict=True))
+    grid = layout.grid_shape()
+    if layout.levels:  # the chunks in shards are all alike, even where the shards are not
+        grid = tuple(-(-n // leaf) for n, leaf in zip(layout.shape, layout.leaf_shape, strict=True))
     if prod(grid) > MAX_CHUNKS:
         raise UnsupportedError(f"an array of {prod(grid):,} chunks: at most {MAX_CHUNKS:,} can be surveyed")
     return grid
@@ -93,25 +96,28 @@ def _blocks(layout: Layout, one: ObjectIndexes) -> Iterator[tuple[tuple[int, ...
     if not one.indexes:
         yield one.coords, np.full((1,) * len(one.coords), one.nbytes, np.int64)
         return
-    stack = [(0, 0, one.coords)]
+    levels = layout.at(one.coords).levels
+    # In the grid of what each level is divided into.
+    inner = levels[0].sharding.inner.spec.shape
+    stack = [(0, 0, tuple(n // step for n, step in zip(layout.starts(one.coords), inner, strict=True)))]
     while stack:
-        depth, start, coords = stack.pop()
+        depth, start, first = stack.pop()
         index = one.indexes[ROOT if depth == 0 else (depth, start)]
-        grid = layout.levels[depth].sharding.grid
-        first = tuple(c * n for c, n in zip(coords, grid, strict=True))
-        if depth + 1 == len(layout.levels):
+        grid = levels[depth].sharding.grid
+        if depth + 1 == len(levels):
             yield first, np.where(index.offsets < 0, -1, index.lengths).reshape(grid)
             continue
         for flat in np.flatnonzero(index.offsets >= 0).tolist():
             at = np.unravel_index(flat, grid) if grid else ()
-            inner = tuple(a + int(b) for a, b in zip(first, at, strict=True))
-            stack.append((depth + 1, start + int(index.offsets[flat]), inner))
+            below = levels[depth + 1].sharding.grid
+            place = tuple((a + int(b)) * n for a, b, n in zip(first, at, below, strict=True))
+            stack.append((depth + 1, start + int(index.offsets[flat]), place))
 
 
 def resampled(
     lengths: IntArray,
     shape: Sequence[int],
-    old: Sequence[int],
+    old: Sequence[int | IntArray],
     new: Sequence[int],
     *,
     exact: int | None = None,
@@ -122,13 +128,15 @@ def resampled(
 
     Args:
         lengths: of the chunks there are, -1 where there is none. shape: of the array.
-        old, new: shapes of the two kinds of chunk.
+        old, new: shapes of the two kinds of chunk; of the old ones, along axes where they differ in length, where each
+            begins and the last one ends.
         exact: length of every new chunk, where they don't depend on the values.
     """
     found = np.maximum(lengths, 0).astype(np.float64)
     for axis, (n, a, b) in enumerate(zip(shape, old, new, strict=True)):
         # Chunks end with the array: what lies beyond packs to almost nothing, or is of the same length anyway.
-        before = np.minimum(np.arange(found.shape[axis] + 1) * a, n)
+        borders = np.arange(found.shape[axis] + 1) * a if isinstance(a, int) else a[: found.shape[axis] + 1]
+        before = np.minimum(borders, n)
         after = np.minimum(np.arange(-(-n // b) + 1) * b, n)
         sums = np.concatenate([np.zeros_like(found.take([0], axis)), np.cumsum(found, axis)], axis)
         place = np.searchsorted(before, after, side="right") - 1
