@@ -5,10 +5,9 @@ Source: HDF5 File Format Specification 3.0, and the registered filters' own desc
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from zarrdock.codecs.conditional import Conditional
 from zarrdock.codecs.gzip_ import Zlib
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.views.hdf5_header import ReadAt, has_raw_edges
 
 __all__ = ["Chunks", "Dataset", "attributes_of", "dataset_of"]
 
@@ -83,10 +83,11 @@ class Dataset:
         return (~mask & ((1 << len(self.filters)) - 1)).to_bytes(self.heads, "little") if self.heads else b""
 
 
-def dataset_of(dataset: Any, *, reencode: bool, conditional: bool) -> Dataset:
+def dataset_of(dataset: Any, read: ReadAt, *, reencode: bool, conditional: bool) -> Dataset:
     """An h5py dataset as an array.
 
     Args:
+        read: bytes of its file.
         reencode: what has no form as byte ranges is shown decoded.
         conditional: chunks with skipped filters are told apart by the codec of that name; otherwise all chunks are
             said to have all filters, and whoever hands them out has to see to it.
@@ -107,12 +108,13 @@ def dataset_of(dataset: Any, *, reencode: bool, conditional: bool) -> Dataset:
             return decoded
         codecs: tuple[Codec, ...] = (Bytes(None),)
         if unknown is not None:
-            codecs += (UnknownCodec(json.dumps({"name": unknown}), unknown, _HINT),)
+            error = UnknownExtensionError("codec", unknown, hint=_HINT)
+            codecs += (UnknownCodec.of({"name": unknown}, error),)
         return Dataset(_array(dataset, data_type, dataset.chunks or _ones(shape), codecs), None)
     spec = ChunkSpec(dataset.chunks or shape, data_type.numpy)
     serializer = Bytes("big" if dataset.dtype.byteorder == ">" else "little").with_defaults(spec)
     if layout == h5py.h5d.CHUNKED:
-        chunks = _chunk_table(dataset)
+        chunks = _with_raw_edges(dataset, read, _chunk_table(dataset), len(filters))
         if not conditional or not filters or not chunks.masks.any():
             return Dataset(_array(dataset, data_type, dataset.chunks, (serializer, *filters)), chunks, filters)
         codec = Conditional(filters)
@@ -230,6 +232,31 @@ def _chunk_table(dataset: Any) -> Chunks:
     table = np.array(rows, np.int64).reshape(-1, 4)
     table = table[np.argsort(table[:, 0], kind="stable")]
     return Chunks(*(np.ascontiguousarray(table[:, i]) for i in range(4)))
+
+
+def _with_raw_edges(dataset: Any, read: ReadAt, chunks: Chunks, n_filters: int) -> Chunks:
+    """The same, with chunks cut off by the end told to have skipped all filters, where they are stored without: HDF5
+    has an option for that, which it notes with the dataset and not in the masks.
+    """
+    if not n_filters:
+        return chunks
+    shape, shapes = dataset.shape, dataset.chunks
+    grid = tuple(-(-n // c) for n, c in zip(shape, shapes, strict=True))
+    coords = np.unravel_index(chunks.numbers, grid)
+    is_cut = np.zeros(len(chunks.numbers), bool)
+    for at, n, c in zip(coords, shape, shapes, strict=True):
+        is_cut |= (at + 1) * c > n
+    nbytes = math.prod(shapes) * dataset.dtype.itemsize
+    # Their length gives most datasets away, without a look at the header.
+    if not is_cut.any() or (chunks.lengths[is_cut] != nbytes).any():
+        return chunks
+    import h5py
+
+    file = dataset.file
+    sizes = file.id.get_create_plist().get_sizes()
+    if not has_raw_edges(read, h5py.h5o.get_info(dataset.id).addr, file.userblock_size, sizes):
+        return chunks
+    return replace(chunks, masks=np.where(is_cut, (1 << n_filters) - 1, chunks.masks))
 
 
 def _pieces(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

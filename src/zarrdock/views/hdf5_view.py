@@ -215,7 +215,7 @@ class HDF5View(View):
             node = self._node(state, path)
             if isinstance(node, h5py.Dataset):
                 conditional = self._masks == "conditional"
-                found = dataset_of(node, reencode=self._reencode, conditional=conditional)
+                found = dataset_of(node, state.file.bytes_at, reencode=self._reencode, conditional=conditional)
                 state.datasets[path] = found
         return found
 

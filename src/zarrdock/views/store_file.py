@@ -72,6 +72,11 @@ class StoreFile(io.RawIOBase):
         self._at += n
         return n
 
+    def bytes_at(self, start: int, length: int) -> bytes:
+        """Some bytes, fewer where the file ends before; what is read next does not depend on it."""
+        stop = min(start + length, self._size)
+        return self._bytes(start, stop) if start < stop else b""
+
     def _bytes(self, start: int, stop: int) -> bytes:
         first, last = start // self._block, -(-stop // self._block)
         held: dict[int, bytes] = {}
