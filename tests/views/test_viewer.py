@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import zstandard
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("neuroglancer")
@@ -132,6 +133,51 @@ def test_codecs_that_the_viewer_does_not_know(browser: Any) -> None:
         expected = (VOLUME[40] / 1000 * 255).round().astype(np.uint8)
         middle = seen(browser, expected)
         assert is_same(middle, expected), browser.messages
+
+
+# Data type, its values, and what is shown: data type and values.
+LARGEST = np.iinfo("i8").max
+OTHERS: dict[str, tuple[Any, Any]] = {
+    "floats": (np.linspace(-1e3, 1e3, 64), np.linspace(-1e3, 1e3, 64).astype("f4")),
+    "beyond float32": (np.r_[np.linspace(0, 1, 63), 1e300], np.r_[np.linspace(0, 1, 63), np.inf].astype("f4")),
+    "halves": (np.linspace(0, 1, 64).astype("f2"), np.linspace(0, 1, 64).astype("f2").astype("f4")),
+    "truth": (np.arange(64) % 3 == 0, (np.arange(64) % 3 == 0).astype("u1")),
+    "integers": (np.arange(64) - 5, (np.arange(64) - 5).astype("i4")),
+    "integers above 2^31": (np.arange(64) + 2**31, (np.arange(64) + 2**31).astype("u4")),
+    # The extremes are not among what is shown as black to white.
+    "a few beyond": (np.r_[-LARGEST, np.arange(998), LARGEST], np.r_[-(2**31), np.arange(998), 2**31 - 1].astype("i4")),
+}
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("name", OTHERS)
+def test_data_types_that_the_viewer_does_not_know(name: str, zarr_format: Any) -> None:
+    values, expected = OTHERS[name]
+    store = zarrdock.MemoryStore()
+    layout: dict[str, Any] = {"shards": (40,)} if zarr_format == 3 else {"dtype": values.dtype.newbyteorder(">")}
+    zarrdock.create_array(store, name="a", data=values, chunks=(20,), fill_value=1, zarr_format=zarr_format, **layout)
+    with pytest.raises(UnsupportedError, match=r"--reencode .* shows it as (float32|uint8|one of the others)"):
+        Viewing(store, path="a")
+    with Viewing(store, path="a", reencode=True) as viewing:
+        served = zarrdock.open_array(f"{viewing.server.url}/a")
+        assert (served.dtype, served.fill_value, served.shards) == (expected.dtype, 1, None)
+        np.testing.assert_array_equal(served[...], expected)
+        chunk = served.store.get(served.metadata.key_encoding.key((0,)))
+        assert chunk is not None
+        decoded = zstandard.ZstdDecompressor().decompress(chunk.data)
+        np.testing.assert_array_equal(np.frombuffer(decoded, expected.dtype.newbyteorder("<")), expected[:20])
+    np.testing.assert_array_equal(zarrdock.open_array(store, path="a")[...], values)
+
+
+def test_integers_that_no_data_type_of_the_viewer_has() -> None:
+    store = zarrdock.MemoryStore()
+    values = np.linspace(-(2**40), 2**40, 64).astype("i8")
+    zarrdock.create_array(store, data=values, chunks=(20,))
+    with pytest.raises(UnsupportedError, match=r"from -1\d+ to 1\d+ are to be shown.*segmentation"):
+        Viewing(store, reencode=True)
+    with Viewing(store, reencode=True, is_segmentation=True) as viewing:
+        served = zarrdock.open_array(viewing.server.url)
+        np.testing.assert_array_equal(served[...], values.view("u8"))
 
 
 def test_what_cannot_be_viewed() -> None:

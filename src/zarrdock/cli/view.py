@@ -21,7 +21,7 @@ __all__ = ["command"]
 @click.command("view")
 @node_options
 @click.option("--segmentation", "is_segmentation", is_flag=True, help="Show numbers as segments, each with its colour.")
-@click.option("--reencode", is_flag=True, help="Show chunks that the viewer cannot decode re-encoded on the fly.")
+@click.option("--reencode", is_flag=True, help="Show codecs and data types that the viewer does not know as others.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port of the data; a free one by default.")
 @click.option("--no-browser", is_flag=True, help="Print the page's address and leave opening it to you.")

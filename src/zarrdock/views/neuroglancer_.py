@@ -5,9 +5,11 @@ viewer's client comes out of its Python package.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote
+
+import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.metadata.v3 import ArrayMetadata
@@ -26,6 +28,8 @@ __all__ = ["Viewing"]
 
 # What the viewer decodes, as of its release 2.41.
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
+# What it is shown in the place of others. 64-bit integers depend on the values: see :func:`_dtypes`.
+SHOWN_AS = {"bool": "uint8", "float16": "float32", "float64": "float32"}
 CODECS = ("bytes", "blosc", "crc32c", "gzip", "transpose", "zstd", "sharding_indexed")
 V2_CODECS = ("bytes", "blosc", "gzip", "numcodecs.gzip", "numcodecs.zlib", "numcodecs.blosc", "numcodecs.zstd", "zstd")
 UNITS = {
@@ -61,7 +65,9 @@ class Viewing:
         path: of the node in it.
         host: address that both servers listen on, and the browser finds them at. port: of the data; 0 takes a free one.
         is_segmentation: show numbers as segments, each in a colour of its own.
-        reencode: show chunks that the viewer cannot decode re-encoded on the fly.
+        reencode: show chunks that the viewer cannot decode re-encoded on the fly, and data types that it does not know
+            as others: float64 and float16 as float32, bool as uint8, int64 as int32 or uint32 (as uint64, where they
+            are segments). Values beyond the end of the smaller type are shown as its last.
         log: told of every request for data: method, path, status, bytes sent.
 
     Attributes:
@@ -69,7 +75,8 @@ class Viewing:
         server: of the data.
 
     Raises:
-        UnsupportedError: a data type or codec that the viewer does not know, or its package is missing.
+        UnsupportedError: a data type or codec that the viewer does not know, or its package is missing; values to be
+            shown that neither int32 nor uint32 has.
     """
 
     def __init__(
@@ -90,7 +97,8 @@ class Viewing:
             )
         picture = open_picture(target, path=path, storage_options=storage_options)
         if reencode:
-            picture = open_picture(_decodable(picture.store), path=picture.path)
+            dtypes = _dtypes(picture, is_segmentation)
+            picture = open_picture(_decodable(picture.store, dtypes), path=picture.path)
         _check(picture)
         self.picture = picture
         self.host = host
@@ -198,8 +206,11 @@ def _check(picture: Picture) -> None:
         )
     if 0 in array.shape or not _in_order(picture):
         raise UnsupportedError(f"an array of shape {array.shape} is nothing to look at")
-    if array.dtype.newbyteorder("=").name not in DTYPES:
-        raise UnsupportedError(f"the viewer shows {', '.join(DTYPES)}, not {array.dtype}: copy it to one of them")
+    name = array.dtype.newbyteorder("=").name
+    if name not in DTYPES:
+        other = "one of the others" if name == "int64" else SHOWN_AS.get(name)
+        way = "copy it to one of them" if other is None else f"--reencode (reencode=True) shows it as {other}"
+        raise UnsupportedError(f"the viewer shows {', '.join(DTYPES)}, not {array.dtype}: {way}")
     known = CODECS if array.zarr_format == 3 else V2_CODECS
     for level in picture.levels:
         for codec in _codecs(level.metadata.codecs):
@@ -210,8 +221,30 @@ def _check(picture: Picture) -> None:
                 )
 
 
-def _decodable(store: Store) -> Store:
-    return ReencodedView(unshard(as_v3(store)), _is_foreign)
+def _decodable(store: Store, dtypes: Mapping[str, str]) -> Store:
+    return ReencodedView(unshard(as_v3(store)), _is_foreign, dtypes)
+
+
+def _dtypes(picture: Picture, is_segmentation: bool) -> dict[str, str]:
+    """Data types, and those they are shown as.
+
+    Raises:
+        UnsupportedError: 64-bit integers, and the range of values to be shown is in no type of 32 bits.
+    """
+    shown = dict(SHOWN_AS)
+    if picture.levels[0].dtype.newbyteorder("=").name == "int64" and 0 not in picture.levels[0].shape:
+        if is_segmentation:
+            shown["int64"] = "uint64"  # each number remains one of its own
+            return shown
+        low, high = value_range(picture)
+        fitting = [name for name in ("int32", "uint32") if np.iinfo(name).min <= low and high <= np.iinfo(name).max]
+        if not fitting:
+            raise UnsupportedError(
+                f"values from {low:.0f} to {high:.0f} are to be shown, which neither int32 nor uint32 has, and the "
+                "viewer does not know int64: copy it to float32, or look at it as a segmentation"
+            )
+        shown["int64"] = fitting[0]
+    return shown
 
 
 def _is_foreign(node: ArrayMetadata) -> bool:

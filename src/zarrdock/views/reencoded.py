@@ -1,13 +1,17 @@
-"""Arrays with codecs that a reader does not know, shown with plain ones: the one view that decodes."""
+"""Arrays with codecs or data types that a reader does not know, shown with others: the one view that decodes."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
@@ -49,6 +53,8 @@ class ReencodedView(View):
         store: the store inside.
         needs: says of an array's metadata whether its chunks are to be re-encoded. At module level, so that the view
             pickles.
+        dtypes: names of data types, and those that arrays of them are shown as. Integers that have no place in a
+            smaller type are shown as the nearest that have, floats as infinity.
 
     Chunks made lately are kept (64 MiB), each with the version of the object it was made of, and only used while the
     store says that it is still of that version.
@@ -56,9 +62,10 @@ class ReencodedView(View):
 
     name = "reencoded"
 
-    def __init__(self, store: Store, needs: Needs) -> None:
+    def __init__(self, store: Store, needs: Needs, dtypes: Mapping[str, str] | None = None) -> None:
         super().__init__(store)
         self._needs = needs
+        self._dtypes = dict(dtypes or {})
         self._owners = Owners(store, DOCUMENT, v3_array, lambda node: self._recipe(node) is not None)
         self._recipes: dict[str, _Recipe] = {}
         self._kept: OrderedDict[str, tuple[Version, bytes]] = OrderedDict()
@@ -66,19 +73,25 @@ class ReencodedView(View):
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.store, self._needs)
+        return type(self), (self.store, self._needs, self._dtypes)
 
     # -- metadata ------------------------------------------------------------------------------------------------------
 
     def _recipe(self, node: ArrayMetadata) -> _Recipe | None:
         """None where an array is shown as it is: because it may be, or because it can't be otherwise."""
-        if node.unknown or not self._needs(node):
+        if node.unknown or not (node.data_type.name in self._dtypes or self._needs(node)):
             return None
         try:
             inside = _bind(node)
+            shown = node
             spec = ChunkSpec(inside.spec.shape, inside.spec.dtype.newbyteorder("="), inside.spec.fill_value)
+            if (name := self._dtypes.get(node.data_type.name)) is not None:
+                data_type = data_type_of(name)
+                fill = _converted(np.asarray(node.fill_value, node.dtype), data_type.numpy)[()]
+                shown = node.replace(data_type=data_type, fill_value=data_type.cast_fill(fill))
+                spec = ChunkSpec(spec.shape, data_type.numpy, fill)
             codecs: tuple[Codec, ...] = (Bytes("little").with_defaults(spec), Zstd(1))
-            return _Recipe(node, node.replace(codecs=codecs), inside, bind_chain(codecs, spec))
+            return _Recipe(node, shown.replace(codecs=codecs), inside, bind_chain(codecs, spec))
         except (MetadataError, UnsupportedError):
             return None
 
@@ -140,7 +153,8 @@ class ReencodedView(View):
 
     def _made(self, key: str, recipe: _Recipe, blob: Blob) -> Document:
         try:
-            data = bytes(recipe.outside.encode(recipe.inside.decode(blob.data)))
+            values = _converted(recipe.inside.decode(blob.data), recipe.outside.spec.dtype)
+            data = bytes(recipe.outside.encode(values))
         except CodecError as error:
             raise error.at(key=key) from error.__cause__
         if blob.version is not None:
@@ -166,6 +180,16 @@ class ReencodedView(View):
 
     def list_dir(self, prefix: str = "", /) -> Listing:
         return self.store.list_dir(prefix)
+
+
+def _converted(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    if values.dtype.newbyteorder("=") == dtype:
+        return values
+    if dtype.kind in "iu" and dtype.itemsize < values.dtype.itemsize:
+        limits = np.iinfo(dtype)
+        values = np.clip(values, limits.min, limits.max)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(dtype)
 
 
 def _is_chunk(key: str, path: str, array: ArrayMetadata) -> bool:
