@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import zarrdock
 from zarrdock.array.group import Group
+from zarrdock.array.planning.division import Division, touched
 from zarrdock.copying import CopyProgress
-from zarrdock.copying.blocks import Division, choose_blocks, touched
+from zarrdock.copying.blocks import choose_blocks
 from zarrdock.copying.npy import Npy, open_npy
 from zarrdock.copying.state import MARK
 from zarrdock.errors import (

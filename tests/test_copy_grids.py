@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import zarrdock
 from zarrdock.array.array import Array
 from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.planning.division import Division, touched
 from zarrdock.checking import check
-from zarrdock.copying.blocks import Division, touched
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.stores.wrap import RecordingStore
 

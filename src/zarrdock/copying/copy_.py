@@ -12,10 +12,10 @@ from zarrdock.array.array import Array
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.node_io import ZarrFormat, load, node_path
+from zarrdock.array.planning.division import Division
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.order import Order, permutation
 from zarrdock.codecs.sharding import ShardOptions, with_options
-from zarrdock.copying.blocks import Division
 from zarrdock.copying.npy import is_npy, open_npy
 from zarrdock.copying.parallel import Workers
 from zarrdock.copying.plan import ArrayPart, Contents, node_documents, of_hierarchy

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from zarrdock.array.array import Array
 from zarrdock.array.execution.execute import n_together, read_settings
 from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.array.planning.division import Division, touched
 from zarrdock.array.planning.index_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.lockstep import lockstep
@@ -23,7 +24,7 @@ from zarrdock.array.planning.steps import read_task
 from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import with_defaults
 from zarrdock.codecs.sharding import Sharding
-from zarrdock.copying.blocks import Blocks, Division, touched
+from zarrdock.copying.blocks import Blocks
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.retarget import Parts
 from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome

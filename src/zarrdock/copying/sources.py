@@ -15,8 +15,9 @@ from zarrdock.array.array import Array
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_io import ZarrFormat, load
+from zarrdock.array.planning.division import MAX_TABLE
 from zarrdock.codecs.base import AnyArray
-from zarrdock.copying.blocks import MAX_TABLE, IntArray, Region
+from zarrdock.copying.blocks import IntArray, Region
 from zarrdock.copying.state import Mark
 from zarrdock.errors import NodeNotFoundError, StoreError, UnsupportedError
 from zarrdock.stores.base import Entry, Read, Results, Store

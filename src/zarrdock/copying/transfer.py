@@ -12,11 +12,12 @@ from math import ceil, prod
 import numpy as np
 
 from zarrdock.array.execution.edit import Edit, Prepared
+from zarrdock.array.planning.division import Division, touched
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.pieces import Task, tasks
 from zarrdock.array.planning.selection import basic
 from zarrdock.codecs.base import AnyArray, Buffer
-from zarrdock.copying.blocks import Blocks, Division, IntArray, Region, choose_blocks, touched
+from zarrdock.copying.blocks import Blocks, IntArray, Region, choose_blocks
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.sources import Source
 from zarrdock.stores.base import Store

@@ -12,6 +12,7 @@ from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.group import walk
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
+from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_io import join
@@ -23,6 +24,7 @@ from zarrdock.stores.open import open_store
 from zarrdock.views.base import Document, Part, Place, View
 from zarrdock.views.owners import Owners, v3_array
 from zarrdock.views.reencoded import ReencodedView
+from zarrdock.views.regular import RegularView
 from zarrdock.views.unsharded import unshard
 
 __all__ = ["AsV2View", "AsV3View", "as_v2", "as_v3"]
@@ -38,14 +40,15 @@ def as_v2(store: Any, *, reencode: bool = False, storage_options: dict[str, Any]
 
     Args:
         store: anything :func:`zarrdock.open_store` takes.
-        reencode: decode chunks whose codecs v2 has no form for when they are asked for, and show them zstd-compressed.
+        reencode: decode chunks whose codecs v2 has no form for when they are asked for, and show them zstd-compressed;
+            show chunks that differ in shape as chunks of one shape, see :func:`zarrdock.views.regular`.
 
     Nodes that are v2 already are shown as they are. ``.zmetadata`` is there for groups with consolidated metadata, and
     for the others where the store can list. Reading ``.zarray`` of an array that v2 has no form for raises
     UnsupportedError with the reason; ``.zmetadata`` leaves such an array out.
     """
     inside: Store = unshard(open_store(store, storage_options=storage_options, read_only=True))
-    return AsV2View(ReencodedView(inside, has_no_v2_form) if reencode else inside)
+    return AsV2View(ReencodedView(RegularView(inside), has_no_v2_form) if reencode else inside)
 
 
 def as_v3(store: Any, *, storage_options: dict[str, Any] | None = None) -> AsV3View:
@@ -76,6 +79,8 @@ def to_v2_node(node: ArrayMetadata) -> ArrayMetadata:
     Raises:
         UnsupportedError: v2 has no form for it.
     """
+    if isinstance(node.grid, RectilinearGrid):
+        raise UnsupportedError("Zarr v2 has only chunks of one shape: reencode=True makes such ones")
     dtype = node.dtype
     for codec in node.codecs:
         if isinstance(codec, Bytes) and codec.endian is not None:

@@ -21,6 +21,7 @@ from zarrdock.views.formats import as_v3
 from zarrdock.views.looks import value_range
 from zarrdock.views.multiscale import Axis, Picture, open_picture
 from zarrdock.views.reencoded import ReencodedView
+from zarrdock.views.regular import RegularView
 from zarrdock.views.server import Server
 from zarrdock.views.unsharded import unshard
 
@@ -222,7 +223,7 @@ def _check(picture: Picture) -> None:
 
 
 def _decodable(store: Store, dtypes: Mapping[str, str]) -> Store:
-    return ReencodedView(unshard(as_v3(store)), _is_foreign, dtypes)
+    return ReencodedView(RegularView(unshard(as_v3(store))), _is_foreign, dtypes)
 
 
 def _dtypes(picture: Picture, is_segmentation: bool) -> dict[str, str]:

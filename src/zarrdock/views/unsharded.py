@@ -90,9 +90,10 @@ class UnshardedView(View):
             if coords is None:
                 continue
             layout = self._layout(path, array)
-            ratio = [outer // leaf for outer, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True)]
-            shard = layout.key(tuple(c // n for c, n in zip(coords, ratio, strict=True)))
-            wanted.append(_Wanted(i, layout, shard, tuple(c % n for c, n in zip(coords, ratio, strict=True))))
+            at = _shard_of(layout, coords)
+            if at is not None:
+                local = tuple(c - first for c, first in zip(coords, layout.first_leaf(at), strict=True))
+                wanted.append(_Wanted(i, layout.at(at), layout.key(at), local))
         for number, place in self._in_shards(wanted, fresh).items():
             places[number] = place
         return places
@@ -100,7 +101,7 @@ class UnshardedView(View):
     def _layout(self, path: str, array: ArrayMetadata) -> Layout:
         known = self._layouts.get(path)
         if known is None or known[0] is not array:
-            known = self._layouts[path] = array, _bind(array, f"{path}/" if path else "")
+            known = self._layouts[path] = array, Layout.of(array, f"{path}/" if path else "")
         return known[1]
 
     def _document(self, key: str, answer: Blob) -> Document:
@@ -232,9 +233,12 @@ class UnshardedView(View):
     def _chunks_in(self, shards: list[tuple[str, ArrayMetadata, tuple[int, ...], str]]) -> Iterator[Entry]:
         for path, array, at, _ in shards:
             layout = self._layout(path, array)
-            ratio = [outer // leaf for outer, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True)]
+            if layout.irregular is not None and any(c >= n for c, n in zip(at, layout.grid_shape(), strict=True)):
+                continue  # left from a larger array: nobody knows its shape
+            lengths = layout.at(at).chunk_shape
+            ratio = [outer // leaf for outer, leaf in zip(lengths, layout.leaf_shape, strict=True)]
             every = np.stack(np.unravel_index(np.arange(int(np.prod(ratio))), ratio), -1) if ratio else np.zeros((1, 0))
-            coords = every.astype(np.int64) + np.asarray(at, np.int64) * np.asarray(ratio, np.int64)
+            coords = every.astype(np.int64) + np.asarray(layout.first_leaf(at), np.int64)
             keys = [layout.prefix + key for key in array.key_encoding.keys(coords)]
             for key, place in zip(keys, self._locate(keys), strict=True):
                 if isinstance(place, Part):
@@ -249,16 +253,19 @@ class UnshardedView(View):
         return super().list_dir(prefix)
 
 
-def _bind(array: ArrayMetadata, prefix: str = "") -> Layout:
-    return Layout.bind(
-        array.shape, array.grid.chunk_shape, array.dtype, array.fill_value, array.codecs, array.key_encoding, prefix
-    )
+def _shard_of(layout: Layout, coords: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shard that holds the chunk at ``coords``; None beyond the last one, where shards differ."""
+    positions = [c * n for c, n in zip(coords, layout.leaf_shape, strict=True)]
+    if layout.irregular is None:
+        return tuple(p // n for p, n in zip(positions, layout.chunk_shape, strict=True))
+    found = layout.irregular.owners(positions, layout.chunk_shape)
+    return found if all(c < n for c, n in zip(found, layout.grid_shape(), strict=True)) else None
 
 
 def _is_sharded(node: ArrayMetadata) -> bool:
     """Whether it has shards that can be read in part."""
     try:
-        return not node.unknown and bool(_bind(node).levels)
+        return not node.unknown and bool(Layout.of(node).levels)
     except (MetadataError, UnsupportedError):
         return False
 
@@ -271,7 +278,7 @@ def _plain(node: Node) -> Node | None:
         return node.replace(consolidated={path: _plain(inner) or inner for path, inner in node.consolidated.items()})
     if node.unknown or node.zarr_format != 3:
         return None
-    layout = _bind(node)
+    layout = Layout.of(node)
     if not layout.levels:
         return None
     codecs = node.codecs
