@@ -58,7 +58,7 @@ def test_into_a_new_array(array: Path, tmp_path: Path, capsys: pytest.CaptureFix
     "arguments, message",
     [
         (["--shards", "40,60"], "--to DST"),
-        (["--codecs", "none"], "--codecs: metadata"),
+        (["--codecs", "none"], "--codecs: readers"),
         (["--chunks", "10,10", "--index-location", "start"], "--chunks, --index-location"),
         (["--to", "x.zarr", "--dry-run"], "--dry-run"),
         (["--to", "x.zarr", "--fixed-slots"], "--fixed-slots"),
@@ -70,6 +70,16 @@ def test_what_can_not_be_done_in_place(
     text = out(capsys, "relayout", array, *arguments, status=1)
     assert message in text
     assert text.count("\n") == 1
+
+
+def test_replacing(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--replace", "--shards", "40,60", "--order", "hilbert", "--codecs", "zstd"]
+    assert out(capsys, "relayout", array, *arguments).startswith("1 object of")
+    found = zarrdock.open_array(array)
+    assert (found.shards, [codec.name for codec in found.compressors]) == ((40, 60), ["zstd"])
+    assert np.array_equal(found[...], VALUES)
+    assert [path.name for path in array.parent.iterdir()] == ["a.zarr"]
+    assert "give one of them" in out(capsys, "relayout", array, "--replace", "--to", "x", status=1)
 
 
 def test_nothing_sharded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from zarrdock.codecs.order import ORDERS
 from zarrdock.copying import CopyProgress, copy
 from zarrdock.errors import UnsupportedError
 from zarrdock.layouts.relayout import Relaid, relayout
+from zarrdock.layouts.replacing import replace_layout
 
 __all__ = ["command"]
 
@@ -21,11 +22,16 @@ __all__ = ["command"]
 @click.command("relayout")
 @node_options
 @click.option("--to", "target", metavar="DST", help="Write a new array or hierarchy there; URL stays as it is.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Write a new array beside the old one, then put it in its place: in local folders, while nobody has it open.",
+)
 @click.option("--to-path", default="", metavar="PATH", help="Node within DST.")
 @click.option(
     "--order",
     type=click.Choice([str(order) for order in ORDERS]),
-    help="Order of the chunks in a shard.  [default: as they lie; with --to lexicographic]",
+    help="Order of the chunks in a shard.  [default: as they lie; with --to or --replace lexicographic]",
 )
 @click.option("--align", default=1, type=click.IntRange(1), metavar="BYTES", help="Chunks begin at multiples of this.")
 @click.option(
@@ -36,10 +42,14 @@ __all__ = ["command"]
     default="keep",
     metavar="SHAPE",
     callback=lambda _c, _p, value: parse_shape(value),
-    help="With --to: shape of a chunk.  [default: keep]",
+    help="With --to or --replace: shape of a chunk.  [default: keep]",
 )
 @click.option(
-    "--shards", multiple=True, metavar="SHAPE", callback=_shards, help="With --to: as `zarrdock copy` takes them."
+    "--shards",
+    multiple=True,
+    metavar="SHAPE",
+    callback=_shards,
+    help="With --to or --replace: as `zarrdock copy` takes them.",
 )
 @click.option(
     "--codecs",
@@ -48,10 +58,13 @@ __all__ = ["command"]
     multiple=True,
     metavar="CODEC",
     callback=_compressors,
-    help="With --to: compressors, as `zarrdock copy` takes them.",
+    help="With --to or --replace: compressors, as `zarrdock copy` takes them.",
 )
 @click.option(
-    "--index-location", type=click.Choice(["start", "end", "keep"]), default="keep", help="With --to: of a shard."
+    "--index-location",
+    type=click.Choice(["start", "end", "keep"]),
+    default="keep",
+    help="With --to or --replace: of a shard.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say how many shards would be rewritten.")
 @click.option(
@@ -68,6 +81,7 @@ def command(
     path: str,
     storage_options: dict[str, Any],
     target: str | None,
+    replace: bool,
     to_path: str,
     order: Any,
     align: int,
@@ -86,22 +100,25 @@ def command(
     interrupted run is completed by the same command.
 
     With --to a new array (or hierarchy) is written instead, which may have other chunks, shards and codecs. Where only
-    shards and order differ, nothing is decoded.
+    shards and order differ, nothing is decoded. With --replace it takes the place of the old one when it is done.
     """
     started = time.perf_counter()
     wishes = {"chunks": chunks, "shards": shards, "compressors": compressors, "index_location": index_location}
-    if target is None:
+    if target is not None and replace:
+        raise UnsupportedError("--to writes elsewhere, --replace in the same place: give one of them")
+    if target is None and not replace:
         named = {"compressors": "--codecs", "index_location": "--index-location"}
         asked = [named.get(name, f"--{name}") for name, value in wishes.items() if not _keeps(value)]
         if asked:
             raise UnsupportedError(
-                f"{', '.join(asked)}: metadata and shards cannot be changed in one step that is safe to interrupt; "
-                "write a new array with --to DST, and remove the old one then"
+                f"{', '.join(asked)}: readers would find metadata and shards that don't belong together; write a new "
+                "array with --to DST, and remove the old one then; or, where it is a local folder and nobody has it "
+                "open, --replace it"
             )
         _in_place(url, path, storage_options, order, align, fixed_slots, dry_run, memory, quiet, as_json, started)
         return
     if dry_run:
-        raise UnsupportedError("--dry-run is for shards that are rewritten where they are; --to writes new ones")
+        raise UnsupportedError("--dry-run is for shards that are rewritten where they are; these would be new")
     if fixed_slots:
         raise UnsupportedError("--fixed-slots is for shards that are rewritten where they are: do so once they are new")
     last = CopyProgress()
@@ -113,19 +130,25 @@ def command(
             last = now
             bar.update(task, description=f"copying /{now.path}", completed=now.n_bytes, total=now.n_bytes_total)
 
-        copy(
-            url,
-            target,
-            src_path=path or None,
-            dst_path=to_path or None,
-            subchunk_write_order=order or "lexicographic",
-            chunk_alignment=align,
-            src_storage_options=storage_options or None,
-            resume=True,
-            memory_bytes=memory,
-            progress=progress,
+        common = {
+            "subchunk_write_order": order or "lexicographic",
+            "chunk_alignment": align,
+            "memory_bytes": memory,
+            "progress": progress,
             **wishes,
-        )
+        }
+        if target is None:
+            replace_layout(url, path=path or None, storage_options=storage_options or None, **common)
+        else:
+            copy(
+                url,
+                target,
+                src_path=path or None,
+                dst_path=to_path or None,
+                src_storage_options=storage_options or None,
+                resume=True,
+                **common,
+            )
     seconds = time.perf_counter() - started
     if as_json:
         facts = {"n_objects": last.n_objects, "n_bytes": last.n_bytes_written, "n_kept": last.n_kept}

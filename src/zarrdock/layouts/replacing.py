@@ -1,0 +1,252 @@
+"""Arrays of local folders laid out anew in ways that metadata knows of: a new folder is written beside the old one, and
+the two change places in one step.
+
+Whoever opens the array finds the old one or the new one. Whoever has it open goes on with the metadata it knows, and
+would read chunks of the other: no file system can help that, since metadata and chunks are looked up one by one. So it
+is for arrays that nobody uses meanwhile.
+
+Beside the folder there is, until all is done, another one with a journal and the new array in it; its name is one that
+stores don't list. After an interruption the journal tells the next run what is there:
+
+- the folder is the old one, and unchanged: copying goes on, or the two change places;
+- the folder was changed, or something else is wanted now: it begins anew;
+- the old folder lies beside, so they have changed places: it is removed, which is all that was left to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zarrdock.array.group import walk
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
+from zarrdock.array.node_io import node_path
+from zarrdock.copying import CopyProgress, copy
+from zarrdock.copying.sources import load_root
+from zarrdock.copying.state import MARK
+from zarrdock.errors import ConflictError, UnsupportedError, ZarrdockError
+from zarrdock.stores.base import Store
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.local_io import sync_folder
+from zarrdock.stores.local_lock import SUFFIX
+from zarrdock.stores.local_swap import can_exchange, exchange, sync_file_system
+from zarrdock.stores.open import open_store
+from zarrdock.stores.wrap import PrefixStore, WrapperStore
+
+if sys.platform == "linux":
+    import fcntl
+
+__all__ = ["replace_layout"]
+
+_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+_JOURNAL = "journal.json"
+
+
+def replace_layout(
+    store: Any,
+    *,
+    path: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Callable[[CopyProgress], None] | None = None,
+    **settings: Any,
+) -> bool:
+    """Lay out an array, or all below a group, anew, as :func:`zarrdock.copy` would, in the place where it is.
+
+    Nobody may have it open meanwhile: not for writing, since what is written during the copy would be lost (it is
+    noticed, and nothing is replaced then), and not for reading, since the chunks would no longer be those of the
+    metadata that is known.
+
+    Args:
+        store: anything :func:`zarrdock.open_store` takes that leads to a local folder. path: of the node within it.
+        storage_options: options of the fsspec filesystem that a URL leads to.
+        progress: as for ``copy``; it is not called where only an earlier run had to be finished.
+        settings: of ``copy``: chunks, shards, compressors, index_location, subchunk_write_order, chunk_alignment,
+            memory_bytes.
+    Returns:
+        False where an earlier, interrupted run had replaced it already.
+    Raises:
+        UnsupportedError: not a local folder, one whose file system can't let folders change places, one with files that
+            are not Zarr's, or a member of a group with consolidated metadata. ConflictError: it was written to
+            meanwhile. NodeNotFoundError, CodecError, StoreError.
+    """
+    opened = open_store(store, storage_options=dict(storage_options) if storage_options else None)
+    folder = _folder_of(opened, node_path(path))
+    beside = _beside(folder)
+    new = beside / "new"
+    wanted = repr(sorted((name, value) for name, value in settings.items() if name != "memory_bytes"))
+    with _alone(beside.parent):
+        journal = _read_journal(beside)
+        if journal is not None and new.is_dir() and new.stat().st_ino == journal.get("inode"):
+            _remove(beside)
+            if journal.get("wanted") == wanted:
+                return False
+        load_root(LocalStore(folder, read_only=True), "")
+        _check_members(folder)
+        content = _content(folder)
+        now = {"inode": folder.stat().st_ino, "wanted": wanted, "content": content}
+        if journal != now:
+            _remove(beside)
+            _begin(beside, folder, now)
+        if not _is_finished(new):
+            copy(LocalStore(folder, read_only=True), LocalStore(new), resume=True, progress=progress, **settings)
+        _exchange(folder, new, content)
+        _remove(beside)
+    return True
+
+
+def _folder_of(store: Store, path: str) -> Path:
+    while isinstance(store, WrapperStore):
+        path = f"{store.prefix}/{path}" if isinstance(store, PrefixStore) else path
+        store = store.store
+    if not isinstance(store, LocalStore):
+        raise UnsupportedError(
+            f"{store} cannot let two arrays change places in one step; write a new array with --to DST, and remove the "
+            "old one then"
+        )
+    store._check_writable(path)
+    return Path(store.root, path.strip("/")).resolve()
+
+
+def _beside(folder: Path) -> Path:
+    """Where the new array is made: outside of the hierarchy, so that nobody takes it for a member."""
+    top = folder
+    while top.parent != top and _is_node(top.parent):
+        top = top.parent
+        if _is_consolidated(top):
+            raise UnsupportedError(
+                f"the group in {top} has consolidated metadata, which would go on describing the old layout; name that "
+                "group, or write a new array with --to DST"
+            )
+    if top.is_mount() or not os.access(top.parent, os.W_OK):
+        raise UnsupportedError(f"no folder can be made beside {top}; write a new array with --to DST")
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    return top.parent / f".{digest}.relayout{SUFFIX}"
+
+
+def _is_node(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def _is_consolidated(folder: Path) -> bool:
+    if (folder / ".zmetadata").is_file():
+        return True
+    root = load_root(LocalStore(folder, read_only=True), "")
+    return isinstance(root, GroupMetadata) and root.consolidated is not None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from doing the same below a folder."""
+    if sys.platform != "linux":
+        raise UnsupportedError("only on Linux can two folders change places; write a new array with --to DST")
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(f"somebody else lays out an array in {folder} anew: wait until that is done") from None
+        yield
+    finally:
+        os.close(fd)
+
+
+def _check_members(folder: Path) -> None:
+    """A copy has nodes and chunks; other files would be gone.
+
+    Raises:
+        UnsupportedError: there are others.
+    """
+    store = LocalStore(folder, read_only=True)
+    root = load_root(store, "")
+    arrays = {"": root} if isinstance(root, ArrayMetadata) else {}
+    if isinstance(root, GroupMetadata):
+        for relative, node in walk(store, "", root.replace(consolidated=None)):
+            if isinstance(node, ZarrdockError):
+                raise node
+            if isinstance(node, ArrayMetadata):
+                arrays[relative] = node
+    for entry in store.list():
+        parts = entry.key.split("/")
+        if parts[-1] in _DOCUMENTS:
+            continue
+        owners = (n for n in range(len(parts) - 1, -1, -1) if "/".join(parts[:n]) in arrays)
+        n = next(owners, None)
+        metadata = None if n is None else arrays["/".join(parts[:n])]
+        if metadata is None or metadata.key_encoding.parse("/".join(parts[n:]), metadata.ndim) is None:
+            raise UnsupportedError(
+                f"{entry.key!r} in {store} belongs to no array, and would be lost: move it elsewhere, or write a new "
+                "array with --to DST"
+            )
+
+
+def _content(folder: Path) -> str:
+    """A digest of names, identities, sizes and times of all files: what any change would change."""
+    digest = hashlib.sha256()
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for path in [Path(parent, name) for name in sorted([*folders, *names])]:
+            if path.is_symlink():
+                raise UnsupportedError(f"{path} is a link, which a copy does not keep; write a new array with --to DST")
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                digest.update(b"gone")
+                continue
+            if stat.S_ISREG(status.st_mode) and not path.name.endswith(SUFFIX):
+                place = path.relative_to(folder).as_posix()
+                digest.update(repr((place, status.st_ino, status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()
+
+
+def _read_journal(beside: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((beside / _JOURNAL).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _begin(beside: Path, folder: Path, journal: dict[str, Any]) -> None:
+    beside.mkdir()
+    if beside.stat().st_dev != folder.stat().st_dev or not can_exchange(str(beside)):
+        beside.rmdir()
+        raise UnsupportedError(
+            f"the file system of {folder} cannot let two folders change places in one step; write a new array with "
+            "--to DST, and remove the old one then"
+        )
+    draft = beside / "draft"
+    draft.write_text(json.dumps(journal), "utf-8")
+    draft.rename(beside / _JOURNAL)
+
+
+def _is_finished(new: Path) -> bool:
+    return _is_node(new) and not (new / MARK).exists()
+
+
+def _exchange(folder: Path, new: Path, content: str) -> None:
+    new.chmod(stat.S_IMODE(folder.stat().st_mode))
+    sync_file_system(str(new))  # what takes the old one's place has to survive a crash of the machine
+    message = f"{folder} was written to meanwhile: nothing was replaced; run it again when nobody writes"
+    if _content(folder) != content:
+        raise ConflictError(message)
+    exchange(str(folder), str(new))
+    if _content(new) != content:
+        exchange(str(folder), str(new))
+        raise ConflictError(message)
+    for parent in (folder.parent, new.parent):
+        sync_folder(str(parent))
+
+
+def _remove(beside: Path) -> None:
+    """The journal last: as long as it is there, the next run knows what the rest is."""
+    for path in (beside / "new", beside):
+        if path.exists():
+            shutil.rmtree(path)
