@@ -14,7 +14,7 @@ from zarrdock.array.execution import execute
 from zarrdock.array.planning.axes import Axis, Product
 from zarrdock.array.planning.index_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.sharding import EmptyTest
+from zarrdock.codecs.empty import EmptyTest
 from zarrdock.errors import SelectionError
 from zarrdock.stores.base import Store
 

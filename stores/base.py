@@ -22,6 +22,7 @@ __all__ = [
     "Buffer",
     "Change",
     "Entry",
+    "LazyParts",
     "Listing",
     "Read",
     "Result",
@@ -156,6 +157,20 @@ def check_prefix(prefix: str, store: object = "") -> str:
     """
     prefix = prefix.removesuffix("/")
     return check_key(prefix, store) if prefix else ""
+
+
+class LazyParts(Sequence[Buffer]):
+    """A value in parts that are made when asked for, anew each time. A store that writes them as they come never holds
+    them all; to every other one it is a sequence of buffers.
+    """
+
+    @abstractmethod
+    def part(self, i: int) -> Buffer:
+        """Part ``i``: flat and contiguous, one item a byte."""
+
+    def __getitem__(self, i: Any) -> Any:
+        which = range(len(self))[i]
+        return [self.part(j) for j in which] if isinstance(which, range) else self.part(which)
 
 
 def value_parts(value: Value) -> list[bytes | bytearray | memoryview]:

@@ -24,6 +24,7 @@ from zarrdock.stores.base import (
     Blob,
     Change,
     Entry,
+    LazyParts,
     Listing,
     Read,
     Result,
@@ -205,7 +206,7 @@ class LocalStore(Store):
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> None:
-        parts = value_parts(value)
+        parts = value if isinstance(value, LazyParts) else value_parts(value)
         path = self._writable_path(key)
         try:
             with self._hold(path) as held:

@@ -12,6 +12,7 @@ from itertools import groupby
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
 from zarrdock.holes import is_hole
+from zarrdock.stores.base import LazyParts
 
 __all__ = ["MAX_ATTEMPTS", "MISSING", "failure", "make_folders", "pread_all", "prune", "sync_folder", "writev_all"]
 
@@ -22,6 +23,10 @@ MISSING = (errno.ENOENT, errno.ENOTDIR)
 MAX_ATTEMPTS = 1000
 
 _MAX_PARTS: int = getattr(os, "IOV_MAX", 0) or (os.sysconf("SC_IOV_MAX") if hasattr(os, "sysconf") else 16)
+
+
+# Parts that are made together: they should still be in the processor's cache when they are written.
+_LAZY_NBYTES = 512 * 2**10
 
 
 def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
@@ -46,8 +51,10 @@ def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
 
 def writev_all(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
     """Write buffers one after another at the position of an empty file, in as few calls as the system allows; long
-    zeros that :func:`zarrdock.holes.zeros` made become holes.
+    zeros that :func:`zarrdock.holes.zeros` made become holes. Lazy parts are made as they are written.
     """
+    if isinstance(parts, LazyParts):
+        return _write_lazy(fd, parts)
     if not any(map(is_hole, parts)):
         return _writev(fd, parts)
     os.ftruncate(fd, sum(map(len, parts)))  # first: a file system that expects a file to grow (XFS) fills its holes
@@ -58,6 +65,18 @@ def writev_all(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None
         else:
             _writev(fd, some)
     return None
+
+
+def _write_lazy(fd: int, parts: LazyParts) -> None:
+    batch: list[bytes | bytearray | memoryview] = []
+    n_bytes = 0
+    for part in parts:
+        batch.append(part)
+        n_bytes += len(part)
+        if n_bytes >= _LAZY_NBYTES:
+            _writev(fd, batch)
+            batch, n_bytes = [], 0
+    _writev(fd, batch)
 
 
 def _writev(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:

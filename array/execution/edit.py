@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from zarrdock.array.execution.plain import can_be_plain, plain_shard
 from zarrdock.array.execution.pool import run
 from zarrdock.array.execution.rows import copy_rows
 from zarrdock.array.planning.layout import Layout
@@ -23,6 +24,7 @@ from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import CodecError, ShardIndexError
+from zarrdock.stores.base import LazyParts
 
 __all__ = ["Coords", "Edit", "Inside", "Prepared"]
 
@@ -61,8 +63,10 @@ class Edit:
         self.options = options or (sharding.options if sharding is not None else ShardOptions())
         self._keep_empty = self.options.write_empty_chunks
 
-    def build(self, task: Task) -> Parts | None:
+    def build(self, task: Task) -> Parts | LazyParts | None:
         """The new object where all of it is covered; None where it would hold nothing but fill value."""
+        if can_be_plain(task.layout) and self._value.dtype == task.layout.dtype:
+            return plain_shard(task.layout, task, self._value, None if self._keep_empty else self._is_empty)
         return self.apply([self.prepare(task)], None, task)
 
     def prepare(self, task: Task) -> Prepared:
