@@ -76,7 +76,7 @@ def test_members_of_groups_and_whole_hierarchies(tmp_path: Path) -> None:
     assert replace_layout(zarrdock.PrefixStore(zarrdock.LocalStore(tmp_path), "g"), chunks=(30, 40))
     again = zarrdock.open_group(tmp_path / "g")
     assert again["x/y"].chunks == (30, 40)  # type: ignore[union-attr]
-    assert np.array_equal(again["x/y"][...], VALUES)  # type: ignore[index]
+    assert np.array_equal(again["x/y"][...], VALUES)  # type: ignore[index,arg-type]
     assert dict(again.attrs) == {"title": "t"}
     assert [path.name for path in tmp_path.iterdir()] == ["g"]
 
@@ -247,7 +247,7 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_systems_without_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_swap.sys, "platform", "other")
+    monkeypatch.setattr(sys, "platform", "other")
     with pytest.raises(OSError, match="no renameat2"):
         local_swap.exchange(str(tmp_path / "a"), str(tmp_path / "b"))
     assert not local_swap.can_exchange(str(tmp_path))
