@@ -1,5 +1,6 @@
 """Layouts of arrays whose objects differ in shape."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,20 @@ def test_commands(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     np.testing.assert_array_equal(zarrdock.open_array(tmp_path / "b")[...], VALUES)
     answer = said("relayout", at, "--order", "morton", "-q")
     assert ("nothing is sharded" if kind == "chunks" else "6 of 6 shards rewritten") in answer
+
+
+def test_grids_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zarrdock.create_array(tmp_path / "a", data=VALUES, chunks=(4, 6))
+
+    def grid(*options: str) -> Any:
+        assert run(["copy", str(tmp_path / "a"), str(tmp_path / "b"), "--overwrite", "-q", *options]) == 0
+        array = zarrdock.open_array(tmp_path / "b")
+        np.testing.assert_array_equal(array[...], VALUES)
+        return array.write_chunk_sizes
+
+    assert grid("--chunks", "[[4, 12, 4], 10]") == ((4, 12, 4), (10, 10, 4))
+    assert grid("--chunks", "2,2", "--shards", json.dumps(SHARDS)) == ((4, 12, 4), (8, 16))
+    assert grid("--chunks", "[10,12]") == ((10, 10), (12, 12))
+    for wrong in ('[["a"]]', "[[2,", "[[1.5]]", "[[[2]]]"):
+        assert run(["copy", str(tmp_path / "a"), str(tmp_path / "c"), "--chunks", wrong]) == 2
+        assert "--chunks" in capsys.readouterr().err

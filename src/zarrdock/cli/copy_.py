@@ -8,9 +8,8 @@ from typing import Any
 
 from zarrdock.array.array import Array
 from zarrdock.cli.app import click
-from zarrdock.cli.options import as_json, debug_option, read_storage_options
+from zarrdock.cli.options import as_json, debug_option, layout_options, memory_option, storage_option
 from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text
-from zarrdock.cli.parse import parse_compressor, parse_memory, parse_shape
 from zarrdock.codecs.order import ORDERS
 from zarrdock.copying import CopyProgress, copy
 from zarrdock.copying.parallel import Workers
@@ -18,53 +17,17 @@ from zarrdock.copying.parallel import Workers
 __all__ = ["command"]
 
 
-def _shards(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
-    if not given:
-        return "keep"
-    found = [parse_shape(text) for text in given]
-    if len(found) == 1:
-        return found[0]
-    if not all(isinstance(shape, tuple) for shape in found):
-        raise click.BadParameter("several levels of shards are given by their shapes, outermost first")
-    return found
-
-
-def _compressors(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
-    found = [parse_compressor(text) for text in given]
-    if len(found) > 1 and any(one in (None, "auto", "keep") for one in found):
-        raise click.BadParameter("none, auto and keep stand alone")
-    return "keep" if not found else found[0] if len(found) == 1 else found
-
-
 @click.command("copy")
 @click.argument("src")
 @click.argument("dst")
-@click.option(
-    "--chunks",
-    default="keep",
-    metavar="SHAPE",
-    callback=lambda _c, _p, value: parse_shape(value),
-    help="Shape of a chunk: 32,32,32, one length for all dimensions, auto, or keep.  [default: keep]",
-)
-@click.option(
-    "--shards",
-    multiple=True,
-    metavar="SHAPE",
-    callback=_shards,
-    help="Shape of a shard, auto, none, or keep; again for shards in shards, outermost first.",
-)
-@click.option(
-    "--compressor",
-    "compressors",
-    multiple=True,
-    metavar="CODEC",
-    callback=_compressors,
-    help="zstd:3, gzip:5, blosc:lz4:5:shuffle, none, auto, keep, or JSON as in metadata; again for several.",
+@layout_options(
+    chunks="Shape of a chunk: 32,32,32, one length for all dimensions, the lengths along each as [[2,6,2],4], auto, or "
+    "keep.  [default: keep]",
+    shards="Shape of a shard, auto, none, or keep; again for shards in shards, outermost first.",
+    compressors="zstd:3, gzip:5, blosc:lz4:5:shuffle, none, auto, keep, or JSON as in metadata; again for several.",
+    index_location="Where a shard has its index.",
 )
 @click.option("--order", type=click.Choice([str(order) for order in ORDERS]), help="Order of the chunks in a shard.")
-@click.option(
-    "--index-location", type=click.Choice(["start", "end", "keep"]), default="keep", help="Where a shard has its index."
-)
 @click.option("--zarr-format", type=click.Choice(["2", "3"]), help="Convert to this version of Zarr.")
 @click.option("--write-empty-chunks", is_flag=True, help="Store chunks of nothing but the fill value, too.")
 @click.option("--overwrite", is_flag=True, help="Replace the node that is at DST, with all below it.")
@@ -75,37 +38,10 @@ def _compressors(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 )
 @click.option("--src-path", default="", metavar="PATH", help="Node within SRC, for instance in a zip.")
 @click.option("--dst-path", default="", metavar="PATH", help="Node within DST.")
-@click.option(
-    "--storage-option",
-    "storage_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=read_storage_options,
-    help="Option of the file system behind SRC and DST, those that are not local files; again for more.",
-)
-@click.option(
-    "--src-storage-option",
-    "src_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=read_storage_options,
-    help="The same for SRC alone.",
-)
-@click.option(
-    "--dst-storage-option",
-    "dst_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=read_storage_options,
-    help="The same for DST alone.",
-)
-@click.option(
-    "--memory",
-    default="512M",
-    metavar="SIZE",
-    callback=lambda _c, _p, value: parse_memory(value),
-    help="About what may be held in memory at one time, here or by each worker.  [default: 512M]",
-)
+@storage_option("Option of the file system behind SRC and DST, those that are not local files; again for more.")
+@storage_option("The same for SRC alone.", "--src-storage-option", "src_options")
+@storage_option("The same for DST alone.", "--dst-storage-option", "dst_options")
+@memory_option(", here or by each worker")
 @click.option("--dask", metavar="ADDRESS", help="Let the workers of this dask cluster do it: tcp://host:8786.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
 @as_json

@@ -7,8 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from zarrdock.cli.app import click
+from zarrdock.cli.parse import parse_chunks, parse_compressor, parse_memory
 
-__all__ = ["as_json", "debug_option", "node_options", "read_storage_options"]
+__all__ = [
+    "address_options",
+    "as_json",
+    "debug_option",
+    "layout_options",
+    "memory_option",
+    "node_options",
+    "read_storage_options",
+    "storage_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,19 +50,97 @@ def node_options(function: F) -> F:
     decorators: list[Callable[[F], F]] = [
         click.argument("url"),
         click.option("--path", default="", metavar="PATH", help="Node within the store, for instance in a zip."),
-        click.option(
-            "--storage-option",
-            "storage_options",
-            multiple=True,
-            metavar="KEY=VALUE",
-            callback=read_storage_options,
-            help="Option of the file system behind the URL, such as anon=true; again for more.",
-        ),
+        storage_option("Option of the file system behind the URL, such as anon=true; again for more."),
         debug_option,
     ]
-    for decorate in reversed(decorators):
-        function = decorate(function)
-    return function
+    return _all_of(decorators)(function)
+
+
+def storage_option(text: str, name: str = "--storage-option", target: str = "storage_options") -> Callable[[F], F]:
+    """``key=value`` pairs for a filesystem, see :func:`read_storage_options`."""
+    return click.option(name, target, multiple=True, metavar="KEY=VALUE", callback=read_storage_options, help=text)
+
+
+def layout_options(
+    *, chunks: str, shards: str, compressors: str, index_location: str, names: Sequence[str] = ("--compressor",)
+) -> Callable[[F], F]:
+    """How a new array is to be laid out: ``--chunks``, ``--shards``, ``--compressor`` (or ``names``) and
+    ``--index-location``; all are "keep" unless given.
+
+    Args:
+        chunks, shards, compressors, index_location: help of each.
+    """
+    return _all_of(
+        [
+            click.option(
+                "--chunks",
+                default="keep",
+                metavar="SHAPE",
+                callback=lambda _c, _p, value: parse_chunks(value),
+                help=chunks,
+            ),
+            click.option("--shards", multiple=True, metavar="SHAPE", callback=_read_shards, help=shards),
+            click.option(
+                *names, "compressors", multiple=True, metavar="CODEC", callback=_read_compressors, help=compressors
+            ),
+            click.option(
+                "--index-location", type=click.Choice(["start", "end", "keep"]), default="keep", help=index_location
+            ),
+        ]
+    )
+
+
+def memory_option(where: str = "") -> Callable[[F], F]:
+    """``--memory``."""
+    return click.option(
+        "--memory",
+        default="512M",
+        metavar="SIZE",
+        callback=lambda _c, _p, value: parse_memory(value),
+        help=f"About what may be held in memory at one time{where}.  [default: 512M]",
+    )
+
+
+def address_options(port: str) -> Callable[[F], F]:
+    """``--host`` and ``--port``; ``port`` is the latter's help."""
+    return _all_of(
+        [
+            click.option(
+                "--host",
+                default="127.0.0.1",
+                show_default=True,
+                help="Address to listen on. There is no password.",
+            ),
+            click.option("--port", default=0, type=click.IntRange(0, 65535), help=port),
+        ]
+    )
+
+
+def _all_of(decorators: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for one in reversed(decorators):
+            function = one(function)
+        return function
+
+    return decorate
+
+
+def _read_shards(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+    if not given:
+        return "keep"
+    found = [parse_chunks(text) for text in given]
+    if len(found) == 1:
+        return found[0]
+    if not all(isinstance(shape, tuple) for shape in found):
+        raise click.BadParameter("several levels of shards are given by their shapes, outermost first")
+    return found
+
+
+def _read_compressors(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+    found = [parse_compressor(text) for text in given]
+    if len(found) > 1 and any(one in (None, "auto", "keep") for one in found):
+        raise click.BadParameter("none, auto and keep stand alone")
+    return "keep" if not found else found[0] if len(found) == 1 else found
 
 
 def as_json(function: F) -> F:

@@ -10,7 +10,7 @@ import numpy as np
 
 from zarrdock.cli.app import click
 
-__all__ = ["parse_compressor", "parse_memory", "parse_selection", "parse_shape"]
+__all__ = ["parse_chunks", "parse_compressor", "parse_memory", "parse_selection", "parse_shape"]
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
@@ -94,6 +94,26 @@ def parse_shape(text: str) -> Any:
         raise click.BadParameter(f"{text!r} is no shape: write lengths with commas, such as 32,32,32")
     shape = tuple(int(part) for part in parts)
     return shape[0] if len(shape) == 1 and "," not in stripped else shape
+
+
+def parse_chunks(text: str) -> Any:
+    """What :func:`parse_shape` takes, or the lengths of chunks along each axis, ``[[2,6,2],4]``, or a grid's metadata.
+
+    Raises:
+        click.BadParameter: it is something else.
+    """
+    stripped = text.strip()
+    if not stripped.startswith("{") and "[" not in stripped[1:]:
+        return parse_shape(text)
+    try:
+        found = json.loads(stripped)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}") from None
+    if isinstance(found, dict) or all(
+        isinstance(length, int) for axis in found for length in (axis if isinstance(axis, list) else [axis])
+    ):
+        return found
+    raise click.BadParameter(f"{text!r}: write the lengths along each axis, such as [[2,6,2],4]")
 
 
 def parse_compressor(text: str) -> Any:

@@ -6,10 +6,8 @@ import time
 from typing import Any
 
 from zarrdock.cli.app import click
-from zarrdock.cli.copy_ import _compressors, _shards
-from zarrdock.cli.options import as_json, node_options
+from zarrdock.cli.options import as_json, layout_options, memory_option, node_options
 from zarrdock.cli.output import count, print_json, progress_bar, size_text
-from zarrdock.cli.parse import parse_memory, parse_shape
 from zarrdock.codecs.order import ORDERS
 from zarrdock.copying import CopyProgress, copy
 from zarrdock.errors import UnsupportedError
@@ -37,43 +35,15 @@ __all__ = ["command"]
 @click.option(
     "--fixed-slots", is_flag=True, help="Every chunk has a place of its own, with room for the longest it could become."
 )
-@click.option(
-    "--chunks",
-    default="keep",
-    metavar="SHAPE",
-    callback=lambda _c, _p, value: parse_shape(value),
-    help="With --to or --replace: shape of a chunk.  [default: keep]",
-)
-@click.option(
-    "--shards",
-    multiple=True,
-    metavar="SHAPE",
-    callback=_shards,
-    help="With --to or --replace: as `zarrdock copy` takes them.",
-)
-@click.option(
-    "--codecs",
-    "--compressor",
-    "compressors",
-    multiple=True,
-    metavar="CODEC",
-    callback=_compressors,
-    help="With --to or --replace: compressors, as `zarrdock copy` takes them.",
-)
-@click.option(
-    "--index-location",
-    type=click.Choice(["start", "end", "keep"]),
-    default="keep",
-    help="With --to or --replace: of a shard.",
+@layout_options(
+    chunks="With --to or --replace: shape of a chunk.  [default: keep]",
+    shards="With --to or --replace: as `zarrdock copy` takes them.",
+    compressors="With --to or --replace: compressors, as `zarrdock copy` takes them.",
+    index_location="With --to or --replace: of a shard.",
+    names=("--codecs", "--compressor"),
 )
 @click.option("--dry-run", is_flag=True, help="Only say how many shards would be rewritten.")
-@click.option(
-    "--memory",
-    default="512M",
-    metavar="SIZE",
-    callback=lambda _c, _p, value: parse_memory(value),
-    help="About what may be held in memory at one time.  [default: 512M]",
-)
+@memory_option()
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @as_json
 def command(

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from zarrdock.cli.app import click
-from zarrdock.cli.options import node_options
+from zarrdock.cli.options import address_options, node_options
 from zarrdock.errors import UnsupportedError
 from zarrdock.stores.open import open_store
 from zarrdock.stores.wrap import PrefixStore
@@ -26,8 +26,7 @@ __all__ = ["command"]
 @click.option(
     "--reencode", is_flag=True, help="With --as-v2: decode chunks that v2 has no form for, and encode them anew."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port; a free one by default.")
+@address_options("Port; a free one by default.")
 @click.option("--quiet", "is_quiet", is_flag=True, help="Do not write a line a request.")
 def command(
     url: str,

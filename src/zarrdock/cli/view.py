@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from zarrdock.cli.app import click
-from zarrdock.cli.options import node_options
+from zarrdock.cli.options import address_options, node_options
 from zarrdock.views.neuroglancer_ import Viewing
 
 __all__ = ["command"]
@@ -22,8 +22,7 @@ __all__ = ["command"]
 @node_options
 @click.option("--segmentation", "is_segmentation", is_flag=True, help="Show numbers as segments, each with its colour.")
 @click.option("--reencode", is_flag=True, help="Show codecs and data types that the viewer does not know as others.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port of the data; a free one by default.")
+@address_options("Port of the data; a free one by default.")
 @click.option("--no-browser", is_flag=True, help="Print the page's address and leave opening it to you.")
 @click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Write a line a request for data.")
 def command(
