@@ -25,7 +25,7 @@ from zarrdock.array.planning.chunk_cache import ChunkCache, chunks_of, configure
 from zarrdock.array.planning.index_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.remembered import layout_of
-from zarrdock.array.planning.selection import basic
+from zarrdock.array.planning.selection import basic, element, keeps_zero_dimensions
 from zarrdock.array.reshape import clear_outside, clear_rows, new_shape_of, shrinks
 from zarrdock.array.values import values_of
 from zarrdock.codecs.base import AnyArray
@@ -127,14 +127,14 @@ class Array(Described):
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def __getitem__(self, selection: Any) -> Any:
-        coords = _element(selection, self.shape)
+        coords = element(selection, self.shape)
         if coords is not None:
-            element = read_element(self._store, self._layout, coords, self._cache)
-            if element is not ELSEWHERE:
-                return element
+            value = read_element(self._store, self._layout, coords, self._cache)
+            if value is not ELSEWHERE:
+                return value
         product = basic(selection, self.shape)
         array = execute.read(self._store, self._layout, product, self._cache)
-        return array[()] if array.ndim == 0 and not _keeps_zero_dimensions(selection) else array
+        return array[()] if array.ndim == 0 and not keeps_zero_dimensions(selection) else array
 
     def read(self, selection: Any = ..., out: AnyArray | None = None, *, consistent: bool = False) -> AnyArray:
         """Read a selection, as indexing does, always into an array.
@@ -392,28 +392,3 @@ class Array(Described):
 
 def _with(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:
     return (*shape[:axis], n, *shape[axis + 1 :])
-
-
-def _element(selection: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Coordinates, where the selection is plain integers within the array."""
-    if type(selection) is int:
-        selection = (selection,)
-    elif type(selection) is not tuple:
-        return None
-    if len(selection) != len(shape) or not shape:
-        return None
-    coords = []
-    for index, length in zip(selection, shape, strict=True):
-        if type(index) is not int:
-            if not isinstance(index, np.integer):
-                return None
-            index = int(index)
-        if not -length <= index < length:
-            return None
-        coords.append(index if index >= 0 else index + length)
-    return tuple(coords)
-
-
-def _keeps_zero_dimensions(selection: Any) -> bool:
-    """numpy gives a 0-d array, not a scalar, where the selection has an ellipsis."""
-    return selection is Ellipsis or (isinstance(selection, tuple) and any(item is Ellipsis for item in selection))

@@ -36,9 +36,10 @@ from zarrdock.stores.base import (
     check_prefix,
     value_parts,
 )
-from zarrdock.stores.local_io import MISSING, failure, make_folders, pread_all, prune, sync_folder, writev_all
+from zarrdock.stores.local_io import MISSING, failure, make_folders, pread_all, prune, sync_folder
 from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, unlocked
 from zarrdock.stores.local_patch import OldFile, clone, write_pieces
+from zarrdock.stores.local_put import NoExclusiveCreateError, Part, TakenError, create_value, put_value
 from zarrdock.stores.local_version import Handle, Identity, LocalVersion, identity_of
 from zarrdock.stores.patch import Patch, PatchChange
 
@@ -54,9 +55,6 @@ def _traits() -> Traits:
 
 # Without O_NONBLOCK, opening a named pipe would wait for a writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-
-# No link, or none to this file: then the name is taken by renaming.
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 _Opened = dict[str, "tuple[LocalVersion, Handle] | None"]
 
@@ -334,49 +332,23 @@ class LocalStore(Store):
     def _make_folder(self, folder: str) -> None:
         make_folders(folder, durable=self.durable)
 
-    def _replace(self, path: str, parts: Sequence[bytes | bytearray | memoryview], held: Held) -> None:
-        writev_all(held.fd, parts)
-        if self.durable:
-            os.fsync(held.fd)
-        held.rename_to(path)
-        if self.durable:
-            sync_folder(os.path.dirname(path))
-
-    def _create(self, key: str, path: str, parts: Sequence[bytes | bytearray | memoryview], held: Held) -> None:
-        # A link is never made over another name, so that a program that takes no lock is noticed too. It is made of a
-        # second file: the lock file is written to by whoever holds it next, also where we die before its name is gone.
-        if os.path.lexists(path):
-            raise self._exists(path, key)
-        temp_path = held.path + SUFFIX
-        local_list.unlink_quietly(temp_path)
-        with Held(os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False) as temp:
-            writev_all(temp.fd, parts)
-            if self.durable:
-                os.fsync(temp.fd)
-            try:
-                os.link(temp_path, path)
-            except FileExistsError:
-                raise self._exists(path, key) from None
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                if not self._has_locks:
-                    message = f"{self}: key {key!r}: no exclusive create: the file system has neither locks nor links"
-                    raise UnsupportedError(message) from error
-                temp.rename_to(path)
-        if self.durable:
-            sync_folder(os.path.dirname(path))
-
-    def _exists(self, path: str, key: str) -> StoreError:
-        if os.path.isdir(path):
-            return failure(OSError(errno.EISDIR, ""), doing="write", path=path, key=key, store=self)
-        return KeyExistsError("the key exists already", key=key, store=self)
-
-    def _put(self, path: str, parts: Sequence[bytes | bytearray | memoryview], held: Held, key: str) -> None:
+    def _put(self, path: str, parts: Sequence[Part], held: Held, key: str) -> None:
         try:
-            self._replace(path, parts, held)
+            put_value(path, parts, held, durable=self.durable)
         except OSError as error:
             raise failure(error, doing="write", path=path, key=key, store=self) from error
+
+    def _create(self, key: str, path: str, parts: Sequence[Part], held: Held) -> None:
+        try:
+            create_value(path, parts, held, durable=self.durable, has_locks=self._has_locks)
+        except TakenError:
+            if os.path.isdir(path):
+                folder = OSError(errno.EISDIR, "")
+                raise failure(folder, doing="write", path=path, key=key, store=self) from None
+            raise KeyExistsError("the key exists already", key=key, store=self) from None
+        except NoExclusiveCreateError as error:
+            message = f"{self}: key {key!r}: no exclusive create: the file system has neither locks nor links"
+            raise UnsupportedError(message) from error
 
     def _remove(self, path: str, key: str) -> None:
         try:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from zarrdock.array.planning.axes import Axis, IntArray, Points, Product
 from zarrdock.errors import SelectionError
 
-__all__ = ["Points", "Product", "basic", "blocks", "orthogonal", "vectorised"]
+__all__ = ["Points", "Product", "basic", "blocks", "element", "keeps_zero_dimensions", "orthogonal", "vectorised"]
 
 
 def _expand(selection: Any, shape: tuple[int, ...]) -> list[Any]:
@@ -270,3 +270,28 @@ def blocks(
         start, stop = (n * chunk if own is None else int(own[n]) for n in ends)
         axes.append(Axis(start, 1, max(0, min(stop, shape[i]) - start)))
     return _product(axes, set(), ())
+
+
+def element(selection: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Coordinates, where the selection is plain integers within the array."""
+    if type(selection) is int:
+        selection = (selection,)
+    elif type(selection) is not tuple:
+        return None
+    if len(selection) != len(shape) or not shape:
+        return None
+    coords = []
+    for index, length in zip(selection, shape, strict=True):
+        if type(index) is not int:
+            if not isinstance(index, np.integer):
+                return None
+            index = int(index)
+        if not -length <= index < length:
+            return None
+        coords.append(index if index >= 0 else index + length)
+    return tuple(coords)
+
+
+def keeps_zero_dimensions(selection: Any) -> bool:
+    """numpy gives a 0-d array, not a scalar, where the selection has an ellipsis."""
+    return selection is Ellipsis or (isinstance(selection, tuple) and any(item is Ellipsis for item in selection))
