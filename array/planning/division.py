@@ -57,6 +57,13 @@ class Division:
                 found[:, axis] = bounds[coords[:, axis]]
         return found
 
+    def extent(self, axis: int, number: int) -> tuple[int, int]:
+        """Where a part begins along an axis, and its length."""
+        bounds = self.bounds[axis]
+        if bounds is None:
+            return number * self.length[axis], self.length[axis]
+        return int(bounds[number]), int(bounds[number + 1] - bounds[number])
+
     def owners(self, positions: IntArray) -> IntArray:
         """The part that holds each position; shape (n, ndim)."""
         found = positions // np.asarray(self.length, np.int64)

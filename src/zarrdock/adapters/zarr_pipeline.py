@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
 from math import prod
@@ -34,6 +34,7 @@ from zarrdock.array.execution import execute
 from zarrdock.array.metadata.v2 import parse_array_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, parse_node
 from zarrdock.array.planning.axes import Points, Product
+from zarrdock.array.planning.division import Division
 from zarrdock.array.planning.index_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.sharding import ShardOptions, with_options
@@ -188,32 +189,43 @@ class CodecPipeline(ZarrPipeline):
                 raise NotASelectionError(f"{batch[i][0].path!r} is no chunk")
             return found
 
+        layout = self._layout(spec.config.write_empty_chunks)
+        if layout.irregular is not None and not self._knows(batch, coords):
+            return None
         try:
-            selection, end = selection_of(batch, coords, self._ours.grid.chunk_shape, array.shape, drop_axes)
+            selection, end = selection_of(batch, coords, self._chunks, array.shape, drop_axes)
         except NotASelectionError:
             return None
-        layout = self._layout(spec.config.write_empty_chunks)
         # The array may have been resized since: its shape here only has to hold what is asked for.
         shape = tuple(
-            n if n >= stop else -(-stop // chunk) * chunk
-            for n, stop, chunk in zip(layout.shape, end, layout.chunk_shape, strict=True)
+            n if n >= stop else layout.end_of(axis, stop - 1)
+            for axis, (n, stop) in enumerate(zip(layout.shape, end, strict=True))
         )
         layout = dataclasses.replace(layout, prefix=place.path[:start], shape=shape)
         return place.store.store, layout, selection
+
+    @cached_property
+    def _chunks(self) -> Division:
+        assert self._ours is not None
+        return Division.of(self._ours.grid, self._ours.shape)
+
+    def _knows(self, batch: Batch, coords: Callable[[int], tuple[int, ...]]) -> bool:
+        """Whether chunks that differ in shape are where they were: the array may have been resized since."""
+        try:
+            return all(
+                tuple(chunk[1].shape) == tuple(self._chunks.extent(axis, c)[1] for axis, c in enumerate(coords(i)))
+                for i, chunk in enumerate(batch)
+            )
+        except (IndexError, NotASelectionError):
+            return False
 
     def _layout(self, write_empty_chunks: bool) -> Layout:
         layout = self._layouts.get(write_empty_chunks)
         if layout is None:
             assert self._ours is not None
             metadata = self._ours
-            layout = self._layouts[write_empty_chunks] = Layout.bind(
-                metadata.shape,
-                metadata.grid.chunk_shape,
-                metadata.dtype,
-                metadata.fill_value,
-                with_options(metadata.codecs, ShardOptions(write_empty_chunks=write_empty_chunks)),
-                metadata.key_encoding,
-            )
+            codecs = with_options(metadata.codecs, ShardOptions(write_empty_chunks=write_empty_chunks))
+            layout = self._layouts[write_empty_chunks] = Layout.of(metadata, codecs=codecs)
         return layout
 
 
@@ -231,10 +243,10 @@ def _parse(metadata: Any) -> ArrayMetadata | None:
             node = parse_node(documents["zarr.json"])
         else:
             node = parse_array_v2(documents[".zarray"], documents.get(".zattrs"))
-        if not isinstance(node, ArrayMetadata) or not prod(node.grid.chunk_shape):
+        if not isinstance(node, ArrayMetadata) or not prod(node.grid.largest):
             return None
         # Bound here, so that what cannot be bound is known now.
-        Layout.bind(node.shape, node.grid.chunk_shape, node.dtype, node.fill_value, node.codecs, node.key_encoding)
+        Layout.of(node)
     except (MetadataError, UnsupportedError):
         return None
     return node

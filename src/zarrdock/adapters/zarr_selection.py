@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.planning.axes import Axis, Points, Product
+from zarrdock.array.planning.division import Division
 
 __all__ = ["NotASelectionError", "selection_of"]
 
@@ -28,28 +29,28 @@ class NotASelectionError(Exception):
 
 
 def selection_of(
-    batch: Chunks, coords: Coords, chunk_shape: tuple[int, ...], shape: tuple[int, ...], drop_axes: tuple[int, ...]
+    batch: Chunks, coords: Coords, chunks: Division, shape: tuple[int, ...], drop_axes: tuple[int, ...]
 ) -> tuple[Product | Points, tuple[int, ...]]:
     """The selection that ``batch`` is the list of, within the array, and the end of the box around it.
 
     Args:
         batch: in the order of zarr-python's indexers, at least one chunk.
-        coords: of chunk number i in the grid.
+        coords: of chunk number i in the grid. chunks: the grid.
         shape: of the result; () for a value that is the same everywhere.
         drop_axes: axes that the chunks' selections have and the result has not.
     Raises:
         NotASelectionError: it is none.
     """
     inner = _as_tuple(batch[0][2])
-    ndim = len(chunk_shape)
+    ndim = len(chunks.shape)
     if len(inner) != ndim:
         raise NotASelectionError(f"{len(inner)} selectors for {ndim} dimensions")
     if all(isinstance(item, (int, np.integer, slice)) for item in inner):
-        selection: Product | Points = _basic(batch, coords, chunk_shape)
+        selection: Product | Points = _basic(batch, coords, chunks)
     elif ndim == 1 or _is_mesh(inner):
-        selection = _mesh(batch, coords, chunk_shape, drop_axes)
+        selection = _mesh(batch, coords, chunks, drop_axes)
     elif all(isinstance(item, np.ndarray) and item.ndim == 1 for item in inner):
-        selection = _points(batch, coords, chunk_shape, shape)
+        selection = _points(batch, coords, chunks, shape)
     else:
         raise NotASelectionError("neither slices nor arrays")
     if shape not in ((), selection.shape):
@@ -85,33 +86,42 @@ def _positions(item: Any, length: int) -> IntArray:
     return np.flatnonzero(array) if array.dtype == bool else array.astype(np.int64, copy=False)
 
 
-def _basic(batch: Chunks, coords: Coords, chunk_shape: tuple[int, ...]) -> Product:
+def _basic(batch: Chunks, coords: Coords, chunks: Division) -> Product:
     """Slices and integers: the first and the last chunk tell all."""
     first, last = _as_tuple(batch[0][2]), _as_tuple(batch[-1][2])
     axes: list[Axis] = []
     dropped: list[int] = []
-    for i, (a, b, low, high, chunk) in enumerate(
-        zip(first, last, coords(0), coords(len(batch) - 1), chunk_shape, strict=True)
-    ):
+    for i, (a, b, low, high) in enumerate(zip(first, last, coords(0), coords(len(batch) - 1), strict=True)):
+        origin, length = chunks.extent(i, low)
         if not isinstance(a, slice):
-            axes.append(Axis(low * chunk + int(a), 1, 1))
+            axes.append(Axis(origin + int(a), 1, 1))
             dropped.append(i)
             continue
-        start, _, step = a.indices(chunk)
-        stop = high * chunk + b.indices(chunk)[1]
-        start += low * chunk
+        start, _, step = a.indices(length)
+        start += origin
+        origin, length = chunks.extent(i, high)
+        stop = origin + b.indices(length)[1]
         if step < 1 or stop <= start:
             raise NotASelectionError("a slice that is empty or runs backwards")
         axes.append(Axis(start, step, -(-(stop - start) // step)))
-    if prod(len(axis.pieces(chunk).chunks) for axis, chunk in zip(axes, chunk_shape, strict=True)) != len(batch):
+    if prod(_n_chunks(axis, chunks, i) for i, axis in enumerate(axes)) != len(batch):
         raise NotASelectionError("some chunks of the product are missing")
     full = tuple(axis.n for axis in axes)
     return Product(tuple(axes), full, tuple(n for i, n in enumerate(full) if i not in dropped), tuple(dropped))
 
 
-def _mesh(batch: Chunks, coords: Coords, chunk_shape: tuple[int, ...], drop_axes: tuple[int, ...]) -> Product:
+def _n_chunks(axis: Axis, chunks: Division, number: int) -> int:
+    """How many chunks the positions of a slice lie in."""
+    bounds = chunks.bounds[number]
+    if bounds is None:
+        return len(axis.pieces(chunks.length[number]).chunks)
+    after = np.clip(-((axis.start - bounds) // axis.step), 0, axis.n)  # how many positions lie before each
+    return int(np.count_nonzero(np.diff(after)))
+
+
+def _mesh(batch: Chunks, coords: Coords, chunks: Division, drop_axes: tuple[int, ...]) -> Product:
     """Open meshes: each axis has its own list of positions."""
-    ndim = len(chunk_shape)
+    ndim = len(chunks.shape)
     positions: list[dict[int, tuple[IntArray, Any]]] = [{} for _ in range(ndim)]
     kept = [axis for axis in range(ndim) if axis not in drop_axes]
     for i, (_, _, inner, outer, _) in enumerate(batch):
@@ -120,8 +130,8 @@ def _mesh(batch: Chunks, coords: Coords, chunk_shape: tuple[int, ...], drop_axes
             raise NotASelectionError("an axis of the result belongs to no axis of the chunk")
         for axis in range(ndim):
             if where[axis] not in positions[axis]:
-                chunk = chunk_shape[axis]
-                local = _positions(_as_tuple(inner)[axis], chunk) + where[axis] * chunk
+                origin, length = chunks.extent(axis, where[axis])
+                local = _positions(_as_tuple(inner)[axis], length) + origin
                 positions[axis][where[axis]] = local, outside[kept.index(axis)] if axis in kept else slice(0, 1)
     if prod(map(len, positions)) != len(batch):
         raise NotASelectionError("some chunks of the product are missing")
@@ -138,14 +148,14 @@ def _mesh(batch: Chunks, coords: Coords, chunk_shape: tuple[int, ...], drop_axes
     return Product(tuple(axes), full, tuple(n for i, n in enumerate(full) if i in kept), tuple(drop_axes))
 
 
-def _points(batch: Chunks, coords: Coords, chunk_shape: tuple[int, ...], shape: tuple[int, ...]) -> Points:
+def _points(batch: Chunks, coords: Coords, chunks: Division, shape: tuple[int, ...]) -> Points:
     """Arrays of coordinates: a list of points."""
     n = sum(len(_as_tuple(chunk[2])[0]) for chunk in batch)
-    points = np.full((n, len(chunk_shape)), -1, np.int64)
+    points = np.full((n, len(chunks.shape)), -1, np.int64)
     for i, (_, _, inner, outer, _) in enumerate(batch):
         (places,) = _as_tuple(outer)
         local = np.stack([np.asarray(item, np.int64) for item in _as_tuple(inner)], axis=-1)
-        points[places] = local + np.asarray(coords(i), np.int64) * np.asarray(chunk_shape, np.int64)
+        points[places] = local + [chunks.extent(axis, c)[0] for axis, c in enumerate(coords(i))]
     if (points < 0).any():
         raise NotASelectionError("places of the result that no chunk fills")
     return Points(points, (n,) if shape == () else shape)
