@@ -19,6 +19,8 @@ from zarrdock.array.metadata.key_extensions import (
 from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys
 from zarrdock.checking import check
 from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.layouts.relayout import relayout
+from zarrdock.repairing import repair
 from zarrdock.stores.memory import MemoryStore
 
 
@@ -301,6 +303,21 @@ def test_copies(encoding: Any) -> None:
     for copied in (same, other, v2):
         np.testing.assert_array_equal(zarrdock.open_array(copied)[:], VALUES)
         assert check(copied).problems == ()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_shards_are_rewritten_and_repaired(encoding: Any) -> None:
+    store = MemoryStore()
+    array_with(encoding, store, shards=(4, 6))
+    assert relayout(store, order="colexicographic").n_rewritten > 0
+    key = zarrdock.open_array(store).key_encoding.key((0, 0))
+    data = bytearray(store.get(key).data)  # type: ignore[union-attr]
+    data[-4 - 4 * 16] ^= 1  # where the first of four chunks begins
+    store.write(key, bytes(data))
+    assert not check(store).is_good
+    assert len(repair(store)) == 1
+    assert check(store).problems == ()
+    np.testing.assert_array_equal(zarrdock.open_array(store)[:], VALUES)
 
 
 def test_zarr_v2_has_no_such_keys() -> None:

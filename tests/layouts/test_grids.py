@@ -15,6 +15,7 @@ from zarrdock.layouts import access
 from zarrdock.layouts.predict import PLACES, Candidate, candidates, predict
 from zarrdock.layouts.relayout import relayout
 from zarrdock.layouts.survey import survey
+from zarrdock.repairing import repair
 from zarrdock.stores.wrap import RecordingStore
 
 SHAPE = (20, 24)
@@ -86,6 +87,21 @@ def test_shards_in_another_order_cost_what_was_predicted(kind: str, order: Any) 
         store.n_requests,
         store.n_bytes,
     )
+
+
+@pytest.mark.parametrize("kind", ["shards", "levels"])
+def test_indexes_are_repaired(kind: str) -> None:
+    store = zarrdock.MemoryStore()
+    make(kind, store)
+    n_entries = {"c/0/0": 8, "c/1/1": 48} if kind == "shards" else {"c/0/0": 1, "c/1/1": 6}
+    for key, n in n_entries.items():
+        data = bytearray(store.get(key).data)  # type: ignore[union-attr]
+        data[-4 - n * 16] ^= 1  # where the first chunk begins
+        store.write(key, bytes(data))
+    assert not check(store).is_good
+    assert {one.key for one in repair(store)} == {"c/0/0", "c/1/1"}
+    assert check(store).problems == ()
+    np.testing.assert_array_equal(zarrdock.open_array(store)[...], VALUES)
 
 
 def test_garbage_goes(tmp_path: Path) -> None:

@@ -227,3 +227,22 @@ def wait_for(look: Callable[[], Any], is_good: Callable[[Any], Any]) -> Any:
     while not is_good(found := look()) and time.monotonic() < until:
         time.sleep(0.3)
     return found
+
+
+def test_grids_and_keys_that_the_viewer_does_not_know() -> None:
+    store = zarrdock.MemoryStore()
+    grid = {"name": "rectilinear", "configuration": {"kind": "inline", "chunk_shapes": [[16, 48], 32, 32]}}
+    zarrdock.create_array(store, name="plain", data=VOLUME, chunks=[[16, 48], 32, 32])  # type: ignore[list-item]
+    zarrdock.create_array(store, name="sharded", data=VOLUME, chunks=(16, 16, 16), shards=grid)
+    for path, chunks in (("plain", (48, 32, 32)), ("sharded", (16, 16, 16))):
+        with pytest.raises(UnsupportedError, match=r"chunks of one shape.*--reencode"):
+            Viewing(store, path=path)
+        with Viewing(store, path=path, reencode=True) as viewing:
+            shown = zarrdock.open_array(viewing.server.url, path=path)
+            assert (shown.chunks, shown.shards) == (chunks, None)
+            np.testing.assert_array_equal(shown[...], VOLUME)
+    zarrdock.create_array(store, name="keys", data=VOLUME, chunks=(16, 16, 16), chunk_key_encoding={"name": "fanout"})
+    with pytest.raises(UnsupportedError, match=r"'fanout'.*as_v2"):
+        Viewing(store, path="keys")
+    with Viewing(zarrdock.views.as_v2(store), path="keys") as viewing:
+        np.testing.assert_array_equal(zarrdock.open_array(viewing.server.url, path="keys")[...], VOLUME)

@@ -12,6 +12,8 @@ from urllib.parse import quote
 import numpy as np
 
 from zarrdock.array.array import Array
+from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.base import Codec
 from zarrdock.codecs.sharding import Sharding
@@ -214,6 +216,16 @@ def _check(picture: Picture) -> None:
         raise UnsupportedError(f"the viewer shows {', '.join(DTYPES)}, not {array.dtype}: {way}")
     known = CODECS if array.zarr_format == 3 else V2_CODECS
     for level in picture.levels:
+        if isinstance(level.metadata.grid, RectilinearGrid):
+            raise UnsupportedError(
+                f"the viewer knows only chunks of one shape, and {level.path or '/'!r} has others: --reencode "
+                "(reencode=True) makes such ones"
+            )
+        if not isinstance(level.key_encoding, SeparatedKeys):
+            raise UnsupportedError(
+                f"the viewer does not know the chunk key encoding {level.key_encoding.name!r} of "
+                f"{level.path or '/'!r}: look at zarrdock.views.as_v2(store)"
+            )
         for codec in _codecs(level.metadata.codecs):
             if codec.name not in known and not (level.zarr_format == 2 and codec.name == "transpose"):
                 raise UnsupportedError(
