@@ -168,6 +168,11 @@ class LazyParts(Sequence[Buffer]):
     def part(self, i: int) -> Buffer:
         """Part ``i``: flat and contiguous, one item a byte."""
 
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Of all parts together."""
+
     def __getitem__(self, i: Any) -> Any:
         which = range(len(self))[i]
         return [self.part(j) for j in which] if isinstance(which, range) else self.part(which)

@@ -554,11 +554,11 @@ from zarrdock.stores.local import LocalStore
 
 class Deadly(LocalStore):
     n = 0
-    def _replace(self, *arguments):
+    def _put(self, *arguments):
         Deadly.n += 1
         if Deadly.n == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
-        super()._replace(*arguments)
+        super()._put(*arguments)
 
 zarrdock.copy(sys.argv[1], Deadly(sys.argv[2]), chunks=(5, 5, 5), shards=(10, 20, 20), memory_bytes=30_000)
 """

@@ -12,6 +12,7 @@ from zarrdock.array.array import Array
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.planning.division import Division, touched
 from zarrdock.checking import check
+from zarrdock.codecs.zstd_ import BoundZstd
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.stores.wrap import RecordingStore
 
@@ -191,3 +192,34 @@ def test_touched_parts_are_those_that_chunks_overlap(data: st.DataObject, source
     owners = b.owners(np.argwhere(mask))
     expected = sorted(set(np.ravel_multi_index(tuple(owners.T), b.grid).tolist()))
     assert list(touched([chosen[:1], chosen[1:]], a, b)) == expected
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"shards": (4, 6)},
+        {"shards": [(8, 12), (2, 4)]},
+        {"shards": None},
+        {"index_location": "start"},
+        {"subchunk_write_order": "morton"},
+    ],
+)
+def test_chunks_in_shards_that_differ_are_not_decoded(wishes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make("shards")
+    zarrdock.open_array(source, mode="r+")[1:5, 2:9] = 7
+    other = zarrdock.MemoryStore()
+    zarrdock.create_array(other, data=zarrdock.open_array(source)[...], chunks=(1, 2), shards=(5, 6), fill_value=7)
+    expected = zarrdock.open_array(source)[...]
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("nothing is to be decoded")
+
+    for store, more in ((source, wishes), (other, {"shards": SHARDS})):
+        target = zarrdock.MemoryStore()
+        with monkeypatch.context() as patch:
+            patch.setattr(BoundZstd, "decode", refuse)
+            with pytest.raises(AssertionError, match="decoded"):  # so that it would be noticed
+                zarrdock.copy(store, zarrdock.MemoryStore(), compressors=None)
+            zarrdock.copy(store, target, **more)
+        np.testing.assert_array_equal(zarrdock.open_array(target)[...], expected)
+        assert check(target).problems == ()

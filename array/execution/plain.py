@@ -4,6 +4,8 @@ cache by the time it is written, and costs fresh memory.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from zarrdock.array.execution.rows import copy_rows
@@ -37,6 +39,12 @@ class PlainShard(LazyParts):
 
     def __len__(self) -> int:
         return len(self._parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all parts together."""
+        chunk = prod(self._shape) * self._stored.itemsize
+        return sum(chunk if isinstance(part, tuple) else len(part) for part in self._parts)
 
     def part(self, i: int) -> Buffer:
         """Part ``i``, made anew."""

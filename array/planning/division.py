@@ -49,6 +49,11 @@ class Division:
             for n, size, bounds in zip(self.shape, self.length, self.bounds, strict=True)
         )
 
+    def coords(self, number: int) -> tuple[int, ...]:
+        """Of the part with this flat number in C order."""
+        grid = self.grid
+        return tuple(int(c) for c in np.unravel_index(number, grid)) if grid else ()
+
     def starts(self, coords: IntArray) -> IntArray:
         """Where parts begin; ``coords`` has shape (n, ndim)."""
         found = coords * np.asarray(self.length, np.int64)

@@ -10,7 +10,6 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.group import Group, NodeOptions, wrap
-from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.node_io import ZarrFormat, load, node_path
 from zarrdock.array.planning.division import Division
 from zarrdock.array.planning.layout import Layout
@@ -71,7 +70,8 @@ def copy(
             :func:`zarrdock.open_store` takes.
         dst: anything :func:`zarrdock.open_store` takes.
         src_path, dst_path: of the node within either store.
-        chunks, shards: shapes as for :func:`zarrdock.create_array`, "auto", or "keep"; ``shards=None`` for no shards.
+        chunks, shards: shapes (or lengths along each axis, or a grid's metadata) as for :func:`zarrdock.create_array`,
+            "auto", or "keep"; ``shards=None`` for no shards.
             In a group they apply to the arrays of as many dimensions; the others keep theirs. What is no Zarr array
             gets "auto" for both.
         compressors: as for ``create_array``, None for none, or "keep".
@@ -320,8 +320,6 @@ class _Copier:
         if (
             isinstance(part.source, ZarrSource)
             and part.original is not None
-            and isinstance(part.original.grid, RegularGrid)
-            and layout.irregular is None
             and not self._write_empty
             and same_leaves(part.original, part.metadata)
         ):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from zarrdock.array.array import Array
 from zarrdock.array.execution.execute import n_together, read_settings
+from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.division import Division, touched
 from zarrdock.array.planning.index_cache import IndexCache
@@ -24,7 +25,6 @@ from zarrdock.array.planning.steps import read_task
 from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import with_defaults
 from zarrdock.codecs.sharding import Sharding
-from zarrdock.copying.blocks import Blocks
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.retarget import Parts
 from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome
@@ -46,6 +46,8 @@ def same_leaves(original: ArrayMetadata, new: ArrayMetadata) -> bool:
     if original.unknown or original.dtype != new.dtype:
         return False
     old, wanted = Parts.of(original), Parts.of(new)
+    if any(isinstance(parts.grid, RectilinearGrid) and not parts.levels for parts in (old, wanted)):
+        return False  # the chunks themselves differ in shape
     if old.chunk_shape != wanted.chunk_shape or not (old.levels or wanted.levels):
         return False
     if any(isinstance(codec, Sharding) for codec in old.codecs):
@@ -77,20 +79,26 @@ def regroup(
     shape = layout.shape
     if 0 in shape:
         return
-    objects = Blocks(shape, layout.chunk_shape, layout.chunk_shape, max(1, layout.dtype.itemsize))
+    bounds = (None,) * len(shape) if layout.irregular is None else layout.irregular.bounds
+    objects = Division(shape, layout.chunk_shape, bounds)
     numbers: Iterable[int] = range(prod(objects.grid))
     if chunks is not None:
-        numbers = touched(chunks, Division.of(source.metadata.grid, shape), objects.division)
+        numbers = touched(chunks, Division.of(source.metadata.grid, shape), objects)
     cache = IndexCache(_INDEX_CACHE_BYTES)
 
     def move(number: int) -> Outcome:
-        region = objects.region(number)
+        coords = objects.coords(number)
+        extents = [objects.extent(axis, c) for axis, c in enumerate(coords)]
+        region = tuple(slice(at, min(at + n, end)) for (at, n), end in zip(extents, shape, strict=True))
         n_elements = prod(part.stop - part.start for part in region)
-        coords = tuple(part.start // n for part, n in zip(region, layout.chunk_shape, strict=True))
         key = layout.key(coords)
         if key in done:
             return Outcome(n_elements, n_kept=1)
-        parts = _assemble(layout, coords, _encoded(source, region, cache))
+        first = layout.first_leaf(coords)
+        found = _encoded(source, region, cache).items()
+        parts = _assemble(
+            layout.at(coords), {tuple(c - a for c, a in zip(at, first, strict=True)): data for at, data in found}
+        )
         if parts is None:
             return Outcome(n_elements)
         store.write(key, parts)
@@ -108,9 +116,14 @@ def regroup(
 
 
 class _Collector:
-    """Takes what a read brings, and keeps it encoded: by the chunk's coordinates in the grid of all chunks."""
+    """Takes what a read brings, and keeps it encoded: by the chunk's coordinates in the grid of all chunks.
 
-    def __init__(self) -> None:
+    Args:
+        first: coordinates of the chunk that the read counts from.
+    """
+
+    def __init__(self, first: Coords) -> None:
+        self._first = first
         self.found: dict[Coords, memoryview] = {}
 
     def data(self, found: Found) -> None:
@@ -119,8 +132,8 @@ class _Collector:
         assert isinstance(leaves, ProductLeaves)
         places = np.unravel_index(numbers, leaves.extents) if leaves.extents else ()
         lines = [
-            axis.chunks[low:high][place].tolist()
-            for axis, (low, high), place in zip(leaves.axes, leaves.ranges, places, strict=True)
+            (axis.chunks[low:high][place] + first).tolist()
+            for axis, (low, high), place, first in zip(leaves.axes, leaves.ranges, places, self._first, strict=True)
         ]
         coords: Iterable[Coords] = zip(*lines, strict=True) if lines else [()] * len(numbers)
         self.found.update(zip(coords, found.encoded(), strict=True))
@@ -138,7 +151,12 @@ def _encoded(source: Array, region: tuple[slice, ...], cache: IndexCache) -> dic
     layout, store = source._layout, source.store
     settings = read_settings(layout, store, cache)
     # A collector a task: each begins anew where its object changed.
-    work = [(task, _Collector()) for task in tasks(basic(region, layout.shape), layout)]
+    # Where objects differ in shape, the chunks in each are counted from its first.
+    origin = (0,) * len(layout.shape)
+    work = [
+        (task, _Collector(origin if layout.irregular is None else layout.first_leaf(task.coords)))
+        for task in tasks(basic(region, layout.shape), layout)
+    ]
     rounds = lockstep(
         (read_task(task, settings, collector) for task, collector in work),
         round_bytes=settings.round_bytes,
@@ -161,9 +179,11 @@ def _encoded(source: Array, region: tuple[slice, ...], cache: IndexCache) -> dic
     return found
 
 
-def _assemble(layout: Layout, coords: Coords, chunks: dict[Coords, memoryview], depth: int = 0) -> list[Buffer] | None:
-    """The object (or the shard in it, ``depth`` levels down) at ``coords`` in the grid of its like, made of encoded
-    chunks; None where it would hold none.
+def _assemble(layout: Layout, chunks: dict[Coords, memoryview], depth: int = 0) -> list[Buffer] | None:
+    """An object (or the shard in it, ``depth`` levels down), made of encoded chunks; None where it would hold none.
+
+    Args:
+        chunks: by their coordinates, counted from the object's first one.
     """
     if not chunks:
         return None
@@ -181,6 +201,6 @@ def _assemble(layout: Layout, coords: Coords, chunks: dict[Coords, memoryview], 
         flat = 0
         for c, n in zip(child, grid, strict=True):
             flat = flat * n + c % n
-        parts = _assemble(layout, child, inside, depth + 1)
+        parts = _assemble(layout, inside, depth + 1)
         changed[flat] = None if parts is None else parts[0] if len(parts) == 1 else b"".join(parts)
     return level.sharding.assemble(None, changed)

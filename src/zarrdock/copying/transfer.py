@@ -20,7 +20,7 @@ from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.copying.blocks import Blocks, IntArray, Region, choose_blocks
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.sources import Source
-from zarrdock.stores.base import Store
+from zarrdock.stores.base import LazyParts, Store
 
 __all__ = ["N_LOCAL", "N_REMOTE", "Outcome", "transfer"]
 
@@ -112,9 +112,8 @@ def _of_objects(
 ) -> Iterator[tuple[int, partial[Outcome]]]:
     """Jobs of one object each, where those of the destination differ in shape: each is an array of its own."""
     division = Division(layout.shape, layout.chunk_shape, bounds)
-    grid = division.grid
-    for number in range(prod(grid)) if chunks is None else touched(chunks, objects, division):
-        coords = tuple(int(c) for c in np.unravel_index(number, grid)) if grid else ()
+    for number in range(prod(division.grid)) if chunks is None else touched(chunks, objects, division):
+        coords = division.coords(number)
         own, start = layout.at(coords), layout.starts(coords)
         shape = tuple(min(n, end - at) for n, end, at in zip(own.chunk_shape, layout.shape, start, strict=True))
         blocks = choose_blocks(
@@ -229,9 +228,11 @@ class _Mover:
         self._source.read(region, inside_value)
         return Edit(layout, value), list(tasks(basic(full, layout.shape), layout))
 
-    def _write(self, task: Task, parts: list[Buffer] | None) -> int:
+    def _write(self, task: Task, parts: list[Buffer] | LazyParts | None) -> int:
         """Store an object; one that would hold nothing but fill value is left out. Returns its bytes."""
         if parts is None:
             return 0
         self._store.write(task.key if self._key is None else self._key, parts)
+        if isinstance(parts, LazyParts):
+            return parts.nbytes
         return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)

@@ -165,8 +165,7 @@ class RegularView(View):
         prefix = f"{path}/" if path else ""
         coordinates = np.array(stored, np.int64).reshape(len(stored), node.ndim)
         for number in touched([coordinates], objects, blocks):
-            coords = tuple(int(c) for c in np.unravel_index(number, blocks.grid)) if blocks.grid else ()
-            yield Entry(prefix + node.key_encoding.key(coords), None)
+            yield Entry(prefix + node.key_encoding.key(blocks.coords(number)), None)
 
     def list_dir(self, prefix: str = "", /) -> Listing:
         owner = self._owners.find([join(prefix.removesuffix("/"), "x")])[0]
