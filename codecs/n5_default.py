@@ -95,7 +95,7 @@ class N5Default(ArrayBytesCodec):
             expected = f"{list(reversed(range(ndim)))}, all dimensions reversed"
             found = order if isinstance(order, str) else list(order)
             raise MetadataError(pointer="/configuration/codecs/0/configuration/order", expected=expected, found=found)
-        if spec.dtype.newbyteorder("=").name not in _DTYPES:
+        if spec.dtype.name not in _DTYPES:
             raise MetadataError(f"N5 has integers and floats of 32 and 64 bits, not {spec.dtype}")
         if spec.dtype.itemsize > 1 and serializer.endian != "big":
             pointer = "/configuration/codecs/1/configuration/endian"

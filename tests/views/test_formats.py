@@ -223,3 +223,28 @@ def test_zarr_python_reads_reencoded_chunks() -> None:
     zarrdock.create_array(store, data=CUBE, chunks=(4, 4, 4), shards=(8, 8, 16), filters=[TURNED])
     array = zarr.open_array(ZarrStore(as_v2(store, reencode=True)), mode="r", zarr_format=2)
     np.testing.assert_array_equal(array[...], CUBE)
+
+
+def test_text_and_bytes_of_any_length() -> None:
+    words = np.array(["a", "bc", "déf"], np.dtypes.StringDType())
+    raw = np.array([b"a", b"", b"def"], object)
+    for values, dtype in ((words, "string"), (raw, "bytes")):
+        for zarr_format, view in ((2, as_v3), (3, as_v2)):
+            store = zarrdock.MemoryStore()
+            zarrdock.create_array(
+                store,
+                shape=3,
+                dtype=dtype,
+                chunks=2,
+                zarr_format=zarr_format,  # type: ignore[arg-type]
+            )[...] = values
+            shown = zarrdock.open_array(view(store))
+            assert shown.zarr_format == 5 - zarr_format
+            assert shown[...].tolist() == values.tolist()
+    gzip = {"name": "gzip", "configuration": {"level": 1}}
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(
+        store, data=words, chunks=2, compressors={"name": "conditional", "configuration": {"codecs": [gzip]}}
+    )
+    with pytest.raises(UnsupportedError, match="conditional"):
+        zarrdock.open_array(as_v2(store, reencode=True))

@@ -184,6 +184,7 @@ def test_what_cannot_be_viewed() -> None:
     store = zarrdock.MemoryStore()
     group = zarrdock.create_group(store)
     group.create_array("double", shape=(4, 4), dtype="f8", chunks=(4, 4))
+    group.create_array("text", shape=(4, 4), dtype="string", chunks=(4, 4))
     group.create_group("broken", attributes={"multiscales": [{"datasets": [{"path": 3}]}]})
     group.create_group("old", attributes={"multiscales": [{"version": "0.1", "datasets": [{"path": "0"}]}]})
     group["old"].create_array("0", shape=(1,) * 5, dtype="u1", chunks=(1,) * 5)  # type: ignore[union-attr]
@@ -194,6 +195,7 @@ def test_what_cannot_be_viewed() -> None:
         ("scalar", UnsupportedError, "nothing to look at"),
         ("", NodeNotFoundError, "name an array in it"),
         ("double", UnsupportedError, "float64"),
+        ("text", UnsupportedError, "StringDType"),
         ("broken", MetadataError, "/datasets/0/path"),
         ("old", UnsupportedError, r"not 0\.1.*--path old/0"),
         ("nothing", NodeNotFoundError, "nothing"),

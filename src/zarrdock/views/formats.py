@@ -85,7 +85,7 @@ def to_v2_node(node: ArrayMetadata) -> ArrayMetadata:
     for codec in node.codecs:
         if isinstance(codec, Bytes) and codec.endian is not None:
             dtype = dtype.newbyteorder("<" if codec.endian == "little" else ">")
-    data_type = data_type_of(dtype, zarr_format=2)
+    data_type = data_type_of(dtype, zarr_format=2) if node.data_type.object_codec is None else node.data_type
     attributes = dict(node.attributes)
     if node.dimension_names is not None and None not in node.dimension_names:
         attributes[DIMENSIONS] = list(node.dimension_names)
@@ -107,11 +107,13 @@ def to_v3_node(node: ArrayMetadata) -> ArrayMetadata:
     Raises:
         UnsupportedError: v3 has no form for it.
     """
-    native = node.dtype.newbyteorder("=")
+    # Text and bytes of any length have no byte order.
+    is_ordered = node.data_type.object_codec is None
+    native = node.dtype.newbyteorder("=") if is_ordered else node.dtype
     if native != node.dtype and any(isinstance(codec, NumcodecsFilter) for codec in node.codecs):
         # v3's filters see elements in native order: these would compute something else.
         raise UnsupportedError(f"filters that work on {node.dtype.str!r} as stored have no form in Zarr v3")
-    data_type = data_type_of(native, zarr_format=3)
+    data_type = data_type_of(native, zarr_format=3) if is_ordered else node.data_type
     return ArrayMetadata(
         shape=node.shape,
         data_type=data_type,

@@ -209,7 +209,7 @@ def _check(picture: Picture) -> None:
         )
     if 0 in array.shape or not _in_order(picture):
         raise UnsupportedError(f"an array of shape {array.shape} is nothing to look at")
-    name = array.dtype.newbyteorder("=").name
+    name = array.dtype.name
     if name not in DTYPES:
         other = "one of the others" if name == "int64" else SHOWN_AS.get(name)
         way = "copy it to one of them" if other is None else f"--reencode (reencode=True) shows it as {other}"
@@ -245,7 +245,7 @@ def _dtypes(picture: Picture, is_segmentation: bool) -> dict[str, str]:
         UnsupportedError: 64-bit integers, and the range of values to be shown is in no type of 32 bits.
     """
     shown = dict(SHOWN_AS)
-    if picture.levels[0].dtype.newbyteorder("=").name == "int64" and 0 not in picture.levels[0].shape:
+    if picture.levels[0].dtype.name == "int64" and 0 not in picture.levels[0].shape:
         if is_segmentation:
             shown["int64"] = "uint64"  # each number remains one of its own
             return shown

@@ -84,7 +84,7 @@ class ReencodedView(View):
         try:
             inside = _bind(node)
             shown = node
-            spec = ChunkSpec(inside.spec.shape, inside.spec.dtype.newbyteorder("="), inside.spec.fill_value)
+            spec = inside.spec
             if (name := self._dtypes.get(node.data_type.name)) is not None:
                 data_type = data_type_of(name)
                 fill = _converted(np.asarray(node.fill_value, node.dtype), data_type.numpy)[()]
