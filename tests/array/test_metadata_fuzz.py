@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from zarrdock.array.dtypes.dtype import parse_data_type
 from zarrdock.array.metadata.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
 from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.key_extensions import FanoutKeys, PrefixedKeys, SuffixedKeys
 from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node, serialise
@@ -51,6 +52,17 @@ extras = st.dictionaries(
 )
 
 
+separated = st.builds(SeparatedKeys, st.sampled_from(["default", "v2"]), st.sampled_from(["/", "."]))
+encodings = st.recursive(
+    separated | st.builds(FanoutKeys, st.integers(3, 2000)),
+    lambda inner: (
+        st.builds(PrefixedKeys, st.sampled_from(["a", "x/", "%é"]), inner)
+        | st.builds(SuffixedKeys, st.sampled_from(["", ".x", "/1"]), inner)
+    ),
+    max_leaves=3,
+)
+
+
 @st.composite
 def arrays(draw: st.DrawFn) -> ArrayMetadata:
     ndim = draw(st.integers(0, 4))
@@ -65,7 +77,7 @@ def arrays(draw: st.DrawFn) -> ArrayMetadata:
         shape=tuple(draw(lengths) for _ in range(ndim)),
         data_type=data_type,
         grid=RegularGrid(tuple(draw(st.integers(1, 2**62)) for _ in range(ndim))),
-        key_encoding=SeparatedKeys(draw(st.sampled_from(["default", "v2"])), draw(st.sampled_from(["/", "."]))),
+        key_encoding=draw(encodings),
         fill_value=np.frombuffer(data, data_type.numpy)[0],
         codecs=parse_codecs(draw(st.sampled_from(CHAINS))),
         attributes=draw(attributes),
@@ -105,7 +117,7 @@ def test_v2_arrays_survive(metadata: ArrayMetadata, order: str, null: bool) -> N
         "fill_value": None if null else metadata.data_type.fill_to_json_v2(metadata.fill_value),
         "order": "C",
         "filters": None,
-        "dimension_separator": metadata.key_encoding.separator,
+        "dimension_separator": metadata.key_encoding.in_v2().separator,
         "x": metadata.extra,
     }
     parsed = parse_array_v2(serialise(members), serialise(dict(metadata.attributes)))
@@ -147,6 +159,31 @@ V3_SHARDED = V3_ARRAY | {
     "codecs": CHAINS[3],
 }
 V3_COMPLEX = V3_ARRAY | {"data_type": "complex64", "fill_value": ["NaN", 1], "codecs": CHAINS[1]}
+V3_EXTENDED = V3_SHARDED | {
+    "shape": [10, 4],
+    "chunk_grid": {
+        "name": "rectilinear",
+        "configuration": {"kind": "inline", "chunk_shapes": [[3, [2, 2], 3], 4]},
+    },
+    "chunk_key_encoding": {
+        "name": "prefix",
+        "configuration": {
+            "prefix": "x/",
+            "base_encoding": {
+                "name": "suffix",
+                "configuration": {
+                    "suffix": ".x",
+                    "base-encoding": {
+                        "name": "template",
+                        "configuration": {"format": "{-1:03}/{*}", "separator": "_"},
+                    },
+                },
+            },
+        },
+    },
+    "dimension_names": ["x", "y"],
+    "codecs": ["bytes"],
+}
 V3_GROUP: dict[str, Any] = {
     "zarr_format": 3,
     "node_type": "group",
@@ -190,6 +227,8 @@ def use(node: Node) -> None:
         assert node.require_known() is node
         assert hash(node) == hash(node.replace())
         assert node.grid.n_chunks(node.shape) is not None
+        last = (2**62,) * node.ndim
+        assert node.key_encoding.parse(node.key_encoding.key(last), node.ndim) == last
         assert node.fill_value is not None
         assert node.dims is None or len(node.dims) == node.ndim
     stored = documents(node)
@@ -231,7 +270,7 @@ def refused(document: bytes) -> ZarrdockError | None:
     return None
 
 
-DOCUMENTS = [V3_ARRAY, V3_SHARDED, V3_COMPLEX, V3_GROUP, V2_ARRAY, V2_RAW, ZMETADATA]
+DOCUMENTS = [V3_ARRAY, V3_SHARDED, V3_COMPLEX, V3_EXTENDED, V3_GROUP, V2_ARRAY, V2_RAW, ZMETADATA]
 
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
