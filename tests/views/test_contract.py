@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import zarrdock
 from zarrdock.testing.contract_list import ListContract
 from zarrdock.testing.contract_read import ReadContract
-from zarrdock.views import as_v2, as_v3, unshard
+from zarrdock.views import as_v2, as_v3, regular, unshard
 
 
 class ViewContract(ReadContract, ListContract):
@@ -39,3 +39,8 @@ class TestReencoded(ViewContract):
 class TestAsV3(ViewContract):
     def fill(self, items: Mapping[str, bytes]) -> zarrdock.Store:
         return as_v3(self.inside(items))
+
+
+class TestRegular(ViewContract):
+    def fill(self, items: Mapping[str, bytes]) -> zarrdock.Store:
+        return regular(self.inside(items))
