@@ -13,7 +13,7 @@ whatever the compressed bytes claim.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -37,6 +37,7 @@ __all__ = [
     "ChunkSpec",
     "Codec",
     "Configuration",
+    "Encoded",
     "IntArray",
     "as_bytes",
     "no_configuration",
@@ -87,6 +88,32 @@ class ByteSpec:
         64 KiB.
         """
         return cls(None, before.limit + before.limit // 8 + 65536, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Encoded chunks within larger buffers.
+
+    Attributes:
+        buffer: shape (n,), which of ``buffers`` holds each. offsets, lengths: shape (n,), where in it, in bytes.
+    """
+
+    buffers: Sequence[Buffer]
+    buffer: IntArray
+    offsets: IntArray
+    lengths: IntArray
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        starts, stops = self.offsets.tolist(), (self.offsets + self.lengths).tolist()
+        if len(self.buffers) == 1:
+            view = memoryview(self.buffers[0])
+            return (view[start:stop] for start, stop in zip(starts, stops, strict=True))
+        views = [memoryview(buffer) for buffer in self.buffers]
+        places = zip(self.buffer.tolist(), starts, stops, strict=True)
+        return (views[i][start:stop] for i, start, stop in places)
 
 
 class Codec(ABC):
@@ -187,9 +214,9 @@ class BoundBytesBytes(ABC):
         """
         return False
 
-    def decode_many(self, data: Buffer, starts: IntArray, lengths: IntArray) -> Buffer | None:
-        """Decode many at once, into one buffer: pieces of ``data``, each to ``decoded.exact`` bytes. None where the
-        library cannot, and where something is wrong with any of them: :meth:`decode` says what.
+    def decode_many(self, encoded: Encoded) -> list[Buffer] | None:
+        """Decode many by one call of the library, which then gives the interpreter's lock away once and not once each.
+        None where it cannot, and where something is wrong with any of them: :meth:`decode` says what.
         """
         return None
 

@@ -116,7 +116,7 @@ class BoundBytes(BoundArrayBytes):
         array: AnyArray = np.ndarray(self._shape, self._stored, data)
         return self._sound(array) if self._checks else array
 
-    def decode_many(self, data: Buffer, n: int) -> AnyArray:
+    def decode_joined(self, data: Buffer, n: int) -> AnyArray:
         """``n`` chunks that stand one behind the other: an array of one more axis."""
         array: AnyArray = np.ndarray((n, *self._shape), self._stored, data)
         return self._sound(array) if self._checks else array

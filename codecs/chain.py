@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from zarrdock.codecs.base import (
     ByteSpec,
     ChunkSpec,
     Codec,
-    IntArray,
+    Encoded,
 )
 from zarrdock.errors import CodecError, MetadataError
 
@@ -93,6 +94,9 @@ class BoundChain:
         """
         for codec in self._decode_bytes:
             data = codec.decode(data)
+        return self._to_array(data)
+
+    def _to_array(self, data: Buffer) -> AnyArray:
         array = self.serializer.decode(data)
         for array_codec in self._decode_arrays:
             array = array_codec.decode(array)
@@ -106,9 +110,19 @@ class BoundChain:
             n_bytes = None if n_bytes is None else codec.longest(n_bytes)
         return n_bytes
 
-    def decode_many(self, data: Buffer, starts: IntArray, lengths: IntArray) -> AnyArray | None:
-        """Decode pieces of ``data`` at once, to an array with one axis more in front. None where what they decode
-        to can't be put side by side, and where something is wrong with any of the pieces: :meth:`decode` says what.
+    def decode_each(self, encoded: Encoded) -> Iterator[AnyArray]:
+        """:meth:`decode` of each, in order; by fewer calls where the library can.
+
+        Raises:
+            CodecError: when it is the turn of the one that is damaged.
+        """
+        codecs = self._decode_bytes
+        found = codecs[0].decode_many(encoded) if len(codecs) == 1 and len(encoded) > 1 else None
+        return map(self.decode, encoded) if found is None else map(self._to_array, found)
+
+    def decode_joined(self, encoded: Encoded) -> AnyArray | None:
+        """Decode all to one array, with one axis more in front. None where what they decode to can't be put side by
+        side, and where something is wrong with any of them: :meth:`decode` says what.
         """
         from zarrdock.codecs.bytes_ import BoundBytes
 
@@ -116,21 +130,17 @@ class BoundChain:
         if self.array_codecs or not isinstance(serializer, BoundBytes):
             return None
         codecs = self._decode_bytes
-        joined = codecs[0].decode_many(data, starts, lengths) if len(codecs) == 1 else None
-        if joined is None:
-            view = memoryview(data)
-            pieces: list[Buffer] = [
-                view[a:b] for a, b in zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
-            ]
+        pieces = codecs[0].decode_many(encoded) if len(codecs) == 1 else None
+        if pieces is None:
+            pieces = list(encoded)
             try:
                 for codec in codecs:
                     pieces = list(map(codec.decode, pieces))
             except CodecError:
                 return None
-            if any(len(piece) != n_bytes for piece in pieces):
-                return None
-            joined = b"".join(pieces)
-        return serializer.decode_many(joined, len(starts))
+        if {*map(len, pieces)} != {n_bytes}:
+            return None
+        return serializer.decode_joined(b"".join(pieces), len(pieces))
 
     @property
     def is_plain(self) -> bool:

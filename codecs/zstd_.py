@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 import zstandard
 
-from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, IntArray
+from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, Encoded
 from zarrdock.codecs.fields import boolean, integer, known_members
-from zarrdock.codecs.zstd_frames import MAGIC, frame_end, single_frames
+from zarrdock.codecs.zstd_frames import MAGIC, frame_end, is_single_frame, single_frames
 from zarrdock.errors import CodecError
 
 __all__ = ["BoundZstd", "Zstd"]
@@ -99,24 +99,32 @@ class BoundZstd(BoundBytesBytes):
             pass
         return self._decode_frames(memoryview(data))
 
-    def decode_many(self, data: Buffer, starts: IntArray, lengths: IntArray) -> Buffer | None:
-        n_bytes, n = self._exact, len(starts)
-        if not n_bytes or not _HAS_MANY or not single_frames(data, starts, lengths):
+    def decode_many(self, encoded: Encoded) -> list[Buffer] | None:
+        n_bytes, n = self._exact, len(encoded)
+        if not n_bytes or not _HAS_MANY:
             return None
-        places = np.empty((n, 2), np.uint64)
-        places[:, 0] = starts
-        places[:, 1] = lengths
+        frames: Any
+        if len(encoded.buffers) == 1:
+            data = encoded.buffers[0]
+            if not single_frames(data, encoded.offsets, encoded.lengths):
+                return None
+            places = np.empty((n, 2), np.uint64)
+            places[:, 0] = encoded.offsets
+            places[:, 1] = encoded.lengths
+            frames = zstandard.BufferWithSegments(data, places.tobytes())
+        else:
+            frames = list(encoded)
+            if not all(map(is_single_frame, frames)):
+                return None
         try:
             # Without the sizes the library frees memory twice on damaged input.
             found = _contexts.decompressor.multi_decompress_to_buffer(
-                zstandard.BufferWithSegments(data, places.tobytes()),
-                decompressed_sizes=np.full(n, n_bytes, np.uint64).tobytes(),
-                threads=1,
+                frames, decompressed_sizes=np.full(n, n_bytes, np.uint64).tobytes(), threads=1
             )
         except (zstandard.ZstdError, ValueError):
             return None
         pieces: list[Any] = [found[i] for i in range(len(found))]  # buffers, though not declared as such
-        return b"".join(pieces) if len(pieces) == n else None
+        return pieces if len(pieces) == n else None
 
     def _decode_frames(self, data: memoryview) -> bytes:
         parts: list[bytes] = []

@@ -14,7 +14,7 @@ import zstandard
 from zarrdock.codecs.base import Buffer, IntArray
 from zarrdock.errors import CodecError
 
-__all__ = ["MAGIC", "frame_end", "single_frames"]
+__all__ = ["MAGIC", "frame_end", "is_single_frame", "single_frames"]
 
 MAGIC: bytes = b"\x28\xb5\x2f\xfd"
 _MAGIC_NUMBER: Final = int.from_bytes(MAGIC, "little")
@@ -30,6 +30,7 @@ def _header_lengths() -> npt.NDArray[np.int64]:
 
 
 _HEADER_LENGTHS: Final = _header_lengths()
+_HEADER_LENGTHS_LIST: Final[list[int]] = _HEADER_LENGTHS.tolist()
 # Frames of more blocks are looked at one by one.
 _MAX_BLOCKS: Final = 8
 
@@ -60,6 +61,25 @@ def single_frames(data: Buffer, starts: IntArray, lengths: IntArray) -> bool:
         if (at[last] != after[last]).any() or (kind == 3).any():
             return False
         starts, at, after = starts[~last], at[~last], after[~last]
+    return False
+
+
+def is_single_frame(piece: memoryview) -> bool:
+    """The same of one piece."""
+    n = len(piece)
+    if n < 9 or piece[:4] != MAGIC:
+        return False
+    flags = piece[4]
+    at = _HEADER_LENGTHS_LIST[flags]
+    stop = n - 4 if flags & 4 else n
+    while at + 3 <= stop:
+        header = piece[at] | piece[at + 1] << 8 | piece[at + 2] << 16
+        kind = header >> 1 & 3
+        if kind == 3:
+            return False
+        at += 3 + (1 if kind == 1 else header >> 3)
+        if header & 1:
+            return at == stop
     return False
 
 

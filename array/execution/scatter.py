@@ -138,40 +138,35 @@ class Scatter:
         for found in batch:
             self._decode_one(found)
 
-    def _decode_blocks(self, found: Found) -> Found:
-        """Decode small chunks many at a time and put them in place together; the ones left are for one by one."""
-        left = np.ones(len(found.numbers), bool)
-        for i, buffer in enumerate(found.buffers):
-            mine = np.flatnonzero(found.buffer == i) if len(found.buffers) > 1 else slice(None)
-            found_blocks = blocks(found.leaves, found.numbers[mine])
-            if found_blocks is None:
-                continue
-            chunks = found.task.layout.leaf.decode_many(buffer, found.offsets[mine], found.lengths[mine])
-            if chunks is None:
-                continue
-            for block in found_blocks:
-                _put(self._out, block, chunks)
-            left[mine] = False
-        return found if left.all() else found.pick(np.flatnonzero(left))
+    def _decode_blocks(self, found: Found) -> bool:
+        """Decode small chunks together and put them in place together; False where they have to go one by one."""
+        several = blocks(found.leaves, found.numbers)
+        chunks = None if several is None else found.task.layout.leaf.decode_joined(found.encoded())
+        if several is None or chunks is None:
+            return False
+        for block in several:
+            _put(self._out, block, chunks)
+        return True
 
     def _decode_one(self, found: Found) -> None:
-        if self._leaf_nbytes <= _BLOCK_NBYTES and found.decoded is None and found.keep is None:
-            found = self._decode_blocks(found)
-            if not len(found.numbers):
-                return
-        decode, out = found.task.layout.leaf.decode, self._out
+        is_small = self._leaf_nbytes <= _BLOCK_NBYTES and found.decoded is None and found.keep is None
+        if is_small and self._decode_blocks(found):
+            return
+        out = self._out
         leaves = found.leaves
         rows = self._out_rows and leaves.is_sliced
         keep = self._chunks is not None and found.keep is not None
         decoded: list[AnyArray] = []
         at = -1
         try:
-            chunks = map(decode, found.encoded()) if found.decoded is None else iter(found.decoded)
+            decode = found.task.layout.leaf.decode_each
+            chunks = decode(found.encoded()) if found.decoded is None else iter(found.decoded)
             for inner, outer in leaves.indices(found.numbers):
                 at += 1
                 chunk = next(chunks)
                 if keep:
-                    decoded.append(chunk)
+                    # Of its own, where it came as part of something larger.
+                    decoded.append(chunk if chunk.base is None or isinstance(chunk.base, bytes) else chunk.copy())
                 if rows:
                     copy_rows(out[outer], chunk[inner])
                 else:

@@ -39,7 +39,7 @@ class Block:
 def blocks(leaves: Leaves, numbers: IntArray) -> list[Block] | None:
     """Leaves ``numbers`` (ascending) as blocks; None where that would not be far fewer than leaves."""
     n = len(numbers)
-    if n < 8 or not isinstance(leaves, ProductLeaves) or not leaves.is_sliced or not leaves.axes:
+    if n < 16 or not isinstance(leaves, ProductLeaves) or not leaves.is_sliced or not leaves.axes:
         return None
     most = n // 4
     breaks = np.flatnonzero(np.diff(numbers) != 1) + 1

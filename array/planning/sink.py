@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.planning.pieces import Leaves, Task
-from zarrdock.codecs.base import AnyArray
+from zarrdock.codecs.base import AnyArray, Encoded
 from zarrdock.stores.base import Buffer, Version
 
 __all__ = ["Found", "IntArray", "Sink"]
@@ -76,15 +76,9 @@ class Found:
             None if self.keep is None else (self.keep[0], self.keep[1][which]),
         )
 
-    def encoded(self) -> Iterator[memoryview]:
-        """The bytes of each leaf, in the order of ``numbers``."""
-        starts, stops = self.offsets.tolist(), (self.offsets + self.lengths).tolist()
-        if len(self.buffers) == 1:
-            view = memoryview(self.buffers[0])
-            return (view[start:stop] for start, stop in zip(starts, stops, strict=True))
-        views = [memoryview(buffer) for buffer in self.buffers]
-        places = zip(self.buffer.tolist(), starts, stops, strict=True)
-        return (views[i][start:stop] for i, start, stop in places)
+    def encoded(self) -> Encoded:
+        """The bytes of the leaves, in the order of ``numbers``."""
+        return Encoded(self.buffers, self.buffer, self.offsets, self.lengths)
 
 
 class Sink(Protocol):

@@ -7,9 +7,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrdock.codecs.base import ByteSpec
+from zarrdock.codecs.base import ByteSpec, Encoded
 from zarrdock.codecs.zstd_ import Zstd
-from zarrdock.codecs.zstd_frames import single_frames
+from zarrdock.codecs.zstd_frames import is_single_frame, single_frames
 from zarrdock.errors import CodecError
 
 SIZE = 600
@@ -51,6 +51,16 @@ def pieces(draw: st.DrawFn, *, damaged: bool) -> list[bytes]:
     return found
 
 
+def one_buffer(data: bytes, starts: Any, lengths: Any) -> Encoded:
+    return Encoded([data], np.zeros(len(starts), np.int64), starts, lengths)
+
+
+def own_buffers(found: list[bytes]) -> Encoded:
+    n = len(found)
+    lengths = np.array([len(piece) for piece in found], np.int64)
+    return Encoded(found, np.arange(n), np.zeros(n, np.int64), lengths)
+
+
 def laid_out(found: list[bytes]) -> tuple[bytes, Any, Any]:
     lengths = np.array([len(piece) for piece in found], np.int64)
     return b"".join(found), np.cumsum(lengths) - lengths, lengths
@@ -61,27 +71,30 @@ def test_sound_frames(found: list[bytes]) -> None:
     bound = Zstd().bind(ByteSpec(SIZE, SIZE))
     data, starts, lengths = laid_out(found)
     assert single_frames(data, starts, lengths)
-    decoded = bound.decode_many(data, starts, lengths)
-    assert decoded is not None
-    assert bytes(decoded) == b"".join(bytes(bound.decode(piece)) for piece in found)
-    back = bound.decode_many(data, starts[::-1], lengths[::-1])  # in any order
+    alone = [bytes(bound.decode(piece)) for piece in found]
+    for encoded in (one_buffer(data, starts, lengths), own_buffers(found)):
+        decoded = bound.decode_many(encoded)
+        assert decoded is not None
+        assert [bytes(piece) for piece in decoded] == alone
+    back = bound.decode_many(one_buffer(data, starts[::-1], lengths[::-1]))  # in any order
     assert back is not None
-    assert bytes(back) == b"".join(bytes(bound.decode(piece)) for piece in found[::-1])
+    assert [bytes(piece) for piece in back] == alone[::-1]
 
 
 @given(pieces(damaged=True))
 def test_damaged_frames(found: list[bytes]) -> None:
     bound = Zstd().bind(ByteSpec(SIZE, SIZE))
-    decoded = bound.decode_many(*laid_out(found))
-    if decoded is None:
-        return
-    alone = []
-    for piece in found:
-        try:
-            alone.append(bytes(bound.decode(piece)))
-        except CodecError as error:
-            raise AssertionError(f"taken among others, refused alone: {error}") from error
-    assert bytes(decoded) == b"".join(alone)
+    for encoded in (one_buffer(*laid_out(found)), own_buffers(found)):
+        decoded = bound.decode_many(encoded)
+        if decoded is None:
+            continue
+        alone = []
+        for piece in found:
+            try:
+                alone.append(bytes(bound.decode(piece)))
+            except CodecError as error:
+                raise AssertionError(f"taken among others, refused alone: {error}") from error
+        assert [bytes(piece) for piece in decoded] == alone
 
 
 def test_frames_of_several_blocks() -> None:
@@ -91,6 +104,12 @@ def test_frames_of_several_blocks() -> None:
     data, starts, lengths = laid_out([COMPRESSORS[0].compress(raw) for raw in raws])
     assert single_frames(data, starts, lengths)
     assert not single_frames(data, starts, lengths - 1)
-    decoded = Zstd().bind(ByteSpec(size, size)).decode_many(data, starts, lengths)
-    assert decoded is not None
-    assert bytes(decoded) == b"".join(raws)
+    assert all(is_single_frame(memoryview(data)[a : a + n]) for a, n in zip(starts, lengths, strict=True))
+    assert not any(is_single_frame(memoryview(data)[a : a + n - 1]) for a, n in zip(starts, lengths, strict=True))
+    for encoded in (
+        one_buffer(data, starts, lengths),
+        own_buffers([data[a : a + n] for a, n in zip(starts, lengths, strict=True)]),
+    ):
+        decoded = Zstd().bind(ByteSpec(size, size)).decode_many(encoded)
+        assert decoded is not None
+        assert [bytes(piece) for piece in decoded] == raws
