@@ -222,9 +222,10 @@ def unprivileged() -> Callable[..., subprocess.CompletedProcess[str]]:
             code = (
                 "import locale, os, sys; from zarrdock.cli.main import main; "
                 "import zarrdock.cli.app, zarrdock.cli.copy_, zarrdock.cli.info, zarrdock.cli.check, rich.progress, "
-                "rich.live, numcodecs, pkgutil, importlib, zarrdock.array as a, zarrdock.codecs as c; "
-                "[importlib.import_module(p.__name__ + '.' + m.name) for p in (a, c) "
-                "for m in pkgutil.iter_modules(p.__path__)]; os.setuid(65534); main()"
+                "rich.live, numcodecs, pathlib, importlib, zarrdock.array as a, zarrdock.codecs as c; "
+                "[importlib.import_module('.'.join((p.__name__, *m.relative_to(f).with_suffix('').parts))) "
+                "for p in (a, c) for f in map(pathlib.Path, p.__path__) for m in f.rglob('*.py')]; "
+                "os.setuid(65534); main()"
             )
         return subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60

@@ -22,9 +22,11 @@ pytest.importorskip("pyarrow")
 pytestmark = [
     pytest.mark.peer,
     pytest.mark.slow,  # the writers take seconds to import
-    # The writers' own: of numcodecs' codecs in v3, of pandas that will know fastparquet no more.
+    # The writers' own: of numcodecs' codecs in v3, of pandas that will know fastparquet no more, of an older
+    # VirtualiZarr's reader of files.
     pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr"),
     pytest.mark.filterwarnings("ignore:The 'fastparquet' engine is deprecated"),
+    pytest.mark.filterwarnings("ignore:ParallelStoreReader is deprecated"),
 ]
 
 VALUES = np.random.default_rng(0).integers(0, 1000, (50, 47)).astype("i4")
