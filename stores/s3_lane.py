@@ -29,6 +29,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.exceptions import FlexibleChecksumError
 from yarl import URL
 
+from zarrdock.stores.bodies import read_body
 from zarrdock.stores.bridge import Live, expect_bytes
 from zarrdock.stores.conditional import METADATA_NAME, Answer, Lineage
 from zarrdock.stores.s3_error import s3_error
@@ -169,7 +170,7 @@ class Lane:
             if n_bytes:
                 expect_bytes(n_bytes)
             status = response.status
-            data = await response.read()
+            data = await read_body(response, n_bytes)
         if status in _LEFT_TO_S3FS:
             self._routes.pop(bucket, None)  # botocore may learn something from the answer
             return None
