@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.errors import ConflictError, NodeNotFoundError, ReadOnlyError, UnsupportedError
+from zarrdock.errors import ConflictError, MetadataError, NodeNotFoundError, ReadOnlyError, UnsupportedError
 from zarrdock.layouts import replacing
 from zarrdock.layouts.replacing import replace_layout
 from zarrdock.stores import local_swap
@@ -153,6 +153,28 @@ def test_other_wishes_begin_anew(tmp_path: Path) -> None:
         create(tmp_path)
 
 
+def test_a_copy_that_is_half_removed_never_takes_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = create(tmp_path)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def half_removed(beside: Path) -> None:
+        assert sorted(one.name for one in beside.iterdir()) == ["new"]
+        assert beside.stat().st_mode & 0o077 == 0
+        (beside / "new" / "c" / "0" / "0").unlink()
+        raise KeyboardInterrupt
+
+    for name, stop, settings in (("exchange", killed, NEW), ("_remove", half_removed, {"shards": (40, 40)})):
+        with monkeypatch.context() as once:
+            once.setattr(replacing, name, stop)
+            with pytest.raises(KeyboardInterrupt):
+                replace_layout(path, **settings)
+    assert replace_layout(path, **NEW)
+    assert shards_of(path) == (60, 80)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.zarr"]
+
+
 @pytest.mark.parametrize("moment", ["sync_file_system", "exchange"])
 def test_what_is_written_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     path = create(tmp_path)
@@ -212,16 +234,20 @@ def test_who_has_it_open_reads_chunks_of_the_other(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = create(tmp_path)
-    with pytest.raises(NodeNotFoundError):
-        replace_layout(tmp_path / "nothing", **NEW)
+    for missing in (tmp_path / "nothing", tmp_path / "nothing" / "in it"):
+        with pytest.raises(NodeNotFoundError):
+            replace_layout(missing, **NEW)
+    with pytest.raises(MetadataError, match="do not divide"):
+        replace_layout(path, shards=(7, 7))
     with pytest.raises(UnsupportedError, match="--to DST"):
         replace_layout(zarrdock.MemoryStore(), **NEW)
     with pytest.raises(ReadOnlyError):
         replace_layout(zarrdock.LocalStore(path, read_only=True), **NEW)
-    (path / "notes.txt").write_text("by hand")
-    with pytest.raises(UnsupportedError, match="notes"):
-        replace_layout(path, **NEW)
-    (path / "notes.txt").unlink()
+    for other in ("notes.txt", ".zarray", "c/zarr.json"):  # documents of another format, or of no node
+        (path / other).write_text("{}")
+        with pytest.raises(UnsupportedError, match=other):
+            replace_layout(path, **NEW)
+        (path / other).unlink()
     (path / "c" / "9").symlink_to(path / "c" / "0")
     with pytest.raises(UnsupportedError, match="is a link"):
         replace_layout(path, **NEW)

@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from zarrdock.array.group import walk
-from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_io import node_path
 from zarrdock.copying import CopyProgress, copy
 from zarrdock.copying.sources import load_root
 from zarrdock.copying.state import MARK
-from zarrdock.errors import ConflictError, UnsupportedError, ZarrdockError
+from zarrdock.errors import ConflictError, MetadataError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.local_io import sync_folder
@@ -46,7 +46,7 @@ if sys.platform == "linux":
 
 __all__ = ["replace_layout"]
 
-_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+_DOCUMENTS = {2: (".zarray", ".zgroup", ".zattrs", ".zmetadata"), 3: ("zarr.json",)}
 _JOURNAL = "journal.json"
 
 
@@ -79,6 +79,7 @@ def replace_layout(
     """
     opened = open_store(store, storage_options=dict(storage_options) if storage_options else None)
     folder = _folder_of(opened, node_path(path))
+    load_root(LocalStore(folder, read_only=True), "")
     beside = _beside(folder)
     new = beside / "new"
     wanted = repr(sorted((name, value) for name, value in settings.items() if name != "memory_bytes"))
@@ -88,15 +89,18 @@ def replace_layout(
             _remove(beside)
             if journal.get("wanted") == wanted:
                 return False
-        load_root(LocalStore(folder, read_only=True), "")
         _check_members(folder)
         content = _content(folder)
         now = {"inode": folder.stat().st_ino, "wanted": wanted, "content": content}
         if journal != now:
-            _remove(beside)
+            _discard(beside)
             _begin(beside, folder, now)
         if not _is_finished(new):
-            copy(LocalStore(folder, read_only=True), LocalStore(new), resume=True, progress=progress, **settings)
+            try:
+                copy(LocalStore(folder, read_only=True), LocalStore(new), resume=True, progress=progress, **settings)
+            except (MetadataError, UnsupportedError, TypeError):  # nothing to go on with: settings that can't be
+                _discard(beside)
+                raise
         _exchange(folder, new, content)
         _remove(beside)
     return True
@@ -166,16 +170,17 @@ def _check_members(folder: Path) -> None:
     """
     store = LocalStore(folder, read_only=True)
     root = load_root(store, "")
-    arrays = {"": root} if isinstance(root, ArrayMetadata) else {}
+    nodes: dict[str, Node] = {"": root}
     if isinstance(root, GroupMetadata):
         for relative, node in walk(store, "", root.replace(consolidated=None)):
             if isinstance(node, ZarrdockError):
                 raise node
-            if isinstance(node, ArrayMetadata):
-                arrays[relative] = node
+            nodes[relative] = node
+    arrays = {place: node for place, node in nodes.items() if isinstance(node, ArrayMetadata)}
     for entry in store.list():
         parts = entry.key.split("/")
-        if parts[-1] in _DOCUMENTS:
+        described = nodes.get("/".join(parts[:-1]))
+        if described is not None and parts[-1] in _DOCUMENTS[described.zarr_format]:
             continue
         owners = (n for n in range(len(parts) - 1, -1, -1) if "/".join(parts[:n]) in arrays)
         n = next(owners, None)
@@ -215,7 +220,7 @@ def _read_journal(beside: Path) -> dict[str, Any] | None:
 
 
 def _begin(beside: Path, folder: Path, journal: dict[str, Any]) -> None:
-    beside.mkdir()
+    beside.mkdir(mode=0o700)  # a copy of what others perhaps may not read
     if beside.stat().st_dev != folder.stat().st_dev or not can_exchange(str(beside)):
         beside.rmdir()
         raise UnsupportedError(
@@ -245,8 +250,16 @@ def _exchange(folder: Path, new: Path, content: str) -> None:
         sync_folder(str(parent))
 
 
+def _discard(beside: Path) -> None:
+    """Remove a copy that is not wanted. The journal first: a copy of which part is gone may look like a whole one, and
+    a run that wants what the journal says would let it take the array's place.
+    """
+    (beside / _JOURNAL).unlink(missing_ok=True)
+    _remove(beside)
+
+
 def _remove(beside: Path) -> None:
-    """The journal last: as long as it is there, the next run knows what the rest is."""
+    """What is left once all is done. The journal last: as long as it is there, the next run knows that it is done."""
     for path in (beside / "new", beside):
         if path.exists():
             shutil.rmtree(path)
