@@ -12,12 +12,12 @@ from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.array.placed import Placed
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.base import ArrayArrayCodec, BytesBytesCodec, Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import UnsupportedError
 from zarrdock.registry import Registry
-from zarrdock.stores.base import Store
 
 __all__ = ["Described"]
 
@@ -25,11 +25,9 @@ __all__ = ["Described"]
 _forms: Registry[Callable[..., Any]] = Registry("zarrdock.forms", {"dask": "zarrdock.adapters.dask:to_dask"})
 
 
-class Described:
+class Described(Placed):
     """The facts of an array: those of its metadata, under the names that numpy and zarr-python have for them."""
 
-    _store: Store
-    _path: str
     _read_only: bool
     _state: tuple[ArrayMetadata, Layout]
 
@@ -41,26 +39,6 @@ class Described:
     @property
     def _layout(self) -> Layout:
         return self._state[1]
-
-    @property
-    def store(self) -> Store:
-        """The store of the hierarchy."""
-        return self._store
-
-    @property
-    def path(self) -> str:
-        """Path within the hierarchy; "" for the root."""
-        return self._path
-
-    @property
-    def name(self) -> str:
-        """Path with a leading "/", as zarr-python has it."""
-        return "/" + self._path
-
-    @property
-    def basename(self) -> str:
-        """Last part of the path."""
-        return self._path.rpartition("/")[2]
 
     @property
     def read_only(self) -> bool:

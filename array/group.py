@@ -15,6 +15,7 @@ from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import below, consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_io import join, load, load_many, node_path, save_new, update_metadata
+from zarrdock.array.placed import Placed
 from zarrdock.array.planning.chunk_cache import ChunkCache
 from zarrdock.codecs.order import Order
 from zarrdock.codecs.sharding import ShardOptions
@@ -59,7 +60,7 @@ def wrap(store: Store, path: str, node: Node, options: NodeOptions) -> Member:
     return Group(store, path, node, options)
 
 
-class Group:
+class Group(Placed):
     """Arrays and groups under one name. ``group["a/b"]`` opens a member; iterating gives names.
 
     With consolidated metadata members are found without a request; without, in a round for their names and one for
@@ -78,26 +79,6 @@ class Group:
     def metadata(self) -> GroupMetadata:
         """All metadata, consolidated nodes included."""
         return self._metadata
-
-    @property
-    def store(self) -> Store:
-        """The store of the hierarchy."""
-        return self._store
-
-    @property
-    def path(self) -> str:
-        """Path within the hierarchy; "" for the root."""
-        return self._path
-
-    @property
-    def name(self) -> str:
-        """Path with a leading "/", as zarr-python has it."""
-        return "/" + self._path
-
-    @property
-    def basename(self) -> str:
-        """Last part of the path."""
-        return self._path.rpartition("/")[2]
 
     @property
     def read_only(self) -> bool:

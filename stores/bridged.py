@@ -6,6 +6,7 @@ The contract's verbs are sent over the bridge to coroutines, which one service o
 from __future__ import annotations
 
 import concurrent.futures
+import warnings
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -35,7 +36,7 @@ from zarrdock.stores.key_locks import KeyLocks
 from zarrdock.stores.retry import RetryPolicy, is_slow_down
 from zarrdock.stores.translate import cause_of, translate
 
-__all__ = ["BridgedStore", "as_bytes", "n_bytes_of"]
+__all__ = ["BridgedStore", "RangedStore", "as_bytes", "n_bytes_of"]
 
 T = TypeVar("T")
 Entries = list[Entry]  # inside Store, `list` is a method
@@ -243,3 +244,34 @@ class BridgedStore(Store):
     def _exclusive(self, key: str) -> AbstractContextManager[None]:
         """Keep the other threads of this process from the key; services with conditional writes need no more."""
         return _key_locks(f"{self._url}\0{key}")
+
+
+class RangedStore(BridgedStore):
+    """One whose server may answer a byte range with the whole object. Whoever reads is told so, once.
+
+    Attributes:
+        price_of_a_part: what reading a part costs then, in the warning's words.
+    """
+
+    price_of_a_part: str
+    _ignores_ranges = False
+    _warned = False
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        results = super().read(requests)
+        self._warn_once()
+        return results
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        results = await super().aread(requests)
+        self._warn_once()
+        return results
+
+    def _warn_once(self) -> None:
+        if self._ignores_ranges and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.url}: the server ignores byte ranges; {self.price_of_a_part}",
+                RuntimeWarning,
+                stacklevel=4,
+            )

@@ -8,8 +8,7 @@ Content-Range, ETag) does not come through its methods. Source: RFC 9110, sectio
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -18,9 +17,9 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from zarrdock.errors import RangeError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import From, Range, Span, Tail
-from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Results, Traits, Version
+from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
 from zarrdock.stores.bridge import Bridge, Live
-from zarrdock.stores.bridged import BridgedStore, Entries, n_bytes_of
+from zarrdock.stores.bridged import Entries, RangedStore, n_bytes_of
 from zarrdock.stores.ranged import range_header, size_of_content_range, take
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.translate import HttpStatusError, TruncatedError, redact
@@ -31,7 +30,7 @@ _CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")  # S3 and GCS explain themselve
 _SAFE = "/!$&'()*+,;=:@-._~"
 
 
-class HTTPStore(BridgedStore):
+class HTTPStore(RangedStore):
     """A folder on a web server.
 
     Args:
@@ -45,6 +44,8 @@ class HTTPStore(BridgedStore):
     A strong ETag is the object's version. A server that ignores ranges sends whole objects: what was asked is cut out
     of them, and a RuntimeWarning says so once. There is no listing over HTTP.
     """
+
+    price_of_a_part = "each partial read costs as much as the whole object"
 
     def __init__(
         self,
@@ -71,8 +72,6 @@ class HTTPStore(BridgedStore):
         self.read_only = True
         self.retry = retry or RetryPolicy()
         self._bridge = Bridge(fs, remote=True, n_concurrent=n_concurrent)
-        self._ignores_ranges = False
-        self._warned = False
         self.traits = Traits(
             writable=False,
             listable=False,
@@ -81,16 +80,6 @@ class HTTPStore(BridgedStore):
             merge_gap_bytes=merge_gap_bytes,
             n_concurrent=n_concurrent,
         )
-
-    def read(self, requests: Sequence[Read], /) -> Results:
-        results = super().read(requests)
-        self._warn_once()
-        return results
-
-    async def aread(self, requests: Sequence[Read], /) -> Results:
-        results = await super().aread(requests)
-        self._warn_once()
-        return results
 
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
         raise UnsupportedError(f"{self.url}: HTTP has no listing; open a node by its full path")
@@ -218,15 +207,6 @@ class HTTPStore(BridgedStore):
             if response.status == 206:
                 raise StoreError("the server does not tell the object's size", key=key, store=self)
             return len(await response.read())
-
-    def _warn_once(self) -> None:
-        if self._ignores_ranges and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{self.url}: the server ignores byte ranges; each partial read costs as much as the whole object",
-                RuntimeWarning,
-                stacklevel=4,
-            )
 
 
 def _bounds(range_: Range, total: int) -> tuple[int, int]:

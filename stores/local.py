@@ -308,8 +308,7 @@ class LocalStore(Store):
             return
         for name, _ in local_list.walk(folder, self, on_link=lambda link: self._remove(link, prefix)):
             self.delete(f"{prefix}/{name}" if prefix else name)
-        for _ in local_list.stale(folder, self.root, remove=True):
-            pass
+        self.clean(prefix)
         local_list.prune_below(folder)
         prune(folder.rstrip("/"), self.root)
 
@@ -343,8 +342,7 @@ class LocalStore(Store):
             create_value(path, parts, held, durable=self.durable, has_locks=self._has_locks)
         except TakenError:
             if os.path.isdir(path):
-                folder = OSError(errno.EISDIR, "")
-                raise failure(folder, doing="write", path=path, key=key, store=self) from None
+                raise failure(OSError(errno.EISDIR, ""), doing="write", path=path, key=key, store=self) from None
             raise KeyExistsError("the key exists already", key=key, store=self) from None
         except NoExclusiveCreateError as error:
             message = f"{self}: key {key!r}: no exclusive create: the file system has neither locks nor links"

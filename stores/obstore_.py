@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-import warnings
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
 from zarrdock.errors import InvalidKeyError, UnsupportedError
 from zarrdock.ranges import From, Range, Span, Tail
-from zarrdock.stores.base import Change, Entry, Listing, Read, Results, Traits, Value, Version
+from zarrdock.stores.base import Change, Entry, Listing, Traits, Value, Version
 from zarrdock.stores.bridge import Live
-from zarrdock.stores.bridged import BridgedStore, Entries
+from zarrdock.stores.bridged import BridgedStore, Entries, RangedStore
 from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
 from zarrdock.stores.obstore_client import LOCAL_KINDS, client_of, kind_of, plain
 from zarrdock.stores.obstore_delete import delete_if
@@ -35,7 +33,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STAGED = re.compile(r"#\d+$")  # what obstore calls a local file while it is being written
 
 
-class ObstoreStore(ConditionalStore):
+class ObstoreStore(RangedStore, ConditionalStore):
     """An obstore store, or any object with the methods of obspec's protocols.
 
     Args:
@@ -58,6 +56,7 @@ class ObstoreStore(ConditionalStore):
     """
 
     put_may_repeat = True
+    price_of_a_part = "a part costs two requests and the whole object"
     # A request takes 0.5 ms of CPU time, most of it the way into the event loop and back; a megabyte 1.4 ms. That is
     # 50 kB where the network brings 100 MB/s, and 380 KiB on loopback.
     default_gap_bytes = 64 * 1024
@@ -84,8 +83,6 @@ class ObstoreStore(ConditionalStore):
             merge_gap_bytes=merge_gap_bytes,
         )
         self._url = _url_of(store, self._kind)
-        self._ignores_ranges = False
-        self._warned = False
 
     def _make_traits(self, traits: Traits) -> Traits:
         return replace(
@@ -103,16 +100,6 @@ class ObstoreStore(ConditionalStore):
         return self.fs.store
 
     # -- the contract, where it differs -------------------------------------------------------------------------------
-
-    def read(self, requests: Sequence[Read], /) -> Results:
-        results = super().read(requests)
-        self._warn_once()
-        return results
-
-    async def aread(self, requests: Sequence[Read], /) -> Results:
-        results = await super().aread(requests)
-        self._warn_once()
-        return results
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         # Updates of a store in memory that delete look and act in two steps: nothing may come between.
@@ -254,15 +241,6 @@ class ObstoreStore(ConditionalStore):
 
     def _exclusive(self, key: str) -> Any:
         return super()._exclusive(f"{id(self.obstore)}/{key}" if self._kind == "memory" else key)
-
-    def _warn_once(self) -> None:
-        if self._ignores_ranges and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{self.url}: the server ignores byte ranges; a part costs two requests and the whole object",
-                RuntimeWarning,
-                stacklevel=4,
-            )
 
 
 def _version(meta: Any) -> Version | None:

@@ -34,7 +34,7 @@ AsyncRead: TypeAlias = Callable[[Sequence[Read]], Awaitable[Results]]
 # None from it: the store inside can only be read by waiting.
 SubmitRead: TypeAlias = "Callable[[Sequence[Read]], Future[Results] | None]"
 
-__all__ = ["Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "WrapperStore"]
+__all__ = ["Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "RefusingStore", "WrapperStore"]
 
 
 class WrapperStore(Store):
@@ -82,7 +82,32 @@ class WrapperStore(Store):
         return self.store.url
 
 
-class ReadOnlyStore(WrapperStore):
+class RefusingStore(Store):
+    """Refuses every verb that changes something. The base of stores that nobody can write to.
+
+    Attributes:
+        refusal: what the error says.
+    """
+
+    refusal = "the store is read-only"
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        raise self._refuse(check_key(key, self))
+
+    def update(self, key: str, change: Change, /) -> None:
+        raise self._refuse(check_key(key, self))
+
+    def delete(self, key: str, /) -> None:
+        raise self._refuse(check_key(key, self))
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        raise self._refuse(check_prefix(prefix, self))
+
+    def _refuse(self, key: str) -> ReadOnlyError:
+        return ReadOnlyError(self.refusal, key=key, store=self)
+
+
+class ReadOnlyStore(RefusingStore, WrapperStore):
     """A store that nobody can write to by way of this object."""
 
     def __init__(self, store: Store) -> None:
@@ -98,21 +123,6 @@ class ReadOnlyStore(WrapperStore):
     def submit_read(self) -> SubmitRead | None:
         """Starts a ``read`` without waiting for it, where the store inside can."""
         return getattr(self.store, "submit_read", None)
-
-    def _refuse(self, key: str) -> ReadOnlyError:
-        return ReadOnlyError("the store is read-only", key=key, store=self)
-
-    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
-        raise self._refuse(check_key(key, self))
-
-    def update(self, key: str, change: Change, /) -> None:
-        raise self._refuse(check_key(key, self))
-
-    def delete(self, key: str, /) -> None:
-        raise self._refuse(check_key(key, self))
-
-    def delete_prefix(self, prefix: str, /) -> None:
-        raise self._refuse(check_prefix(prefix, self))
 
 
 class PrefixStore(WrapperStore):

@@ -9,22 +9,21 @@ from typing import TypeAlias
 
 import numpy as np
 
-from zarrdock.errors import ConflictError, RangeError, ReadOnlyError, VersionChangedError
+from zarrdock.errors import ConflictError, RangeError, VersionChangedError
 from zarrdock.ranges import Span, is_empty, merge, resolve
 from zarrdock.stores.base import (
     Blob,
-    Change,
     Entry,
     Listing,
     Read,
     Result,
     Results,
     Store,
-    Value,
     Version,
     check_key,
     check_prefix,
 )
+from zarrdock.stores.wrap import RefusingStore
 
 __all__ = ["Document", "Part", "Place", "View", "dir_of"]
 
@@ -60,7 +59,7 @@ class Document:
 Place: TypeAlias = "Part | Document | None"
 
 
-class View(Store):
+class View(RefusingStore):
     """A read-only store over another one.
 
     Attributes:
@@ -69,6 +68,7 @@ class View(Store):
 
     read_only = True
     name = "view"
+    refusal = "a view is read-only: write to the store inside"
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -194,23 +194,6 @@ class View(Store):
     def list_dir(self, prefix: str = "", /) -> Listing:
         prefix = check_prefix(prefix, self)
         return dir_of((entry.key for entry in self._entries(prefix)), prefix)
-
-    # -- writing: refused ----------------------------------------------------------------------------------------------
-
-    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
-        raise self._refuse(check_key(key, self))
-
-    def update(self, key: str, change: Change, /) -> None:
-        raise self._refuse(check_key(key, self))
-
-    def delete(self, key: str, /) -> None:
-        raise self._refuse(check_key(key, self))
-
-    def delete_prefix(self, prefix: str, /) -> None:
-        raise self._refuse(check_prefix(prefix, self))
-
-    def _refuse(self, key: str) -> ReadOnlyError:
-        return ReadOnlyError("a view is read-only: write to the store inside", key=key, store=self)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
