@@ -22,8 +22,8 @@ class EmptyTest:
     __slots__ = ("_bits", "_fill", "_kind", "_samples", "_shape", "_zero")
 
     def __init__(self, spec: ChunkSpec) -> None:
-        self._shape = spec.shape
-        self._samples = _samples(spec.shape)
+        self._shape = spec.shape or (1,)
+        self._samples = _samples(self._shape)
         self._kind = "T" if spec.dtype.kind == "T" else "O" if spec.dtype.hasobject else ""
         if self._kind:
             self._bits, self._fill, self._zero = None, spec.fill_value, False
@@ -47,9 +47,11 @@ class EmptyTest:
         if self._bits is None:
             rows = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).reshape(chunk.size, -1)
             return bool((rows == self._fill).all())
+        if not chunk.ndim:
+            chunk = chunk.reshape(1)  # of a 0-d array numpy gives scalars, and text in them is as long as it has to be
         # Most chunks with data differ in one of these elements: asked first, since it costs next to nothing.
         for place in self._samples if chunk.shape == self._shape else _samples(chunk.shape):
             if chunk[place].reshape(-1).view(self._bits)[0] != self._fill:
                 return False
-        bits = chunk.reshape(1).view(self._bits) if chunk.ndim == 0 else chunk.view(self._bits)
+        bits = chunk.view(self._bits)
         return not np.count_nonzero(bits) if self._zero else bool((bits == self._fill).all())

@@ -107,9 +107,10 @@ class _Shard:
         if placed is None:
             return None
         index, size = placed
-        own = usage_of(self.sharding.layout, index, size)
-        if slots is None and own.garbage + own.room > self.edit.options.max_garbage * size:
-            return None
+        if slots is None:
+            own = usage_of(self.sharding.layout, index, size)
+            if own.garbage + own.room > self.edit.options.max_garbage * size:
+                return None
         if (
             self.is_new
             or size != self.length

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+import zarrdock
 from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.crc32c_ import Crc32c
@@ -300,6 +301,17 @@ def test_empty_means_the_same_bits(dtype: str) -> None:
     ones.view("u1").reshape(-1)[-1] = 0x80  # of floats: -0.0
     assert not empty(ones)
     assert empty(np.empty((0, 2), dtype))
+
+
+@pytest.mark.parametrize(("dtype", "short"), [("S2", b"a"), ("S8", b""), ("U2", "a"), ("V4", b"")])
+def test_text_shorter_than_the_data_type_in_an_array_of_no_dimension(dtype: str, short: Any) -> None:
+    fill = np.zeros((), dtype)[()]
+    empty = EmptyTest(ChunkSpec((), np.dtype(dtype), fill))
+    assert empty(np.zeros((), dtype))
+    assert empty(np.array(short, dtype)) == (not short)
+    array = zarrdock.create_array(zarrdock.MemoryStore(), shape=(), dtype=dtype)
+    array[...] = np.array(short, dtype)
+    assert array[...] == np.array(short, dtype)
 
 
 def test_a_nan_is_only_itself() -> None:
