@@ -128,6 +128,12 @@ class FaultProxy(LoopbackServer):
             self.log.clear()
             self.most_at_once = self._n_under_way
 
+    def sent(self) -> list[tuple[str, int]]:
+        """Method and status of every request since the last :meth:`clear`, which this does, too."""
+        log = [(seen.method, seen.status) for seen in self.log]
+        self.clear()
+        return log
+
     async def on_start(self) -> None:
         """Open the connections to the service."""
         import aiohttp
