@@ -140,7 +140,10 @@ class BoundChain:
                 return None
         if {*map(len, pieces)} != {n_bytes}:
             return None
-        return serializer.decode_joined(b"".join(pieces), len(pieces))
+        try:
+            return serializer.decode_joined(b"".join(pieces), len(pieces))
+        except CodecError:
+            return None
 
     @property
     def is_plain(self) -> bool:

@@ -164,6 +164,15 @@ def test_what_is_no_character_is_refused() -> None:
     store.write("c/0", b"\x00\x00\x11\x00")
     with pytest.raises(CodecError, match="0x110000"):
         text[...]
+    store = zarrdock.MemoryStore()  # chunks that are decoded together: the error says which it is
+    text = zarrdock.create_array(store, data=np.full(64, "a"), chunks=1, shards=64, compressors=None)
+    found = store.get("c/0")
+    assert found is not None
+    shard = bytearray(found.data)
+    shard[4 * 40 : 4 * 41] = b"\x00\x00\x11\x00"
+    store.write("c/0", shard)
+    with pytest.raises(CodecError, match=r"'c/0', chunk \(40,\): 0x110000"):
+        text[...]
 
 
 def test_structures_without_a_byte_order_are_little_endian() -> None:
