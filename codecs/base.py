@@ -181,6 +181,8 @@ class BoundBytesBytes(ABC):
 
     decoded: ByteSpec
     encoded: ByteSpec
+    #: Whether what it makes is blocks that decode by themselves.
+    in_blocks: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, data: Buffer) -> Buffer:

@@ -19,13 +19,13 @@ from zarrdock.codecs.blosc2_chunk import decode_chunk
 from zarrdock.codecs.fields import integer, known_members, one_of
 from zarrdock.errors import CodecError, MetadataError
 
-__all__ = ["Blosc", "BoundBlosc"]
+__all__ = ["FORMAT_VERSION", "HEADER", "Blosc", "BoundBlosc"]
 
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _CNAMES = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
 # version, version of the compressor, flags, typesize, nbytes, blocksize, cbytes
-_HEADER = struct.Struct("<BBBBIII")
-_FORMAT_VERSION = 2
+HEADER = struct.Struct("<BBBBIII")
+FORMAT_VERSION = 2
 # As the three high bits of the flags name it.
 _SNAPPY = 2
 # The library's limits: of the data, and of what it adds to data it can't compress.
@@ -121,15 +121,21 @@ class Blosc(BytesBytesCodec):
 
 
 class BoundBlosc(BoundBytesBytes):
-    """Decodes large chunks into the destination itself."""
+    """Decodes large chunks into the destination itself.
 
-    __slots__ = ("_arguments", "_compress", "_decompress", "_exact", "_limit", "decoded", "encoded")
+    Attributes:
+        blocksize: bytes of a block's content; 0 where that was left to the library.
+    """
+
+    __slots__ = ("_arguments", "_compress", "_decompress", "_exact", "_limit", "blocksize", "decoded", "encoded")
+    in_blocks = True
 
     def __init__(self, codec: Blosc, spec: ByteSpec) -> None:
         self.decoded = spec
         self.encoded = ByteSpec.compressed(spec)
         self._exact = spec.exact
         self._limit = spec.limit
+        self.blocksize = codec.blocksize
         shuffle = _SHUFFLES.index(codec.shuffle or "noshuffle")
         # The library keeps the typesize in a byte; above, it works with 1, as for other writers.
         self._arguments = (codec.cname.encode("ascii"), codec.clevel, shuffle, codec.blocksize, codec.typesize or 1)
@@ -173,12 +179,12 @@ class BoundBlosc(BoundBytesBytes):
         """The length of the content, which has been compared with what it may be."""
         if len(data) < 16:
             raise CodecError(f"{len(data)} bytes are fewer than blosc's header has", codec=Blosc.name)
-        version, _, _, _, nbytes, _, cbytes = _HEADER.unpack_from(data)
-        if nbytes == self._exact and cbytes == len(data) and version == _FORMAT_VERSION:
+        version, _, _, _, nbytes, _, cbytes = HEADER.unpack_from(data)
+        if nbytes == self._exact and cbytes == len(data) and version == FORMAT_VERSION:
             return nbytes  # type: ignore[no-any-return]
-        if version != _FORMAT_VERSION:
+        if version != FORMAT_VERSION:
             raise CodecError(
-                f"the data is in version {version} of blosc's format, not {_FORMAT_VERSION}", codec=Blosc.name
+                f"the data is in version {version} of blosc's format, not {FORMAT_VERSION}", codec=Blosc.name
             )
         if cbytes != len(data):
             raise CodecError(f"the header says {cbytes} bytes, there are {len(data)}", codec=Blosc.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from zarrdock.codecs.base import (
     Encoded,
 )
 from zarrdock.errors import CodecError, MetadataError
+
+if TYPE_CHECKING:
+    from zarrdock.codecs.blosc_ import BoundBlosc
 
 __all__ = ["BoundChain", "bind_chain", "check_kinds"]
 
@@ -72,6 +76,8 @@ class BoundChain:
     _decode_arrays: tuple[BoundArrayArray, ...]
     # Whether ``encode`` should be told where the chunk is.
     needs_coords: bool = False
+    # The codec, where a large chunk is its elements in C order, in blocks that decode by themselves.
+    framed: BoundBlosc | None = None
 
     def encode(self, array: AnyArray, coords: tuple[int, ...] | None = None) -> Buffer:
         """Array of ``spec.shape`` to the bytes that are stored.
@@ -192,4 +198,24 @@ def bind_chain(codecs: tuple[Codec, ...], spec: ChunkSpec) -> BoundChain:
         tuple(reversed(byte_codecs)),
         tuple(reversed(array_codecs)),
         any(codec.needs_coords for codec in byte_codecs),
+        _framed(spec, array_codecs, serializer, byte_codecs),
     )
+
+
+# Of smaller chunks it is not worth while to read but a part.
+_FRAMED_NBYTES = 512 * 2**10
+
+
+def _framed(
+    spec: ChunkSpec,
+    array_codecs: list[BoundArrayArray],
+    serializer: BoundArrayBytes,
+    byte_codecs: list[BoundBytesBytes],
+) -> BoundBlosc | None:
+    if array_codecs or len(byte_codecs) != 1 or not byte_codecs[0].in_blocks or spec.nbytes < _FRAMED_NBYTES:
+        return None
+    from zarrdock.codecs.blosc_ import BoundBlosc
+    from zarrdock.codecs.bytes_ import BoundBytes
+
+    (codec,) = byte_codecs
+    return codec if isinstance(serializer, BoundBytes) and isinstance(codec, BoundBlosc) else None

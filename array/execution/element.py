@@ -35,6 +35,11 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
     if chunks is None:
         local = tuple([c % n for c, n in zip(coords, leaf, strict=True)])
         block = element_of(local, layout.leaf, store.traits.merge_gap_bytes)
+        if layout.leaf.framed is not None:
+            from zarrdock.array.planning.by_block import pays
+
+            if pays(layout.leaf, layout.dtype.itemsize, store.traits):
+                return ELSEWHERE
     if not layout.levels:
         if chunks is not None:
             return ELSEWHERE

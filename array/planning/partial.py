@@ -26,7 +26,7 @@ from zarrdock.errors import CodecError, RangeError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Result
 
-__all__ = ["Block", "decode_block", "element_of", "found_part", "narrowed", "read_part"]
+__all__ = ["Block", "block_of", "decode_block", "element_of", "found_part", "narrowed", "read_part", "shifted"]
 
 # Saving less is nothing against knowing that the chunk is sound, even in memory.
 _LEAST = 4096
@@ -76,7 +76,7 @@ def read_part(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked
         CodecError: the object is too short.
     """
     leaves = task.pieces.leaves((1,) * len(task.layout.shape))
-    block = _block_of(leaves, 0, task.layout.leaf, settings.traits.merge_gap_bytes)
+    block = block_of(leaves, 0, task.layout.leaf, settings.traits.merge_gap_bytes)
     if block is None:
         return False
     nbytes = block.span.stop - block.span.start
@@ -104,7 +104,7 @@ def narrowed(task: Task, wanted: Wanted, gap_bytes: int) -> tuple[list[Wanted], 
     leaf = task.layout.leaf
     if not leaf.is_plain or int(lengths[0]) != leaf.spec.nbytes:
         return [wanted], None
-    block = _block_of(leaves, int(numbers[0]), leaf, gap_bytes)
+    block = block_of(leaves, int(numbers[0]), leaf, gap_bytes)
     if block is None:
         return [wanted], None
     span = block.span
@@ -118,8 +118,7 @@ def found_part(task: Task, leaves: Leaves, numbers: IntArray, block: Block, data
     except CodecError as error:
         raise error.at(key=task.key) from error
     zero = np.zeros(1, np.int64)
-    shifted = _Shifted(leaves, block.starts)
-    return Found(task, shifted, numbers, [], zero, zero, np.array([len(data)], np.int64), [array])
+    return Found(task, shifted(leaves, block), numbers, [], zero, zero, np.array([len(data)], np.int64), [array])
 
 
 def _too_short(task: Task, block: Block) -> CodecError:
@@ -132,7 +131,7 @@ def _too_short(task: Task, block: Block) -> CodecError:
     )
 
 
-def _block_of(leaves: Leaves, number: int, leaf: BoundChain, gap_bytes: int) -> Block | None:
+def block_of(leaves: Leaves, number: int, leaf: BoundChain, gap_bytes: int) -> Block | None:
     """The smallest block that holds what is wanted of a chunk; None where that is the chunk, or nearly."""
     spec = leaf.spec
     if not spec.shape:
@@ -157,6 +156,11 @@ def _bounds(index: Any) -> tuple[int, int]:
     if isinstance(index, slice):
         return index.start, index.stop
     return int(index.min()), int(index.max()) + 1
+
+
+def shifted(leaves: Leaves, block: Block) -> Leaves:
+    """The same leaves, where a block is all there is of them."""
+    return _Shifted(leaves, block.starts)
 
 
 class _Shifted(Leaves):

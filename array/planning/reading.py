@@ -42,6 +42,7 @@ class ReadSettings:
         round_bytes: bytes one round may bring.
         whole_fraction: from this share of an object's chunks on it is read whole.
         chunks: where decoded chunks are kept, if they are.
+        in_part: chunks may be handed over in part. in_blocks: and read by what their own headers say.
         seen: where given, filled with the version of every object that was read, None for those that are not there.
     """
 
@@ -52,6 +53,8 @@ class ReadSettings:
     whole_fraction: float
     chunks: Chunks | None = None
     seen: dict[str, Version | None] | None = None
+    in_part: bool = True
+    in_blocks: bool = True
 
     def note(self, key: str, version: Version | None) -> None:
         """Remember which version of an object was read; None: it was not there."""

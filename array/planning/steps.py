@@ -49,8 +49,14 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     layout = task.layout
     if settings.chunks is not None and not layout.levels and (yield from kept_whole(task, settings, sink)):
         return
-    if layout.chain.is_plain and settings.chunks is None and (yield from read_part(task, settings, sink)):
-        return
+    if settings.chunks is None and settings.in_part:
+        if layout.chain.is_plain and (yield from read_part(task, settings, sink)):
+            return
+        if layout.chain.framed is not None and settings.in_blocks:
+            from zarrdock.array.planning.by_block import read_object
+
+            if (yield from read_object(task, settings, sink)):
+                return
     (result,) = yield Asked([Read(task.key)], True, layout.chain.spec.nbytes)
     if isinstance(result, VersionChangedError):
         raise ConflictError("the object kept changing", key=task.key) from result
@@ -248,7 +254,15 @@ def _data(
             return True
         return False  # all fill value, says a cached index that no request has confirmed: ask again
     block = None
-    if len(wanted) == 1 and len(wanted[0][1]) == 1 and keep is None:
+    if len(wanted) == 1 and len(wanted[0][1]) == 1 and keep is None and settings.in_part:
+        if task.layout.leaf.framed is not None and settings.in_blocks:
+            from zarrdock.array.planning.by_block import read_blocks
+
+            leaves, numbers, starts, lengths = wanted[0]
+            places = int(numbers[0]), int(starts[0]), int(lengths[0])
+            done = yield from read_blocks(task, leaves, *places, version, settings, sink)
+            if done is not None:
+                return done
         wanted, block = narrowed(task, wanted[0], settings.traits.merge_gap_bytes)
     starts = wanted[0][2] if len(wanted) == 1 else np.concatenate([w[2] for w in wanted])
     lengths = wanted[0][3] if len(wanted) == 1 else np.concatenate([w[3] for w in wanted])

@@ -37,6 +37,18 @@ def encoded(array: zarrdock.Array) -> dict[tuple[int, ...], bytes]:
     return {at: bytes(data) for at, data in found.items()}
 
 
+@pytest.mark.parametrize("codec", [None, "blosc"])
+def test_large_chunks_at_the_edge(codec: str | None) -> None:
+    """Only part of them lies within the array, but all of them is copied."""
+    values = np.arange(700_000, dtype="f8").reshape(700, 1000) // 9
+    compressors = codec and [{"name": codec, "configuration": {"blocksize": 2**16}}]
+    source = zarrdock.create_array(zarrdock.MemoryStore(), data=values, chunks=(600, 1000), compressors=compressors)
+    copied = zarrdock.copy(source, zarrdock.MemoryStore(), shards=(1200, 1000))
+    assert isinstance(copied, zarrdock.Array)
+    assert np.array_equal(copied[...], values)
+    assert encoded(copied) == encoded(source)
+
+
 @pytest.mark.parametrize("to", SHARDS)
 @pytest.mark.parametrize("of", SHARDS)
 def test_from_any_shards_to_any_others(of: str, to: str, counting: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import TypeAlias
@@ -149,7 +150,7 @@ class _Collector:
 def _encoded(source: Array, region: tuple[slice, ...], cache: IndexCache) -> dict[Coords, memoryview]:
     """The encoded chunks of a region, which begins at a chunk's border on every axis."""
     layout, store = source._layout, source.store
-    settings = read_settings(layout, store, cache)
+    settings = replace(read_settings(layout, store, cache), in_part=False)
     # A collector a task: each begins anew where its object changed.
     # Where objects differ in shape, the chunks in each are counted from its first.
     origin = (0,) * len(layout.shape)

@@ -295,7 +295,8 @@ def _layout(survey: Survey, candidate: Candidate) -> Layout:
 
 def _walk(store: GhostStore, layout: Layout, selection: Any, cache: IndexCache) -> None:
     """Ask for everything that a read asks for."""
-    settings = read_settings(layout, store, cache)
+    # Ghosts of compressed chunks have no headers.
+    settings = dataclasses.replace(read_settings(layout, store, cache), in_blocks=False)
     rounds = lockstep(
         (read_task(task, settings, _Nothing()) for task in tasks(basic(selection, layout.shape), layout)),
         round_bytes=settings.round_bytes,
