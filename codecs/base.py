@@ -181,6 +181,8 @@ class BoundBytesBytes(ABC):
 
     decoded: ByteSpec
     encoded: ByteSpec
+    #: Whether what it encodes may be overwritten at once: nothing of it is in the result.
+    makes_new: ClassVar[bool] = False
     #: Whether what it makes is blocks that decode by themselves.
     in_blocks: ClassVar[bool] = False
 

@@ -128,6 +128,7 @@ class BoundBlosc(BoundBytesBytes):
     """
 
     __slots__ = ("_arguments", "_compress", "_decompress", "_exact", "_limit", "blocksize", "decoded", "encoded")
+    makes_new = True
     in_blocks = True
 
     def __init__(self, codec: Blosc, spec: ByteSpec) -> None:

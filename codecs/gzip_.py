@@ -75,6 +75,7 @@ class _BoundDeflate(BoundBytesBytes):
     """What both envelopes share."""
 
     __slots__ = ("_exact", "_level", "_name", "decoded", "encoded")
+    makes_new = True
 
     _wbits: ClassVar[int]
     _several: ClassVar[bool]

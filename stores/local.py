@@ -36,10 +36,10 @@ from zarrdock.stores.base import (
     check_prefix,
     value_parts,
 )
-from zarrdock.stores.local_io import MISSING, failure, make_folders, pread_all, prune, sync_folder
+from zarrdock.stores.local_io import MISSING, Part, failure, make_folders, pread_part, prune, sync_folder
 from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, unlocked
 from zarrdock.stores.local_patch import OldFile, clone, write_pieces
-from zarrdock.stores.local_put import NoExclusiveCreateError, Part, TakenError, create_value, put_value
+from zarrdock.stores.local_put import NoExclusiveCreateError, TakenError, create_value, put_value
 from zarrdock.stores.local_version import Handle, Identity, LocalVersion, identity_of
 from zarrdock.stores.patch import Patch, PatchChange
 
@@ -135,7 +135,7 @@ class LocalStore(Store):
             return VersionChangedError("the file was replaced", key=key, store=self)
         return Blob(self._pread(handle, request.range, key), version)
 
-    def _pread(self, handle: Handle, range_: Range, key: str) -> bytes | bytearray:
+    def _pread(self, handle: Handle, range_: Range, key: str) -> Part:
         size = handle.size
         if type(range_) is Span and range_.stop <= size:  # nearly all reads of chunks
             start, stop = range_.start, range_.stop
@@ -145,7 +145,7 @@ class LocalStore(Store):
                 raise RangeError(f"{range_} starts at or beyond the end, at {size} bytes", key=key, store=self)
             start, stop = span
         try:
-            data = pread_all(handle.fd, start, stop)
+            data = pread_part(handle.fd, start, stop)
         except OSError as error:
             raise failure(error, doing="read", path=self._below_root + key, key=key, store=self) from error
         if len(data) != stop - start:

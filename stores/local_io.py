@@ -9,12 +9,26 @@ import errno
 import os
 from collections.abc import Sequence
 from itertools import groupby
+from typing import TypeAlias
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
 from zarrdock.holes import is_hole
+from zarrdock.stores import local_buffers
 from zarrdock.stores.base import LazyParts
 
-__all__ = ["MAX_ATTEMPTS", "MISSING", "failure", "make_folders", "pread_all", "prune", "sync_folder", "writev_all"]
+__all__ = [
+    "MAX_ATTEMPTS",
+    "MISSING",
+    "Part",
+    "failure",
+    "make_folders",
+    "pread_all",
+    "prune",
+    "sync_folder",
+    "writev_all",
+]
+
+Part: TypeAlias = "bytes | bytearray | memoryview"
 
 # A path through a file ("a" is a file, "a/b" is asked for) names nothing, as a path through nothing does.
 MISSING = (errno.ENOENT, errno.ENOTDIR)
@@ -39,17 +53,29 @@ def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
     n = len(data)
     whole[:n] = data
     with memoryview(whole) as view:
-        while n < len(whole):
-            got = os.preadv(fd, [view[n:]], start + n)
-            if not got:
-                break
-            n += got
+        n = _fill(fd, view, start, n)
     if n < len(whole):
         del whole[n:]
     return whole
 
 
-def writev_all(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+def pread_part(fd: int, start: int, stop: int) -> Part:
+    """The same, in memory that is used again once nobody refers to it."""
+    view = local_buffers.buffers.take(stop - start)
+    return pread_all(fd, start, stop) if view is None else view[: _fill(fd, view, start, 0)]
+
+
+def _fill(fd: int, view: memoryview, start: int, n: int) -> int:
+    """Read what is missing of ``view`` behind its first ``n`` bytes; how many it has then."""
+    while n < len(view):
+        got = os.preadv(fd, [view[n:]], start + n)
+        if not got:
+            break
+        n += got
+    return n
+
+
+def writev_all(fd: int, parts: Sequence[Part]) -> None:
     """Write buffers one after another at the position of an empty file, in as few calls as the system allows; long
     zeros that :func:`zarrdock.holes.zeros` made become holes. Lazy parts are made as they are written.
     """
@@ -68,7 +94,7 @@ def writev_all(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None
 
 
 def _write_lazy(fd: int, parts: LazyParts) -> None:
-    batch: list[bytes | bytearray | memoryview] = []
+    batch: list[Part] = []
     n_bytes = 0
     for part in parts:
         batch.append(part)
@@ -79,7 +105,7 @@ def _write_lazy(fd: int, parts: LazyParts) -> None:
     _writev(fd, batch)
 
 
-def _writev(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+def _writev(fd: int, parts: Sequence[Part]) -> None:
     first = 0
     while first < len(parts):
         batch = parts[first : first + _MAX_PARTS]
@@ -89,7 +115,7 @@ def _writev(fd: int, parts: Sequence[bytes | bytearray | memoryview]) -> None:
             _write_rest(fd, batch, n)
 
 
-def _write_rest(fd: int, parts: Sequence[bytes | bytearray | memoryview], n_written: int) -> None:
+def _write_rest(fd: int, parts: Sequence[Part], n_written: int) -> None:
     for part in parts:
         view = memoryview(part)[n_written:]
         n_written = max(0, n_written - len(part))

@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from zarrdock.stores import local_list
-from zarrdock.stores.local_io import sync_folder, writev_all
+from zarrdock.stores.local_io import Part, sync_folder, writev_all
 from zarrdock.stores.local_lock import SUFFIX, Held
 
-__all__ = ["NoExclusiveCreateError", "Part", "TakenError", "create_value", "put_value"]
-
-Part: TypeAlias = "bytes | bytearray | memoryview"
+__all__ = ["NoExclusiveCreateError", "TakenError", "create_value", "put_value"]
 
 # No link, or none to this file: then the name is taken by renaming.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)

@@ -4,6 +4,7 @@ as the bytes they are.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from zarrdock.array.execution.pool import run
 from zarrdock.array.execution.rows import copy_rows
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.pieces import Index, Leaves, Pieces, Task
-from zarrdock.codecs.base import AnyArray, Buffer
+from zarrdock.codecs.base import AnyArray, Buffer, ChunkSpec
 from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.empty import EmptyTest
 from zarrdock.codecs.shard_index import ShardIndex
@@ -45,6 +46,19 @@ class Prepared:
     encoded: dict[int, Buffer | None]
     patches: list[tuple[int, Index, AnyArray]]
     children: list[tuple[int, Prepared]]
+
+
+# Fresh memory for a chunk costs more than the copy into it; a thread keeps no more than this.
+_SCRATCH_NBYTES = 4 * 2**20
+_kept = threading.local()
+
+
+def scratch(spec: ChunkSpec) -> AnyArray:
+    """Memory of this thread for one chunk at a time."""
+    memory = getattr(_kept, "memory", None)
+    if memory is None or len(memory) < spec.nbytes:
+        memory = _kept.memory = np.empty(spec.nbytes, np.uint8)
+    return np.ndarray(spec.shape, spec.dtype, memory)
 
 
 class Edit:
@@ -129,6 +143,8 @@ class Edit:
         gather = bool(
             spec.shape and codecs.byte_codecs and not codecs.array_codecs and isinstance(serializer, BoundBytes)
         )
+        # What is stored otherwise than in memory is another copy already.
+        reused = gather and codecs.byte_codecs[0].makes_new and spec.nbytes <= _SCRATCH_NBYTES
         plain = isinstance(serializer, BoundBytes) and self.layout.leaf.is_plain and len(numbers) > 1
         block = np.empty((len(numbers), *self.layout.leaf_shape), serializer.stored) if plain else None  # type: ignore[attr-defined]
 
@@ -140,8 +156,8 @@ class Edit:
                 if block is None:
                     leaf = self._new_leaf(inner, outer)
                     if gather and not leaf.flags.c_contiguous:
-                        # Row by row, which is faster; not always into the same memory: a codec may hand it on.
-                        gathered = np.empty(spec.shape, spec.dtype)
+                        # Row by row, which is faster. Into the same memory only where no codec hands it on.
+                        gathered = scratch(spec) if reused else np.empty(spec.shape, spec.dtype)
                         copy_rows(gathered, leaf)
                         leaf = gathered
                     encoded[flat] = self._encode(leaf, self._inside(first_leaf, -1, flat))
