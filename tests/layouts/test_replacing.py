@@ -90,6 +90,8 @@ STEPS = {
     "when all is copied": ("zarrdock.layouts.replacing", "sync_file_system", 1, False),
     "before they change places": ("zarrdock.layouts.replacing", "exchange", 1, False),
     "after they changed places": ("zarrdock.layouts.replacing", "sync_folder", 1, True),
+    "before the old one is looked at": ("zarrdock.layouts.replacing", "_content", 3, True),
+    "before the old one is given up": ("zarrdock.layouts.replacing", "_release", 1, True),
     "before the old one is removed": ("shutil", "rmtree", 1, True),
     "while the old one is removed": ("os", "unlink", 4, True),
     "before the journal is removed": ("shutil", "rmtree", 2, True),
@@ -196,6 +198,31 @@ def test_what_is_written_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytes
     found = zarrdock.open_array(path)
     assert (found.shards, int(found[7, 8])) == ((60, 80), 9999)
     assert [one.name for one in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_what_is_written_as_they_change_places_outlives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = create(tmp_path)
+    real = replacing.exchange
+
+    def late(one: str, other: str) -> None:
+        (path / "c" / "0" / "0").write_bytes(b"written")
+        real(one, other)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(replacing, "exchange", late)
+        with pytest.raises(KeyboardInterrupt):
+            replace_layout(path, **NEW)
+    (beside,) = (one for one in tmp_path.iterdir() if one != path)
+    for settings in (NEW, {"chunks": (4, 4)}):  # and it is kept until somebody has decided
+        with pytest.raises(ConflictError, match=rf"in the moment .* in {beside}/new: move it"):
+            replace_layout(path, **settings)
+        assert shards_of(path) == (60, 80)
+        assert (beside / "new" / "c" / "0" / "0").read_bytes() == b"written"
+    (beside / "new").rename(tmp_path / "kept")
+    assert replace_layout(path, shards=(20, 20))
+    assert shards_of(path) == (20, 20)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.zarr", "kept"]
 
 
 def test_who_opens_it_finds_one_or_the_other(tmp_path: Path) -> None:

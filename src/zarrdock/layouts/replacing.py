@@ -10,7 +10,9 @@ stores don't list. After an interruption the journal tells the next run what is 
 
 - the folder is the old one, and unchanged: copying goes on, or the two change places;
 - the folder was changed, or something else is wanted now: it begins anew;
-- the old folder lies beside, so they have changed places: it is removed, which is all that was left to do.
+- the old folder lies beside, so they have changed places: unless somebody wrote to it until then, it is removed, which
+  is all that was left to do. It has another name once that has been looked at, since what is half removed looks as
+  though somebody had written to it.
 """
 
 from __future__ import annotations
@@ -81,11 +83,18 @@ def replace_layout(
     folder = _folder_of(opened, node_path(path))
     load_root(LocalStore(folder, read_only=True), "")
     beside = _beside(folder)
-    new = beside / "new"
+    new, old = beside / "new", beside / "old"
     wanted = repr(sorted((name, value) for name, value in settings.items() if name != "memory_bytes"))
     with _alone(beside.parent):
         journal = _read_journal(beside)
         if journal is not None and new.is_dir() and new.stat().st_ino == journal.get("inode"):
+            if _content(new) != journal.get("content"):
+                raise ConflictError(
+                    f"{folder} was written to in the moment in which it was replaced; as it was before, with what was "
+                    f"written, it lies in {new}: move it elsewhere, or remove {beside} if it is not needed"
+                )
+            _release(new, old)
+        if journal is not None and old.is_dir():
             _remove(beside)
             if journal.get("wanted") == wanted:
                 return False
@@ -102,6 +111,7 @@ def replace_layout(
                 _discard(beside)
                 raise
         _exchange(folder, new, content)
+        _release(new, old)
         _remove(beside)
     return True
 
@@ -250,6 +260,12 @@ def _exchange(folder: Path, new: Path, content: str) -> None:
         sync_folder(str(parent))
 
 
+def _release(new: Path, old: Path) -> None:
+    """Say, so that it survives a crash, that what lies beside is the old array, as it was copied."""
+    new.rename(old)
+    sync_folder(str(old.parent))
+
+
 def _discard(beside: Path) -> None:
     """Remove a copy that is not wanted. The journal first: a copy of which part is gone may look like a whole one, and
     a run that wants what the journal says would let it take the array's place.
@@ -260,6 +276,6 @@ def _discard(beside: Path) -> None:
 
 def _remove(beside: Path) -> None:
     """What is left once all is done. The journal last: as long as it is there, the next run knows that it is done."""
-    for path in (beside / "new", beside):
+    for path in (beside / "new", beside / "old", beside):
         if path.exists():
             shutil.rmtree(path)
