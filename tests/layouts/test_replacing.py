@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,15 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.errors import ConflictError, MetadataError, NodeNotFoundError, ReadOnlyError, UnsupportedError
+from zarrdock.errors import (
+    AccessError,
+    ConflictError,
+    MetadataError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    StoreError,
+    UnsupportedError,
+)
 from zarrdock.layouts import replacing
 from zarrdock.layouts.replacing import replace_layout
 from zarrdock.stores import local_swap
@@ -297,6 +307,47 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         replace_layout(path, **NEW)
     assert shards_of(path) == (20, 20)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.zarr", "g"]
+
+
+FAILURES = {
+    "no right to look": ("os.open", "lock", AccessError),
+    "no right to make a folder": ("pathlib.Path.mkdir", "lay out anew", AccessError),
+    "no place left": ("zarrdock.layouts.replacing.sync_file_system", "lay out anew", StoreError),
+    "no exchange": ("zarrdock.layouts.replacing.exchange", "lay out anew", StoreError),
+    "no right to remove": ("shutil.rmtree", "remove the old files of", AccessError),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_calls_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = create(tmp_path)
+    place, doing, expected = FAILURES[kind]
+    is_denied = expected is AccessError
+    owner, _, name = place.rpartition(".")
+    real = getattr(pkgutil.resolve_name(owner), name)
+
+    def fails(first: Any, *arguments: Any, **named: Any) -> Any:
+        if name == "open" and Path(first) != tmp_path:
+            return real(first, *arguments, **named)
+        raise OSError(13, "Permission denied", str(first)) if is_denied else OSError(28, "No space left on device")
+
+    with monkeypatch.context() as once:
+        once.setattr(place, fails)
+        with pytest.raises(expected, match=f"cannot {doing} {tmp_path}") as caught:
+            replace_layout(path, **NEW)
+    assert ("Permission denied" if is_denied else "no space left") in str(caught.value)
+    is_replaced = name == "rmtree"
+    assert shards_of(path) == ((60, 80) if is_replaced else (20, 20))
+    assert replace_layout(path, **NEW) is not is_replaced
+    assert shards_of(path) == (60, 80)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_folder_whose_names_nobody_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = create(tmp_path)
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.R_OK)
+    with pytest.raises(UnsupportedError, match="no folder can be made beside"):
+        replace_layout(path, **NEW)
 
 
 def test_systems_without_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

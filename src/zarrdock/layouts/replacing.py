@@ -37,7 +37,7 @@ from zarrdock.copying.state import MARK
 from zarrdock.errors import ConflictError, MetadataError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.local_io import sync_folder
+from zarrdock.stores.local_io import failure, sync_folder
 from zarrdock.stores.local_lock import SUFFIX
 from zarrdock.stores.local_swap import can_exchange, exchange, sync_file_system
 from zarrdock.stores.open import open_store
@@ -82,37 +82,36 @@ def replace_layout(
     opened = open_store(store, storage_options=dict(storage_options) if storage_options else None)
     folder = _folder_of(opened, node_path(path))
     load_root(LocalStore(folder, read_only=True), "")
-    beside = _beside(folder)
-    new, old = beside / "new", beside / "old"
+    with _typed("lay out anew", folder):
+        beside = _beside(folder)
+    new = beside / "new"
     wanted = repr(sorted((name, value) for name, value in settings.items() if name != "memory_bytes"))
     with _alone(beside.parent):
-        journal = _read_journal(beside)
-        if journal is not None and new.is_dir() and new.stat().st_ino == journal.get("inode"):
-            if _content(new) != journal.get("content"):
-                raise ConflictError(
-                    f"{folder} was written to in the moment in which it was replaced; as it was before, with what was "
-                    f"written, it lies in {new}: move it elsewhere, or remove {beside} if it is not needed"
-                )
-            _release(new, old)
-        if journal is not None and old.is_dir():
-            _remove(beside)
-            if journal.get("wanted") == wanted:
-                return False
-        _check_members(folder)
-        content = _content(folder)
-        now = {"inode": folder.stat().st_ino, "wanted": wanted, "content": content}
-        if journal != now:
-            _discard(beside)
-            _begin(beside, folder, now)
+        with _typed("finish what was begun in", folder):
+            journal = _read_journal(beside)
+            if _is_replaced(folder, beside, journal):
+                _remove(beside)
+                if journal is not None and journal.get("wanted") == wanted:
+                    return False
+        with _typed("lay out anew", folder):
+            _check_members(folder)
+            content = _content(folder)
+            now = {"inode": folder.stat().st_ino, "wanted": wanted, "content": content}
+            if journal != now:
+                _discard(beside)
+                _begin(beside, folder, now)
         if not _is_finished(new):
             try:
                 copy(LocalStore(folder, read_only=True), LocalStore(new), resume=True, progress=progress, **settings)
             except (MetadataError, UnsupportedError, TypeError):  # nothing to go on with: settings that can't be
-                _discard(beside)
+                with _typed("lay out anew", folder):
+                    _discard(beside)
                 raise
-        _exchange(folder, new, content)
-        _release(new, old)
-        _remove(beside)
+        with _typed("lay out anew", folder):
+            _exchange(folder, new, content)
+        with _typed("remove the old files of", folder):
+            _release(beside)
+            _remove(beside)
     return True
 
 
@@ -139,7 +138,7 @@ def _beside(folder: Path) -> Path:
                 f"the group in {top} has consolidated metadata, which would go on describing the old layout; name that "
                 "group, or write a new array with --to DST"
             )
-    if top.is_mount() or not os.access(top.parent, os.W_OK):
+    if top.is_mount() or not os.access(top.parent, os.R_OK | os.W_OK | os.X_OK):
         raise UnsupportedError(f"no folder can be made beside {top}; write a new array with --to DST")
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     return top.parent / f".{digest}.relayout{SUFFIX}"
@@ -157,14 +156,28 @@ def _is_consolidated(folder: Path) -> bool:
 
 
 @contextmanager
+def _typed(doing: str, folder: Path) -> Iterator[None]:
+    """Say what could not be done where a system call failed, and at which path."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, (ZarrdockError, BlockingIOError)):
+            raise
+        path = str(folder) if error.filename in (None, str(folder)) else f"{folder} ({error.filename})"
+        raise failure(error, doing=doing, path=path, key="", store="") from error
+
+
+@contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep others from doing the same below a folder."""
     if sys.platform != "linux":
         raise UnsupportedError("only on Linux can two folders change places; write a new array with --to DST")
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with _typed("lock", folder):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with _typed("lock", folder):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConflictError(f"somebody else lays out an array in {folder} anew: wait until that is done") from None
         yield
@@ -260,10 +273,29 @@ def _exchange(folder: Path, new: Path, content: str) -> None:
         sync_folder(str(parent))
 
 
-def _release(new: Path, old: Path) -> None:
+def _release(beside: Path) -> None:
     """Say, so that it survives a crash, that what lies beside is the old array, as it was copied."""
-    new.rename(old)
-    sync_folder(str(old.parent))
+    (beside / "new").rename(beside / "old")
+    sync_folder(str(beside))
+
+
+def _is_replaced(folder: Path, beside: Path, journal: dict[str, Any] | None) -> bool:
+    """Whether an earlier run has replaced it, and the old folder can go.
+
+    Raises:
+        ConflictError: it was written to before the two changed places.
+    """
+    if journal is None:
+        return False
+    new = beside / "new"
+    if new.is_dir() and new.stat().st_ino == journal.get("inode"):
+        if _content(new) != journal.get("content"):
+            raise ConflictError(
+                f"{folder} was written to in the moment in which it was replaced; as it was before, with what was "
+                f"written, it lies in {new}: move it elsewhere, or remove {beside} if it is not needed"
+            )
+        _release(beside)
+    return (beside / "old").is_dir()
 
 
 def _discard(beside: Path) -> None:
