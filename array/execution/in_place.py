@@ -168,9 +168,12 @@ class _Shard:
         behind: list[tuple[int, Buffer]] = []
         for flat, data in new.items():
             at = int(offsets[flat])
+            is_somewhere = at >= 0 and lengths[flat] > 0  # without a byte of its own, it may lie within another chunk
             if data is None:
                 offsets[flat], lengths[flat] = -1, 0
-            elif at >= 0 and at % align == 0 and at + len(data) <= int(starts[np.searchsorted(starts, at, "right")]):
+            elif (
+                is_somewhere and at % align == 0 and at + len(data) <= int(starts[np.searchsorted(starts, at, "right")])
+            ):
                 lengths[flat] = len(data)
                 pieces.append((self.start + at, data))
             else:

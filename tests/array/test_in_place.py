@@ -323,6 +323,27 @@ def test_chunks_that_share_bytes_are_told_apart(tmp_path: Path) -> None:
     assert array[2, 10] == VALUES[2, 2]
 
 
+@pytest.mark.parametrize("within", [0, 1, 128])
+@pytest.mark.parametrize("kind", ["plain", "start"])
+def test_chunks_without_bytes_have_no_place(tmp_path: Path, kind: str, within: int) -> None:
+    """An index that claims such is damaged; what lies where it points is another chunk, the index, or nothing."""
+    store, array = create(tmp_path, kind)
+    layout = array._layout.levels[0].sharding.layout
+    blob = store.get("c/0/0")
+    assert blob is not None
+    data = bytearray(blob.data)
+    first, stop = layout.span_within(0, len(data))
+    index = array._layout.levels[0].sharding.split(data)
+    index.offsets[0], index.lengths[0] = index.offsets[-1] + within, 0  # 128: where the last chunk ends
+    data[first:stop] = layout.serialise(index)
+    store.write("c/0/0", data)
+    array[:8, :8] = 77
+    expected = VALUES.copy()
+    expected[:8, :8] = 77
+    assert np.array_equal(array[...], expected)
+    assert "patch" in [event.verb for event in store.log]
+
+
 def test_stores_that_can_not_are_refused(tmp_path: Path) -> None:
     for store in (zarrdock.MemoryStore(), zarrdock.ZipStore(tmp_path / "a.zip")):
         with pytest.raises(UnsupportedError, match="in_place=True"):
