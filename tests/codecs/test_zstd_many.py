@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,19 +98,34 @@ def test_damaged_frames(found: list[bytes]) -> None:
         assert [bytes(piece) for piece in decoded] == alone
 
 
-def test_frames_of_several_blocks() -> None:
-    size = 400_000
+def in_blocks(raw: bytes, n: int, *, known: bool) -> bytes:
+    writer = COMPRESSORS[0].compressobj(len(raw) if known else -1)
+    each = -(-len(raw) // n)
+    parts = [
+        writer.compress(raw[at : at + each]) + writer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        for at in range(0, len(raw), each)
+    ]
+    return b"".join(parts) + writer.flush()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_frames_of_several_blocks(known: bool) -> None:
+    size = 12_000
     rng = np.random.default_rng(0)
     raws = [rng.integers(0, 9, size, dtype=np.uint8).tobytes(), bytes(size), rng.bytes(size)]
-    data, starts, lengths = laid_out([COMPRESSORS[0].compress(raw) for raw in raws])
+    found = [in_blocks(raw, n, known=known) for raw, n in zip(raws, (1, 3, 6), strict=True)]
+    data, starts, lengths = laid_out(found)
     assert single_frames(data, starts, lengths)
     assert not single_frames(data, starts, lengths - 1)
-    assert all(is_single_frame(memoryview(data)[a : a + n]) for a, n in zip(starts, lengths, strict=True))
-    assert not any(is_single_frame(memoryview(data)[a : a + n - 1]) for a, n in zip(starts, lengths, strict=True))
-    for encoded in (
-        one_buffer(data, starts, lengths),
-        own_buffers([data[a : a + n] for a, n in zip(starts, lengths, strict=True)]),
-    ):
+    assert all(map(is_single_frame, map(memoryview, found)))
+    assert not any(is_single_frame(memoryview(piece)[:-1]) for piece in found)
+    for encoded in (one_buffer(data, starts, lengths), own_buffers(found)):
         decoded = Zstd().bind(ByteSpec(size, size)).decode_many(encoded)
         assert decoded is not None
         assert [bytes(piece) for piece in decoded] == raws
+    # Of more blocks than it is worth counting, and of contents that are better decoded one by one: not at all.
+    assert Zstd().bind(ByteSpec(size, size)).decode_many(own_buffers([in_blocks(raws[0], 20, known=known)] * 2))
+    data, starts, lengths = laid_out([in_blocks(raws[0], 20, known=known)] * 2)
+    assert Zstd().bind(ByteSpec(size, size)).decode_many(one_buffer(data, starts, lengths)) is None
+    large = [COMPRESSORS[0].compress(bytes(2**20))] * 2
+    assert Zstd().bind(ByteSpec(2**20, 2**20)).decode_many(own_buffers(large)) is None
