@@ -29,7 +29,7 @@ from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError
 from zarrdock.stores.base import Store
 
-__all__ = ["CodecLike", "Shape", "make_array", "make_metadata"]
+__all__ = ["CodecLike", "Shape", "check_for_shards", "make_array", "make_metadata"]
 
 Shape: TypeAlias = int | Sequence[int]
 CodecLike: TypeAlias = "Codec | Mapping[str, Any] | str"
@@ -61,6 +61,24 @@ def make_array(
     if value is not None:
         array[...] = value
     return array
+
+
+def check_for_shards(metadata: ArrayMetadata, **given: bool | int | None) -> None:
+    """Settings of a writer of shards would change nothing without shards, and who gave them has forgotten these.
+
+    Raises:
+        MetadataError: one of them was given for an array without shards.
+    """
+    if any(isinstance(codec, Sharding) for codec in metadata.codecs):
+        return
+    for name, value in given.items():
+        if value and (name != "chunk_alignment" or value > 1):
+            raise MetadataError(
+                "it says how shards are written, and this array has none",
+                pointer=f"/{name}",
+                expected="shards= as well, or neither" if metadata.zarr_format == 3 else "zarr_format=3 with shards=",
+                found=value,
+            )
 
 
 def make_metadata(

@@ -10,7 +10,7 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.attributes import Attributes
-from zarrdock.array.create import make_array, make_metadata
+from zarrdock.array.create import check_for_shards, make_array, make_metadata
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import below, consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
@@ -215,6 +215,7 @@ class Group(Placed):
             data = data if hasattr(data, "shape") else np.asarray(data)
             arguments = {"shape": data.shape, "dtype": data.dtype, **arguments}
         metadata = make_metadata(zarr_format=self._metadata.zarr_format, subchunk_write_order=shards.order, **arguments)
+        check_for_shards(metadata, chunk_alignment=chunk_alignment, in_place=in_place, fixed_slots=fixed_slots)
         return make_array(
             self._store,
             path,

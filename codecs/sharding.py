@@ -56,7 +56,7 @@ class ShardOptions:
             that a change moves no other chunk and leaves no garbage. What chunks don't fill are holes of the file
             where the store can have such, else zeros. "unordered" is lexicographic then.
     Raises:
-        UnsupportedError: no order, no alignment, or no share.
+        UnsupportedError: no order, no alignment, no share, or neither True nor False.
     """
 
     order: Order = "lexicographic"
@@ -68,6 +68,9 @@ class ShardOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", frozen(self.order))
+        for name in ("write_empty_chunks", "in_place", "fixed_slots"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise UnsupportedError(f"{name}: True or False, not {getattr(self, name)!r}")
         if type(self.chunk_alignment) is not int or self.chunk_alignment < 1:
             raise UnsupportedError(f"chunk_alignment: a positive number of bytes, not {self.chunk_alignment!r}")
         if not 0 <= self.max_garbage <= 1:

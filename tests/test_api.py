@@ -121,6 +121,10 @@ def test_values_that_do_not_fit_leave_nothing_behind(store: zarrdock.Store) -> N
         ({"dimension_names": ["a", "b"]}, "/dimension_names"),
         ({"zarr_format": 2, "compressors": [{"id": "zlib"}, {"id": "bz2"}]}, "/compressor"),
         ({"chunk_key_encoding": "-"}, "/chunk_key_encoding"),
+        ({"fixed_slots": True}, "/fixed_slots"),
+        ({"in_place": True}, "/in_place"),
+        ({"chunk_alignment": 2}, "/chunk_alignment"),
+        ({"fixed_slots": True, "zarr_format": 2}, "/fixed_slots"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(store: zarrdock.Store, arguments: dict[str, Any], pointer: str) -> None:
@@ -152,6 +156,38 @@ def test_other_mistakes(store: zarrdock.Store) -> None:
         zarrdock.create_array(store, name="a/../b", shape=3, dtype="u1")
     with pytest.raises(UnsupportedError, match="create"):
         zarrdock.open(store, "w")
+    assert keys(store) == []
+
+
+FOR_SHARDS: dict[str, Any] = {"fixed_slots": True, "chunk_alignment": 2}
+
+
+def test_settings_for_shards_need_shards_where_an_array_is_made(store: zarrdock.Store) -> None:
+    group = zarrdock.open_group(store, "a", **FOR_SHARDS)
+    made = group.create_array("a", shape=20, dtype="u1")  # said for all that is made there, with shards or without
+    assert made.shards is None
+    for name, value in FOR_SHARDS.items():
+        with pytest.raises(MetadataError, match=rf"/{name}: it says how shards are written.* shards= as well"):
+            group.create_array("b", shape=20, dtype="u1", **{name: value})
+    with pytest.raises(MetadataError, match="zarr_format=3 with shards="):
+        zarrdock.create_array(store, name="b", shape=20, dtype="u1", zarr_format=2, **FOR_SHARDS)
+    assert [*group] == ["a"]
+    assert zarrdock.open_array(store, "a", path="a", **FOR_SHARDS)[3] == 0
+    assert zarrdock.create_array(store, name="b", shape=20, dtype="u1", shards=10, **FOR_SHARDS).shards == (10,)
+
+
+@pytest.mark.parametrize(
+    "name", ["write_empty_chunks", "in_place", "fixed_slots", "unsafe_concurrent_writes", "overwrite", "checksums"]
+)
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_what_is_neither_true_nor_false(store: zarrdock.Store, name: str, value: Any) -> None:
+    wrong: dict[str, Any] = {name: value}
+    calls = [lambda: zarrdock.create_array(store, shape=20, dtype="u1", shards=10, **wrong)]
+    if name not in ("overwrite", "checksums"):
+        calls += [lambda: zarrdock.open(store, **wrong), lambda: zarrdock.open_group(store, "a", **wrong)]
+    for call in calls:
+        with pytest.raises(UnsupportedError, match=f"{name}: True or False, not {value!r}"):
+            call()
     assert keys(store) == []
 
 

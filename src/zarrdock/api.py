@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.array.array import Array
-from zarrdock.array.create import CodecLike, Codecs, Shape, make_array, make_metadata
+from zarrdock.array.create import CodecLike, Codecs, Shape, check_for_shards, make_array, make_metadata
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.metadata.v3 import GroupMetadata
 from zarrdock.array.node_io import ZarrFormat, load, node_path, save_new
@@ -34,6 +34,12 @@ def _open_store(store: Any, storage_options: Mapping[str, Any] | None, mode: str
     return open_store(store, storage_options=dict(storage_options) if storage_options else None, read_only=mode == "r")
 
 
+def _check_booleans(**given: object) -> None:
+    for name, value in given.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise UnsupportedError(f"{name}: True or False, not {value!r}")
+
+
 def _options(
     mode: str,
     write_empty_chunks: bool,
@@ -44,6 +50,7 @@ def _options(
     unsafe: bool,
     cache_bytes: int | None,
 ) -> NodeOptions:
+    _check_booleans(unsafe_concurrent_writes=unsafe)
     shards = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place, fixed_slots=fixed_slots)
     return NodeOptions(mode == "r", shards, unsafe, None if cache_bytes is None else ChunkCache(cache_bytes))
 
@@ -87,24 +94,20 @@ def open(  # noqa: A001 - zarr-python's name
     at = node_path(path)
     if mode in ("w", "w-"):
         raise UnsupportedError("open() does not create: use create_array or create_group")
+    options = _options(
+        mode,
+        write_empty_chunks,
+        subchunk_write_order,
+        chunk_alignment,
+        in_place,
+        fixed_slots,
+        unsafe_concurrent_writes,
+        cache_bytes,
+    )
     node = load(opened, at, None, zarr_format, consolidated=use_consolidated)
     if isinstance(node, GroupMetadata) and not use_consolidated:
         node = node.replace(consolidated=None)
-    return wrap(
-        opened,
-        at,
-        node,
-        _options(
-            mode,
-            write_empty_chunks,
-            subchunk_write_order,
-            chunk_alignment,
-            in_place,
-            fixed_slots,
-            unsafe_concurrent_writes,
-            cache_bytes,
-        ),
-    )
+    return wrap(opened, at, node, options)
 
 
 def open_array(
@@ -305,6 +308,7 @@ def create_array(
     Raises:
         NodeExistsError: there is a node already. MetadataError: the arguments don't fit each other. StoreError.
     """
+    _check_booleans(overwrite=overwrite, checksums=checksums, unsafe_concurrent_writes=unsafe_concurrent_writes)
     opened = _open_store(store, storage_options, "a")
     if data is not None:
         data = np.asarray(data) if not hasattr(data, "shape") else data
@@ -330,6 +334,7 @@ def create_array(
         checksums=checksums,
     )
     options = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place, fixed_slots=fixed_slots)
+    check_for_shards(metadata, chunk_alignment=chunk_alignment, in_place=in_place, fixed_slots=fixed_slots)
     return make_array(
         opened,
         node_path(name),
