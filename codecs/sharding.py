@@ -1,8 +1,7 @@
 """``sharding_indexed``: many inner chunks and an index in one object.
 
 Here are the configuration, and whole shards in memory. Reading parts of a shard from a store is planned in
-``array/planning/steps.py``; changing parts of
-one is :meth:`BoundSharding.assemble`.
+``array/planning/steps.py``; changing parts of one is :meth:`BoundSharding.assemble`.
 
 Source: Zarr v3, codec ``sharding_indexed``.
 """
@@ -364,9 +363,8 @@ class BoundSharding(BoundArrayBytes):
 
     def _sequence(self, offsets: IntArray, is_new: npt.NDArray[np.bool_]) -> IntArray:
         """Flat numbers of the chunks present, in the order they are to be written."""
-        if (
-            self.options.order == "unordered" and not self.options.fixed_slots
-        ):  # what was there stays where it was, in front; what is new comes behind
+        if self.options.order == "unordered" and not self.options.fixed_slots:
+            # What was there stays where it was, in front; what is new comes behind.
             present = np.flatnonzero(offsets >= 0)
             return present[np.lexsort((present, np.where(is_new[present], np.iinfo(np.int64).max, offsets[present])))]
         order = self._permutation()

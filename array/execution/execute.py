@@ -63,8 +63,7 @@ def n_together(settings: ReadSettings) -> int:
     """Objects whose reads are planned together: what keeps the store busy without holding a plan of the whole array.
 
     Where versions stay good only for so many objects at once, half of that, since cached indexes hold some too: a
-        version
-    that does not last from the index to the data would be taken for a change.
+    version that does not last from the index to the data would be taken for a change.
     """
     n = 4 * max(64, settings.traits.n_concurrent)
     most = settings.traits.max_versions

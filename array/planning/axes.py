@@ -43,8 +43,7 @@ class AxisPieces:
         chunks: shape (m,), numbers of the chunks touched, ascending.
         inner: m selectors within the chunk. outer: m selectors within the result's axis.
         whole: shape (m,), True where the piece is all of the chunk. A chunk that reaches beyond the array is never
-            whole: another writer may have made
-            the array longer meanwhile, and what it wrote there must survive.
+            whole: another writer may have made the array longer meanwhile, and what it wrote there must survive.
         n: length of the result's axis.
         is_slice: all selectors are slices.
     """
