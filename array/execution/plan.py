@@ -13,6 +13,7 @@ from zarrdock.array.planning.pieces import Leaves, Task, tasks
 from zarrdock.array.planning.reading import Asked, Steps
 from zarrdock.array.planning.sink import Found, IntArray
 from zarrdock.array.planning.steps import read_task
+from zarrdock.errors import RangeError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Read, Result, Store, Version
 
@@ -149,7 +150,11 @@ class _Planner:
                 reads = next(walk) if results is None else walk.send(results)
             except StopIteration:
                 return n, tuple(rounds)
-            results, nbytes = self._answer(pending)
+            try:
+                results, nbytes = self._answer(pending)
+            except RangeError as error:  # as in a read, the task concerned knows what it means
+                walk.throw(error)
+                raise
             pending.clear()
             self.reads += reads
             rounds.append((len(reads), nbytes))
@@ -159,7 +164,11 @@ class _Planner:
         steps = read_task(task, self._settings, _Nothing())
         asked = next(steps, None)
         while asked is not None:
-            results = yield asked
+            try:
+                results = yield asked
+            except RangeError as error:
+                steps.throw(error)
+                raise
             if asked.is_data:
                 for later in asked.following:  # noqa: UP028 - answers are sent, and a list takes none
                     yield later
@@ -205,6 +214,7 @@ class _Peek(IndexCache):
     def __init__(self, cache: IndexCache) -> None:
         super().__init__(0)
         self._cache = cache
+        self.are_versionless = cache.are_versionless
         self.chunks = cache.chunks
         self._dropped: set[str] = set()
 

@@ -81,6 +81,8 @@ def read_blocks(
         False: the object changed on the way. None: the chunk is to be read whole.
     """
     leaf, traits = task.layout.leaf, settings.traits
+    if settings.cache.are_versionless:
+        return None
     block = block_of(leaves, number, leaf, traits.merge_gap_bytes)
     if block is None or leaf.framed is None or not pays(leaf, block.span.stop - block.span.start, traits):
         return None
@@ -96,6 +98,7 @@ def read_blocks(
         return True
     if not isinstance(head, Blob):
         return False
+    settings.cache.are_versionless = head.version is None  # from now on, no request is spent on finding that out
     frame = None if head.version is None else parse(head.data, leaf.spec.nbytes, length, leaf.encoded.limit)
     if frame is None:
         return None

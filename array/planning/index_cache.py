@@ -31,12 +31,15 @@ class IndexCache:
 
     Attributes:
         chunks: where decoded chunks are kept, if they are.
+        are_versionless: an object came without a version, though the store knows such: a server that does not tell
+            ETags, say.
     """
 
     def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
         self.max_bytes = max_bytes
         self.max_entries = max_entries
         self.chunks: Chunks | None = None
+        self.are_versionless = False
         self._entries: OrderedDict[str, tuple[Version, Indexes, int]] = OrderedDict()
         self._nbytes = 0
         self._lock = threading.Lock()

@@ -29,6 +29,7 @@ from zarrdock.array.planning.by_block import pays
 from zarrdock.codecs import chain
 from zarrdock.codecs.blosc_frame import Frame, parse
 from zarrdock.errors import CodecError
+from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.wrap import PrefixStore, WrapperStore
 from zarrdock.testing import RecordingStore
 
@@ -106,6 +107,26 @@ def test_where_the_whole_chunk_is_read(store: RecordingStore) -> None:
     store.reset()
     np.testing.assert_array_equal(timeless[5], expected[5])
     assert store.n_bytes > 0.9 * stored
+
+
+class Untold(WrapperStore):
+    """A server of objects without versions, though the protocol has such."""
+
+    def read(self, requests: Sequence[Read], /) -> Any:
+        return [replace(found, version=None) if isinstance(found, Blob) else found for found in super().read(requests)]
+
+
+def test_that_there_are_no_versions_is_found_out_once(store: RecordingStore) -> None:
+    array = zarrdock.open_array(Untold(store))
+    is_sharded = array.shards is not None
+    for n_requests in (2, 1, 1):
+        plan = array.plan(np.s_[5])
+        store.reset()
+        np.testing.assert_array_equal(array[5], volume()[5])
+        assert store.n_requests == plan.n_requests == n_requests + is_sharded
+    store.reset()
+    assert array[5, 7, 9] == volume()[5, 7, 9]
+    assert store.n_requests == 1 + is_sharded
 
 
 def test_what_one_more_round_is_worth() -> None:
@@ -391,6 +412,18 @@ def test_damage(what: str) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 3 * volume().nbytes
+
+
+@pytest.mark.parametrize("shards", [None, SHAPE])
+def test_plans_of_empty_objects_fail_as_reads_do(shards: Any) -> None:
+    store = zarrdock.MemoryStore()
+    array = zarrdock.create_array(store, data=volume(), chunks=SHAPE, shards=shards, compressors=blosc())
+    store.write("c/0/0/0", b"")
+    with pytest.raises(CodecError) as of_read:
+        array[63]
+    with pytest.raises(CodecError, match="c/0/0/0") as of_plan:
+        array.plan(np.s_[63])
+    assert (type(of_plan.value), str(of_plan.value)) == (type(of_read.value), str(of_read.value))
 
 
 def test_damage_in_a_shard(store: RecordingStore) -> None:
