@@ -53,7 +53,8 @@ class Array(Described):
         store: where the hierarchy is. path: of the array within it.
         metadata: as parsed from the store.
         read_only: refuse to write.
-        options: how shards are written; ``in_place`` raises UnsupportedError where the store can't.
+        options: how shards are written; what the store or the codecs can't do raises UnsupportedError, unless nothing
+            can be written anyway.
         unsafe_concurrent_writes: on stores without an atomic update, change parts of chunks all the same; the caller
             vouches that nobody else writes there.
         chunk_cache: where decoded chunks are kept; None: where ``config.cache_bytes`` says.
@@ -72,9 +73,9 @@ class Array(Described):
     ) -> None:
         self._store = store
         self._path = path
-        self._options = options
         self._read_only = read_only or store.read_only
-        if options.in_place and not self._read_only and patch_of(store) is None:
+        self._options = ShardOptions() if self._read_only else options  # which may ask what only a writer needs
+        if self._options.in_place and patch_of(store) is None:
             raise UnsupportedError(
                 f"in_place=True: {store} can only replace whole objects, which in_place=False does; it is for "
                 "folders of the local file system"
@@ -96,7 +97,10 @@ class Array(Described):
         self._cache.chunks = chunks_of(self._chunk_cache or configured_cache(), self._store, metadata)
         with in_document(self._document(metadata)):
             prefix = f"{self._path}/" if self._path else ""
-            return layout_of(metadata, prefix, self._options)
+            try:
+                return layout_of(metadata, prefix, self._options)
+            except UnsupportedError as error:
+                raise UnsupportedError(f"{self.name}: {error}") from error.__cause__
 
     def _adopt(self, metadata: ArrayMetadata, number: int) -> Layout:
         """Take metadata for what is stored, unless a later change is known by now: threads may come here in another

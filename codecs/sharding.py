@@ -176,7 +176,8 @@ class Sharding(ArrayBytesCodec):
             names = ", ".join(repr(codec.name) for codec in self.codecs)
             raise UnsupportedError(
                 f"fixed_slots: nobody knows how long a chunk may become under the codecs {names}; 'bytes', 'zstd', "
-                "'blosc', 'crc32c', and 'conditional' that decides for what is smaller have such a bound"
+                "'blosc', 'crc32c', and 'conditional' that decides for what is smaller have such a bound; leave "
+                "fixed_slots out"
             )
         align = self.options.chunk_alignment
         bound = BoundSharding(spec, layout, inner, self.options)

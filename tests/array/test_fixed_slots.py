@@ -26,7 +26,7 @@ from zarrdock.codecs.conditional import Conditional
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.gzip_ import Gzip
 from zarrdock.codecs.zstd_ import Zstd
-from zarrdock.errors import UnsupportedError
+from zarrdock.errors import ReadOnlyError, UnsupportedError
 from zarrdock.holes import BLOCK, is_hole, split_holes, zeros
 from zarrdock.layouts.indexes import layout_of, read_indexes, stored_objects
 from zarrdock.layouts.relayout import relayout
@@ -241,6 +241,29 @@ def test_codecs_without_a_bound_are_refused(compressors: Any) -> None:
     assert list(store.list()) == []
     with pytest.raises(UnsupportedError, match="fixed_slots"):
         zarrdock.create_array(store, name="t", shape=4, dtype=str, chunks=2, shards=4, fixed_slots=True)
+
+
+def test_only_writers_need_a_bound() -> None:
+    store = zarrdock.MemoryStore()
+    group = zarrdock.create_group(store)
+    group.create_array("x/gzip", data=noise(SHAPE), chunks=(8, 8), shards=SHAPE, compressors=["gzip"])
+    group.create_array("x/zstd", data=noise(SHAPE), chunks=(8, 8), shards=SHAPE)
+    settings: dict[str, Any] = {"fixed_slots": True, "chunk_alignment": 2**20}
+    for array in (
+        zarrdock.open_array(store, "r", path="x/gzip", **settings),
+        zarrdock.open_group(store, "r", **settings)["x/gzip"],
+        zarrdock.open(zarrdock.ReadOnlyStore(store), "r+", path="x/gzip", **settings),
+    ):
+        assert isinstance(array, zarrdock.Array)
+        assert np.array_equal(array[...], noise(SHAPE))
+        with pytest.raises(ReadOnlyError):
+            array[3] = 1
+    with pytest.raises(UnsupportedError, match=r"^/x/gzip: fixed_slots: .*'gzip'; .*; leave fixed_slots out$"):
+        zarrdock.open_array(store, "r+", path="x/gzip", fixed_slots=True)
+    writers = zarrdock.open_group(store, "r+", fixed_slots=True)
+    with pytest.raises(UnsupportedError, match=r"^/x/gzip: fixed_slots"):
+        writers["x/gzip"]
+    assert np.array_equal(writers["x/zstd"][...], noise(SHAPE))  # type: ignore[index,arg-type]
 
 
 @settings(max_examples=60, deadline=None)
