@@ -164,8 +164,11 @@ class Described(Placed):
         return prod(self.cdata_shape)
 
     def nbytes_stored(self) -> int:
-        """Bytes in the store below this array's path, metadata included. Lists the store."""
-        return sum(entry.size or 0 for entry in self._store.list(self._path))
+        """Bytes in the store below this array's path, metadata included. Lists the store, and asks it for the sizes
+        that the list does not tell.
+        """
+        entries = self._store.list(self._path)
+        return sum((self._store.size(entry.key) or 0) if entry.size is None else entry.size for entry in entries)
 
     def to_dask(self, chunks: Any = None, *, inline_array: bool = False) -> Any:
         """This array as a lazy dask array.

@@ -103,7 +103,7 @@ class MappingStore(Store):
 
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
         prefix = check_prefix(prefix, self)
-        return iter([Entry(key) for key in self._keys(prefix)])
+        return iter([Entry(key, self._size_at_hand(key)) for key in self._keys(prefix)])
 
     def list_dir(self, prefix: str = "", /) -> Listing:
         prefix = check_prefix(prefix, self)
@@ -146,6 +146,11 @@ class MappingStore(Store):
             return value if isinstance(value, bytes) else bytes(memoryview(value))
         except TypeError as error:
             raise UnsupportedError(f"the mapping's value at {key!r} is a {type(value).__name__}, not bytes") from error
+
+    def _size_at_hand(self, key: str) -> int | None:
+        """The size of a value that need not be fetched or made from anything first."""
+        value = self.mapping.get(key) if type(self.mapping) is dict else None
+        return len(value) if isinstance(value, (bytes, bytearray)) else None
 
     def _set(self, key: str, data: bytes) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,22 @@ def test_an_array_and_what_is_said_of_it(store: zarrdock.Store) -> None:
     assert keys(store) == ["a/x/zarr.json"]  # no group is made above: this function makes one node
     array[:4] = 1
     assert array.nbytes_stored() == sum(store.size(key) or 0 for key in keys(store))
+
+
+class Lazy(UserDict[str, bytes]):
+    """A mapping whose values may be anywhere."""
+
+
+@pytest.mark.parametrize("kind", [dict, Lazy])
+def test_bytes_stored_in_a_mapping(kind: Any) -> None:
+    mapping = kind()
+    array = zarrdock.create_array(mapping, name="a", data=np.arange(20), chunks=5)
+    zarrdock.create_array(mapping, name="b", data=np.arange(20))
+    expected = {key: len(value) for key, value in mapping.items() if key.startswith("a/")}
+    assert len(expected) == 5
+    assert array.nbytes_stored() == sum(expected.values())
+    listed = {entry.key: entry.size for entry in array.store.list("a")}
+    assert listed == (expected if kind is dict else dict.fromkeys(expected))
 
 
 def test_an_array_of_data(store: zarrdock.Store, zarr_format: Any) -> None:

@@ -1,6 +1,7 @@
 """zarr-python's own store test suite, over the adapter, on every kind of store."""
 
 import pickle
+from collections import UserDict
 from typing import Any
 
 import pytest
@@ -186,6 +187,12 @@ async def test_ranges_of_two_versions_are_no_answer() -> None:
         ZarrStore(store).get_ranges_sync("k", wanted, prototype=PROTOTYPE)
     with pytest.raises(zarrdock.errors.VersionChangedError, match="parts"):
         [_ async for _ in ZarrStore(store).get_ranges("k", wanted, prototype=PROTOTYPE)]
+
+
+async def test_sizes_that_a_list_does_not_tell() -> None:
+    values = UserDict({"a/b": b"123", "a/c": b"45", "d": b"6"})
+    assert {entry.size for entry in zarrdock.open_store(values).list()} == {None}
+    assert await ZarrStore(values).getsize_prefix("a") == 5
 
 
 def test_a_copy_that_may_write_shares_the_store(tmp_path: Any) -> None:

@@ -220,7 +220,8 @@ class ZarrStore(ZarrPythonStore):
 
     async def getsize_prefix(self, prefix: str) -> int:
         """Bytes of all values below ``prefix``."""
-        return sum([entry.size or 0 async for entry in self._async.list(prefix.rstrip("/"))])
+        entries = [entry async for entry in self._async.list(prefix.rstrip("/"))]
+        return sum([(await self._async.size(e.key) or 0) if e.size is None else e.size for e in entries])
 
     # -- without an event loop: what zarr-python uses where a store has it ---------------------------------------------
 
