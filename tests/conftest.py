@@ -3,6 +3,7 @@ report that says which zarrdock is under test.
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         cls = getattr(item, "cls", None)
         if cls is not None and issubclass(cls, ContractBase) and item.path.stem not in _FIRST:
             item.add_marker(pytest.mark.again)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-rerunfailures counts in the process that hands out tests, over a socket: two short messages a test, the second held back
+    # by the kernel until the first is acknowledged. That is 40 ms a test, more than most take.
+    counts = getattr(getattr(config, "failures_db", None), "sock", None)
+    if isinstance(counts, socket.socket):
+        counts.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def pytest_report_header() -> str:
