@@ -33,8 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # pytest-rerunfailures counts in the process that hands out tests, over a socket: two short messages a test, the second held back
-    # by the kernel until the first is acknowledged. That is 40 ms a test, more than most take.
+    # pytest-rerunfailures counts in the process that hands out tests, over a socket: two short messages a test, the
+    # second held back by the kernel until the first is acknowledged. That is 40 ms a test, more than most take.
     counts = getattr(getattr(config, "failures_db", None), "sock", None)
     if isinstance(counts, socket.socket):
         counts.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
