@@ -11,24 +11,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import zarrdock
-from zarrdock.testing.contract_base import ContractBase
 from zarrdock.testing.servers import Endpoint, gcs_server, moto_server
 
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
-
-
-# The contract's first stores; what holds for them is asked of some sixty others.
-_FIRST = ("test_contract_memory", "test_contract_local")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        cls = getattr(item, "cls", None)
-        if cls is not None and issubclass(cls, ContractBase) and item.path.stem not in _FIRST:
-            item.add_marker(pytest.mark.again)
 
 
 @pytest.hookimpl(trylast=True)

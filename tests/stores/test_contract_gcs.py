@@ -7,6 +7,7 @@ import pytest
 from zarrdock.stores.base import Store
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
+from zarrdock.testing.contract_parallel import ParallelContract
 from zarrdock.testing.servers import Endpoint
 
 pytestmark = pytest.mark.server
@@ -37,11 +38,10 @@ class OnStrictGCS(OnGCS):
         self.endpoint = strict_gcs
 
 
-class TestGCSRacing(OnStrictGCS, StoreContract):
+class TestGCSRacing(OnStrictGCS, ParallelContract):
     """Copies that share nothing in this process, as if each was in another."""
 
     n_threads = 8
-    n_keys = 1100  # more than a page
 
     def copies(self, store: Store) -> list[Store]:
         assert isinstance(store, GCSStore)
@@ -49,7 +49,7 @@ class TestGCSRacing(OnStrictGCS, StoreContract):
 
 
 class TestGCSAsync(OnStrictGCS, AsyncStoreContract):
-    pass
+    n_keys = 1100  # more than a page
 
 
 _apart = itertools.count()

@@ -7,6 +7,7 @@ import pytest
 from zarrdock.stores.base import Store
 from zarrdock.stores.s3 import S3Store
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
+from zarrdock.testing.contract_parallel import ParallelContract
 from zarrdock.testing.servers import Endpoint
 
 pytestmark = pytest.mark.server
@@ -37,11 +38,10 @@ class OnStrictS3(OnS3):
         self.endpoint = strict_s3
 
 
-class TestS3Racing(OnStrictS3, StoreContract):
+class TestS3Racing(OnStrictS3, ParallelContract):
     """Copies that share nothing in this process, as if each was in another."""
 
     n_threads = 8
-    n_keys = 1100  # more than a page
 
     def copies(self, store: Store) -> list[Store]:
         assert isinstance(store, S3Store)
@@ -49,7 +49,7 @@ class TestS3Racing(OnStrictS3, StoreContract):
 
 
 class TestS3Async(OnStrictS3, AsyncStoreContract):
-    pass
+    n_keys = 1100  # more than a page
 
 
 _apart = itertools.count()

@@ -30,6 +30,7 @@ from zarrdock.stores.open import open_store
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store as OwnS3Store
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
+from zarrdock.testing.contract_parallel import ParallelContract
 from zarrdock.testing.contract_read import in_fork
 from zarrdock.testing.servers import Endpoint, Fault, FaultProxy
 
@@ -110,11 +111,10 @@ class OnStrictS3(OnS3):
         self.endpoint = strict_s3
 
 
-class TestS3Racing(OnStrictS3, StoreContract):
+class TestS3Racing(OnStrictS3, ParallelContract):
     """Copies that share nothing in this process, as if each was in another."""
 
     n_threads = 8
-    n_keys = 1100  # more than a page
 
     def copies(self, store: Store) -> list[Store]:
         assert isinstance(store, ObstoreStore)
@@ -122,7 +122,7 @@ class TestS3Racing(OnStrictS3, StoreContract):
 
 
 class TestS3Async(OnStrictS3, AsyncStoreContract):
-    pass
+    n_keys = 1100  # more than a page
 
 
 class TestHTTP(OnStrictS3, StoreContract):

@@ -74,14 +74,14 @@ group = zarr.open_consolidated(url, mode="r")
 array = group["a/b"]
 numpy.save(out, array[...])
 alone = zarr.open(url + "/a/b", mode="r")
-assert (alone[3:20, ::5] == array[3:20, ::5]).all()
+assert (alone[3:9, ::5] == array[3:9, ::5]).all()
 print(json.dumps([sorted(group["a"]), array.chunks, dict(array.attrs), zarr.__version__]))
 """
 
 
 @pytest.mark.parametrize("filters", [[], [{"name": "transpose", "configuration": {"order": [1, 2, 0]}}]])
 def test_zarr_python_2_reads_sharded_v3_from_s3(moto: Endpoint, zarr2: str, tmp_path: Path, filters: list[Any]) -> None:
-    values = np.random.default_rng(0).integers(0, 1000, (20, 21, 22)).astype("u2")
+    values = np.random.default_rng(0).integers(0, 1000, (10, 9, 14)).astype("u2")
     url = f"s3://{moto.bucket}/zarr2-{len(filters)}"
     group = zarrdock.create_group(url, storage_options=moto.storage_options)
     group.create_array(

@@ -16,9 +16,10 @@ A store that can't write overrides ``fill`` as well. The rules are written down 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from zarrdock.stores.base import Change, Entry, Listing, Read, Results, Store, Value, Version
 from zarrdock.stores.facade import AsyncStore
@@ -36,8 +37,17 @@ class StoreContract(ReadContract, ListContract, WriteContract, ParallelContract)
     """Everything a store must do. Subclass it, and give it ``make_store``."""
 
 
+class _Threads(ThreadPoolExecutor):
+    """Threads that outlast the loops they serve: new ones for each call take longer than most calls."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Nothing: a loop that closes does this. The threads end with the process."""
+
+
 class ThroughAsync(Store):
     """A store used by way of :class:`AsyncStore` only, each call in an event loop of its own."""
+
+    _threads: ClassVar[dict[int, _Threads]] = {}  # by process: a fork has none of its parent's threads
 
     def __init__(self, store: Store) -> None:
         self.facade = AsyncStore(store)
@@ -48,9 +58,16 @@ class ThroughAsync(Store):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(call)
+            return self._in_new_loop(call)
         with ThreadPoolExecutor(1) as pool:  # a loop can't run within another
-            return pool.submit(asyncio.run, call).result()
+            return pool.submit(self._in_new_loop, call).result()
+
+    def _in_new_loop(self, call: Coroutine[Any, Any, T]) -> T:
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(
+                self._threads.setdefault(os.getpid(), _Threads(16, "zarrdock-contract"))
+            )
+            return runner.run(call)
 
     def read(self, requests: Sequence[Read], /) -> Results:
         return self._run(self.facade.read(requests))

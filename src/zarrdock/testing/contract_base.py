@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 
 from zarrdock.errors import ReadOnlyError, UnsupportedError
 from zarrdock.stores.base import Buffer, Store
 
-__all__ = ["BAD_KEYS", "ContractBase"]
+__all__ = ["BAD_KEYS", "ContractBase", "case"]
 
 BAD_KEYS = [
     "",
@@ -30,6 +31,19 @@ BAD_KEYS = [
     "C:/a",
     "\ud800",
 ]
+
+
+@contextmanager
+def case(what: object) -> Iterator[None]:
+    """One of several cases of a test: what fails within says which it was.
+
+    Cases of one store share a test where a test of each would be thousands, of all stores.
+    """
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"case: {what!r}")
+        raise
 
 
 class ContractBase(ABC):
