@@ -19,7 +19,7 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import Range, Span, is_empty, resolve
-from zarrdock.stores import local_list, local_version
+from zarrdock.stores import local_buffers, local_list, local_version
 from zarrdock.stores.base import (
     Blob,
     Change,
@@ -36,6 +36,7 @@ from zarrdock.stores.base import (
     check_prefix,
     value_parts,
 )
+from zarrdock.stores.local_buffers import Slab
 from zarrdock.stores.local_io import MISSING, Part, failure, make_folders, pread_part, prune, sync_folder
 from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, unlocked
 from zarrdock.stores.local_patch import OldFile, clone, write_pieces
@@ -55,6 +56,9 @@ def _traits() -> Traits:
 
 # Without O_NONBLOCK, opening a named pipe would wait for a writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+# Reads from which on memory for all of them is cut from one piece.
+_BATCH = 4
 
 _Opened = dict[str, "tuple[LocalVersion, Handle] | None"]
 
@@ -101,15 +105,16 @@ class LocalStore(Store):
         results: Results = [None] * len(requests)
         opened: _Opened = {}
         current: dict[str, Identity | None] = {}
+        slab = Slab(local_buffers.buffers) if len(requests) >= _BATCH else None
         for mine in by_key.values():
             version, handle = None, None
             for i in mine:
                 request = requests[i]
                 if handle is not None and request.version is version and not is_empty(request.range):
                     # Many spans of one file: it was looked at for the first of them.
-                    results[i] = Blob(self._pread(handle, request.range, request.key), version)
+                    results[i] = Blob(self._pread(handle, request.range, request.key, slab), version)
                     continue
-                results[i] = found = self._read_one(request, opened, current)
+                results[i] = found = self._read_one(request, opened, current, slab)
                 if isinstance(request.version, LocalVersion) and isinstance(found, Blob):
                     identity = current.get(request.key)
                     version = request.version
@@ -117,7 +122,9 @@ class LocalStore(Store):
             opened.clear()  # a batch of many keys holds one file open, beside those kept for versions
         return results
 
-    def _read_one(self, request: Read, opened: _Opened, current: dict[str, Identity | None]) -> Result:
+    def _read_one(
+        self, request: Read, opened: _Opened, current: dict[str, Identity | None], slab: Slab | None
+    ) -> Result:
         if is_empty(request.range):
             return Blob(b"")
         key = request.key
@@ -126,16 +133,16 @@ class LocalStore(Store):
             found = opened[key] if key in opened else opened.setdefault(key, self._open(key))
             if found is None:
                 return None
-            return Blob(self._pread(found[1], request.range, key), found[0])
+            return Blob(self._pread(found[1], request.range, key, slab), found[0])
         identity = current[key] if key in current else current.setdefault(key, self._identity(key))
         if identity is None:
             return None
         handle = version.handle_for(identity) if isinstance(version, LocalVersion) else None
         if handle is None:
             return VersionChangedError("the file was replaced", key=key, store=self)
-        return Blob(self._pread(handle, request.range, key), version)
+        return Blob(self._pread(handle, request.range, key, slab), version)
 
-    def _pread(self, handle: Handle, range_: Range, key: str) -> Part:
+    def _pread(self, handle: Handle, range_: Range, key: str, slab: Slab | None) -> Part:
         size = handle.size
         if type(range_) is Span and range_.stop <= size:  # nearly all reads of chunks
             start, stop = range_.start, range_.stop
@@ -145,7 +152,7 @@ class LocalStore(Store):
                 raise RangeError(f"{range_} starts at or beyond the end, at {size} bytes", key=key, store=self)
             start, stop = span
         try:
-            data = pread_part(handle.fd, start, stop)
+            data = pread_part(handle.fd, start, stop, slab)
         except OSError as error:
             raise failure(error, doing="read", path=self._below_root + key, key=key, store=self) from error
         if len(data) != stop - start:

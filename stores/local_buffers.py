@@ -10,11 +10,14 @@ import os
 import sys
 import threading
 
-__all__ = ["Buffers", "buffers"]
+__all__ = ["Buffers", "Slab", "buffers"]
 
 # Less is used again by the allocator itself; more is read rarely.
 _LEAST, _MOST = 64 * 2**10, 2 * 2**20
 _HELD_NBYTES = 8 * 2**20
+# Reads of one batch that are smaller than the first share buffers of the second size: else the allocator would give the
+# memory of hundreds of them back to the system.
+_SMALL_NBYTES, _SLAB_NBYTES = 256 * 2**10, 512 * 2**10
 
 
 class Buffers:
@@ -48,10 +51,44 @@ class Buffers:
                 if self._count(held, i) == self._idle:
                     return memoryview(held[i])[:n_bytes]
             if self._n_bytes + size > self._most:
-                return None
+                self._let_go(self._n_bytes + size - self._most, size)
+                if self._n_bytes + size > self._most:
+                    return None
             self._n_bytes += size
             held.append(bytearray(size))
             return memoryview(held[-1])[:n_bytes]
+
+    def _let_go(self, n_bytes: int, wanted: int) -> None:
+        """Give up idle buffers of other sizes than the one wanted, the largest first, until that much is free."""
+        for size in sorted(self._held.keys() - {wanted}, reverse=True):
+            held = self._held[size]
+            for i in reversed(range(len(held))):
+                if n_bytes <= 0:
+                    return
+                if self._count(held, i) == self._idle:
+                    del held[i]
+                    self._n_bytes -= size
+                    n_bytes -= size
+
+
+class Slab:
+    """Memory for the reads of one batch, small ones side by side. For one thread."""
+
+    def __init__(self, held: Buffers) -> None:
+        self._held = held
+        self._rest: memoryview | None = None
+
+    def take(self, n_bytes: int) -> memoryview | None:
+        """As :meth:`Buffers.take`."""
+        if n_bytes >= _SMALL_NBYTES or not n_bytes:
+            return self._held.take(n_bytes)
+        rest = self._rest
+        if rest is None or len(rest) < n_bytes:
+            rest = self._held.take(_SLAB_NBYTES)
+            if rest is None:
+                return None
+        self._rest = rest[n_bytes:]
+        return rest[:n_bytes]
 
 
 buffers = Buffers()

@@ -59,9 +59,9 @@ def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
     return whole
 
 
-def pread_part(fd: int, start: int, stop: int) -> Part:
-    """The same, in memory that is used again once nobody refers to it."""
-    view = local_buffers.buffers.take(stop - start)
+def pread_part(fd: int, start: int, stop: int, slab: local_buffers.Slab | None = None) -> Part:
+    """The same, in memory that is used again once nobody refers to it; ``slab`` is that of a batch of reads."""
+    view = (local_buffers.buffers if slab is None else slab).take(stop - start)
     return pread_all(fd, start, stop) if view is None else view[: _fill(fd, view, start, 0)]
 
 

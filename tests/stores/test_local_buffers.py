@@ -12,7 +12,7 @@ from zarrdock.ranges import Span
 from zarrdock.stores import local_buffers
 from zarrdock.stores.base import Read
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.local_buffers import Buffers
+from zarrdock.stores.local_buffers import Buffers, Slab
 
 SIZE = 100_000
 
@@ -63,6 +63,42 @@ def test_bounded() -> None:
     assert buffers.take(2**30) is None
 
 
+def test_idle_buffers_of_other_sizes_make_room() -> None:
+    buffers = Buffers(300_000)
+    small = buffers.take(SIZE)
+    assert buffers.take(SIZE) is not None
+    large = buffers.take(SIZE + 50_000)  # 256 KiB, where two of 128 KiB are: one idle, which is not enough
+    assert large is None
+    del small
+    large = buffers.take(SIZE + 50_000)
+    assert large is not None
+    large[:] = bytes(len(large))
+    assert buffers.take(SIZE) is None
+
+
+def test_small_reads_of_a_batch_lie_side_by_side() -> None:
+    buffers = Buffers(2 << 20)
+    slab = Slab(buffers)
+    parts = [slab.take(n) for n in (1000, 100_000, 200_000, 300_000, 200_000, 1)]
+    assert [part is not None and len(part) for part in parts] == [1000, 100_000, 200_000, 300_000, 200_000, 1]
+    owners = [id(part.obj) for part in parts if part is not None]
+    assert [owners.index(owner) for owner in owners] == [0, 0, 0, 3, 0, 0]
+    for i, part in enumerate(parts):
+        assert part is not None
+        part[:] = bytes([i]) * len(part)
+    assert all(set(bytes(part)) == {i} for i, part in enumerate(parts) if part is not None)
+    del part
+    first = parts.pop(0)  # one small part keeps all of its buffer
+    parts.clear()
+    assert first is not None
+    for _ in range(3):
+        for other in (Slab(buffers).take(200_000), buffers.take(500_000)):
+            assert other is not None
+            other[:] = b"x" * len(other)
+    assert set(bytes(first)) == {0}
+    assert Slab(buffers).take(0) is None
+
+
 def test_reads_keep_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_buffers, "buffers", Buffers(500_000))
     store = LocalStore(tmp_path)
@@ -77,12 +113,13 @@ def test_reads_keep_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for i in range(60):
             a = int(mine.integers(0, 2_000_000))
             n = int(mine.integers(60_000, 500_000))
-            (blob,) = store.read([Read("k", Span(a, a + n))])
-            assert blob is not None
-            if i % 5 == 0:
-                kept.append((a, n, blob.data))  # type: ignore[union-attr]
-            if blob.data != data[a : a + n]:  # type: ignore[union-attr]
-                wrong.append(a)
+            wanted = [(a, n)] if i % 2 else [(a, n), *((int(b), n // 20) for b in mine.integers(0, 2_000_000, 9))]
+            for (a, n), blob in zip(wanted, store.read([Read("k", Span(a, a + n)) for a, n in wanted]), strict=True):
+                assert blob is not None
+                if i % 5 == 0:
+                    kept.append((a, n, blob.data))  # type: ignore[union-attr]
+                if blob.data != data[a : a + n]:  # type: ignore[union-attr]
+                    wrong.append(a)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:
