@@ -62,13 +62,22 @@ def _gcs(request: pytest.FixtureRequest, path: Path, n: int) -> tuple[str, dict[
 KINDS: dict[str, Callable[..., tuple[str, dict[str, Any]]]] = {"local": _local, "zip": _zip, "S3": _s3, "GCS": _gcs}
 
 
-@pytest.fixture(params=KINDS)
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Everywhere:
-    """Holds DATA at "k", and a sharded array at "a"."""
-    kind: str = request.param
-    url, options = KINDS[kind](request, tmp_path, next(_numbers))
+def _make(kind: str, request: pytest.FixtureRequest, path: Path) -> Everywhere:
+    url, options = KINDS[kind](request, path, next(_numbers))
     made = Everywhere(kind, url, options)
     with made.open() as store:
         store.write("k", DATA)
         zarrdock.create_array(store, name="a", data=made.values, chunks=(8, 8), shards=(16, 16))
     return made
+
+
+@pytest.fixture(params=KINDS)
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Everywhere:
+    """Holds DATA at "k", and a sharded array at "a"."""
+    return _make(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def everywhere(request: pytest.FixtureRequest, tmp_path: Path) -> list[Everywhere]:
+    """One of each kind."""
+    return [_make(kind, request, tmp_path) for kind in KINDS]
