@@ -140,6 +140,7 @@ def read(
     results: Sequence[Result] | None = None
     try:
         while (reads := _advance(rounds, results)) is not None:
+            results = None  # not held while the next ones are read
             try:
                 results = read_now(store, reading.ahead, reads)
             except RangeError as error:
@@ -169,6 +170,7 @@ async def read_async(
             reads = await asyncio.to_thread(_advance, reading.rounds, results)
             if reads is None:
                 return await asyncio.to_thread(reading.result)
+            results = None
             try:
                 future = None if reading.ahead is None else reading.ahead.send(reads)
                 results = await (store.read(reads) if future is None else future)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from functools import partial
+from itertools import repeat
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,9 +15,9 @@ from zarrdock.array.execution.rows import copy_rows, has_rows
 from zarrdock.array.planning.blocks import Block, blocks
 from zarrdock.array.planning.chunk_cache import Chunks
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.pieces import Leaves, Task
+from zarrdock.array.planning.pieces import Index, Leaves, Task
 from zarrdock.array.planning.sink import Found, IntArray
-from zarrdock.codecs.base import AnyArray
+from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.config import config
 from zarrdock.errors import CodecError
 
@@ -25,13 +28,20 @@ __all__ = ["Scatter"]
 _BLOCK_NBYTES = 16 * 2**10
 # Bytes that are copied by the time another thread is awake.
 _COPY_NBYTES = 4 * 2**20
+# So many jobs' work is shared out chunk by chunk instead, where that is all there is to a read.
+_SHARED_JOBS = 4
+
+
+# Leaves to be decoded: of which, its number, its bytes, and its indices.
+_Work: TypeAlias = "deque[tuple[Found, int, Buffer, tuple[Index, Index]]]"
 
 
 class Scatter:
     """A sink that decodes into ``out``: small work in the calling thread, larger work as jobs.
 
     What comes is collected until it is work enough for a job. The last of it is kept back for the calling thread, so
-    that a small read never touches another one.
+    that a small read never touches another one. Of a read that would be a few jobs, threads take the chunks one by one
+    instead, so that none of them waits for the last job of another.
 
     Args:
         out: the result, every axis kept, axes that are read backwards already turned round; or one axis for points.
@@ -53,6 +63,7 @@ class Scatter:
         self._chunks = chunks
         self._batch: list[Found] = []
         self._n = 0  # leaves in the batch
+        self._few = True  # all that came is in the batch
         # A cancelled coroutine can't stop the thread that hands over what came; closing this gate can.
         self._gate = threading.Lock()
         self._abandoned = False
@@ -68,6 +79,20 @@ class Scatter:
         if found.decoded is not None and n * self._leaf_nbytes <= _COPY_NBYTES:
             self._decode_one(found)  # only to be copied: sooner done than handed to another thread
             return
+        if self._few:
+            if (self._n + n) * self._leaf_nbytes <= _SHARED_JOBS * config.job_bytes:
+                self._batch.append(found)
+                self._n += n
+                return
+            self._few = False
+            batch, self._batch, self._n = self._batch, [], 0
+            for each in batch:
+                self._queue(each)
+        self._queue(found)
+
+    def _queue(self, found: Found) -> None:
+        """Collect leaves, and give those to threads that are enough for a job."""
+        n = len(found.numbers)
         if self._n and self._n + n > self._per_job:
             self._submit(self._batch)
             self._batch, self._n = [], 0
@@ -102,10 +127,19 @@ class Scatter:
                 self._skip_fill = False
 
     def _finish(self) -> None:
-        batch, n = self._batch, self._n
-        self._batch, self._n = [], 0
-        if n > 1 and self._jobs is None and n * self._leaf_nbytes > config.inline_bytes and config.n_threads > 1:
-            # All there was, and enough of it to be worth waking another thread.
+        batch, n, few = self._batch, self._n, self._few
+        self._batch, self._n, self._few = [], 0, True
+        if few and n > 1 and n * self._leaf_nbytes > config.inline_bytes and config.n_threads > 1:
+            batch = self._share(batch, n)
+        self._decode(batch)
+        if self._jobs is not None:
+            self._jobs.finish()
+
+    def _share(self, batch: list[Found], n: int) -> list[Found]:
+        """Have other threads help with all there was; what is left to be done by this one."""
+        if self._jobs is None:
+            self._jobs = Jobs(self._max_weight)
+        if self._leaf_nbytes <= _BLOCK_NBYTES or any(found.keep or found.decoded is not None for found in batch):
             each = -(-n // config.n_threads)
             parts = [
                 found.part(first, min(first + each, len(found.numbers)))
@@ -114,10 +148,37 @@ class Scatter:
             ]
             for part in parts[1:]:
                 self._submit([part])
-            batch = parts[:1]
-        self._decode(batch)
-        if self._jobs is not None:
-            self._jobs.finish()
+            return parts[:1]
+        work: _Work = deque()
+        for found in batch:
+            numbers = found.numbers
+            work.extend(
+                zip(repeat(found), numbers.tolist(), found.encoded(), found.leaves.indices(numbers), strict=False)
+            )
+        job = partial(self._work_off, work)
+        for _ in range(min(config.n_threads, n) - 1):
+            self._jobs.add(job)
+        job()
+        return []
+
+    def _work_off(self, work: _Work) -> None:
+        """Decode one leaf after another, beside other threads that do so, until none is left."""
+        out = self._out
+        while not self._abandoned:
+            try:
+                found, number, data, (inner, outer) = work.popleft()
+            except IndexError:
+                return
+            try:
+                chunk = found.task.layout.leaf.decode(data)
+            except CodecError as error:
+                work.clear()
+                raise error.at(key=found.task.key, chunk=_chunk(found, number)) from error
+            if self._out_rows and found.leaves.is_sliced:
+                copy_rows(out[outer], chunk[inner])
+            else:
+                out[outer] = chunk[inner]
+            del chunk  # its memory is the next one's
 
     def abandon(self) -> None:
         """Stop: nothing is written to ``out`` any more once this returns."""
@@ -171,6 +232,7 @@ class Scatter:
                     copy_rows(out[outer], chunk[inner])
                 else:
                     out[outer] = chunk[inner]
+                del chunk  # its memory is the next one's
         except CodecError as error:
             raise error.at(key=found.task.key, chunk=_chunk(found, int(found.numbers[at]))) from error
         if self._chunks is not None and found.keep is not None:

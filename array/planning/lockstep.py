@@ -66,6 +66,8 @@ def lockstep(
                             following.append((task, task.send(mine)))
                         except StopIteration:
                             pass
+                        del mine  # nothing of it is held while the next round is read
+                    del results
                 except RangeError as error:  # the task concerned knows what it means
                     for task, _ in batch if len(batch) == 1 else [b for b in batch if _concerns(b[1], error)]:
                         task.throw(error)

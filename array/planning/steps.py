@@ -298,6 +298,7 @@ def _data(
             return True
         _hand_over(task, wanted, merged, lengths, buffers, first, keep, sink)
         first += len(buffers)
+        del answers, answer, buffers  # not held while the next ones are read
     for found in kept:
         sink.data(found)
     return True
