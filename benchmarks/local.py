@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, title: str = "Local files", reference: str 
         "small chunks": f"a cube of {s.small}^3 in shards of {s.small_shard}^3",
         "counts": f"{s.n_boxes} boxes of {s.box}^3, {s.n_voxels} voxels, {s.n_opens} opens",
         "threads": options.threads,
-        "rounds": f"{n_rounds}, interleaved in one process, each result verified before",
+        "rounds": f"{n_rounds} and more, interleaved in one process, each result verified before",
     }
     versions = {peer.name: peer.version for peer in peers}
     report = Report(title, settings, versions, missing, rows, reference)

@@ -31,9 +31,8 @@ class Buffers:
         self._most = most
         self._lock = threading.Lock()
         self._held: dict[int, list[bytearray]] = {}
-        self._n_bytes = 0
         # Without the global lock a count of references is no proof.
-        self._works = getattr(sys, "_is_gil_enabled", lambda: True)()
+        self._works = "t" not in getattr(sys, "abiflags", "")
         self._idle = self._count([bytearray(1)], 0)
 
     @staticmethod
@@ -50,25 +49,29 @@ class Buffers:
             for i in range(len(held)):
                 if self._count(held, i) == self._idle:
                     return memoryview(held[i])[:n_bytes]
-            if self._n_bytes + size > self._most:
-                self._let_go(self._n_bytes + size - self._most, size)
-                if self._n_bytes + size > self._most:
-                    return None
-            self._n_bytes += size
+            missing = sum(each * len(some) for each, some in self._held.items()) + size - self._most
+            if missing > 0 and not self._let_go(missing, size):
+                return None
             held.append(bytearray(size))
             return memoryview(held[-1])[:n_bytes]
 
-    def _let_go(self, n_bytes: int, wanted: int) -> None:
-        """Give up idle buffers of other sizes than the one wanted, the largest first, until that much is free."""
-        for size in sorted(self._held.keys() - {wanted}, reverse=True):
-            held = self._held[size]
-            for i in reversed(range(len(held))):
-                if n_bytes <= 0:
-                    return
-                if self._count(held, i) == self._idle:
-                    del held[i]
-                    self._n_bytes -= size
-                    n_bytes -= size
+    def _let_go(self, n_bytes: int, wanted: int) -> bool:
+        """Give up idle buffers of other sizes than the one wanted, the largest first, until that much is free; none
+        where all of them are not enough.
+        """
+        idle = [
+            (size, i)
+            for size in sorted(self._held.keys() - {wanted}, reverse=True)
+            for i in reversed(range(len(self._held[size])))
+            if self._count(self._held[size], i) == self._idle
+        ]
+        if sum(size for size, _ in idle) < n_bytes:
+            return False
+        for size, i in idle:
+            if n_bytes > 0:
+                del self._held[size][i]
+                n_bytes -= size
+        return True
 
 
 class Slab:
@@ -77,11 +80,15 @@ class Slab:
     def __init__(self, held: Buffers) -> None:
         self._held = held
         self._rest: memoryview | None = None
+        self._is_first = True
 
     def take(self, n_bytes: int) -> memoryview | None:
         """As :meth:`Buffers.take`."""
         if n_bytes >= _SMALL_NBYTES or not n_bytes:
             return self._held.take(n_bytes)
+        if self._is_first:  # of several reads, often one finds something
+            self._is_first = False
+            return None
         rest = self._rest
         if rest is None or len(rest) < n_bytes:
             rest = self._held.take(_SLAB_NBYTES)

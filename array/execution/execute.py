@@ -121,7 +121,7 @@ class _Reading:
         result = _shaped(self.full, self.selection)
         if self.out is not None:
             if not self.is_direct:
-                self.out[...] = result
+                self.scatter.deliver(partial(self.out.__setitem__, ..., result))
             return self.out
         return result
 

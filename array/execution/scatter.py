@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from itertools import repeat
 from typing import TypeAlias
@@ -64,6 +65,7 @@ class Scatter:
         self._batch: list[Found] = []
         self._n = 0  # leaves in the batch
         self._few = True  # all that came is in the batch
+        self._n_held = 0  # bytes of it as they came
         # A cancelled coroutine can't stop the thread that hands over what came; closing this gate can.
         self._gate = threading.Lock()
         self._abandoned = False
@@ -80,7 +82,9 @@ class Scatter:
             self._decode_one(found)  # only to be copied: sooner done than handed to another thread
             return
         if self._few:
-            if (self._n + n) * self._leaf_nbytes <= _SHARED_JOBS * config.job_bytes:
+            limit = _SHARED_JOBS * config.job_bytes
+            self._n_held += sum(map(len, found.buffers))
+            if (self._n + n) * self._leaf_nbytes <= limit and self._n_held <= limit:
                 self._batch.append(found)
                 self._n += n
                 return
@@ -128,7 +132,7 @@ class Scatter:
 
     def _finish(self) -> None:
         batch, n, few = self._batch, self._n, self._few
-        self._batch, self._n, self._few = [], 0, True
+        self._batch, self._n, self._few, self._n_held = [], 0, True, 0
         if few and n > 1 and n * self._leaf_nbytes > config.inline_bytes and config.n_threads > 1:
             batch = self._share(batch, n)
         self._decode(batch)
@@ -140,15 +144,10 @@ class Scatter:
         if self._jobs is None:
             self._jobs = Jobs(self._max_weight)
         if self._leaf_nbytes <= _BLOCK_NBYTES or any(found.keep or found.decoded is not None for found in batch):
-            each = -(-n // config.n_threads)
-            parts = [
-                found.part(first, min(first + each, len(found.numbers)))
-                for found in batch
-                for first in range(0, len(found.numbers), each)
-            ]
-            for part in parts[1:]:
-                self._submit([part])
-            return parts[:1]
+            first, *others = _groups(batch, -(-n // config.n_threads))
+            for group in others:
+                self._submit(group)
+            return first
         work: _Work = deque()
         for found in batch:
             numbers = found.numbers
@@ -179,6 +178,12 @@ class Scatter:
             else:
                 out[outer] = chunk[inner]
             del chunk  # its memory is the next one's
+
+    def deliver(self, copy: Callable[[], None]) -> None:
+        """Copy what was finished, unless it was abandoned."""
+        with self._gate:
+            if not self._abandoned:
+                copy()
 
     def abandon(self) -> None:
         """Stop: nothing is written to ``out`` any more once this returns."""
@@ -249,6 +254,24 @@ def _put(out: AnyArray, block: Block, chunks: AnyArray) -> None:
         [length for pair in zip(picked.shape[:n], picked.shape[n:], strict=True) for length in pair]
     )
     copy_rows(target.transpose([*range(0, 2 * n, 2), *range(1, 2 * n, 2)]), picked)
+
+
+def _groups(batch: list[Found], n_each: int) -> list[list[Found]]:
+    """The leaves of a batch in groups of that many."""
+    groups: list[list[Found]] = [[]]
+    room = n_each
+    for found in batch:
+        n = len(found.numbers)
+        first = 0
+        while first < n:
+            if not room:
+                groups.append([])
+                room = n_each
+            stop = min(n, first + room)
+            groups[-1].append(found.part(first, stop))
+            room -= stop - first
+            first = stop
+    return groups
 
 
 def _chunk(found: Found, number: int) -> tuple[int, ...] | None:

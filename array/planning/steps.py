@@ -172,6 +172,7 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
                 if not isinstance(answer, Blob):
                     return False
                 fresh[depth, node.start] = _parse(task, settings, depth, answer.data, node.length)
+            del answers, answer  # what they are in is needed for the data
             known = {**known, **fresh}
             settings.cache.put(task.key, version, known)
             checked = True

@@ -211,7 +211,7 @@ del others, array
 # Forks itself for each ending, so that what takes long to import is imported once; each fork ends as a process does.
 RUN = """
 import json, logging, os, sys
-import {modules}
+import zarrdock, {modules}
 logging.getLogger("asyncio").setLevel(logging.ERROR)  # its debug mode tells of slow callbacks, on a busy machine
 found = {{}}
 for name, code in json.loads(sys.stdin.read()).items():

@@ -69,6 +69,7 @@ def test_idle_buffers_of_other_sizes_make_room() -> None:
     assert buffers.take(SIZE) is not None
     large = buffers.take(SIZE + 50_000)  # 256 KiB, where two of 128 KiB are: one idle, which is not enough
     assert large is None
+    assert [len(buffers._held[size]) for size in sorted(buffers._held) if buffers._held[size]] == [2]  # none for nothing
     del small
     large = buffers.take(SIZE + 50_000)
     assert large is not None
@@ -79,6 +80,7 @@ def test_idle_buffers_of_other_sizes_make_room() -> None:
 def test_small_reads_of_a_batch_lie_side_by_side() -> None:
     buffers = Buffers(2 << 20)
     slab = Slab(buffers)
+    assert slab.take(1000) is None  # often one of several reads finds something
     parts = [slab.take(n) for n in (1000, 100_000, 200_000, 300_000, 200_000, 1)]
     assert [part is not None and len(part) for part in parts] == [1000, 100_000, 200_000, 300_000, 200_000, 1]
     owners = [id(part.obj) for part in parts if part is not None]
@@ -92,7 +94,9 @@ def test_small_reads_of_a_batch_lie_side_by_side() -> None:
     parts.clear()
     assert first is not None
     for _ in range(3):
-        for other in (Slab(buffers).take(200_000), buffers.take(500_000)):
+        slab = Slab(buffers)
+        slab.take(1)
+        for other in (slab.take(200_000), buffers.take(500_000)):
             assert other is not None
             other[:] = b"x" * len(other)
     assert set(bytes(first)) == {0}
