@@ -69,7 +69,7 @@ def test_idle_buffers_of_other_sizes_make_room() -> None:
     assert buffers.take(SIZE) is not None
     large = buffers.take(SIZE + 50_000)  # 256 KiB, where two of 128 KiB are: one idle, which is not enough
     assert large is None
-    assert [len(buffers._held[size]) for size in sorted(buffers._held) if buffers._held[size]] == [2]  # none for nothing
+    assert [len(buffers._held[size]) for size in sorted(buffers._held) if buffers._held[size]] == [2]
     del small
     large = buffers.take(SIZE + 50_000)
     assert large is not None
