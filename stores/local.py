@@ -19,7 +19,7 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import Range, Span, is_empty, resolve
-from zarrdock.stores import local_buffers, local_list, local_version
+from zarrdock.stores import local_list, local_version
 from zarrdock.stores.base import (
     Blob,
     Change,
@@ -37,7 +37,7 @@ from zarrdock.stores.base import (
     value_parts,
 )
 from zarrdock.stores.local_buffers import Slab
-from zarrdock.stores.local_io import MISSING, Part, failure, make_folders, pread_part, prune, sync_folder
+from zarrdock.stores.local_io import MISSING, READ_FLAGS, Part, failure, make_folders, pread_part, prune, sync_folder
 from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, unlocked
 from zarrdock.stores.local_patch import OldFile, clone, write_pieces
 from zarrdock.stores.local_put import NoExclusiveCreateError, TakenError, create_value, put_value
@@ -53,12 +53,6 @@ _TRAITS = Traits(atomic_update=True, conditional_read=True, merge_gap_bytes=3276
 def _traits() -> Traits:
     return replace(_TRAITS, max_versions=local_version.get_limit())
 
-
-# Without O_NONBLOCK, opening a named pipe would wait for a writer.
-_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-
-# Reads from which on memory for all of them is cut from one piece.
-_BATCH = 4
 
 _Opened = dict[str, "tuple[LocalVersion, Handle] | None"]
 
@@ -105,7 +99,7 @@ class LocalStore(Store):
         results: Results = [None] * len(requests)
         opened: _Opened = {}
         current: dict[str, Identity | None] = {}
-        slab = Slab(local_buffers.buffers) if len(requests) >= _BATCH else None
+        slab = Slab()
         for mine in by_key.values():
             version, handle = None, None
             for i in mine:
@@ -122,9 +116,7 @@ class LocalStore(Store):
             opened.clear()  # a batch of many keys holds one file open, beside those kept for versions
         return results
 
-    def _read_one(
-        self, request: Read, opened: _Opened, current: dict[str, Identity | None], slab: Slab | None
-    ) -> Result:
+    def _read_one(self, request: Read, opened: _Opened, current: dict[str, Identity | None], slab: Slab) -> Result:
         if is_empty(request.range):
             return Blob(b"")
         key = request.key
@@ -142,7 +134,7 @@ class LocalStore(Store):
             return VersionChangedError("the file was replaced", key=key, store=self)
         return Blob(self._pread(handle, request.range, key, slab), version)
 
-    def _pread(self, handle: Handle, range_: Range, key: str, slab: Slab | None) -> Part:
+    def _pread(self, handle: Handle, range_: Range, key: str, slab: Slab) -> Part:
         size = handle.size
         if type(range_) is Span and range_.stop <= size:  # nearly all reads of chunks
             start, stop = range_.start, range_.stop
@@ -163,12 +155,12 @@ class LocalStore(Store):
         path = self._below_root + key
         try:
             try:
-                fd = os.open(path, _READ_FLAGS)
+                fd = os.open(path, READ_FLAGS)
             except OSError as error:
                 if error.errno != errno.EMFILE:
                     raise
                 local_version.drop_all()
-                fd = os.open(path, _READ_FLAGS)
+                fd = os.open(path, READ_FLAGS)
         except OSError as error:
             if error.errno in MISSING:
                 return None

@@ -77,8 +77,8 @@ class Buffers:
 class Slab:
     """Memory for the reads of one batch, small ones side by side. For one thread."""
 
-    def __init__(self, held: Buffers) -> None:
-        self._held = held
+    def __init__(self, held: Buffers | None = None) -> None:
+        self._held = buffers if held is None else held
         self._rest: memoryview | None = None
         self._is_first = True
 

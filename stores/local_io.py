@@ -13,12 +13,13 @@ from typing import TypeAlias
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
 from zarrdock.holes import is_hole
-from zarrdock.stores import local_buffers
 from zarrdock.stores.base import LazyParts
+from zarrdock.stores.local_buffers import Slab
 
 __all__ = [
     "MAX_ATTEMPTS",
     "MISSING",
+    "READ_FLAGS",
     "Part",
     "failure",
     "make_folders",
@@ -32,6 +33,9 @@ Part: TypeAlias = "bytes | bytearray | memoryview"
 
 # A path through a file ("a" is a file, "a/b" is asked for) names nothing, as a path through nothing does.
 MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+# Without O_NONBLOCK, opening a named pipe would wait for a writer.
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 # Only a folder that others remove again and again makes anything fail that often.
 MAX_ATTEMPTS = 1000
@@ -59,9 +63,9 @@ def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
     return whole
 
 
-def pread_part(fd: int, start: int, stop: int, slab: local_buffers.Slab | None = None) -> Part:
+def pread_part(fd: int, start: int, stop: int, slab: Slab) -> Part:
     """The same, in memory that is used again once nobody refers to it; ``slab`` is that of a batch of reads."""
-    view = (local_buffers.buffers if slab is None else slab).take(stop - start)
+    view = slab.take(stop - start)
     return pread_all(fd, start, stop) if view is None else view[: _fill(fd, view, start, 0)]
 
 
