@@ -18,6 +18,8 @@ _HELD_NBYTES = 8 * 2**20
 # Reads of one batch that are smaller than the first share buffers of the second size: else the allocator would give the
 # memory of hundreds of them back to the system.
 _SMALL_NBYTES, _SLAB_NBYTES = 256 * 2**10, 512 * 2**10
+# Small reads of a batch that the allocator serves: a few are not worth a buffer.
+_ALONE = 3
 
 
 class Buffers:
@@ -80,14 +82,14 @@ class Slab:
     def __init__(self, held: Buffers | None = None) -> None:
         self._held = buffers if held is None else held
         self._rest: memoryview | None = None
-        self._is_first = True
+        self._n_alone = _ALONE
 
     def take(self, n_bytes: int) -> memoryview | None:
         """As :meth:`Buffers.take`."""
         if n_bytes >= _SMALL_NBYTES or not n_bytes:
             return self._held.take(n_bytes)
-        if self._is_first:  # of several reads, often one finds something
-            self._is_first = False
+        if self._n_alone:
+            self._n_alone -= 1
             return None
         rest = self._rest
         if rest is None or len(rest) < n_bytes:
