@@ -18,6 +18,7 @@ from zarrdock.codecs.base import ArrayArrayCodec, BytesBytesCodec, Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import UnsupportedError
 from zarrdock.registry import Registry
+from zarrdock.stores.base import sized_entries
 
 __all__ = ["Described"]
 
@@ -167,8 +168,7 @@ class Described(Placed):
         """Bytes in the store below this array's path, metadata included. Lists the store, and asks it for the sizes
         that the list does not tell.
         """
-        entries = self._store.list(self._path)
-        return sum((self._store.size(entry.key) or 0) if entry.size is None else entry.size for entry in entries)
+        return sum(entry.size or 0 for entry in sized_entries(self._store, self._path))
 
     def to_dask(self, chunks: Any = None, *, inline_array: bool = False) -> Any:
         """This array as a lazy dask array.

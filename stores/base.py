@@ -34,6 +34,7 @@ __all__ = [
     "check_key",
     "check_prefix",
     "join_value",
+    "sized_entries",
     "value_parts",
 ]
 
@@ -202,6 +203,15 @@ def join_value(value: Value) -> Buffer:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def sized_entries(store: Store, prefix: str = "") -> list[Entry]:
+    """Every key below ``prefix`` with its size; sizes that the listing does not tell are asked for together."""
+    entries = [*store.list(prefix)]
+    unsure = [i for i, entry in enumerate(entries) if entry.size is None]
+    for i, size in zip(unsure, store.sizes([entries[i].key for i in unsure]) if unsure else (), strict=True):
+        entries[i] = Entry(entries[i].key, size or 0)
+    return entries
+
+
 class Store(ABC):
     """A mapping of keys to versioned blobs. See the module's docstring and ``docs/store-contract.md``.
 
@@ -285,6 +295,15 @@ class Store(ABC):
         if isinstance(result, VersionChangedError):
             raise result
         return result
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        """Sizes of many keys in bytes, None for each that is not there; on a remote store one round of requests."""
+        if not self.traits.remote or len(keys) < 2:
+            return [self.size(key) for key in keys]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(len(keys), self.traits.n_concurrent), "zarrdock-size") as pool:
+            return [*pool.map(self.size, keys)]
 
     def exists(self, key: str) -> bool:
         """True where ``key`` is there."""

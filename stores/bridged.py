@@ -195,6 +195,11 @@ class BridgedStore(Store):
         self._check_key(key)
         return self._bridge.run(lambda live: self._size(live, key))
 
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        for key in keys:
+            self._check_key(key)
+        return self._bridge.run(lambda live: live.gather(lambda key: self._size(live, key), keys)) if keys else []
+
     # -- for the hooks ------------------------------------------------------------------------------------------
 
     async def _request(self, live: Live, key: str, request: Callable[[], Awaitable[T]], *, n_bytes: int = 0) -> T:

@@ -90,6 +90,10 @@ class AsyncStore:
         """See :meth:`Store.size`."""
         return await asyncio.to_thread(self.store.size, key)
 
+    async def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        """See :meth:`Store.sizes`."""
+        return await asyncio.to_thread(self.store.sizes, keys)
+
     async def exists(self, key: str) -> bool:
         """See :meth:`Store.exists`."""
         return await self.size(key) is not None

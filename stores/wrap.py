@@ -73,6 +73,9 @@ class WrapperStore(Store):
     def size(self, key: str, /) -> int | None:
         return self.store.size(key)
 
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        return self.store.sizes(keys)
+
     def close(self) -> None:
         self.store.close()
 
@@ -190,6 +193,9 @@ class PrefixStore(WrapperStore):
 
     def size(self, key: str, /) -> int | None:
         return self.store.size(self._inner(key))
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        return self.store.sizes([self._inner(key) for key in keys])
 
     @property
     def url(self) -> str:
@@ -327,6 +333,11 @@ class RecordingStore(WrapperStore):
     def size(self, key: str, /) -> int | None:
         self._note("size", key)
         return self.store.size(key)
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        for key in keys:
+            self._note("size", key)
+        return self.store.sizes(keys)
 
     def _note(self, verb: str, key: str) -> None:
         with self._lock:

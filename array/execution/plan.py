@@ -122,6 +122,8 @@ class _Planner:
         self.reads: list[Read] = []
         self.n_missing = 0
         self.n_chunks = 0
+        self._n_rounds = 0
+        self._unsure: list[tuple[int, Read]] = []  # the number of the round, and the read
 
     def run(self, selection: Product | Points, layout: Layout) -> tuple[int, tuple[tuple[int, int], ...]]:
         """Returns the number of objects, and requests and bytes of each round."""
@@ -149,6 +151,7 @@ class _Planner:
             try:
                 reads = next(walk) if results is None else walk.send(results)
             except StopIteration:
+                self._add_sizes(rounds)
                 return n, tuple(rounds)
             try:
                 results, nbytes = self._answer(pending)
@@ -179,33 +182,43 @@ class _Planner:
                 return
 
     def _answer(self, pending: list[Asked]) -> tuple[list[Result], int]:
+        """Answers of the store to reads of indexes, and bytes of the round without objects of unknown size."""
         results: list[Result] = []
         nbytes = 0
         real = [read for asked in pending if not asked.is_data for read in asked.reads]
         answers = iter(self._store.read(real) if real else [])
         for asked in pending:
-            if asked.is_data:
-                for read in asked.reads:
-                    size = self._size_of(read)
-                    self.n_missing += size is None
-                    nbytes += size or 0
+            for read in asked.reads:
+                if asked.is_data:
                     results.append(None)
-                continue
-            for _ in asked.reads:
+                    if self._may_be_missing(read):
+                        self._unsure.append((self._n_rounds, read))
+                    elif isinstance(read.range, Span):
+                        nbytes += read.range.stop - read.range.start
+                    continue
                 answer = next(answers)
                 self.n_missing += answer is None
                 nbytes += len(getattr(answer, "data", b""))
                 results.append(answer)
+        self._n_rounds += 1
         return results, nbytes
 
-    def _size_of(self, read: Read) -> int | None:
-        """Bytes that a read of data brings; None where there is no such object."""
-        if not isinstance(read.range, Span):
-            return self._store.size(read.key)
-        # What an index points to is there. Of a chunk that is read in part, nobody knows yet.
-        if not self._settings.layout.levels and read.version is None and self._store.size(read.key) is None:
-            return None
-        return read.range.stop - read.range.start
+    def _may_be_missing(self, read: Read) -> bool:
+        """Whether the store has to be asked what a read of data brings. An index points to nothing that is missing;
+        of a chunk that is read whole, or in part without an index, nothing is known yet.
+        """
+        is_part = isinstance(read.range, Span)
+        return not is_part or (not self._settings.layout.levels and read.version is None)
+
+    def _add_sizes(self, rounds: list[tuple[int, int]]) -> None:
+        """Ask for all sizes at one time. No step of a read waits for them."""
+        sizes = self._store.sizes([read.key for _, read in self._unsure]) if self._unsure else ()
+        for (i, read), size in zip(self._unsure, sizes, strict=True):
+            if size is None:
+                self.n_missing += 1
+                continue
+            n, nbytes = rounds[i]
+            rounds[i] = n, nbytes + (read.range.stop - read.range.start if isinstance(read.range, Span) else size)
 
 
 class _Peek(IndexCache):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -246,6 +247,60 @@ def check_plans(inside: zarrdock.Store, kind: str, selections: list[Any], holes:
             assert asked == [(r.key, r.range) for r in plan.reads]
             assert (plan.n_rounds, plan.n_requests, plan.n_bytes) == (store.n_rounds, store.n_requests, store.n_bytes)
             assert str(plan).startswith(f"{plan.n_rounds} round")
+
+
+class Calls(WrapperStore):
+    """Counts what a reader waits for."""
+
+    n = 0
+
+    def read(self, requests: Any, /) -> Any:
+        self.n += 1
+        return self.store.read(requests)
+
+    def size(self, key: str, /) -> int | None:
+        self.n += 1
+        return self.store.size(key)
+
+    def sizes(self, keys: Any, /) -> Any:
+        self.n += 1
+        return self.store.sizes(keys)
+
+
+@pytest.mark.parametrize(
+    "selection, most",
+    [
+        (..., 1),  # whole objects: their sizes
+        (slice(5, 7), 2),  # a few chunks of each shard: their indexes
+        ((slice(0, 40), slice(0, 100)), 2),  # both
+    ],
+)
+def test_a_plan_asks_all_at_one_time(store: zarrdock.RecordingStore, selection: Any, most: int) -> None:
+    array = create(store, (160, 160), chunks=(8, 8), shards=(32, 32))
+    calls = Calls(store)
+    calls.traits = replace(store.traits, remote=True)
+    array = zarrdock.Array(calls, "", array.metadata)
+    array.plan(selection)
+    assert 0 < calls.n <= most
+    calls.n = 0
+    plain = zarrdock.create_array(zarrdock.PrefixStore(calls, "plain"), shape=(200,), chunks=(1,), dtype="u1")
+    calls.n = 0
+    assert plain.plan().n_missing == 200
+    assert calls.n == 1
+
+
+def test_sizes_of_a_store_that_only_knows_one_are_asked_side_by_side() -> None:
+    class Slow(zarrdock.MemoryStore):
+        traits = replace(zarrdock.MemoryStore.traits, remote=True, n_concurrent=8)
+        barrier = threading.Barrier(8)
+
+        def size(self, key: str, /) -> int | None:
+            self.barrier.wait(10)
+            return super().size(key)
+
+    store = Slow()
+    store.write("k7", b"1234567")
+    assert [*store.sizes([f"k{i}" for i in range(16)])] == [7 if i == 7 else None for i in range(16)]
 
 
 def test_a_plan_changes_nothing(versioned: zarrdock.RecordingStore) -> None:

@@ -79,7 +79,9 @@ class ZarrdockFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if not detail:
             return sorted(names)
         folders = [{"name": before + name, "size": 0, "type": "directory"} for name in listing.prefixes]
-        files = [{"name": key, "size": self.store.size(key), "type": "file"} for key in names[: len(listing.keys)]]
+        keys = names[: len(listing.keys)]
+        sizes = self.store.sizes(keys)
+        files = [{"name": key, "size": size, "type": "file"} for key, size in zip(keys, sizes, strict=True)]
         return sorted([*files, *folders], key=lambda entry: str(entry["name"]))
 
     def find(

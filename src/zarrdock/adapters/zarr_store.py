@@ -6,6 +6,7 @@ for, and "missing" means missing: denied and broken raise.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarrdock.adapters.merged import MergedSpans
 from zarrdock.errors import KeyExistsError, RangeError
 from zarrdock.ranges import From, Range, Span, Tail
-from zarrdock.stores.base import Blob, Read, Result, Store
+from zarrdock.stores.base import Blob, Read, Result, Store, sized_entries
 from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.open import open_store
 
@@ -220,8 +221,8 @@ class ZarrStore(ZarrPythonStore):
 
     async def getsize_prefix(self, prefix: str) -> int:
         """Bytes of all values below ``prefix``."""
-        entries = [entry async for entry in self._async.list(prefix.rstrip("/"))]
-        return sum([(await self._async.size(e.key) or 0) if e.size is None else e.size for e in entries])
+        entries = await asyncio.to_thread(sized_entries, self._async.store, prefix.rstrip("/"))
+        return sum(entry.size or 0 for entry in entries)
 
     # -- without an event loop: what zarr-python uses where a store has it ---------------------------------------------
 

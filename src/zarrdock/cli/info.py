@@ -14,7 +14,7 @@ from zarrdock.cli.nodes import Found, brief, children, find, leaf
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import codec_text, count, print_json, shape_text, short, size_text, table
 from zarrdock.errors import ZarrdockError
-from zarrdock.stores.base import Store
+from zarrdock.stores.base import Store, sized_entries
 
 __all__ = ["command"]
 
@@ -41,11 +41,8 @@ def command(url: str, path: str, storage_options: dict[str, Any], stored: bool, 
 
 
 def _count_stored(store: Store, path: str) -> tuple[int, int]:
-    n = nbytes = 0
-    for entry in store.list(path):
-        n += 1
-        nbytes += entry.size if entry.size is not None else store.size(entry.key) or 0
-    return n, nbytes
+    entries = sized_entries(store, path)
+    return len(entries), sum(entry.size or 0 for entry in entries)
 
 
 def _where(found: Found) -> str:

@@ -111,7 +111,9 @@ def _read_batch(
 ) -> tuple[list[ObjectIndexes], list[tuple[tuple[int, ...], int | None]]]:
     """Returns what is known now, and the objects that changed meanwhile."""
     keys = [layout.key(coords) for coords, _ in objects]
-    sizes = [store.size(key) if size is None else size for key, (_, size) in zip(keys, objects, strict=True)]
+    unsure = [key for key, (_, size) in zip(keys, objects, strict=True) if size is None]
+    asked = dict(zip(unsure, store.sizes(unsure) if unsure else (), strict=True))
+    sizes = [asked.get(key) if size is None else size for key, (_, size) in zip(keys, objects, strict=True)]
     bare = [
         ObjectIndexes(coords, key, size)
         for (coords, _), key, size in zip(objects, keys, sizes, strict=True)

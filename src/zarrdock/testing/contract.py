@@ -96,6 +96,9 @@ class ThroughAsync(Store):
     def size(self, key: str, /) -> int | None:
         return self._run(self.facade.size(key))
 
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        return self._run(self.facade.sizes(keys))
+
     def close(self) -> None:
         self.facade.store.close()
 

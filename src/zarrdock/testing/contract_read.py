@@ -104,6 +104,10 @@ class ReadContract(ContractBase):
         for key in ("a", "a/b/c", "missing", "no/such/folder"):
             assert store.size(key) is None
             assert not store.exists(key)
+        assert [*store.sizes(["missing", "a/b", "empty", "a", "a/b"])] == [None, 256, 0, None, 256]
+        assert [*store.sizes([])] == []
+        with pytest.raises(InvalidKeyError):
+            store.sizes(["a/b", "/a"])
         assert store.exists("a/b")
         assert store.exists("empty")
 

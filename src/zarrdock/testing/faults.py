@@ -147,6 +147,9 @@ class FaultyStore(WrapperStore):
         n_bytes: int | None = self._call("size", key, lambda: self.store.size(key))
         return n_bytes
 
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        return Store.sizes(self, keys)  # each of them may fail
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
@@ -204,3 +207,7 @@ class LatencyStore(WrapperStore):
     def size(self, key: str, /) -> int | None:
         self._wait()
         return self.store.size(key)
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        self._wait()
+        return self.store.sizes(keys)
