@@ -63,7 +63,7 @@ def make_array(
     return array
 
 
-def check_for_shards(metadata: ArrayMetadata, **given: bool | int | None) -> None:
+def check_for_shards(metadata: ArrayMetadata, **given: bool | None) -> None:
     """Settings of a writer of shards would change nothing without shards, and who gave them has forgotten these.
 
     Raises:
@@ -72,7 +72,7 @@ def check_for_shards(metadata: ArrayMetadata, **given: bool | int | None) -> Non
     if any(isinstance(codec, Sharding) for codec in metadata.codecs):
         return
     for name, value in given.items():
-        if value and (name != "chunk_alignment" or value > 1):
+        if value:
             raise MetadataError(
                 "it says how shards are written, and this array has none",
                 pointer=f"/{name}",

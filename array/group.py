@@ -191,9 +191,7 @@ class Group(Placed):
         overwrite: bool = False,
         write_empty_chunks: bool | None = None,
         subchunk_write_order: Order | None = None,
-        chunk_alignment: int | None = None,
         in_place: bool | None = None,
-        fixed_slots: bool | None = None,
         **arguments: Any,
     ) -> Array:
         """Make an array at ``name``, and groups at every level above it that is missing. Arguments as for
@@ -205,17 +203,13 @@ class Group(Placed):
             shards = replace(shards, write_empty_chunks=write_empty_chunks)
         if subchunk_write_order is not None:
             shards = replace(shards, order=subchunk_write_order)
-        if chunk_alignment is not None:
-            shards = replace(shards, chunk_alignment=chunk_alignment)
         if in_place is not None:
             shards = replace(shards, in_place=in_place)
-        if fixed_slots is not None:
-            shards = replace(shards, fixed_slots=fixed_slots)
         if data is not None:
             data = data if hasattr(data, "shape") else np.asarray(data)
             arguments = {"shape": data.shape, "dtype": data.dtype, **arguments}
         metadata = make_metadata(zarr_format=self._metadata.zarr_format, subchunk_write_order=shards.order, **arguments)
-        check_for_shards(metadata, chunk_alignment=chunk_alignment, in_place=in_place, fixed_slots=fixed_slots)
+        check_for_shards(metadata, in_place=in_place)
         return make_array(
             self._store,
             path,

@@ -160,13 +160,6 @@ class BoundArrayBytes(ABC):
     def encode(self, array: AnyArray) -> Buffer:
         """Array of ``decoded.shape`` (any strides) to bytes."""
 
-    @property
-    def longest(self) -> int | None:
-        """Bytes that no chunk exceeds as it is encoded here, None where that is not known: a bound to reserve room by,
-        where ``encoded.limit`` is what has to be believed of others.
-        """
-        return self.encoded.exact
-
     @abstractmethod
     def decode(self, data: Buffer) -> AnyArray:
         """Bytes to an array of ``decoded.shape`` and ``decoded.dtype``; may be a read-only view of ``data``.
@@ -198,10 +191,6 @@ class BoundBytesBytes(ABC):
     def encode_at(self, data: Buffer, coords: tuple[int, ...] | None) -> Buffer:
         """:meth:`encode`, of the chunk at ``coords`` in the grid of the array's (inner) chunks; None is not known."""
         return self.encode(data)
-
-    def longest(self, n_bytes: int) -> int | None:
-        """Bytes that the encoded form of at most ``n_bytes`` does not exceed, None where that is not known."""
-        return self.encoded.exact
 
     @abstractmethod
     def decode(self, data: Buffer) -> Buffer:

@@ -144,9 +144,6 @@ class BoundBlosc(BoundBytesBytes):
         self._compress = library.compress
         self._decompress = library.decompress
 
-    def longest(self, n_bytes: int) -> int | None:
-        return n_bytes + 16  # BLOSC_MAX_OVERHEAD: what does not compress is copied behind the header
-
     def encode(self, data: Buffer) -> Buffer:
         try:
             compressed: bytes = self._compress(data, *self._arguments)

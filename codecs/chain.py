@@ -108,14 +108,6 @@ class BoundChain:
             array = array_codec.decode(array)
         return array
 
-    @property
-    def longest(self) -> int | None:
-        """Bytes that no chunk exceeds as it is encoded here, None where one of the codecs knows no such bound."""
-        n_bytes = self.serializer.longest
-        for codec in self.byte_codecs:
-            n_bytes = None if n_bytes is None else codec.longest(n_bytes)
-        return n_bytes
-
     def decode_each(self, encoded: Encoded) -> Iterator[AnyArray]:
         """:meth:`decode` of each, in order; by fewer calls where the library can.
 

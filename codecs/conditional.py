@@ -145,12 +145,6 @@ class BoundConditional(BoundBytesBytes):
     def needs_coords(self) -> bool:
         return self._needs_coords
 
-    def longest(self, n_bytes: int) -> int | None:
-        """Known where the decision never makes a chunk longer than it is without any codec."""
-        decision = self._decision
-        never_longer = isinstance(decision, str) and decision != "always"
-        return n_bytes + self._header_nbytes if never_longer or not self.codecs else None
-
     def chain(self, mask: int) -> tuple[BoundBytesBytes, ...]:
         """The codecs of a mask, each bound to what the one before it makes."""
         found = self._chains.get(mask)

@@ -53,9 +53,6 @@ class BoundCrc32c(BoundBytesBytes):
         self._exact = spec.exact
         self._limit = spec.limit
 
-    def longest(self, n_bytes: int) -> int | None:
-        return n_bytes + 4
-
     def encode(self, data: Buffer) -> Buffer:
         return b"".join((data, crc32c(data).to_bytes(4, "little")))
 

@@ -74,7 +74,6 @@ class IndexLayout:
         chain: the index's own codecs, bound to uint64 of shape ``grid + (2,)``.
         nbytes: bytes of the encoded index.
         max_chunk_nbytes: no inner chunk is longer in any honest shard; one that claims to be is not read at all.
-        slot_nbytes: no inner chunk is longer that was encoded here; None where the codecs know no such bound.
     """
 
     grid: tuple[int, ...]
@@ -82,7 +81,6 @@ class IndexLayout:
     chain: BoundChain
     nbytes: int
     max_chunk_nbytes: int = MAX_OFFSET
-    slot_nbytes: int | None = None
 
     @classmethod
     def bind(
@@ -91,7 +89,6 @@ class IndexLayout:
         codecs: tuple[Codec, ...],
         location: IndexLocation,
         max_chunk_nbytes: int = MAX_OFFSET,
-        slot_nbytes: int | None = None,
     ) -> IndexLayout:
         """Raises MetadataError where the index codecs don't give a fixed length: without one the index can't be
         found.
@@ -108,7 +105,7 @@ class IndexLayout:
                 expected="codecs that do not compress",
                 found=[codec.name for codec in codecs],
             )
-        return cls(grid, location, chain, chain.encoded.exact, min(max_chunk_nbytes, MAX_OFFSET), slot_nbytes)
+        return cls(grid, location, chain, chain.encoded.exact, min(max_chunk_nbytes, MAX_OFFSET))
 
     @property
     def n_chunks(self) -> int:

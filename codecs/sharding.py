@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -30,9 +29,7 @@ from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.empty import EmptyTest
 from zarrdock.codecs.order import Order, for_level, frozen, permutation
 from zarrdock.codecs.shard_index import IndexLayout, IndexLocation, ShardIndex
-from zarrdock.codecs.shard_places import Places, Slots, aligned, packed
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError
-from zarrdock.holes import split_holes, zeros
 
 __all__ = ["BoundSharding", "ShardOptions", "Sharding", "with_options"]
 
@@ -46,32 +43,23 @@ class ShardOptions:
     Attributes:
         order: in which inner chunks are laid out, see :mod:`zarrdock.codecs.order`.
         write_empty_chunks: store inner chunks that hold nothing but the fill value.
-        chunk_alignment: every chunk begins at a multiple of so many bytes, counted from the start of the object;
-            zeros fill the gaps.
         in_place: partial writes go through the store's ``patch``: chunks are written over those they replace, or behind
             all others; the order is then that in which they come.
         max_garbage: with ``in_place``, a shard of which more than this share would be garbage is written anew.
-        fixed_slots: every chunk has a place of its own, with room for the longest that its codecs could make of it, so
-            that a change moves no other chunk and leaves no garbage. What chunks don't fill are holes of the file
-            where the store can have such, else zeros. "unordered" is lexicographic then.
     Raises:
-        UnsupportedError: no order, no alignment, no share, or neither True nor False.
+        UnsupportedError: no order, no share, or neither True nor False.
     """
 
     order: Order = "lexicographic"
     write_empty_chunks: bool = False
-    chunk_alignment: int = 1
     in_place: bool = False
     max_garbage: float = 0.5
-    fixed_slots: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", frozen(self.order))
-        for name in ("write_empty_chunks", "in_place", "fixed_slots"):
+        for name in ("write_empty_chunks", "in_place"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise UnsupportedError(f"{name}: True or False, not {getattr(self, name)!r}")
-        if type(self.chunk_alignment) is not int or self.chunk_alignment < 1:
-            raise UnsupportedError(f"chunk_alignment: a positive number of bytes, not {self.chunk_alignment!r}")
         if not 0 <= self.max_garbage <= 1:
             raise UnsupportedError(f"max_garbage: a share between 0 and 1, not {self.max_garbage!r}")
 
@@ -169,25 +157,10 @@ class Sharding(ArrayBytesCodec):
         except MetadataError as error:
             raise error.below("/configuration/codecs") from error.__cause__
         try:
-            layout = IndexLayout.bind(grid, self.index_codecs, self.index_location, inner.encoded.limit, inner.longest)
+            layout = IndexLayout.bind(grid, self.index_codecs, self.index_location, inner.encoded.limit)
         except MetadataError as error:
             raise error.below("/configuration") from error.__cause__
-        if self.options.fixed_slots and layout.slot_nbytes is None:
-            names = ", ".join(repr(codec.name) for codec in self.codecs)
-            raise UnsupportedError(
-                f"fixed_slots: nobody knows how long a chunk may become under the codecs {names}; 'bytes', 'zstd', "
-                "'blosc', 'crc32c', and 'conditional' that decides for what is smaller have such a bound; leave "
-                "fixed_slots out"
-            )
-        align = self.options.chunk_alignment
-        bound = BoundSharding(spec, layout, inner, self.options)
-        # A reader gives up on a shard in a shard that is longer than this.
-        if aligned(layout.nbytes, align) + layout.n_chunks * aligned(inner.encoded.limit, align) > bound.encoded.limit:
-            raise UnsupportedError(
-                f"chunk_alignment={align} is for chunks of about that size and larger: these have at most "
-                f"{inner.encoded.limit} bytes"
-            )
-        return bound
+        return BoundSharding(spec, layout, inner, self.options)
 
 
 def with_options(codecs: tuple[Codec, ...], options: ShardOptions, depth: int = 0) -> tuple[Codec, ...]:
@@ -293,35 +266,25 @@ class BoundSharding(BoundArrayBytes):
         sequence = self._sequence(offsets, is_new)
         if not len(sequence):
             return None
-        slots = self.slots
-        if slots is not None and (lengths > slots.slot_nbytes).any():
-            slots = None  # of another writer, with other settings: a shard without places of their own for its chunks
-        places = self._places(lengths, sequence, slots)
-        room = places.room
-        # Neighbours that stay neighbours are copied as one run, but not what lies between places.
-        ordered = lengths[sequence]
+        places = self._packed(lengths, sequence)
+        # Neighbours that stay neighbours are copied as one run.
+        sizes = lengths[sequence]
         sources = offsets[sequence]
         new_here = is_new[sequence]
         begins = np.ones(len(sequence), bool)
-        begins[1:] = new_here[1:] | new_here[:-1] | (sources[1:] != sources[:-1] + room[:-1])
-        if slots is not None:
-            begins[1:] |= room[:-1] != ordered[:-1]
+        begins[1:] = new_here[1:] | new_here[:-1] | (sources[1:] != sources[:-1] + sizes[:-1])
         firsts = np.flatnonzero(begins)
         lasts = np.append(firsts[1:], len(sequence)) - 1
-        parts = zeros(int(places.offsets[sequence[0]]) - places.first)
+        parts: list[Buffer] = []
         for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
             part = (
                 changed[int(sequence[first])]
                 if new_here[first]
-                else view[int(sources[first]) : int(sources[last] + ordered[last])]
+                else view[int(sources[first]) : int(sources[last] + sizes[last])]
             )
             assert part is not None
-            if slots is not None and isinstance(self.inner.serializer, BoundSharding):
-                parts += split_holes(part)  # a shard in a shard has places of its own
-            else:
-                parts.append(part)
-            parts += zeros(int(room[last] - ordered[last]))
-        encoded = self.layout.serialise(ShardIndex(places.offsets, lengths))
+            parts.append(part)
+        encoded = self.layout.serialise(ShardIndex(places, lengths))
         return [*parts, encoded] if self.layout.location == "end" else [encoded, *parts]
 
     def is_arranged(self, index: ShardIndex, shard_nbytes: int) -> bool:
@@ -332,43 +295,27 @@ class BoundSharding(BoundArrayBytes):
     def arrange(self, index: ShardIndex) -> tuple[ShardIndex, int]:
         """Where :meth:`assemble` would put chunks of such lengths that lie so, and how long the shard would be."""
         sequence = self._sequence(index.offsets, np.zeros(self.layout.n_chunks, bool))
-        slots = self.slots
-        if slots is not None and (not len(sequence) or (index.lengths > slots.slot_nbytes).any()):
-            slots = None
-        places = self._places(index.lengths, sequence, slots)
-        behind = self.layout.nbytes if self.layout.location == "end" else 0
-        return ShardIndex(places.offsets, index.lengths), places.stop + behind
+        return ShardIndex(self._packed(index.lengths, sequence), index.lengths), self.layout.nbytes + int(
+            index.lengths[sequence].sum()
+        )
 
-    @cached_property
-    def slots(self) -> Slots | None:
-        """The places of all chunks, where the options ask for such."""
-        if not self.options.fixed_slots:
-            return None
-        return Slots.of(self.layout, self._permutation(), self.options.chunk_alignment)
-
-    @property
-    def longest(self) -> int | None:
-        return Slots.shard_nbytes(self.layout, self.options.chunk_alignment)
-
-    def _places(self, lengths: IntArray, sequence: IntArray, slots: Slots | None) -> Places:
-        if slots is not None:
-            return slots.places(self.layout, sequence)
-        return packed(self.layout, lengths, sequence, self.options.chunk_alignment)
-
-    def _permutation(self) -> IntArray:
-        """All chunks in the order they are to be written."""
-        if self._order is None:  # a callable is asked once
-            order = self.options.order
-            self._order = permutation("lexicographic" if order == "unordered" else order, self.grid)
-        return self._order
+    def _packed(self, lengths: IntArray, sequence: IntArray) -> IntArray:
+        """Offsets of chunks that lie one behind the other in that sequence; -1 for those that are not in it."""
+        sizes = lengths[sequence]
+        offsets = np.full(self.layout.n_chunks, -1, np.int64)
+        first = self.layout.nbytes if self.layout.location == "start" else 0
+        offsets[sequence] = first + np.cumsum(sizes) - sizes
+        return offsets
 
     def _sequence(self, offsets: IntArray, is_new: npt.NDArray[np.bool_]) -> IntArray:
         """Flat numbers of the chunks present, in the order they are to be written."""
-        if self.options.order == "unordered" and not self.options.fixed_slots:
+        if self.options.order == "unordered":
             # What was there stays where it was, in front; what is new comes behind.
             present = np.flatnonzero(offsets >= 0)
             return present[np.lexsort((present, np.where(is_new[present], np.iinfo(np.int64).max, offsets[present])))]
-        order = self._permutation()
+        if self._order is None:  # a callable is asked once
+            self._order = permutation(self.options.order, self.grid)
+        order = self._order
         return order[offsets[order] >= 0]
 
     # -- geometry -----------------------------------------------------------------------------------------------------

@@ -78,10 +78,6 @@ class BoundZstd(BoundBytesBytes):
         self._exact = spec.exact
         self._limit = spec.limit
 
-    def longest(self, n_bytes: int) -> int | None:
-        # ZSTD_COMPRESSBOUND of zstd.h, and a checksum.
-        return n_bytes + (n_bytes >> 8) + (max(0, 2**17 - n_bytes) >> 11) + 4
-
     def encode(self, data: Buffer) -> Buffer:
         compressors = _contexts.compressors
         compressor = compressors.get(self._key)

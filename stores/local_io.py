@@ -8,11 +8,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from itertools import groupby
 from typing import TypeAlias
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
-from zarrdock.holes import is_hole
 from zarrdock.stores.base import LazyParts
 from zarrdock.stores.local_buffers import Slab
 
@@ -80,24 +78,12 @@ def _fill(fd: int, view: memoryview, start: int, n: int) -> int:
 
 
 def writev_all(fd: int, parts: Sequence[Part]) -> None:
-    """Write buffers one after another at the position of an empty file, in as few calls as the system allows; long
-    zeros that :func:`zarrdock.holes.zeros` made become holes. Lazy parts are made as they are written.
+    """Write buffers one after another at the position of a file, in as few calls as the system allows. Lazy parts are
+    made as they are written.
     """
-    if isinstance(parts, LazyParts):
-        return _write_lazy(fd, parts)
-    if not any(map(is_hole, parts)):
-        return _writev(fd, parts)
-    os.ftruncate(fd, sum(map(len, parts)))  # first: a file system that expects a file to grow (XFS) fills its holes
-    for are_holes, group in groupby(parts, is_hole):
-        some = [*group]
-        if are_holes:
-            os.lseek(fd, sum(map(len, some)), os.SEEK_CUR)
-        else:
-            _writev(fd, some)
-    return None
-
-
-def _write_lazy(fd: int, parts: LazyParts) -> None:
+    if not isinstance(parts, LazyParts):
+        _writev(fd, parts)
+        return
     batch: list[Part] = []
     n_bytes = 0
     for part in parts:

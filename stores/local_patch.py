@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from zarrdock.errors import StoreError
 from zarrdock.stores.local_io import pread_all
@@ -41,49 +41,30 @@ def clone(source: int, target: int, size: int) -> None:
     """Make the empty file ``target`` begin with the first ``size`` bytes of ``source``.
 
     Where the file system can (btrfs, XFS, bcachefs) they share these bytes, and nothing is copied; else the kernel
-    copies them, or at worst this process, block by block. Holes stay holes.
+    copies them, or at worst this process, block by block.
 
     Raises:
         OSError: no space, or a broken disk.
     """
     if _reflink(source, target):
         os.ftruncate(target, size)
-        return
-    for start, stop in _data(source, size):
-        _copy(source, target, start, stop)
-    os.ftruncate(target, size)
+    else:
+        _copy(source, target, size)
 
 
-def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """What is no hole among the first ``size`` bytes of a file: spans, in their order."""
-    at = 0
-    while at < size:
-        try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
-            stop = min(os.lseek(fd, start, os.SEEK_HOLE), size)
-        except (OSError, AttributeError) as error:
-            if getattr(error, "errno", None) != errno.ENXIO:  # it can't tell
-                yield at, size
-            elif os.fstat(fd).st_size < size:
-                raise StoreError("the file was cut short in place while it was copied") from error
-            return
-        if start < stop:
-            yield start, stop
-        at = stop
-
-
-def _copy(source: int, target: int, done: int, stop: int) -> None:
+def _copy(source: int, target: int, size: int) -> None:
+    done = 0
     try:
-        while done < stop and hasattr(os, "copy_file_range"):
-            n = os.copy_file_range(source, target, stop - done, done, done)
+        while done < size and hasattr(os, "copy_file_range"):
+            n = os.copy_file_range(source, target, size - done, done, done)
             if not n:
                 break
             done += n
     except OSError as error:
         if error.errno not in _CANNOT:
             raise
-    while done < stop:
-        block = os.pread(source, min(_BLOCK, stop - done), done)
+    while done < size:
+        block = os.pread(source, min(_BLOCK, size - done), done)
         if not block:
             raise StoreError("the file was cut short in place while it was copied")
         write_pieces(target, [(done, block)])

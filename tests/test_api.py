@@ -138,10 +138,8 @@ def test_values_that_do_not_fit_leave_nothing_behind(store: zarrdock.Store) -> N
         ({"dimension_names": ["a", "b"]}, "/dimension_names"),
         ({"zarr_format": 2, "compressors": [{"id": "zlib"}, {"id": "bz2"}]}, "/compressor"),
         ({"chunk_key_encoding": "-"}, "/chunk_key_encoding"),
-        ({"fixed_slots": True}, "/fixed_slots"),
         ({"in_place": True}, "/in_place"),
-        ({"chunk_alignment": 2}, "/chunk_alignment"),
-        ({"fixed_slots": True, "zarr_format": 2}, "/fixed_slots"),
+        ({"in_place": True, "zarr_format": 2}, "/in_place"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(store: zarrdock.Store, arguments: dict[str, Any], pointer: str) -> None:
@@ -176,10 +174,11 @@ def test_other_mistakes(store: zarrdock.Store) -> None:
     assert keys(store) == []
 
 
-FOR_SHARDS: dict[str, Any] = {"fixed_slots": True, "chunk_alignment": 2}
+FOR_SHARDS: dict[str, Any] = {"in_place": True}
 
 
-def test_settings_for_shards_need_shards_where_an_array_is_made(store: zarrdock.Store) -> None:
+def test_settings_for_shards_need_shards_where_an_array_is_made(tmp_path: Path) -> None:
+    store = zarrdock.LocalStore(tmp_path)
     group = zarrdock.open_group(store, "a", **FOR_SHARDS)
     made = group.create_array("a", shape=20, dtype="u1")  # said for all that is made there, with shards or without
     assert made.shards is None
@@ -194,7 +193,7 @@ def test_settings_for_shards_need_shards_where_an_array_is_made(store: zarrdock.
 
 
 @pytest.mark.parametrize(
-    "name", ["write_empty_chunks", "in_place", "fixed_slots", "unsafe_concurrent_writes", "overwrite", "checksums"]
+    "name", ["write_empty_chunks", "in_place", "unsafe_concurrent_writes", "overwrite", "checksums"]
 )
 @pytest.mark.parametrize("value", ["yes", 1, None])
 def test_what_is_neither_true_nor_false(store: zarrdock.Store, name: str, value: Any) -> None:

@@ -11,14 +11,13 @@ import pytest
 
 import zarrdock
 
-FOUNDATION = {"errors", "ranges", "holes"}
+FOUNDATION = {"errors", "ranges"}
 BASE = FOUNDATION | {"config", "registry"}
 
 # Unit (a folder or file directly in the package) -> the other units it may import.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "ranges": {"errors"},
-    "holes": set(),
     "config": FOUNDATION,
     "registry": FOUNDATION | {"config"},
     "stores": BASE,

@@ -1,8 +1,8 @@
 """Shards changed in part where the store can keep the rest of an object without reading it.
 
 A chunk whose new bytes fit where the old ones were is put there; another one goes behind all others, and its old place
-is garbage. A shard that holds too much garbage is written anew. With ``fixed_slots`` every chunk goes to its own place;
-a shard that was written otherwise is written anew once. The store makes one atomic step of it, as of any update.
+is garbage. A shard that holds too much garbage is written anew. The store makes one atomic step of it, as of any
+update.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from zarrdock.array.execution.edit import Coords, Edit, Prepared
 from zarrdock.array.planning.pieces import Task
 from zarrdock.codecs.base import Buffer
 from zarrdock.codecs.shard_index import ShardIndex
-from zarrdock.codecs.shard_places import Slots
 from zarrdock.codecs.shard_usage import usage_of
 from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.errors import ShardIndexError
@@ -58,9 +57,7 @@ class _Changed:
 class _Shard:
     """A shard, ``depth`` levels down, at ``start`` of its object."""
 
-    def __init__(
-        self, edit: Edit, depth: int, old: OldValue, start: int, length: int, task: Task, *, is_new: bool = False
-    ) -> None:
+    def __init__(self, edit: Edit, depth: int, old: OldValue, start: int, length: int, task: Task) -> None:
         self.edit = edit
         self.depth = depth
         self.old = old
@@ -68,13 +65,9 @@ class _Shard:
         self.length = length
         self.task = task
         self.sharding: BoundSharding = task.layout.levels[depth].sharding
-        self.is_new = is_new  # there is only room for it yet
         layout = self.sharding.layout
-        if is_new:
-            self.index = ShardIndex(np.full(layout.n_chunks, -1, np.int64), np.zeros(layout.n_chunks, np.int64))
-        else:
-            first, last = layout.span_within(0, length)
-            self.index = layout.parse(old.read(start + first, start + last), length)
+        first, last = layout.span_within(0, length)
+        self.index = layout.parse(old.read(start + first, start + last), length)
 
     def get(self, flat: int) -> Buffer | None:
         """The bytes of an inner chunk, None where it is not there."""
@@ -83,77 +76,39 @@ class _Shard:
 
     def change(self, changes: Sequence[Prepared], first: Coords | None) -> _Changed | None:
         """Returns None where the shard has to be written anew."""
-        slots = self.sharding.slots
-        there = np.flatnonzero(self.index.offsets >= 0)
-        if slots is not None:
-            if not slots.holds(self.index, self.length):
-                return None
-        elif usage_of(self.sharding.layout, self.index, self.length).chunks != int(self.index.lengths[there].sum()):
+        if usage_of(self.sharding.layout, self.index, self.length).chunks != int(self.index.lengths.sum()):
             return None  # chunks share bytes: what is written over one would change another
         pieces: Pieces = []
-        kept: dict[int, int] = {}
+        kept: set[int] = set()
 
         def child(flat: int, several: Sequence[Prepared], place: Coords | None) -> Buffer | None:
             found = self._change_inner(flat, several, place)
             if found is not None:
                 pieces.extend(found.pieces)
-                kept[flat] = found.size
+                kept.add(flat)
                 return b""
             return self.edit.build_inner(several, self.depth + 1, self.get(flat), self.task, place)
 
         changed = self.edit.changed(changes, self.depth, self, self.task, first, child)
-        new = {flat: data for flat, data in changed.items() if flat not in kept}
-        placed = self._place(new, pieces) if slots is None else self._to_slots(slots, new, kept, pieces)
+        placed = self._place({flat: data for flat, data in changed.items() if flat not in kept}, pieces)
         if placed is None:
             return None
         index, size = placed
-        if slots is None:
-            own = usage_of(self.sharding.layout, index, size)
-            if own.garbage + own.room > self.edit.options.max_garbage * size:
-                return None
-        if (
-            self.is_new
-            or size != self.length
-            or not (
-                np.array_equal(index.offsets, self.index.offsets) and np.array_equal(index.lengths, self.index.lengths)
-            )
+        if usage_of(self.sharding.layout, index, size).garbage > self.edit.options.max_garbage * size:
+            return None
+        if size != self.length or not (
+            np.array_equal(index.offsets, self.index.offsets) and np.array_equal(index.lengths, self.index.lengths)
         ):
             begin, _ = self.sharding.layout.span_within(0, size)
             pieces.append((self.start + begin, self.sharding.layout.serialise(index)))
         return _Changed(size, pieces)
 
     def _change_inner(self, flat: int, changes: Sequence[Prepared], first: Coords | None) -> _Changed | None:
-        """An inner shard changed where it lies, or made where it has a place; None where it has to be built."""
+        """An inner shard changed where it lies; None where it has to be built."""
         at, length = int(self.index.offsets[flat]), int(self.index.lengths[flat])
-        is_new = at < 0
-        if is_new:
-            slots, within = self.sharding.slots, self.task.layout.levels[self.depth + 1].sharding.slots
-            if slots is None or within is None:
-                return None
-            at, length = int(slots.offsets[flat]), within.nbytes
-        inner = _Shard(self.edit, self.depth + 1, self.old, self.start + at, length, self.task, is_new=is_new)
-        return inner.change(changes, first)
-
-    def _to_slots(
-        self, slots: Slots, new: dict[int, Buffer | None], kept: dict[int, int], pieces: Pieces
-    ) -> tuple[ShardIndex, int] | None:
-        """As :meth:`_place`, every chunk to its own place.
-
-        Args:
-            kept: inner shards whose bytes are among the pieces already, and their lengths.
-        """
-        offsets, lengths = self.index.offsets.copy(), self.index.lengths.copy()
-        for flat, length in kept.items():
-            offsets[flat], lengths[flat] = slots.offsets[flat], length
-        for flat, data in new.items():
-            if data is None:
-                offsets[flat], lengths[flat] = -1, 0
-            elif len(data) > slots.slot_nbytes:
-                return None
-            else:
-                offsets[flat], lengths[flat] = slots.offsets[flat], len(data)
-                pieces.append((self.start + int(offsets[flat]), data))
-        return (ShardIndex(offsets, lengths), slots.nbytes) if (offsets >= 0).any() else None
+        if at < 0:
+            return None
+        return _Shard(self.edit, self.depth + 1, self.old, self.start + at, length, self.task).change(changes, first)
 
     def _place(self, new: dict[int, Buffer | None], pieces: Pieces) -> tuple[ShardIndex, int] | None:
         """Find places for chunks, and note what is to be written. Returns the index, and the size of the shard; None
@@ -164,16 +119,13 @@ class _Shard:
         at_end = self.sharding.layout.location == "end"
         data_stop = self.length - n_index if at_end else self.length
         starts = np.sort(np.append(offsets[offsets >= 0], data_stop))
-        align = self.edit.options.chunk_alignment
         behind: list[tuple[int, Buffer]] = []
         for flat, data in new.items():
             at = int(offsets[flat])
             is_somewhere = at >= 0 and lengths[flat] > 0  # without a byte of its own, it may lie within another chunk
             if data is None:
                 offsets[flat], lengths[flat] = -1, 0
-            elif (
-                is_somewhere and at % align == 0 and at + len(data) <= int(starts[np.searchsorted(starts, at, "right")])
-            ):
+            elif is_somewhere and at + len(data) <= int(starts[np.searchsorted(starts, at, "right")]):
                 lengths[flat] = len(data)
                 pieces.append((self.start + at, data))
             else:
@@ -182,10 +134,9 @@ class _Shard:
         there = offsets >= 0
         stop = int((offsets[there] + lengths[there]).max(initial=0 if at_end else n_index))
         for flat, data in behind:
-            at = -(-stop // align) * align
-            offsets[flat], lengths[flat] = at, len(data)
-            pieces.append((self.start + at, data))
-            stop = at + len(data)
+            offsets[flat], lengths[flat] = stop, len(data)
+            pieces.append((self.start + stop, data))
+            stop += len(data)
         if not (offsets >= 0).any():
             return None
         size = stop + n_index if at_end else stop

@@ -15,7 +15,6 @@ from zarrdock.codecs.base import AnyArray, Buffer
 from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.empty import EmptyTest
 from zarrdock.codecs.shard_index import ShardIndex
-from zarrdock.holes import zeros
 from zarrdock.stores.base import LazyParts
 
 __all__ = ["PlainShard", "can_be_plain", "plain_shard"]
@@ -58,8 +57,7 @@ class PlainShard(LazyParts):
 
 def can_be_plain(layout: Layout) -> bool:
     """Whether shards of that layout, where they are written whole, are gathered chunks and an index."""
-    one_level = len(layout.levels) == 1 and bool(layout.shape)
-    return one_level and layout.leaf.is_plain and not layout.levels[0].sharding.options.fixed_slots
+    return len(layout.levels) == 1 and bool(layout.shape) and layout.leaf.is_plain
 
 
 def plain_shard(layout: Layout, task: Task, value: AnyArray, is_empty: EmptyTest | None) -> PlainShard | None:
@@ -85,11 +83,6 @@ def plain_shard(layout: Layout, task: Task, value: AnyArray, is_empty: EmptyTest
     index, _ = sharding.arrange(ShardIndex(offsets, lengths))
     encoded = sharding.layout.serialise(index)
     at_start = sharding.layout.location == "start"
-    parts: list[Buffer | Index] = [encoded] if at_start else []
-    end = len(encoded) if at_start else 0
-    for flat in present[np.argsort(index.offsets[present])].tolist():
-        start = int(index.offsets[flat])
-        parts += zeros(start - end)
-        parts.append(places[flat])
-        end = start + leaf.spec.nbytes
-    return PlainShard(value, parts if at_start else [*parts, encoded], leaf.spec.shape, leaf.serializer.stored)
+    chunks = [places[flat] for flat in present[np.argsort(index.offsets[present])].tolist()]
+    parts: list[Buffer | Index] = [encoded, *chunks] if at_start else [*chunks, encoded]
+    return PlainShard(value, parts, leaf.spec.shape, leaf.serializer.stored)

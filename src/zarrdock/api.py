@@ -44,14 +44,12 @@ def _options(
     mode: str,
     write_empty_chunks: bool,
     subchunk_write_order: Order,
-    chunk_alignment: int,
     in_place: bool,
-    fixed_slots: bool,
     unsafe: bool,
     cache_bytes: int | None,
 ) -> NodeOptions:
     _check_booleans(unsafe_concurrent_writes=unsafe)
-    shards = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place, fixed_slots=fixed_slots)
+    shards = ShardOptions(subchunk_write_order, write_empty_chunks, in_place)
     return NodeOptions(mode == "r", shards, unsafe, None if cache_bytes is None else ChunkCache(cache_bytes))
 
 
@@ -65,9 +63,7 @@ def open(  # noqa: A001 - zarr-python's name
     use_consolidated: bool = True,
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
-    chunk_alignment: int = 1,
     in_place: bool = False,
-    fixed_slots: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
 ) -> Array | Group:
@@ -81,8 +77,7 @@ def open(  # noqa: A001 - zarr-python's name
         zarr_format: 2 or 3 if known, which saves requests.
         storage_options: options of the fsspec filesystem that a URL leads to.
         use_consolidated: take members from consolidated metadata where the group has it.
-        write_empty_chunks, subchunk_write_order, chunk_alignment, in_place, fixed_slots,
-            unsafe_concurrent_writes: see :func:`create_array`.
+        write_empty_chunks, subchunk_write_order, in_place, unsafe_concurrent_writes: see :func:`create_array`.
         cache_bytes: keep decoded chunks, up to so many bytes, for all arrays that are opened through what is returned;
             0: none; default: ``zarrdock.config.cache_bytes``, shared by all arrays. A chunk that was kept is used only
             once the store has confirmed that its object is still the same, so it is never stale; stores without
@@ -98,9 +93,7 @@ def open(  # noqa: A001 - zarr-python's name
         mode,
         write_empty_chunks,
         subchunk_write_order,
-        chunk_alignment,
         in_place,
-        fixed_slots,
         unsafe_concurrent_writes,
         cache_bytes,
     )
@@ -119,9 +112,7 @@ def open_array(
     storage_options: Mapping[str, Any] | None = None,
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
-    chunk_alignment: int = 1,
     in_place: bool = False,
-    fixed_slots: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
     **creation: Any,
@@ -139,9 +130,7 @@ def open_array(
         mode,
         write_empty_chunks,
         subchunk_write_order,
-        chunk_alignment,
         in_place,
-        fixed_slots,
         unsafe_concurrent_writes,
         cache_bytes,
     )
@@ -165,9 +154,7 @@ def open_array(
             overwrite=mode == "w",
             write_empty_chunks=write_empty_chunks,
             subchunk_write_order=subchunk_write_order,
-            chunk_alignment=chunk_alignment,
             in_place=in_place,
-            fixed_slots=fixed_slots,
             unsafe_concurrent_writes=unsafe_concurrent_writes,
             **creation,
         )
@@ -188,9 +175,7 @@ def open_group(
     attributes: Mapping[str, Any] | None = None,
     write_empty_chunks: bool = False,
     subchunk_write_order: Order = "lexicographic",
-    chunk_alignment: int = 1,
     in_place: bool = False,
-    fixed_slots: bool = False,
     unsafe_concurrent_writes: bool = False,
     cache_bytes: int | None = None,
 ) -> Group:
@@ -205,9 +190,7 @@ def open_group(
         mode,
         write_empty_chunks,
         subchunk_write_order,
-        chunk_alignment,
         in_place,
-        fixed_slots,
         unsafe_concurrent_writes,
         cache_bytes,
     )
@@ -233,9 +216,7 @@ def open_group(
             zarr_format=zarr_format,
             write_empty_chunks=write_empty_chunks,
             subchunk_write_order=subchunk_write_order,
-            chunk_alignment=chunk_alignment,
             in_place=in_place,
-            fixed_slots=fixed_slots,
         )
     return Group(opened, at, metadata, options)
 
@@ -263,9 +244,7 @@ def create_array(
     write_empty_chunks: bool = False,
     index_location: IndexLocation = "end",
     subchunk_write_order: Order = "lexicographic",
-    chunk_alignment: int = 1,
     in_place: bool = False,
-    fixed_slots: bool = False,
     checksums: bool = False,
     unsafe_concurrent_writes: bool = False,
 ) -> Array:
@@ -291,14 +270,9 @@ def create_array(
         subchunk_write_order: order of the chunks in a shard: "lexicographic", "colexicographic", "morton", "hilbert",
             "unordered", a permutation, a callable that makes one of the grid's shape, or a sequence of these, one a
             level of shards. A setting of the writer: it is not stored, and readers need not know it.
-        chunk_alignment: every chunk of a shard begins at a multiple of so many bytes of its object, for readers that
-            bypass the page cache (4096). A setting of the writer too.
         in_place: change parts of shards without reading and writing the rest, in folders of the local file system: as
             atomic and as safe from crashes as without it. Chunks go over those they replace, where they fit, else
             behind all others; see ``docs/layout.md``. A setting of the writer too.
-        fixed_slots: every chunk of a shard has a place of its own, with room for the longest it could become: changes
-            move no other chunk and leave no garbage. For chunks whose codecs have such a bound: uncompressed, zstd,
-            blosc, conditional. A setting of the writer too.
         checksums: store a CRC-32C with every chunk (codec ``crc32c``, behind the compressors), so that a damaged one is
             an error when it is read, and :func:`zarrdock.check` finds it. Indexes of shards have one anyway.
         unsafe_concurrent_writes: allow writing parts of chunks on stores without an atomic update; right only with a
@@ -333,8 +307,8 @@ def create_array(
         subchunk_write_order=subchunk_write_order,
         checksums=checksums,
     )
-    options = ShardOptions(subchunk_write_order, write_empty_chunks, chunk_alignment, in_place, fixed_slots=fixed_slots)
-    check_for_shards(metadata, chunk_alignment=chunk_alignment, in_place=in_place, fixed_slots=fixed_slots)
+    options = ShardOptions(subchunk_write_order, write_empty_chunks, in_place)
+    check_for_shards(metadata, in_place=in_place)
     return make_array(
         opened,
         node_path(name),

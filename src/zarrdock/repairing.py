@@ -9,7 +9,7 @@ Everything else stays as it is, byte by byte: what is damaged may be worth more 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, combinations, islice, permutations
 from typing import Any
 
@@ -23,7 +23,7 @@ from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.order import ORDERS, permutation
 from zarrdock.codecs.shard_index import EMPTY, ShardIndex
-from zarrdock.codecs.shard_usage import alignment_of, usage_of
+from zarrdock.codecs.shard_usage import usage_of
 from zarrdock.codecs.sharding import BoundSharding, Sharding
 from zarrdock.copying.sources import load_root
 from zarrdock.copying.state import below
@@ -158,8 +158,7 @@ def repair_shard(sharding: BoundSharding, data: Buffer, *, has_checksums: bool) 
     used = usage_of(sharding.layout, index, len(data))
     if not used.garbage or used.chunks != int(index.lengths.sum()):
         return None  # nothing to remove, or chunks that share bytes
-    align = alignment_of(index) if used.padding else 1
-    compacted = sharding.with_options(replace(sharding.options, chunk_alignment=align)).assemble(data, {})
+    compacted = sharding.assemble(data, {})
     unused = len(data) - sum(map(len, compacted)) if compacted is not None else 0
     return (compacted, f"{unused} bytes that no chunk uses were removed") if compacted and unused > 0 else None
 

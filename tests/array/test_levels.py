@@ -125,13 +125,10 @@ def test_a_partial_write_leaves_other_inner_shards_as_they_are(order: Any, locat
         max_size=6,
     ),
     n_levels=st.integers(1, 3),
-    align=st.sampled_from([1, 16]),
 )
-def test_what_is_written_is_read(boxes: list[tuple[int, int, int, int, int]], n_levels: int, align: int) -> None:
+def test_what_is_written_is_read(boxes: list[tuple[int, int, int, int, int]], n_levels: int) -> None:
     store = zarrdock.MemoryStore()
-    array = zarrdock.create_array(
-        store, shape=SHAPE, dtype="u2", chunks=(4, 4), shards=SHARDS[:n_levels], chunk_alignment=align
-    )
+    array = zarrdock.create_array(store, shape=SHAPE, dtype="u2", chunks=(4, 4), shards=SHARDS[:n_levels])
     expected = np.zeros(SHAPE, "u2")
     for y, height, x, width, value in boxes:
         array[y : y + height, x : x + width] = value

@@ -27,9 +27,7 @@ def values(dtype: str, *, empty: bool) -> Any:
 
 @pytest.mark.parametrize("dtype", ["<u2", ">f8", "bool", "S3"])
 @pytest.mark.parametrize("location", ["start", "end"])
-@pytest.mark.parametrize(
-    "options", [{}, {"subchunk_write_order": "hilbert"}, {"chunk_alignment": 64}, {"write_empty_chunks": True}]
-)
+@pytest.mark.parametrize("options", [{}, {"subchunk_write_order": "hilbert"}, {"write_empty_chunks": True}])
 def test_as_the_codec_encodes_it(
     tmp_path: Path, dtype: str, location: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

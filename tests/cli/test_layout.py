@@ -35,7 +35,7 @@ def test_a_table(array: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     arguments = ["--reads", 5, "--box", "16", "--order", "hilbert", "--gap", 0, "--plot", tmp_path / "p.svg"]
     text = out(capsys, "layout", array, "--shards", "32,32,32", *arguments)
     lines = text.splitlines()
-    assert lines[0].startswith("4 objects: 256 KiB in chunks, 4.02 KiB in indexes, 0 B padding, 0 B garbage")
+    assert lines[0].startswith("4 objects: 256 KiB in chunks, 4.02 KiB in indexes, 0 B garbage")
     assert all(name in lines[1] for name in ("boxes 16×16×16", "planes at z", "planes at x"))
     assert lines[3].lstrip("* ").startswith("as stored, 32×32×32, 8×8×8, gap 0 B")
     assert lines[4].lstrip("* ").startswith("hilbert, 32×32×32, 8×8×8, gap 0 B")

@@ -27,7 +27,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "end": {"shards": (32, 32)},
     "start": {"shards": (32, 32), "index_location": "start"},
     "nested": {"shards": [(32, 32), (16, 16)]},
-    "aligned": {"shards": (32, 32), "chunk_alignment": 64},
 }
 
 
@@ -85,9 +84,8 @@ def test_the_order_asked_for_and_nothing_decoded(kind: str, order: Any, counting
     assert counting.calls == []
     assert (done.n_objects, done.n_rewritten) == (len(before), len(before))
     assert done.n_bytes_after == sum(entry.size or 0 for entry in store.list("c"))
-    if kind != "aligned":
-        assert done.n_bytes_saved == 1024 * len(before)
-        assert {entry.key: entry.size for entry in store.list("c")} == before
+    assert done.n_bytes_saved == 1024 * len(before)
+    assert {entry.key: entry.size for entry in store.list("c")} == before
     assert garbage(array) == 0
     grid = array._layout.levels[-1].sharding.grid
     sequence = permutation(order, grid).tolist()
@@ -103,26 +101,11 @@ def test_without_an_order_garbage_goes_and_chunks_stay_in_their_order(kind: str,
     array = create(tmp_path / "a", kind, subchunk_write_order="hilbert")
     before = places(array)
     litter(array.store, array)
-    done = relayout(tmp_path / "a", chunk_alignment=KINDS[kind].get("chunk_alignment", 1))
+    done = relayout(tmp_path / "a")
     assert done.n_bytes_saved == 1024 * done.n_objects
     assert [found for _, found in sorted(places(array).items())] == [found for _, found in sorted(before.items())]
     assert np.array_equal(zarrdock.open_array(tmp_path / "a")[...], VALUES)
-    assert relayout(tmp_path / "a", chunk_alignment=KINDS[kind].get("chunk_alignment", 1)).n_rewritten == 0
-
-
-def test_alignment_is_asked_for_and_taken_back(tmp_path: Path) -> None:
-    array = create(tmp_path / "a", "nested")
-    size = array.nbytes_stored()
-    done = relayout(tmp_path / "a", chunk_alignment=128)
-    assert done.n_bytes_saved < 0
-    layout = layout_of(array.metadata, "")
-    for one in read_indexes(array.store, layout, stored_objects(array.store, "", array.metadata)):
-        for (_, start), index in one.indexes.items():
-            assert start % 128 == 0
-            assert (index.offsets[index.offsets >= 0] % 128 == 0).all()
-    assert np.array_equal(array[...], VALUES)
-    assert relayout(tmp_path / "a").n_bytes_saved == -done.n_bytes_saved
-    assert array.nbytes_stored() == size
+    assert relayout(tmp_path / "a").n_rewritten == 0
 
 
 def test_what_is_finished_costs_its_indexes() -> None:

@@ -185,8 +185,7 @@ def _print(
     part = "" if seen.is_complete else f" ({len(seen.objects):,} looked at)"
     print(
         f"{count(seen.n_objects, 'object')}{part}: {size_text(used.chunks)} in chunks, {size_text(used.index)} in "
-        f"indexes, {size_text(used.padding)} padding, {size_text(used.garbage)} garbage"
-        + (f", {size_text(used.room)} kept free" if used.room else "")
+        f"indexes, {size_text(used.garbage)} garbage"
     )
     header = ["order, shards, chunks", *(p.name for p in patterns), "rounds", "requests", "bytes", "time", "price"]
     rows = [header, ["", *(f"{len(p.selections)} reads" for p in patterns), "", "", "", "", ""]]

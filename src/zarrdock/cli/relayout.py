@@ -12,7 +12,6 @@ from zarrdock.codecs.order import ORDERS
 from zarrdock.copying import CopyProgress, copy
 from zarrdock.errors import UnsupportedError
 from zarrdock.layouts.relayout import Relaid, relayout
-from zarrdock.layouts.replacing import replace_layout
 
 __all__ = ["command"]
 
@@ -20,26 +19,17 @@ __all__ = ["command"]
 @click.command("relayout")
 @node_options
 @click.option("--to", "target", metavar="DST", help="Write a new array or hierarchy there; URL stays as it is.")
-@click.option(
-    "--replace",
-    is_flag=True,
-    help="Write a new array beside the old one, then put it in its place: in local folders, while nobody has it open.",
-)
 @click.option("--to-path", default="", metavar="PATH", help="Node within DST.")
 @click.option(
     "--order",
     type=click.Choice([str(order) for order in ORDERS]),
-    help="Order of the chunks in a shard.  [default: as they lie; with --to or --replace lexicographic]",
-)
-@click.option("--align", default=1, type=click.IntRange(1), metavar="BYTES", help="Chunks begin at multiples of this.")
-@click.option(
-    "--fixed-slots", is_flag=True, help="Every chunk has a place of its own, with room for the longest it could become."
+    help="Order of the chunks in a shard.  [default: as they lie; with --to lexicographic]",
 )
 @layout_options(
-    chunks="With --to or --replace: shape of a chunk.  [default: keep]",
-    shards="With --to or --replace: as `zarrdock copy` takes them.",
-    compressors="With --to or --replace: compressors, as `zarrdock copy` takes them.",
-    index_location="With --to or --replace: of a shard.",
+    chunks="With --to: shape of a chunk.  [default: keep]",
+    shards="With --to: as `zarrdock copy` takes them.",
+    compressors="With --to: compressors, as `zarrdock copy` takes them.",
+    index_location="With --to: of a shard.",
     names=("--codecs", "--compressor"),
 )
 @click.option("--dry-run", is_flag=True, help="Only say how many shards would be rewritten.")
@@ -51,11 +41,8 @@ def command(
     path: str,
     storage_options: dict[str, Any],
     target: str | None,
-    replace: bool,
     to_path: str,
     order: Any,
-    align: int,
-    fixed_slots: bool,
     chunks: Any,
     shards: Any,
     compressors: Any,
@@ -70,27 +57,22 @@ def command(
     interrupted run is completed by the same command.
 
     With --to a new array (or hierarchy) is written instead, which may have other chunks, shards and codecs. Where only
-    shards and order differ, nothing is decoded. With --replace it takes the place of the old one when it is done.
+    shards and order differ, nothing is decoded.
     """
     started = time.perf_counter()
     wishes = {"chunks": chunks, "shards": shards, "compressors": compressors, "index_location": index_location}
-    if target is not None and replace:
-        raise UnsupportedError("--to writes elsewhere, --replace in the same place: give one of them")
-    if target is None and not replace:
+    if target is None:
         named = {"compressors": "--codecs", "index_location": "--index-location"}
         asked = [named.get(name, f"--{name}") for name, value in wishes.items() if not _keeps(value)]
         if asked:
             raise UnsupportedError(
                 f"{', '.join(asked)}: readers would find metadata and shards that don't belong together; write a new "
-                "array with --to DST, and remove the old one then; or, where it is a local folder and nobody has it "
-                "open, --replace it"
+                "array with --to DST, and remove the old one then"
             )
-        _in_place(url, path, storage_options, order, align, fixed_slots, dry_run, memory, quiet, as_json, started)
+        _in_place(url, path, storage_options, order, dry_run, memory, quiet, as_json, started)
         return
     if dry_run:
         raise UnsupportedError("--dry-run is for shards that are rewritten where they are; these would be new")
-    if fixed_slots:
-        raise UnsupportedError("--fixed-slots is for shards that are rewritten where they are: do so once they are new")
     last = CopyProgress()
     with progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar:
         task = bar.add_task("copying", total=None)
@@ -100,25 +82,18 @@ def command(
             last = now
             bar.update(task, description=f"copying /{now.path}", completed=now.n_bytes, total=now.n_bytes_total)
 
-        common = {
-            "subchunk_write_order": order or "lexicographic",
-            "chunk_alignment": align,
-            "memory_bytes": memory,
-            "progress": progress,
+        copy(
+            url,
+            target,
+            src_path=path or None,
+            dst_path=to_path or None,
+            src_storage_options=storage_options or None,
+            resume=True,
+            subchunk_write_order=order or "lexicographic",
+            memory_bytes=memory,
+            progress=progress,
             **wishes,
-        }
-        if target is None:
-            replace_layout(url, path=path or None, storage_options=storage_options or None, **common)
-        else:
-            copy(
-                url,
-                target,
-                src_path=path or None,
-                dst_path=to_path or None,
-                src_storage_options=storage_options or None,
-                resume=True,
-                **common,
-            )
+        )
     seconds = time.perf_counter() - started
     if as_json:
         facts = {"n_objects": last.n_objects, "n_bytes": last.n_bytes_written, "n_kept": last.n_kept}
@@ -139,8 +114,6 @@ def _in_place(
     path: str,
     storage_options: dict[str, Any],
     order: Any,
-    align: int,
-    fixed_slots: bool,
     dry_run: bool,
     memory: int,
     quiet: bool,
@@ -157,8 +130,6 @@ def _in_place(
             url,
             path=path or None,
             order=order,
-            chunk_alignment=align,
-            fixed_slots=fixed_slots,
             dry_run=dry_run,
             storage_options=storage_options or None,
             memory_bytes=memory,
@@ -182,7 +153,4 @@ def _in_place(
 
 def _counts(now: Relaid, dry_run: bool) -> str:
     text = f"{now.n_rewritten:,} of {count(now.n_objects, 'shard')} {'to be ' if dry_run else ''}rewritten"
-    if dry_run:
-        return text
-    saved = now.n_bytes_saved
-    return f"{text}, {size_text(abs(saved))} {'saved' if saved >= 0 else 'more'} of {size_text(now.n_bytes_before)}"
+    return text if dry_run else f"{text}, {size_text(now.n_bytes_saved)} saved of {size_text(now.n_bytes_before)}"

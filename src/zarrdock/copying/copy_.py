@@ -47,7 +47,6 @@ def copy(
     index_location: Literal["keep", "start", "end"] = "keep",
     zarr_format: ZarrFormat | None = None,
     subchunk_write_order: Order | None = None,
-    chunk_alignment: int = 1,
     write_empty_chunks: bool = False,
     overwrite: bool = False,
     resume: bool = False,
@@ -77,7 +76,7 @@ def copy(
         compressors: as for ``create_array``, None for none, or "keep".
         index_location: of shards.
         zarr_format: 2 or 3, which converts; shards are then left out for 2.
-        subchunk_write_order, chunk_alignment: how chunks are laid out in a shard, see :func:`zarrdock.create_array`.
+        subchunk_write_order: how chunks are laid out in a shard, see :func:`zarrdock.create_array`.
         write_empty_chunks: store chunks that hold nothing but the fill value.
         overwrite: replace a node that is there, with all below it; what is no Zarr is never removed.
         resume: complete an earlier copy of the same source with the same settings, where there is an unfinished one.
@@ -94,10 +93,10 @@ def copy(
             it is mended.
     """
     wishes = Wishes(chunks, shards, compressors, index_location, zarr_format)
-    recode = subchunk_write_order is not None or chunk_alignment != 1 or write_empty_chunks
+    recode = subchunk_write_order is not None or write_empty_chunks
     contents = _contents(src, src_path, src_storage_options, wishes, recode)
     order = "lexicographic" if subchunk_write_order is None else subchunk_write_order
-    options = ShardOptions(order, write_empty_chunks, chunk_alignment)
+    options = ShardOptions(order, write_empty_chunks)
     layouts = [_layout(part, options) for part in contents.arrays]
     if is_npy(dst):
         raise UnsupportedError(f"{dst}: a copy is always Zarr; to make a .npy file use numpy.save")

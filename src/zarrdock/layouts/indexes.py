@@ -42,8 +42,8 @@ class ObjectIndexes:
     extents: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def usage(self, layout: Layout) -> ShardUsage:
-        """What its bytes are used for. A shard in a shard is a chunk of the outer one, with indexes, padding and
-        garbage of its own.
+        """What its bytes are used for. A shard in a shard is a chunk of the outer one, with indexes and garbage
+        of its own.
         """
         if not self.indexes:
             return ShardUsage(chunks=self.nbytes)

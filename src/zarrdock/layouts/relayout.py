@@ -52,7 +52,7 @@ class Relaid:
 
     @property
     def n_bytes_saved(self) -> int:
-        """By how many bytes the shards became smaller; negative where padding made them larger."""
+        """By how many bytes the shards became smaller."""
         return self.n_bytes_before - self.n_bytes_after
 
 
@@ -61,8 +61,6 @@ def relayout(
     *,
     path: str | None = None,
     order: Order | None = None,
-    chunk_alignment: int = 1,
-    fixed_slots: bool = False,
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     memory_bytes: int = 512 * 2**20,
@@ -76,9 +74,6 @@ def relayout(
     Args:
         store: an array, or anything :func:`zarrdock.open_store` takes. path: of the node within it.
         order: as ``subchunk_write_order`` of :func:`zarrdock.create_array`; None keeps the order there is.
-        chunk_alignment: chunks begin at multiples of so many bytes.
-        fixed_slots: give every chunk a place of its own, see :func:`zarrdock.create_array`; lexicographic without an
-            order. Without it, places that chunks don't fill are unused bytes.
         dry_run: only look: the result says which shards would be rewritten, not what their size would be.
         storage_options: options of the fsspec filesystem that a URL leads to.
         memory_bytes: about what may be held at one time; at least one shard.
@@ -87,9 +82,7 @@ def relayout(
         NodeNotFoundError: there is no node. UnsupportedError: nothing is sharded; the store can't be listed, or has no
         atomic update. ShardIndexError: a shard is damaged, and left as it is. ReadOnlyError, StoreError.
     """
-    options = ShardOptions(
-        "unordered" if order is None else order, chunk_alignment=chunk_alignment, fixed_slots=fixed_slots
-    )
+    options = ShardOptions("unordered" if order is None else order)
     nodes: Iterable[tuple[str, ArrayMetadata]]
     if isinstance(store, Array):
         opened, at = store.store, store.path
