@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import zarrdock
-from zarrdock.testing.servers import Endpoint, gcs_server, moto_server
+from support.servers import Endpoint, gcs_server, moto_server
 
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)

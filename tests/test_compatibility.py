@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from zarrdock.testing.compatibility import Result, installed, run
-from zarrdock.testing.compatibility_cases import CODECS_V2, CODECS_V3, DATA_TYPES, Case, cases
-from zarrdock.testing.compatibility_page import cell, document
+from support.compatibility import Result, installed, run
+from support.compatibility_cases import CODECS_V2, CODECS_V3, DATA_TYPES, Case, cases
+from tools.compatibility_page import cell, document
 
 pytestmark = pytest.mark.peer
 
@@ -84,8 +84,8 @@ def test_the_page(results: list[Result]) -> None:
     assert "✗" not in page
 
 
-def test_the_command_wants_a_page(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "zarrdock.testing.compatibility"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+def test_the_command_wants_a_page(repository: Path) -> None:
+    command = [sys.executable, "-m", "tools.compatibility_page"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repository)
     assert done.returncode == 2
     assert "PAGE" in done.stderr

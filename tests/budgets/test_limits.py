@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.fault_proxy import Fault
+from support.operations import Place, Service, place
 from zarrdock.errors import UnsupportedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Read, Store
@@ -17,8 +19,6 @@ from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.open import open_store
 from zarrdock.stores.retry import RetryPolicy
-from zarrdock.testing.fault_proxy import Fault
-from zarrdock.testing.requests import Place, Service, place
 
 pytestmark = pytest.mark.server
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 import zarrdock
-from zarrdock.errors import UnsupportedError
-from zarrdock.testing.fault_proxy import Seen, n_rounds
-from zarrdock.testing.requests import (
+from support.fault_proxy import Seen, n_rounds
+from support.operations import (
     N_CHILDREN,
     OPERATIONS,
     SERVICES,
@@ -22,6 +21,7 @@ from zarrdock.testing.requests import (
     place,
     without_many_objects,
 )
+from zarrdock.errors import UnsupportedError
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.testing.servers import Endpoint
+from support.servers import Endpoint
 
 _numbers = itertools.count()
 DATA = bytes(range(200)) * 5

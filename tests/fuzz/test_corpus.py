@@ -1,6 +1,6 @@
 """Inputs that once did what no input may, and random ones by hypothesis.
 
-A file of the corpus is named after its target and its number (see ``zarrdock.testing.storms.targets``), and is given to
+A file of the corpus is named after its target and its number (see ``support.storms.targets``), and is given to
 it by every number: that chooses the way it is read.
 """
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrdock.testing.storms import fuzz
-from zarrdock.testing.storms.targets import TARGETS, Target
+from support.storms import fuzz
+from support.storms.targets import TARGETS, Target
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.storms.syscalls import forked
 from zarrdock.array.execution.combine import combiner_of
 from zarrdock.errors import AccessError, SelectionError, StoreError
 from zarrdock.stores.wrap import WrapperStore
 from zarrdock.testing import FaultyStore, LatencyStore, RecordingStore, StoreFault
-from zarrdock.testing.storms.syscalls import forked
 
 OLD = np.arange(1, 21)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.storms.base import place
+from support.storms.workers import in_copies, in_processes
 from zarrdock.errors import NodeExistsError, NodeNotFoundError
-from zarrdock.testing.storms.base import place
-from zarrdock.testing.storms.workers import in_copies, in_processes
 
 
 def create_many(store, who: int, n: int, zarr_format: int) -> list[int]:

@@ -100,7 +100,7 @@ def test_a_full_disk_of_its_own(tmp_path) -> None:
     """A limit on the size of files stands for a quota: the kernel itself refuses half way through."""
     import resource
 
-    from zarrdock.testing.storms.syscalls import forked
+    from support.storms.syscalls import forked
 
     store = LocalStore(tmp_path)
     array = zarrdock.create_array(store, data=np.arange(1000), chunks=1000, compressors=None)

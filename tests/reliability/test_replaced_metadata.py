@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import zarrdock
-from zarrdock.testing.servers import StrictGCS, StrictS3
+from support.servers import StrictGCS, StrictS3
 
 N = 60
 

@@ -6,6 +6,7 @@ import traceback
 import pytest
 
 import zarrdock
+from support.servers import Fault, FaultProxy, StrictS3
 from zarrdock.errors import ZarrdockError
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.http_ import HTTPStore
@@ -13,7 +14,6 @@ from zarrdock.stores.open import open_store
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
 from zarrdock.testing import RecordingStore
-from zarrdock.testing.servers import Fault, FaultProxy, StrictS3
 
 KEY, SECRET, TOKEN, PASSWORD, SIGNATURE = "AKIAFAKEKEY0", "fakesecret1", "faketoken2", "fakepassword3", "fakesignature4"
 SECRETS = (SECRET, TOKEN, PASSWORD, SIGNATURE)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import zarrdock
+from support.storms.base import place
 from zarrdock.errors import StoreError, ZarrdockError
 from zarrdock.stores.wrap import PrefixStore
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.testing import FaultyStore, StoreFault
-from zarrdock.testing.storms.base import place
 
 _numbers = itertools.count()
 _indexes = st.integers(0, 30)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.storms import appends, base, faults, fuzz, kills, readers, workers, writers
+from support.storms.targets import TARGETS
+from tools.storm_table import BEGIN, END, STORMS, main
 from zarrdock.stores.base import join_value
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.wrap import WrapperStore
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.stores.zip_journal import SUFFIX
-from zarrdock.testing.storms import appends, base, faults, fuzz, kills, readers, report, workers, writers
-from zarrdock.testing.storms.__main__ import STORMS, main
-from zarrdock.testing.storms.targets import TARGETS
 
 
 def good(outcome: base.Outcome) -> None:
@@ -201,7 +201,7 @@ def test_a_worker_that_dies_is_an_error() -> None:
 
 def test_command(tmp_path, capsys, repository) -> None:
     document = tmp_path / "reliability.md"
-    document.write_text(f"# x\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    document.write_text(f"# x\n{BEGIN}\nold\n{END}\nafter\n")
     options = ["--share", "0.001", "--results", str(tmp_path / "r.json"), "--markdown", str(document)]
     assert main(["--only", "writers", "--place", "memory threads", *options]) == 0
     assert main(["--only", "appends", "--place", "memory threads", *options]) == 0

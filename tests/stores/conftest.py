@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from zarrdock.testing.servers import Endpoint, StrictGCS, StrictS3
+from support.servers import Endpoint, StrictGCS, StrictS3
 
 _numbers = itertools.count()
 

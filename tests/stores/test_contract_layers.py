@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 
+from support.servers import Endpoint
 from zarrdock.stores.base import Store
 from zarrdock.stores.cache import CachingStore
 from zarrdock.stores.fsspec_ import FsspecStore
@@ -23,7 +24,6 @@ from zarrdock.stores.s3 import S3Store
 from zarrdock.stores.wrap import PrefixStore, ReadOnlyStore
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
-from zarrdock.testing.servers import Endpoint
 
 MIB = 2**20
 _numbers = itertools.count()

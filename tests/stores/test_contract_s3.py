@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 
+from support.servers import Endpoint
 from zarrdock.stores.base import Store
 from zarrdock.stores.s3 import S3Store
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
 from zarrdock.testing.contract_parallel import ParallelContract
-from zarrdock.testing.servers import Endpoint
 
 pytestmark = pytest.mark.server
 _numbers = itertools.count()

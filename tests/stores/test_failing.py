@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.servers import Endpoint, Fault, FaultProxy
 from zarrdock.errors import AccessError, StoreError
 from zarrdock.stores.base import Store
 from zarrdock.stores.gcs import GCSStore
@@ -18,7 +19,6 @@ from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
-from zarrdock.testing.servers import Endpoint, Fault, FaultProxy
 
 pytestmark = pytest.mark.server
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from zarrdock.testing import fault_matrix as matrix
-from zarrdock.testing.fault_matrix import Cell
+from support import fault_matrix as matrix
+from support.fault_matrix import Cell
+from tools import fault_table
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -48,5 +49,5 @@ def test_right_bytes_or_the_right_error(cell: Cell, results: Results) -> None:
 def test_table(results: Results, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = {cell: outcome for cell, (outcome, _) in results.items()}
     with capsys.disabled():
-        print("\n" + matrix.table(outcomes))
-    assert (repository / "docs" / "fault-matrix.md").read_text() == matrix.document(outcomes)
+        print("\n" + fault_table.table(outcomes))
+    assert (repository / "docs" / "fault-matrix.md").read_text() == fault_table.document(outcomes)

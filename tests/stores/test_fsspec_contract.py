@@ -13,12 +13,12 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.dirfs import DirFileSystem
 
+from support.loopback import LoopbackServer
 from zarrdock.stores.base import Store
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.mapping import MappingStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
-from zarrdock.testing.loopback import LoopbackServer
 from zarrdock.testing.machine import store_machine
 
 _serial = itertools.count()

@@ -15,12 +15,12 @@ from typing import Any
 import fsspec
 import pytest
 
+from support.servers import Endpoint, Fault, FaultProxy, StrictGCS
 from zarrdock.errors import ConflictError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.retry import RetryPolicy
-from zarrdock.testing.servers import Endpoint, Fault, FaultProxy, StrictGCS
 
 pytestmark = pytest.mark.server
 

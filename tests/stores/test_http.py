@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
+from support.loopback import LoopbackServer
 from zarrdock.errors import AccessError, RangeError, ReadOnlyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Read, Store
@@ -19,7 +20,6 @@ from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.open import open_store
 from zarrdock.stores.retry import RetryPolicy
-from zarrdock.testing.loopback import LoopbackServer
 
 DATA = bytes(range(256)) * 4
 QUICK = RetryPolicy(attempts=4, deadline_seconds=5, attempt_seconds=2, initial=0.001, max=0.01)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from support.servers import StrictGCS, StrictS3
 from zarrdock.errors import ConflictError
 from zarrdock.stores import conditional
 from zarrdock.stores.conditional import ConditionalStore
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.s3 import S3Store
-from zarrdock.testing.servers import StrictGCS, StrictS3
 
 pytestmark = pytest.mark.server
 

@@ -12,6 +12,7 @@ import pytest
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store
 
 import zarrdock
+from support.servers import Endpoint, Fault, FaultProxy
 from zarrdock.errors import (
     AccessError,
     ConflictError,
@@ -32,7 +33,6 @@ from zarrdock.stores.s3 import S3Store as OwnS3Store
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
 from zarrdock.testing.contract_parallel import ParallelContract
 from zarrdock.testing.contract_read import in_fork
-from zarrdock.testing.servers import Endpoint, Fault, FaultProxy
 
 pytestmark = pytest.mark.server
 _numbers = itertools.count()

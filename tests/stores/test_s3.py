@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from support.servers import Endpoint, Fault, FaultProxy, Seen, StrictS3
 from zarrdock.errors import (
     AccessError,
     ConflictError,
@@ -23,7 +24,6 @@ from zarrdock.stores import s3 as s3_module
 from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
-from zarrdock.testing.servers import Endpoint, Fault, FaultProxy, Seen, StrictS3
 
 pytestmark = pytest.mark.server
 

@@ -12,6 +12,7 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import FlexibleChecksumError
 
+from support.servers import Endpoint, Fault, FaultProxy
 from zarrdock.config import config
 from zarrdock.errors import AccessError, StoreError, VersionChangedError
 from zarrdock.ranges import Span
@@ -22,7 +23,6 @@ from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
 from zarrdock.stores.s3_error import s3_error
 from zarrdock.stores.translate import Kind, diagnose
-from zarrdock.testing.servers import Endpoint, Fault, FaultProxy
 
 pytestmark = pytest.mark.server
 

@@ -7,6 +7,7 @@ from typing import Any
 import obstore.store
 import pytest
 
+from support.servers import Endpoint, Fault, FaultProxy, Seen
 from zarrdock.errors import KeyExistsError, StoreError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Store
@@ -14,7 +15,6 @@ from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
-from zarrdock.testing.servers import Endpoint, Fault, FaultProxy, Seen
 
 pytestmark = pytest.mark.server
 

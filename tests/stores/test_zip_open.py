@@ -11,6 +11,8 @@ import fsspec
 import pytest
 from aiohttp import web
 
+from support.loopback import LoopbackServer
+from support.servers import Endpoint
 from zarrdock.errors import ReadOnlyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Tail
 from zarrdock.stores.base import Blob, Read, Store
@@ -21,8 +23,6 @@ from zarrdock.stores.s3 import S3Store
 from zarrdock.stores.wrap import RecordingStore
 from zarrdock.stores.zip_ import ZipStore, open_zip
 from zarrdock.testing.contract import StoreContract
-from zarrdock.testing.loopback import LoopbackServer
-from zarrdock.testing.servers import Endpoint
 
 ITEMS = {"zarr.json": b"{}", "sub/zarr.json": b"{ }", "sub/c/0": bytes(range(256)) * 2000}
 _numbers = itertools.count()

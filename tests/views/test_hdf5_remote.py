@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.testing.servers import Endpoint
+from support.servers import Endpoint
 from zarrdock.views import as_v2, hdf5
 
 h5py = pytest.importorskip("h5py")

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("aiohttp")
 
 import zarrdock
-from zarrdock.testing.servers import Endpoint
+from support.servers import Endpoint
 from zarrdock.views import as_v2, unshard
 from zarrdock.views.server import Server
 

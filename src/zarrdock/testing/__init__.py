@@ -3,7 +3,6 @@
 - :class:`~zarrdock.testing.contract.StoreContract`: the tests every store passes; see ``docs/store-contract.md``.
 - :func:`~zarrdock.testing.machine.store_machine`: random sequences of operations, compared with a dictionary.
 - :class:`RecordingStore`, :class:`FaultyStore`, :class:`LatencyStore`: stores around a store, to count, break, delay.
-- ``zarrdock.testing.servers``: emulated object stores on the loopback interface.
 
 What needs pytest or hypothesis is imported when it is first asked for.
 """

@@ -1,5 +1,6 @@
-"""Every codec with every data type in every layout, beside other implementations:
-``python -m zarrdock.testing.compatibility PAGE``.
+"""Every codec with every data type in every layout, beside other implementations.
+
+``python -m tools.compatibility_page docs/compatibility.md`` runs all of it and writes the page.
 
 Each array is written by zarrdock and read by itself and by each peer; then each peer writes the same values into a copy
 of the metadata, and zarrdock reads them. Peers are imported only here, and only those that are installed take part.
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
@@ -21,10 +21,10 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 import zarrdock
+from support.compatibility_cases import CHUNK, SHAPE, UNWRITTEN, Case, is_small_number, values
 from zarrdock.errors import ZarrdockError
-from zarrdock.testing.compatibility_cases import CHUNK, SHAPE, UNWRITTEN, Case, cases, is_small_number, values
 
-__all__ = ["PEERS", "Result", "installed", "main", "run"]
+__all__ = ["PEERS", "Result", "installed", "run"]
 
 AnyArray: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 #: "good"; "refused", with an error; "other": without one, other values.
@@ -275,26 +275,3 @@ def _same(found: Any, expected: AnyArray) -> bool:
 def _line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the page; progress goes to the standard error."""
-    from zarrdock.testing.compatibility_page import document
-
-    given = sys.argv[1:] if arguments is None else arguments
-    if len(given) != 1:
-        sys.stderr.write("usage: python -m zarrdock.testing.compatibility PAGE\n")
-        return 2
-    chosen = list(cases())
-    peers = installed()
-
-    def told(number: int) -> None:
-        if number % 200 == 0:
-            sys.stderr.write(f"{number} of {len(chosen)}\n")
-
-    Path(given[0]).write_text(document(run(chosen, peers, told=told), peers))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from support.storms.replies import Replies
 from zarrdock.api import open_array
 from zarrdock.array.array import Array
 from zarrdock.array.create import make_metadata
@@ -34,7 +35,6 @@ from zarrdock.stores.ranged import take
 from zarrdock.stores.translate import TruncatedError
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.stores.zip_journal import SUFFIX
-from zarrdock.testing.storms.replies import Replies
 
 __all__ = ["TARGETS", "Target"]
 

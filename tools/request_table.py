@@ -1,4 +1,4 @@
-"""The requests of every operation, beside zarr-python's: ``python -m zarrdock.testing.requests_table PAGE``.
+"""The requests of every operation, beside zarr-python's: ``python -m tools.request_table PAGE``.
 
 Both run in the same process against the same servers through the same counting proxy. zarr-python is imported only
 here, and only to be measured; where it can't do something the table has a dash.
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from zarrdock.testing.requests import (
+from support.operations import (
     ACROSS,
     DELAY_SECONDS,
     INSIDE,
@@ -214,7 +214,7 @@ at most, and what `tests/budgets` holds it to, on S3 (moto and a strict fake), o
 Storage (the emulator and a strict fake) and on a web server. Beside it zarr-python's `FsspecStore`, measured in the
 same run through the same proxy: zarr {zarr}, s3fs {s3fs}, gcsfs {gcsfs}, fsspec {fsspec}.
 
-Made by `python -m zarrdock.testing.requests_table docs/requests.md`. A proxy stands before the service, delays every
+Made by `python -m tools.request_table docs/requests.md`. A proxy stands before the service, delays every
 request by {delay:g} s and keeps its time: rounds are the longest chain of requests of which each began when the one
 before had been answered. Each operation starts with a store that has asked for nothing yet; filesystems have
 forgotten what they listed. "Hot" is the second read of the same array. A dash: not possible.

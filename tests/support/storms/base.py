@@ -98,14 +98,14 @@ def place(name: str) -> Iterator[Store]:
         with tempfile.TemporaryDirectory(prefix="zarrdock-storm-") as folder:
             yield LocalStore(Path(folder) / "store")
     elif name == "S3":
+        from support.strict_s3 import StrictS3
         from zarrdock.stores.s3 import S3Store
-        from zarrdock.testing.strict_s3 import StrictS3
 
         with StrictS3("bucket") as server, S3Store("s3://bucket/a", storage_options=server.storage_options) as store:
             yield store
     elif name == "S3 (moto)":
+        from support.servers import moto_server
         from zarrdock.stores.s3 import S3Store
-        from zarrdock.testing.servers import moto_server
 
         with (
             moto_server("bucket") as endpoint,
@@ -113,8 +113,8 @@ def place(name: str) -> Iterator[Store]:
         ):
             yield store
     elif name == "GCS":
+        from support.strict_gcs import StrictGCS
         from zarrdock.stores.gcs import GCSStore
-        from zarrdock.testing.strict_gcs import StrictGCS
 
         with StrictGCS("bucket") as gcs, GCSStore("gs://bucket/a", storage_options=gcs.storage_options) as store:
             yield store

@@ -1,23 +1,23 @@
 """Every fault on every operation of every remote store: the right bytes, or the right error, within a deadline.
 
-``python -m zarrdock.testing.fault_matrix docs/fault-matrix.md`` runs it and writes the table; the tests run the same
-cells. The services are the strict in-process fakes, each behind a :class:`FaultProxy`, because they honour every
-condition.
+``python -m tools.fault_table docs/fault-matrix.md`` runs it and writes the table; the tests run the same cells. The
+services are the strict in-process fakes, each behind a :class:`FaultProxy`, because they honour every condition.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+from support.fault_proxy import Fault, FaultKind, FaultProxy
+from support.strict_gcs import StrictGCS
+from support.strict_s3 import StrictS3
 from zarrdock.errors import ZarrdockError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Buffer, Store
@@ -26,9 +26,6 @@ from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
-from zarrdock.testing.fault_proxy import Fault, FaultKind, FaultProxy
-from zarrdock.testing.strict_gcs import StrictGCS
-from zarrdock.testing.strict_s3 import StrictS3
 
 __all__ = [
     "DEADLINE_SECONDS",
@@ -38,7 +35,6 @@ __all__ = [
     "Cell",
     "Services",
     "cells",
-    "document",
     "run",
     "run_all",
 ]
@@ -55,7 +51,7 @@ OPERATIONS: Final = ("read all", "read a range", "write", "create", "update: GET
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     name: str
     fault: FaultKind
     status: int = 0
@@ -66,18 +62,18 @@ class _Kind:
 
 
 FAULTS: Final = (
-    _Kind("500 internal error", "status", 500),
-    _Kind("503 slow down", "status", 503),
-    _Kind("429 too many requests", "status", 429),
-    _Kind("409 conflict", "status", 409),
-    _Kind("403 denied", "status", 403),
-    _Kind("slow answer (0.2 s)", "delay", seconds=0.2),
-    _Kind("stalls half way (3 s)", "stall", seconds=3.0),
-    _Kind("body cut short", "truncate"),
-    _Kind("connection reset", "reset"),
-    _Kind("applied, reply lost", "lost_reply"),
-    _Kind("range ignored", "ignore_range"),
-    _Kind("less than the range", "short_206"),
+    Kind("500 internal error", "status", 500),
+    Kind("503 slow down", "status", 503),
+    Kind("429 too many requests", "status", 429),
+    Kind("409 conflict", "status", 409),
+    Kind("403 denied", "status", 403),
+    Kind("slow answer (0.2 s)", "delay", seconds=0.2),
+    Kind("stalls half way (3 s)", "stall", seconds=3.0),
+    Kind("body cut short", "truncate"),
+    Kind("connection reset", "reset"),
+    Kind("applied, reply lost", "lost_reply"),
+    Kind("range ignored", "ignore_range"),
+    Kind("less than the range", "short_206"),
 )
 
 
@@ -87,7 +83,7 @@ class Cell:
 
     service: str
     operation: str
-    kind: _Kind
+    kind: Kind
     for_ever: bool
 
     def __str__(self) -> str:
@@ -228,52 +224,3 @@ def _check_state(store: Store, key: str, cell: Cell, outcome: str) -> None:
     found = None if blob is None else bytes(blob.data)
     if found != after and (outcome == "ok" or found != before):
         raise AssertionError(f"{cell}: reported {outcome}, found {found!r}")
-
-
-def table(outcomes: dict[Cell, str]) -> str:
-    """The matrix in Markdown: for each service and operation what came of the fault once, and for ever."""
-    parts = []
-    for service in SERVICES:
-        operations = [op for op in OPERATIONS if any(c.service == service and c.operation == op for c in outcomes)]
-        rows = [f"| {service} | " + " | ".join(operations) + " |", "|---" * (len(operations) + 1) + "|"]
-        for kind in FAULTS:
-            row = [_cell_text(outcomes, service, operation, kind) for operation in operations]
-            rows.append(f"| {kind.name} | " + " | ".join(row) + " |")
-        parts.append("\n".join(rows))
-    return "\n\n".join(parts) + "\n"
-
-
-def _cell_text(outcomes: dict[Cell, str], service: str, operation: str, kind: _Kind) -> str:
-    once, ever = (outcomes.get(Cell(service, operation, kind, for_ever), "") for for_ever in (False, True))
-    return once if once == ever else f"{once} / {ever}"
-
-
-HEADING: Final = """# Fault matrix
-
-Each remote store stands behind a proxy that injects one kind of fault into the requests of one operation. A cell says
-what the caller got when the fault came once / when it came every time; one word where both are alike. `ok` was the
-right bytes, or the change made exactly once; an error is the exception raised, with the change made once or not
-at all. All within the deadline. Empty: the fault does not exist for that operation.
-
-Made by `python -m zarrdock.testing.fault_matrix docs/fault-matrix.md` against in-process fakes of the services (they
-honour every condition, which the emulators do not), with a policy of {attempts} attempts, {attempt:g} s an attempt,
-{deadline:g} s in all. The tests run the same cells and hold this file to what they find.
-
-"""
-
-
-def document(outcomes: dict[Cell, str]) -> str:
-    """The whole document."""
-    heading = HEADING.format(attempts=POLICY.attempts, attempt=POLICY.attempt_seconds, deadline=POLICY.deadline_seconds)
-    return heading + table(outcomes)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Run everything, and write the document to the path given."""
-    with Services() as services:
-        outcomes = {cell: result[0] for cell, result in run_all(services).items()}
-    Path(arguments[0]).write_text(document(outcomes))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from zarrdock.testing.loopback import LoopbackServer
+from support.loopback import LoopbackServer
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from support.storms.base import Outcome, Say, Scale, place
+from support.storms.workers import in_copies, in_processes
 from zarrdock.api import create_array
 from zarrdock.array.array import Array
 from zarrdock.errors import ConflictError
-from zarrdock.testing.storms.base import Outcome, Say, Scale, place
-from zarrdock.testing.storms.workers import in_copies, in_processes
 
 __all__ = ["NAME", "contents", "run", "version_of"]
 

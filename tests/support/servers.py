@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from support.fault_proxy import Fault, FaultProxy, Seen
+from support.strict_gcs import StrictGCS
+from support.strict_s3 import StrictS3
 from zarrdock.errors import UnsupportedError
-from zarrdock.testing.fault_proxy import Fault, FaultProxy, Seen
-from zarrdock.testing.strict_gcs import StrictGCS
-from zarrdock.testing.strict_s3 import StrictS3
 
 __all__ = ["Endpoint", "Fault", "FaultProxy", "Seen", "StrictGCS", "StrictS3", "gcs_server", "moto_server"]
 

@@ -31,7 +31,7 @@ _HEADS: Final = (
 
 
 class Replies:
-    """The target: an input is a whole reply, status line and all. See :mod:`zarrdock.testing.storms.targets`."""
+    """The target: an input is a whole reply, status line and all. See :mod:`support.storms.targets`."""
 
     WANTED: Final[tuple[Range, ...]] = (None, Span(2, 9), From(30), Tail(4))
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from support.storms.base import Outcome, Say, Scale, place
+from support.storms.workers import in_copies, in_processes, in_threads
 from zarrdock.api import create_array
 from zarrdock.array.array import Array
-from zarrdock.testing.storms.base import Outcome, Say, Scale, place
-from zarrdock.testing.storms.workers import in_copies, in_processes, in_threads
 
 __all__ = ["NAME", "run"]
 

@@ -5,6 +5,7 @@ Each process is a fresh interpreter: what it needs comes by pickle, as with dask
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from zarrdock.testing.storms.base import Stopwatch
+from support.storms.base import Stopwatch
 
 __all__ = ["in_copies", "in_processes", "in_threads"]
 
@@ -27,8 +28,12 @@ _GO = b"g"
 
 class _Child:
     def __init__(self, work: Work[Any], arguments: tuple[Any, ...]) -> None:
+        # The path of this process, where this module and the work are found.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         payload = pickle.dumps((work, arguments))
         assert self._process.stdin is not None

@@ -17,15 +17,15 @@ from typing import Final
 
 import numpy as np
 
+from support.storms.base import Outcome, Say, Scale, Stopwatch
+from support.storms.readers import CHUNK, N_SHARDS, SHARD, contents, version_of
+from support.storms.syscalls import Trap, forked, trapped
 from zarrdock.api import create_array, open_array
 from zarrdock.array.array import Array
 from zarrdock.errors import ZarrdockError
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.zip_ import ZipStore
-from zarrdock.testing.storms.base import Outcome, Say, Scale, Stopwatch
-from zarrdock.testing.storms.readers import CHUNK, N_SHARDS, SHARD, contents, version_of
-from zarrdock.testing.storms.syscalls import Trap, forked, trapped
 
 __all__ = ["NAME", "run"]
 

@@ -20,6 +20,12 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from support.fault_matrix import FAULTS
+from support.fault_proxy import Fault, FaultProxy
+from support.storms.base import Outcome, Say, Scale, Stopwatch
+from support.storms.syscalls import Trap, trapped
+from support.strict_gcs import StrictGCS
+from support.strict_s3 import StrictS3
 from zarrdock.api import create_array, open_array
 from zarrdock.array.array import Array
 from zarrdock.codecs.base import AnyArray
@@ -31,12 +37,6 @@ from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
 from zarrdock.stores.wrap import PrefixStore
 from zarrdock.stores.zip_ import ZipStore
-from zarrdock.testing.fault_matrix import FAULTS
-from zarrdock.testing.fault_proxy import Fault, FaultProxy
-from zarrdock.testing.storms.base import Outcome, Say, Scale, Stopwatch
-from zarrdock.testing.storms.syscalls import Trap, trapped
-from zarrdock.testing.strict_gcs import StrictGCS
-from zarrdock.testing.strict_s3 import StrictS3
 
 __all__ = ["NAME", "run"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from zarrdock.testing.loopback import LoopbackServer
+from support.loopback import LoopbackServer
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from support.storms.base import Outcome, Say, Scale, Stopwatch
+from support.storms.mutate import mutated
+from support.storms.targets import TARGETS, Target
+from support.storms.workers import in_processes
 from zarrdock.errors import ZarrdockError
-from zarrdock.testing.storms.base import Outcome, Say, Scale, Stopwatch
-from zarrdock.testing.storms.mutate import mutated
-from zarrdock.testing.storms.targets import TARGETS, Target
-from zarrdock.testing.storms.workers import in_processes
 
 __all__ = ["NAME", "make_input", "replay", "run"]
 

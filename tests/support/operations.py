@@ -1,7 +1,7 @@
 """Operations whose requests are counted on the wire, and the services they are counted at.
 
 Each service stands behind a :class:`FaultProxy` that counts, and delays each request so that rounds can be told apart.
-The tests hold zarrdock to the budgets written here; ``python -m zarrdock.testing.requests_table`` prints them beside
+The tests hold zarrdock to the budgets written here; ``python -m tools.request_table`` prints them beside
 zarr-python.
 """
 
@@ -19,15 +19,15 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 import zarrdock
+from support.fault_proxy import Fault, FaultProxy, n_rounds
+from support.servers import gcs_server, moto_server
+from support.strict_gcs import StrictGCS
+from support.strict_s3 import StrictS3
 from zarrdock.ranges import Range, Span, Tail
 from zarrdock.stores.base import Store
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.zip_ import ZipStore
-from zarrdock.testing.fault_proxy import Fault, FaultProxy, n_rounds
-from zarrdock.testing.servers import gcs_server, moto_server
-from zarrdock.testing.strict_gcs import StrictGCS
-from zarrdock.testing.strict_s3 import StrictS3
 
 __all__ = ["ACROSS", "INSIDE", "NEW", "N_CHILDREN", "OPERATIONS", "SERVICES", "Counted", "Operation", "Place", "count"]
 __all__ += ["hierarchies", "load", "measure", "place", "values", "without_many_objects"]

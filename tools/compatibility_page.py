@@ -1,16 +1,18 @@
-"""The matrix of compatibility as a page of Markdown."""
+"""The matrix of compatibility as a page of Markdown: ``python -m tools.compatibility_page docs/compatibility.md``."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from zarrdock.testing.compatibility import Result
-from zarrdock.testing.compatibility_cases import CODECS_V2, CODECS_V3, DATA_TYPES, LAYOUTS
+from support.compatibility import Result, installed, run
+from support.compatibility_cases import CODECS_V2, CODECS_V3, DATA_TYPES, LAYOUTS, cases
 
-__all__ = ["cell", "document"]
+__all__ = ["cell", "document", "main"]
 
 _LETTERS: Final = {"zarr": "Z", "tensorstore": "T", "numcodecs": "N"}
 _NAMES: Final = {"zarr": "zarr-python", "tensorstore": "TensorStore", "numcodecs": "numcodecs"}
@@ -20,7 +22,7 @@ _HEAD = """\
 
 Every codec with every data type in every layout, beside other implementations. Made by
 
-    python -m zarrdock.testing.compatibility docs/compatibility.md
+    python -m tools.compatibility_page docs/compatibility.md
 
 with {peers}. {n} arrays of 5 x 6 elements in chunks of 2 x 3, one of which is never written.
 Each is written by zarrdock and read by itself and by each peer; then each peer writes the same values under the same
@@ -158,3 +160,24 @@ def _short(note: Any) -> str:
         text = re.sub(pattern, instead, text)
     text = text.replace("|", "\\|").replace("<", "&lt;")
     return text if len(text) <= 150 else text[:149] + "…"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the page; progress goes to the standard error."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) != 1:
+        sys.stderr.write("usage: python -m tools.compatibility_page PAGE\n")
+        return 2
+    chosen = list(cases())
+    peers = installed()
+
+    def told(number: int) -> None:
+        if number % 200 == 0:
+            sys.stderr.write(f"{number} of {len(chosen)}\n")
+
+    Path(given[0]).write_text(document(run(chosen, peers, told=told), peers))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from zarrdock.testing.loopback import LoopbackServer
+from support.loopback import LoopbackServer
 
 if TYPE_CHECKING:
     import aiohttp
