@@ -309,6 +309,12 @@ class Store(ABC):
         """True where ``key`` is there."""
         return self.size(key) is not None
 
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        """Stores that hold what is read below ``prefix``, each with the prefix or key there. A store that holds its
+        values itself gives itself; wrappers and views give the stores inside.
+        """
+        yield self, prefix
+
     def with_costs(self, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None) -> Store:
         """The same store for readers who weigh bytes against requests otherwise; see :class:`Traits`."""
         from zarrdock.stores.costs import CostedStore

@@ -76,6 +76,9 @@ class WrapperStore(Store):
     def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
         return self.store.sizes(keys)
 
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        return self.store.origins(prefix)
+
     def close(self) -> None:
         self.store.close()
 
@@ -196,6 +199,9 @@ class PrefixStore(WrapperStore):
 
     def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
         return self.store.sizes([self._inner(key) for key in keys])
+
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        return self.store.origins(self._inner_prefix(prefix))
 
     @property
     def url(self) -> str:

@@ -283,6 +283,9 @@ class ZipStore(Store):
         prefix = check_prefix(prefix, self)
         return f"{self._before}{prefix}/" if prefix else self._before
 
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        return self._archive.origins(self._inside(prefix).rstrip("/"))
+
     @property
     def url(self) -> str:
         """``zip://``, the prefix, ``::`` and the URL of the archive."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,6 +68,10 @@ class Archive(ABC):
         """Bytes ``start`` to ``stop`` of the archive, for each span. Raises ChangedError: it is not that archive."""
 
     @abstractmethod
+    def origins(self, path: str) -> Iterator[tuple[Store, str]]:
+        """The store that the archive is a file of, and a path in the archive behind the key of that file."""
+
+    @abstractmethod
     def forget(self, snapshot: Snapshot) -> None:
         """Read the directory anew at the next occasion, if that is still this one."""
 
@@ -86,6 +90,9 @@ class StoreArchive(Archive):
         self._snapshot: Snapshot | None = None
         self._doubtful = False
         self._lock = threading.Lock()
+
+    def origins(self, path: str) -> Iterator[tuple[Store, str]]:
+        return self.store.origins(f"{self.key}/{path}".rstrip("/"))
 
     def snapshot(self) -> Snapshot:
         snapshot = self._snapshot

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from zarrdock.errors import StoreError, UnsupportedError
-from zarrdock.stores.base import Buffer, Traits
+from zarrdock.stores.base import Buffer, Store, Traits
+from zarrdock.stores.local import LocalStore
 from zarrdock.stores.local_io import MISSING, failure, pread_all
 from zarrdock.stores.local_version import Handle
 from zarrdock.stores.zip_archive import TAIL_BYTES, Archive, ChangedError, Snapshot
@@ -105,6 +106,10 @@ class LocalArchive(Archive):
         if self._pid != os.getpid():
             self._reset()  # another thread of the parent may have been in the middle of something
         return self._lock
+
+    def origins(self, path: str) -> Iterator[tuple[Store, str]]:
+        folder, name = os.path.split(self.path)
+        yield LocalStore(folder), f"{name}/{path}".rstrip("/")
 
     def snapshot(self) -> LocalSnapshot:
         with self.guard():

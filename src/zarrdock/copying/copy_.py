@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from zarrdock.array.aliasing import Reading, refuse_aliases
 from zarrdock.array.array import Array
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.node_io import ZarrFormat, load, node_path
@@ -26,9 +27,7 @@ from zarrdock.copying.state import CopyProgress, Mark, below
 from zarrdock.copying.transfer import Outcome, transfer
 from zarrdock.errors import MetadataError, NodeExistsError, NodeNotFoundError, UnsupportedError
 from zarrdock.stores.base import Blob, Read, Store
-from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.open import open_store
-from zarrdock.stores.wrap import PrefixStore
 
 __all__ = ["copy"]
 
@@ -102,7 +101,8 @@ def copy(
         raise UnsupportedError(f"{dst}: a copy is always Zarr; to make a .npy file use numpy.save")
     store = open_store(dst, storage_options=dict(dst_storage_options) if dst_storage_options else None)
     at = node_path(dst_path)
-    _refuse_itself(contents, store, at)
+    if contents.reading is not None:
+        refuse_aliases([contents.reading], store, at, is_cleared=False)
     store._check_writable(at)
     if workers is not None:
         workers.check(store, *(one for one in (contents.store,) if one is not None))
@@ -119,16 +119,17 @@ def _contents(
             raise UnsupportedError(f"src_path goes with a store; {src!r} is a node already")
         return of_hierarchy(src.store, src.path, wishes, recode=recode, zarr_format=2 if src.zarr_format == 2 else 3)
     source: Source
+    reading = None
     if isinstance(src, np.ndarray):
         source, url = InMemory(src), "a numpy array"
     elif is_npy(src) and not src_path:
         source = npy = open_npy(src, storage_options)
-        url = npy.url
+        url, reading = npy.url, Reading(npy.store, npy.key)
     else:
         store = open_store(src, storage_options=dict(storage_options) if storage_options else None, read_only=True)
         return of_hierarchy(store, node_path(src_path), wishes, recode=recode)
     metadata = new_metadata(source.shape, source.dtype, wishes)
-    return Contents(url, None, "", [ArrayPart("", metadata, source, None)])
+    return Contents(url, None, "", [ArrayPart("", metadata, source, None)], reading=reading)
 
 
 def _layout(part: ArrayPart, options: ShardOptions) -> Layout | None:
@@ -140,29 +141,6 @@ def _layout(part: ArrayPart, options: ShardOptions) -> Layout | None:
     for level in layout.levels:
         permutation(level.sharding.options.order, level.sharding.grid)
     return layout
-
-
-def _refuse_itself(contents: Contents, store: Store, path: str) -> None:
-    """A copy into itself would go on for ever, and with ``overwrite`` begin with deleting its source."""
-    if contents.store is None:
-        return
-    (a, at), (b, to) = _location(contents.store, contents.path), _location(store, path)
-    if a is not b:
-        if isinstance(a, MemoryStore) or isinstance(b, MemoryStore):
-            return
-        at, to = f"{a.url.rstrip('/')}/{at}", f"{b.url.rstrip('/')}/{to}"
-    first, second = f"{at.strip('/')}/", f"{to.strip('/')}/"
-    if "/" in (first, second) or first.startswith(second) or second.startswith(first):
-        raise UnsupportedError(f"source and destination overlap: {contents.url}")
-
-
-def _location(store: Store, path: str) -> tuple[Store, str]:
-    """The store inside all wrappers, and the path within it."""
-    while isinstance(inner := getattr(store, "store", None), Store):
-        if isinstance(store, PrefixStore):
-            path = below(store.prefix, path)
-        store = inner
-    return store, path
 
 
 class _Copier:
@@ -247,14 +225,16 @@ class _Copier:
                     "overwrite=True begins anew"
                 )
             return True
-        if found is None:
-            self._check_free(where, overwrite)
-        if overwrite:
+        is_free = found is None and self._is_free(where, overwrite)
+        if overwrite and not is_free:
+            if self._contents.reading is not None:
+                refuse_aliases([self._contents.reading], self._store, self._path, is_cleared=True)
             self._store.delete_prefix(self._path)
         mark.write(self._store, self._path)
         return False
 
-    def _check_free(self, where: str, overwrite: bool) -> None:
+    def _is_free(self, where: str, overwrite: bool) -> bool:
+        """False where a node is there that may be overwritten."""
         try:
             load(self._store, self._path, None, None, consolidated=False, lenient=True)
         except NodeNotFoundError:
@@ -264,11 +244,12 @@ class _Copier:
                 raise NodeExistsError(
                     f"there is something at {where} that is no Zarr ({first!r}): choose an empty place"
                 ) from None
-            return
+            return True
         except MetadataError:
             pass  # a node, though a broken one
         if not overwrite:
             raise NodeExistsError(f"there is a node at {where} already: overwrite=True replaces it and all below")
+        return False
 
     def _finished(self, arrays: list[dict[str, bytes]]) -> set[int]:
         """Which arrays are complete: their metadata is there."""

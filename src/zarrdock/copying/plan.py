@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
+from zarrdock.array.aliasing import Reading
 from zarrdock.array.group import walk
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
@@ -51,6 +52,7 @@ class Contents:
         store, path: where the source is; None where it is no Zarr.
         groups: path, relative, to metadata in the copy. arrays: in the order in which they are copied.
         consolidated: groups that get consolidated metadata.
+        reading: what is read of stores; None where the source is in memory.
     """
 
     url: str
@@ -59,6 +61,7 @@ class Contents:
     arrays: list[ArrayPart] = field(default_factory=list)
     groups: dict[str, GroupMetadata] = field(default_factory=dict)
     consolidated: frozenset[str] = frozenset()
+    reading: Reading | None = None
 
     @property
     def root(self) -> Node:
@@ -104,14 +107,17 @@ def of_hierarchy(
     root = load_root(store, path, zarr_format)
     url = f"{store.url}/{path}" if path else store.url
     if isinstance(root, ArrayMetadata):
-        return Contents(url, store, path, [_array(store, path, "", root, wishes, recode)])
+        reading = Reading(store, path, {"": root})
+        return Contents(url, store, path, [_array(store, path, "", root, wishes, recode)], reading=reading)
     listed = store.traits.listable
     start = root.replace(consolidated=None) if listed else root
     consolidated: set[str] = {""} if root.consolidated is not None else set()
     contents = Contents(url, store, path, [], {"": retarget_group(root, wishes)})
+    nodes: dict[str, Node] = {"": root.replace(consolidated=None)}
     for relative, node in walk(store, path, start):
         if isinstance(node, ZarrdockError):
             raise node
+        nodes[relative] = node.replace(consolidated=None) if isinstance(node, GroupMetadata) else node
         if isinstance(node, ArrayMetadata):
             own = wishes.for_ndim(node.ndim)
             contents.arrays.append(_array(store, below(path, relative), relative, node, own, recode))
@@ -119,7 +125,8 @@ def of_hierarchy(
         contents.groups[relative] = retarget_group(node, wishes)
         if listed and node.consolidated is not None and not _is_below(relative, consolidated):
             consolidated.add(relative)
-    return Contents(url, store, path, contents.arrays, contents.groups, frozenset(consolidated))
+    reading = Reading(store, path, nodes)
+    return Contents(url, store, path, contents.arrays, contents.groups, frozenset(consolidated), reading)
 
 
 def _is_below(path: str, groups: Iterable[str]) -> bool:

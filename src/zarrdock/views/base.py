@@ -197,6 +197,9 @@ class View(RefusingStore):
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        return self.store.origins(prefix)
+
     def close(self) -> None:
         self.store.close()
 

@@ -120,6 +120,9 @@ class HDF5View(View):
     def url(self) -> str:
         return f"hdf5({self.store.url}/{self._key})"
 
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        return self.store.origins(self._key)
+
     def close(self) -> None:
         self._drop()
         self.store.close()

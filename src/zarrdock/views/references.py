@@ -197,6 +197,11 @@ class ReferenceView(View):
             if place is not None:
                 yield Entry(key, len(place.data) if isinstance(place, Document) else place.length)
 
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        places = self._places.keys(f"{prefix}/" if prefix else "")
+        for key in dict.fromkeys(place.key for _, place in places if isinstance(place, Part)):
+            yield from self.store.origins(key)
+
     # A file that is not there is no absence of the chunk: that would be read as its fill value.
 
     def _forget(self, place: Part) -> None:
