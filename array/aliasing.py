@@ -138,6 +138,7 @@ def _is_linked(a: Store, at: str, b: Store, to: str) -> bool:
         return False
     target = _file(b, to)
     seen: set[Path] = set()
+    elsewhere: set[Path] = set()
     todo = [_file(a, at)]
     while todo:
         folder = todo.pop()
@@ -148,9 +149,12 @@ def _is_linked(a: Store, at: str, b: Store, to: str) -> bool:
             for entry in entries:
                 if entry.is_symlink():
                     real = Path(entry.path).resolve()
-                    if _files_nested(real, target):
+                    place = real if real.is_dir() else real.parent
+                    if place not in elsewhere and _files_nested(real, target):
                         return True
-                    todo.append(real)
+                    elsewhere.add(place)
+                    if place is real:
+                        todo.append(real)
                 elif entry.is_dir(follow_symlinks=False):
                     todo.append(Path(entry.path))
     return False
