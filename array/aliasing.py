@@ -17,7 +17,7 @@ from pathlib import Path
 
 from zarrdock.array.group import walk
 from zarrdock.array.metadata.v3 import GroupMetadata, Node
-from zarrdock.array.node_io import join, load
+from zarrdock.array.node_storage import join, load
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.local import LocalStore

@@ -5,38 +5,306 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.attributes import Attributes
-from zarrdock.array.described import Described
-from zarrdock.array.execution import execute
-from zarrdock.array.execution.consistent import read_consistent
+from zarrdock.array.coerce import values_of
+from zarrdock.array.execution import read_write
 from zarrdock.array.execution.element import ELSEWHERE, read_element
 from zarrdock.array.execution.plan import Plan, make_plan
-from zarrdock.array.indexers import BlockIndex, OrthogonalIndex, VectorIndex
+from zarrdock.array.execution.read_write import read_consistent
 from zarrdock.array.json_ import in_document
+from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.node_io import join, update_metadata
-from zarrdock.array.planning.axes import Points, Product
-from zarrdock.array.planning.chunk_cache import ChunkCache, chunks_of, configured_cache
-from zarrdock.array.planning.index_cache import IndexCache
-from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.remembered import layout_of
-from zarrdock.array.planning.selection import basic, element, keeps_zero_dimensions
-from zarrdock.array.reshape import clear_outside, clear_rows, new_shape_of, shrinks
-from zarrdock.array.values import values_of
-from zarrdock.codecs.base import AnyArray
-from zarrdock.codecs.sharding import ShardOptions
+from zarrdock.array.node import Attributes, Placed
+from zarrdock.array.node_storage import join, update_metadata
+from zarrdock.array.planning.caches import ChunkCache, IndexCache, chunks_of, configured_cache
+from zarrdock.array.planning.layout import Layout, layout_of
+from zarrdock.array.planning.selection import (
+    Points,
+    Product,
+    basic,
+    blocks,
+    element,
+    keeps_zero_dimensions,
+    orthogonal,
+    vectorised,
+)
+from zarrdock.array.resize import clear_outside, clear_rows, new_shape_of, shrinks
+from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BytesBytesCodec, Codec
+from zarrdock.codecs.sharding import Sharding, ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreError, UnsupportedError
-from zarrdock.stores.base import Store
-from zarrdock.stores.key_locks import KeyLocks
+from zarrdock.registry import Registry
+from zarrdock.stores.base import Store, sized_entries
+from zarrdock.stores.group_commit import KeyLocks
 from zarrdock.stores.patch import patch_of
 
-__all__ = ["Array"]
+__all__ = ["Array", "BlockIndex", "Described", "OrthogonalIndex", "VectorIndex"]
+
+
+# -- ``array.oindex``, ``array.vindex`` and ``array.blocks``: the same reads and writes with another meaning between
+# the brackets.
+
+
+class _Index:
+    def __init__(self, array: Array) -> None:
+        self._array = array
+
+    def _selection(self, selection: Any) -> Product | Points:
+        raise AssertionError
+
+    def __getitem__(self, selection: Any) -> Any:
+        array = self._array._read(self._selection(selection))
+        return array[()] if array.ndim == 0 else array
+
+    def __setitem__(self, selection: Any, value: Any) -> None:
+        self._array._write(self._selection(selection), value)
+
+
+class OrthogonalIndex(_Index):
+    """Each axis has its own integer, slice, array of integers or mask; the result is their product."""
+
+    def _selection(self, selection: Any) -> Product | Points:
+        return orthogonal(selection, self._array.shape)
+
+
+class VectorIndex(_Index):
+    """One array of coordinates an axis, broadcast against each other, or one mask of the array's shape."""
+
+    def _selection(self, selection: Any) -> Points:
+        return vectorised(selection, self._array.shape)
+
+
+class BlockIndex(_Index):
+    """Integers and slices count chunks (shards, where there are shards), which is what is cheap to write."""
+
+    def _selection(self, selection: Any) -> Product:
+        layout = self._array._layout
+        bounds = None if layout.irregular is None else layout.irregular.bounds
+        return blocks(selection, layout.shape, layout.chunk_shape, bounds)
+
+
+# -- What can be said of an array without reading it.
+
+# Other forms of an array: named here, imported when asked for, since the array layer knows nothing of its peers.
+_forms: Registry[Callable[..., Any]] = Registry("zarrdock.forms", {"dask": "zarrdock.adapters.dask:to_dask"})
+
+
+class Described(Placed):
+    """The facts of an array: those of its metadata, under the names that numpy and zarr-python have for them."""
+
+    _read_only: bool
+    _state: tuple[ArrayMetadata, Layout]
+
+    @property
+    def metadata(self) -> ArrayMetadata:
+        """All metadata, as last read or written by this object."""
+        return self._state[0]
+
+    @property
+    def _layout(self) -> Layout:
+        return self._state[1]
+
+    @property
+    def read_only(self) -> bool:
+        """True where writing is refused."""
+        return self._read_only
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Elements along each dimension."""
+        return self.metadata.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements; in v2 with the byte order they are stored in."""
+        return self.metadata.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements, uncompressed."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of a chunk; with sharding, of the smallest chunk that can be read by itself.
+
+        Raises:
+            UnsupportedError: chunks differ in shape: see :attr:`read_chunk_sizes`.
+        """
+        if self._layout.irregular is not None and not self._layout.levels:
+            raise UnsupportedError("the chunks of a rectilinear grid have no one shape: see read_chunk_sizes")
+        return self._layout.leaf_shape
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """Shape of a shard, which is one object in the store; None without sharding.
+
+        Raises:
+            UnsupportedError: shards differ in shape: see :attr:`write_chunk_sizes`.
+        """
+        if not self._layout.levels:
+            return None
+        if self._layout.irregular is not None:
+            raise UnsupportedError("the shards of a rectilinear grid have no one shape: see write_chunk_sizes")
+        return self._layout.chunk_shape
+
+    @property
+    def read_chunk_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Lengths of the chunks along each axis, as far as they lie within the array; with sharding, of the inner
+        ones.
+        """
+        if self._layout.levels:
+            return RegularGrid(self._layout.leaf_shape).lengths(self.shape)
+        return self.metadata.grid.lengths(self.shape)
+
+    @property
+    def write_chunk_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Lengths of what is one object in the store, along each axis, as far as they lie within the array."""
+        return self.metadata.grid.lengths(self.shape)
+
+    @property
+    def fill_value(self) -> Any:
+        """What elements are that were never written."""
+        return self.metadata.fill_value
+
+    @property
+    def zarr_format(self) -> int:
+        """2 or 3."""
+        return self.metadata.zarr_format
+
+    @property
+    def dimension_names(self) -> tuple[str | None, ...] | None:
+        """Names of the dimensions (v3's ``dimension_names``, or xarray's attribute in v2)."""
+        return self.metadata.dims
+
+    @property
+    def key_encoding(self) -> KeyEncoding:
+        """How coordinates of chunks become keys."""
+        return self.metadata.key_encoding
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """Codecs of what is one object in the store."""
+        return self.metadata.codecs
+
+    @property
+    def _leaf_codecs(self) -> tuple[Codec, ...]:
+        codecs = self.metadata.codecs
+        for _ in self._layout.levels:
+            codecs = next(codec.codecs for codec in codecs if isinstance(codec, Sharding))
+        return codecs
+
+    @property
+    def filters(self) -> tuple[Codec, ...]:
+        """Array-to-array codecs of a chunk."""
+        return tuple(codec for codec in self._leaf_codecs if isinstance(codec, ArrayArrayCodec))
+
+    @property
+    def compressors(self) -> tuple[Codec, ...]:
+        """Bytes-to-bytes codecs of a chunk."""
+        return tuple(codec for codec in self._leaf_codecs if isinstance(codec, BytesBytesCodec))
+
+    @property
+    def cdata_shape(self) -> tuple[int, ...]:
+        """Chunks along each dimension."""
+        layout = self._layout
+        if layout.irregular is not None and not layout.levels:
+            return layout.grid_shape()
+        return tuple(-(-n // c) if c else 0 for n, c in zip(self.shape, layout.leaf_shape, strict=True))
+
+    @property
+    def nchunks(self) -> int:
+        """Number of chunks, stored or not."""
+        return prod(self.cdata_shape)
+
+    def nbytes_stored(self) -> int:
+        """Bytes in the store below this array's path, metadata included. Lists the store, and asks it for the sizes
+        that the list does not tell.
+        """
+        return sum(entry.size or 0 for entry in sized_entries(self._store, self._path))
+
+    def to_dask(self, chunks: Any = None, *, inline_array: bool = False) -> Any:
+        """This array as a lazy dask array.
+
+        Args:
+            chunks: as dask takes them; by default blocks are shards (chunks, where there are no shards), so that every
+                object in the store is read by one task; "auto": multiples of these.
+            inline_array: put this object into every task instead of into one that all depend on.
+        Raises:
+            UnsupportedError: dask is not installed.
+        """
+        form = _forms.get("dask")
+        assert form is not None
+        return form(self, chunks, inline_array=inline_array)
+
+    def __dask_tokenize__(self) -> Any:
+        # What names the array, not what is in it: as with any file, a name says nothing of when it was read.
+        # Its documents rather than its hash, which is another one in every process.
+        return type(self).__name__, self._store.url, self._path, sorted(documents(self.metadata).items())
+
+    def __repr__(self) -> str:
+        chunks, shards = self._shapes()
+        which = f"chunks={chunks}" + (f" shards={shards}" if shards else "")
+        return f"<zarrdock.Array {self.name!r} {self.shape} {self.dtype} {which} in {self._store}>"
+
+    def _shapes(self) -> tuple[str, str]:
+        """Shapes of chunks and shards as text; the second is empty without sharding."""
+        layout = self._layout
+        if layout.irregular is None:
+            return str(layout.leaf_shape), str(layout.chunk_shape) if layout.levels else ""
+        return (str(layout.leaf_shape), "rectilinear") if layout.levels else ("rectilinear", "")
+
+    def _repr_html_(self) -> str:
+        from zarrdock.array.html import facts_table, grid_svg, size_text
+
+        facts: list[tuple[str, Any]] = [
+            ("Array", self.name),
+            ("in", self._store),
+            ("Shape", " × ".join(map(str, self.shape)) or "0-dimensional"),
+            ("Data type", self.dtype),
+            ("Chunks", _times(self._shapes()[0])),
+        ]
+        if self._layout.levels:
+            facts.append(("Shards", _times(self._shapes()[1])))
+        facts += [
+            ("Codecs", ", ".join(codec.name for codec in self._leaf_codecs)),
+            ("Size", f"{size_text(self.nbytes)} in {self.nchunks} chunks"),
+        ]
+        if self.dimension_names is not None:
+            facts.insert(3, ("Dimensions", ", ".join(name or "—" for name in self.dimension_names)))
+        layout = self._layout
+        if layout.irregular is not None:  # the picture is of a regular grid
+            return facts_table(facts, grid_svg(self.shape, layout.leaf_shape if layout.levels else self.shape, None))
+        return facts_table(
+            facts, grid_svg(self.shape, layout.leaf_shape, layout.chunk_shape if layout.levels else None)
+        )
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-dimensional array")
+        return self.shape[0]
+
+
+def _times(shape: str) -> str:
+    return shape.strip("(),").replace(", ", " × ")
+
 
 _ATTEMPTS = 100
 
@@ -137,7 +405,7 @@ class Array(Described):
             if value is not ELSEWHERE:
                 return value
         product = basic(selection, self.shape)
-        array = execute.read(self._store, self._layout, product, self._cache)
+        array = read_write.read(self._store, self._layout, product, self._cache)
         return array[()] if array.ndim == 0 and not keeps_zero_dimensions(selection) else array
 
     def read(self, selection: Any = ..., out: AnyArray | None = None, *, consistent: bool = False) -> AnyArray:
@@ -162,15 +430,15 @@ class Array(Described):
 
     def _read(self, selection: Product | Points, out: AnyArray | None = None) -> AnyArray:
         self._check_out(selection, out)
-        return execute.read(self._store, self._layout, selection, self._cache, out)
+        return read_write.read(self._store, self._layout, selection, self._cache, out)
 
     async def read_async(self, selection: Any = ..., out: AnyArray | None = None) -> AnyArray:
         """:meth:`read` as a coroutine, on any event loop."""
-        from zarrdock.stores.facade import AsyncStore
+        from zarrdock.stores.async_store import AsyncStore
 
         product = basic(selection, self.shape)
         self._check_out(product, out)
-        return await execute.read_async(AsyncStore(self._store), self._layout, product, self._cache, out)
+        return await read_write.read_async(AsyncStore(self._store), self._layout, product, self._cache, out)
 
     def _check_out(self, selection: Product | Points, out: AnyArray | None) -> None:
         if out is None:
@@ -231,7 +499,7 @@ class Array(Described):
     def _write(self, selection: Product | Points, value: Any) -> None:
         self._check_writable()
         array = self._value(selection.shape, value)
-        execute.write(
+        read_write.write(
             self._store, self._layout, selection, array, self._cache, unsafe=self._unsafe, options=self._options
         )
 
@@ -271,7 +539,7 @@ class Array(Described):
 
     def refresh(self) -> None:
         """Read the metadata again: another writer may have resized the array or changed its attributes."""
-        from zarrdock.array.node_io import load
+        from zarrdock.array.node_storage import load
 
         number = next(self._numbers)
         new = load(self._store, self._path, "array", 2 if self.zarr_format == 2 else 3)
@@ -354,7 +622,7 @@ class Array(Described):
             raise
         where = tuple(slice(start, start + n) if i == axis else slice(None) for i in range(self.ndim))
         try:
-            execute.write(self._store, layout, basic(where, layout.shape), value, self._cache, unsafe=self._unsafe)
+            read_write.write(self._store, layout, basic(where, layout.shape), value, self._cache, unsafe=self._unsafe)
         except Exception as error:
             try:
                 self._give_back(layout, axis, start)

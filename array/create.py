@@ -10,21 +10,20 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
-from zarrdock.array.dtypes.v2 import object_type_of
+from zarrdock.array.dtypes.v2_dtypes import object_type_of
 from zarrdock.array.metadata.grid import RegularGrid, rectilinear_of
-from zarrdock.array.metadata.key_extensions import parse_key_encoding
-from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys
+from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys, parse_key_encoding
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.node_io import ZarrFormat, save_new
-from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
+from zarrdock.array.node_storage import ZarrFormat, save_new
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
+from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.order import Order, for_level, frozen, permutation
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.sharding import Sharding, ShardOptions
 from zarrdock.codecs.transpose import Transpose
-from zarrdock.codecs.v2 import from_v2
+from zarrdock.codecs.v2_codecs import from_v2
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError
 from zarrdock.stores.base import Store

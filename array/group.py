@@ -9,15 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from zarrdock.array.array import Array
-from zarrdock.array.attributes import Attributes
 from zarrdock.array.create import check_for_shards, make_array, make_metadata
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import below, consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
-from zarrdock.array.node_io import join, load, load_many, node_path, save_new, update_metadata
-from zarrdock.array.placed import Placed
-from zarrdock.array.planning.chunk_cache import ChunkCache
-from zarrdock.codecs.order import Order
+from zarrdock.array.node import Attributes, Placed
+from zarrdock.array.node_storage import join, load, load_many, node_path, save_new, update_metadata
+from zarrdock.array.planning.caches import ChunkCache
+from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.errors import (
     MetadataError,

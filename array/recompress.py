@@ -14,9 +14,9 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.execution.pool import run
-from zarrdock.array.execution.unsafe import unsafe_update
+from zarrdock.array.execution.read_write import unsafe_update
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.base import Buffer
+from zarrdock.codecs.codec import Buffer
 from zarrdock.codecs.conditional import BoundConditional, Decision, with_decision
 from zarrdock.errors import CodecError, UnsupportedError
 from zarrdock.stores.base import Store

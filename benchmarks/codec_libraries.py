@@ -25,8 +25,8 @@ ZSTD, GZIP, BLOSC, CRC32C = "zstd 3", "gzip 6", "blosc lz4 5 shuffle", "crc32c"
 
 
 def zarrdock_calls() -> Iterator[Calls]:
-    from zarrdock.codecs.base import ByteSpec
     from zarrdock.codecs.builtin import parse_codec
+    from zarrdock.codecs.codec import ByteSpec
     from zarrdock.errors import UnknownExtensionError
 
     blosc = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle", "typesize": 2, "blocksize": 0}

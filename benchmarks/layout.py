@@ -19,13 +19,13 @@ import numpy as np
 
 import zarrdock
 from benchmarks.data import cache_folder, load_volume
-from zarrdock.layouts.access import Access, boxes, planes
+from zarrdock.layouts.access_patterns import Access, boxes, planes
 from zarrdock.layouts.plot import bars
 from zarrdock.layouts.predict import PLACES, Candidate, Prediction, predict
 from zarrdock.layouts.relayout import relayout
-from zarrdock.layouts.survey import Survey, survey
+from zarrdock.layouts.shard_stats import Survey, survey
 from zarrdock.stores.base import Store, Traits
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 ORDERS = ("lexicographic", "colexicographic", "morton", "hilbert")
 GAPS = (0, 32 * 2**10, 128 * 2**10, 2**20)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
+from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
 from zarrdock.codecs.elements import Element, element_of
 from zarrdock.codecs.fields import integer, known_members
 from zarrdock.errors import MetadataError

@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from zarrdock.codecs.base import ByteSpec
+from zarrdock.codecs.codec import ByteSpec
 from zarrdock.codecs.zstd_ import BoundZstd, Zstd
 from zarrdock.errors import CodecError
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, as_bytes
 from zarrdock.codecs.blosc2_chunk import VERSIONS as BLOSC2_VERSIONS
 from zarrdock.codecs.blosc2_chunk import decode_chunk
+from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, as_bytes
 from zarrdock.codecs.fields import integer, known_members, one_of
 from zarrdock.errors import CodecError, MetadataError
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zarrdock.codecs.base import BoundBytesBytes, Buffer, ByteSpec, IntArray
 from zarrdock.codecs.blosc_ import FORMAT_VERSION, HEADER, Blosc, BoundBlosc
+from zarrdock.codecs.codec import BoundBytesBytes, Buffer, ByteSpec, IntArray
 
 __all__ = ["BoundExcerpt", "Frame", "head_nbytes", "parse"]
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from zarrdock.codecs.base import ByteSpec, ChunkSpec, Codec
 from zarrdock.codecs.chain import check_kinds
+from zarrdock.codecs.codec import ByteSpec, ChunkSpec, Codec
 from zarrdock.errors import MetadataError, UnknownExtensionError
 from zarrdock.registry import Registry
 
@@ -34,12 +34,12 @@ _NUMCODECS = {
     "numcodecs.lzma": "zarrdock.codecs.numcodecs_:Lzma",
     "numcodecs.msgpack2": "zarrdock.codecs.objects:MsgPack",
     "numcodecs.packbits": "zarrdock.codecs.numcodecs_arrays:PackBits",
-    "numcodecs.pcodec": "zarrdock.codecs.numcodecs_numbers:PCodec",
+    "numcodecs.pcodec": "zarrdock.codecs.numcodecs_arrays:PCodec",
     "numcodecs.pickle": "zarrdock.codecs.objects:Pickle",
     "numcodecs.quantize": "zarrdock.codecs.numcodecs_arrays:Quantize",
     "numcodecs.shuffle": "zarrdock.codecs.numcodecs_:Shuffle",
     "numcodecs.vlen-array": "zarrdock.codecs.objects:VlenArray",
-    "numcodecs.zfpy": "zarrdock.codecs.numcodecs_numbers:Zfpy",
+    "numcodecs.zfpy": "zarrdock.codecs.numcodecs_arrays:Zfpy",
     "numcodecs.zlib": "zarrdock.codecs.gzip_:Zlib",
     "numcodecs.zstd": "zarrdock.codecs.numcodecs_:Zstd",
 }

@@ -9,14 +9,200 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
-from zarrdock.codecs.casting import Caster, OutOfRange, Rounding
-from zarrdock.codecs.elements import element_of, number_type
+from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
+from zarrdock.codecs.elements import Element, element_of, number_type
 from zarrdock.codecs.fields import known_members, one_of
 from zarrdock.codecs.scalars import scalar_from_json
 from zarrdock.errors import CodecError, MetadataError
 
-__all__ = ["BoundCastValue", "CastValue"]
+__all__ = ["BoundCastValue", "CastValue", "Caster", "OutOfRange", "Rounding"]
+
+
+# -- Conversion of numbers between data types, with stated rounding and range. All of an array at a time.
+
+Rounding: TypeAlias = Literal["nearest-even", "towards-zero", "towards-positive", "towards-negative", "nearest-away"]
+OutOfRange: TypeAlias = Literal["error", "clamp", "wrap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caster:
+    """From ``source`` to ``target``, both integers or floats.
+
+    Attributes:
+        scalar_map: pairs of scalars (of the source, of the target) that go before all rules.
+    """
+
+    source: Element
+    target: Element
+    rounding: Rounding = "nearest-even"
+    out_of_range: OutOfRange = "error"
+    scalar_map: tuple[tuple[Any, ...], ...] = ()
+
+    def __call__(self, array: AnyArray) -> AnyArray:
+        """Of any byte order and strides, to an array of the target's native dtype.
+
+        Raises:
+            ValueError: a value that the target does not have.
+        """
+        values = array.astype(self.source.native, copy=False)
+        with np.errstate(all="ignore"):
+            if not self.scalar_map:
+                return self._cast(values)
+            rest = values.copy()
+            found = np.zeros(values.shape, bool)
+            selected = []
+            for key, value in self.scalar_map:
+                here = ~found & (np.isnan(values) if key != key else values == key)
+                selected.append((here, value))
+                found |= here
+            rest[found] = self.source.native.type(0 if self.source.mantissa or self.source.kind != "f" else 1)
+            out = self._cast(rest)
+            for here, value in selected:
+                out[here] = value
+            return out
+
+    def _cast(self, values: AnyArray) -> AnyArray:
+        if self.source.kind == "f":
+            return self._float_to_integer(values) if self.target.kind != "f" else self._to_float(values)
+        return self._integer_to_integer(values) if self.target.kind != "f" else self._to_float(values)
+
+    # -- to integers --------------------------------------------------------------------------------------------------
+
+    def _integer_to_integer(self, values: AnyArray) -> AnyArray:
+        if self.source.bits < 8:
+            values = values.astype(np.int8)
+        (low, high), (source_low, source_high) = self.target.limits(), self.source.limits()
+        if source_low < low or source_high > high:
+            if self.out_of_range == "wrap":
+                return self._wrapped(values)
+            if self.out_of_range == "clamp":
+                kind = values.dtype.type
+                values = np.clip(values, kind(max(low, source_low)), kind(min(high, source_high)))
+            elif values.size and (int(values.min()) < low or int(values.max()) > high):
+                worst = values.min() if int(values.min()) < low else values.max()
+                raise ValueError(self._beyond(worst))
+        return values.astype(self.target.native)
+
+    def _float_to_integer(self, values: AnyArray) -> AnyArray:
+        wide = values.astype(np.float64)
+        if np.isnan(wide).any():
+            raise ValueError(f"{self.target.native} has no NaN; a scalar_map can say what becomes of it")
+        rounded = _round(wide, self.rounding)
+        low, high = self.target.limits()
+        # 2**63 - 1 is no float64, but 2**63 is.
+        too_low, too_high = rounded < low, rounded >= float(high + 1)
+        outside = too_low | too_high
+        if not outside.any():
+            return self._narrow(rounded)
+        if self.out_of_range == "wrap":
+            if not np.isfinite(rounded).all():
+                raise ValueError(f"infinity cannot be wrapped to {self.target.native}")
+            rest = np.fmod(rounded, 2.0**self.target.bits)
+            magnitude = np.abs(rest).astype(np.uint64)
+            return self._wrapped(np.where(rest < 0, -magnitude, magnitude))
+        if self.out_of_range == "error":
+            raise ValueError(self._beyond(wide[outside].flat[0]))
+        out = self._narrow(np.where(outside, 0.0, rounded))
+        out[too_low], out[too_high] = low, high
+        return out
+
+    def _narrow(self, whole: AnyArray) -> AnyArray:
+        """Floats without a fraction, within the target's range."""
+        if self.target.bits < 8:
+            whole = whole.astype(np.int8)
+        return whole.astype(self.target.native)
+
+    def _wrapped(self, values: AnyArray) -> AnyArray:
+        """Integers modulo the target's number of values."""
+        bits = self.target.bits
+        if bits >= 8:
+            return values.astype(self.target.native)
+        low = (values & values.dtype.type((1 << bits) - 1)).astype(np.int8)
+        if self.target.kind == "i":
+            low = np.where(low >= 1 << bits - 1, low - np.int8(1 << bits), low).astype(np.int8)
+        wrapped: AnyArray = low.astype(self.target.native)
+        return wrapped
+
+    # -- to floats ----------------------------------------------------------------------------------------------------
+
+    def _to_float(self, values: AnyArray) -> AnyArray:
+        target = self.target.native
+        wide = self._widened(values)
+        nearest = wide.astype(np.float64).astype(target) if self.target.is_small else values.astype(target)
+        if self.rounding != "nearest-even":
+            nearest = self._directed(wide, nearest)
+        back = nearest.astype(np.float64)
+        finite, nan = np.isfinite(wide), np.isnan(wide)
+        if (nan & ~np.isnan(back)).any():
+            raise ValueError(f"{target} has no NaN; a scalar_map can say what becomes of it")
+        largest = float(_limit(self.target, "max"))
+        infinity = float(np.array([np.inf]).astype(target).astype(np.float64)[0])
+        # Types without infinities overflow to a NaN or, without that too, to their largest value.
+        overflow = ~nan & (np.isnan(back) | (np.isfinite(back) != finite))
+        if np.isfinite(infinity):
+            below = float(np.nextafter(_limit(self.target, "max"), target.type(0)))
+            overflow |= np.abs(wide) >= largest + (largest - below) / 2
+        if not overflow.any():
+            return nearest
+        if self.out_of_range == "error":
+            raise ValueError(self._beyond(wide[overflow].flat[0]))
+        has_infinity = np.isinf(infinity)
+        limit = np.array([np.inf if has_infinity else largest]).astype(target)
+        low = -limit if has_infinity else np.array([float(_limit(self.target, "min"))]).astype(target)
+        return np.where(overflow, np.where(wide > 0, limit, low), nearest).astype(target)
+
+    def _widened(self, values: AnyArray) -> AnyArray:
+        """As floats in which all values of the source are exact."""
+        if self.source.kind == "f" or self.source.bits <= 32:
+            return values.astype(np.float64)
+        if np.finfo(np.longdouble).nmant < 63 and self.rounding != "nearest-even":
+            raise ValueError(f"this machine has no floats that could round {self.source.native} {self.rounding}")
+        return values.astype(np.longdouble)
+
+    def _directed(self, wide: AnyArray, nearest: AnyArray) -> AnyArray:
+        """Moved to the neighbour where the nearest value is on the wrong side."""
+        back = nearest.astype(wide.dtype)
+        finite = np.isfinite(wide) & np.isfinite(back)
+        up = np.nextafter(nearest, np.full_like(nearest, np.inf))
+        down = np.nextafter(nearest, np.full_like(nearest, -np.inf))
+        match self.rounding:
+            case "towards-positive":
+                return np.where(finite & (back < wide), up, nearest)
+            case "towards-negative":
+                return np.where(finite & (back > wide), down, nearest)
+            case "towards-zero":
+                beyond = finite & (np.abs(back) > np.abs(wide))
+                return np.where(beyond, np.where(wide > 0, down, up), nearest)
+        away = np.where(wide > 0, up, down)
+        tie = (np.abs(back) < np.abs(wide)) & (np.abs(away.astype(wide.dtype) - wide) == np.abs(wide - back))
+        return np.where(finite & tie, away, nearest)
+
+    def _beyond(self, value: Any) -> str:
+        return f"{value} is beyond the range of {self.target.native}; out_of_range can say what becomes of it"
+
+
+def _round(values: AnyArray, rounding: Rounding) -> AnyArray:
+    match rounding:
+        case "nearest-even":
+            return np.rint(values)
+        case "towards-zero":
+            return np.trunc(values)
+        case "towards-positive":
+            return np.ceil(values)
+        case "towards-negative":
+            return np.floor(values)
+    whole = np.trunc(values)
+    return np.where(np.isfinite(values), whole + np.copysign(np.abs(values - whole) >= 0.5, values), values)
+
+
+def _limit(element: Element, name: Literal["min", "max"]) -> Any:
+    """The least or the greatest finite value of a float type."""
+    if not element.is_small:
+        return getattr(np.finfo(element.native), name)
+    import ml_dtypes
+
+    return getattr(ml_dtypes.finfo(element.native), name)  # type: ignore[no-untyped-call]
+
 
 _ROUNDINGS = ("nearest-even", "towards-zero", "towards-positive", "towards-negative", "nearest-away")
 _RANGES = ("error", "clamp", "wrap")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zarrdock.codecs.base import (
+from zarrdock.codecs.codec import (
     AnyArray,
     ArrayArrayCodec,
     ArrayBytesCodec,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import google_crc32c
 import numpy as np
 
-from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, no_configuration
+from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, no_configuration
 from zarrdock.errors import ChecksumError, CodecError
 
 __all__ = ["BoundCrc32c", "Crc32c", "crc32c"]

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from zarrdock.codecs.base import AnyArray
+from zarrdock.codecs.codec import AnyArray
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 __all__ = ["Element", "element_of", "number_type"]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import deflate
 
-from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
+from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
 from zarrdock.codecs.fields import integer, known_members
 from zarrdock.codecs.streams import decode_streams
 

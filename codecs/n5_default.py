@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from zarrdock.codecs.base import (
+from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.chain import BoundChain, bind_chain
+from zarrdock.codecs.codec import (
     AnyArray,
     ArrayBytesCodec,
     BoundArrayBytes,
@@ -21,8 +23,6 @@ from zarrdock.codecs.base import (
     Configuration,
     as_bytes,
 )
-from zarrdock.codecs.bytes_ import Bytes
-from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.fields import known_members
 from zarrdock.codecs.transpose import Transpose
 from zarrdock.errors import CodecError, MetadataError

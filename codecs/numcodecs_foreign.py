@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.codecs.base import AnyArray, ArrayBytesCodec, BoundArrayBytes, Buffer, ByteSpec, ChunkSpec, as_bytes
-from zarrdock.codecs.numcodecs_ import flat
-from zarrdock.codecs.numcodecs_base import StoredNumcodecsCodec
+from zarrdock.codecs.codec import AnyArray, ArrayBytesCodec, BoundArrayBytes, Buffer, ByteSpec, ChunkSpec, as_bytes
+from zarrdock.codecs.numcodecs_ import StoredNumcodecsCodec, flat
 from zarrdock.errors import CodecError, MetadataError
 
 __all__ = ["ForeignCompressor", "foreign_compressor"]

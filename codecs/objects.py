@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.codecs.base import (
+from zarrdock.codecs.codec import (
     AnyArray,
     ArrayArrayCodec,
     ArrayBytesCodec,
@@ -26,8 +26,7 @@ from zarrdock.codecs.base import (
     ChunkSpec,
     as_bytes,
 )
-from zarrdock.codecs.numcodecs_ import flat
-from zarrdock.codecs.numcodecs_base import NumcodecsCodec
+from zarrdock.codecs.numcodecs_ import NumcodecsCodec, flat
 from zarrdock.codecs.vlen import MAX_NBYTES, checked_count
 from zarrdock.config import config
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError

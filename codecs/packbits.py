@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from zarrdock.codecs.base import (
+from zarrdock.codecs.codec import (
     AnyArray,
     ArrayBytesCodec,
     BoundArrayBytes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, TypeAlias
 
-from zarrdock.codecs.base import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
+from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
 from zarrdock.codecs.fields import integer, known_members
 from zarrdock.errors import MetadataError
 

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.codecs.base import Buffer, ChunkSpec, Codec
 from zarrdock.codecs.chain import BoundChain, bind_chain
+from zarrdock.codecs.codec import Buffer, ChunkSpec, Codec
 from zarrdock.errors import CodecError, MetadataError, ShardIndexError
 from zarrdock.ranges import Range, Span, Tail
 

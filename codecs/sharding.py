@@ -1,7 +1,7 @@
 """``sharding_indexed``: many inner chunks and an index in one object.
 
 Here are the configuration, and whole shards in memory. Reading parts of a shard from a store is planned in
-``array/planning/steps.py``; changing parts of one is :meth:`BoundSharding.assemble`.
+``array/planning/shard_reader.py``; changing parts of one is :meth:`BoundSharding.assemble`.
 
 Source: Zarr v3, codec ``sharding_indexed``.
 """
@@ -15,7 +15,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.codecs.base import (
+from zarrdock.codecs.chain import BoundChain, bind_chain
+from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
+from zarrdock.codecs.codec import (
     AnyArray,
     ArrayBytesCodec,
     BoundArrayBytes,
@@ -25,9 +27,7 @@ from zarrdock.codecs.base import (
     Codec,
     Configuration,
 )
-from zarrdock.codecs.chain import BoundChain, bind_chain
-from zarrdock.codecs.empty import EmptyTest
-from zarrdock.codecs.order import Order, for_level, frozen, permutation
+from zarrdock.codecs.empty_chunks import EmptyTest
 from zarrdock.codecs.shard_index import IndexLayout, IndexLocation, ShardIndex
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError
 
@@ -41,7 +41,7 @@ class ShardOptions:
     """Settings of the writer of shards: never part of the metadata.
 
     Attributes:
-        order: in which inner chunks are laid out, see :mod:`zarrdock.codecs.order`.
+        order: in which inner chunks are laid out, see :mod:`zarrdock.codecs.chunk_order`.
         write_empty_chunks: store inner chunks that hold nothing but the fill value.
         in_place: partial writes go through the store's ``patch``: chunks are written over those they replace, or behind
             all others; the order is then that in which they come.

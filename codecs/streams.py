@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from zarrdock.codecs.base import Buffer, ByteSpec
+from zarrdock.codecs.codec import Buffer, ByteSpec
 from zarrdock.errors import CodecError
 
 __all__ = ["StreamDecompressor", "decode_streams"]

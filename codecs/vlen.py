@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
-from zarrdock.codecs.base import (
+from zarrdock.codecs.codec import (
     AnyArray,
     ArrayBytesCodec,
     BoundArrayBytes,

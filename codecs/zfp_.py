@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from zarrdock.codecs.base import (
+from zarrdock.codecs.codec import (
     AnyArray,
     ArrayBytesCodec,
     BoundArrayBytes,

@@ -317,7 +317,7 @@ class Store(ABC):
 
     def with_costs(self, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None) -> Store:
         """The same store for readers who weigh bytes against requests otherwise; see :class:`Traits`."""
-        from zarrdock.stores.costs import CostedStore
+        from zarrdock.stores.wrappers import CostedStore
 
         return CostedStore(self, merge_gap_bytes=merge_gap_bytes, max_request_bytes=max_request_bytes)
 

@@ -12,24 +12,52 @@ from typing import Any, TypeAlias
 
 from zarrdock.errors import VersionChangedError
 from zarrdock.ranges import Tail, is_empty
-from zarrdock.stores.base import (
-    Blob,
-    Buffer,
-    Change,
-    Read,
-    Results,
-    Store,
-    Value,
-    Version,
-    check_key,
-    check_prefix,
-)
-from zarrdock.stores.cache_flights import Flights
+from zarrdock.stores.base import Blob, Buffer, Change, Read, Results, Store, Value, Version, check_key, check_prefix
 from zarrdock.stores.cache_folder import FolderCache
 from zarrdock.stores.cache_memory import UNKNOWN, Cache, MemoryCache
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
-__all__ = ["CachingStore"]
+__all__ = ["CachingStore", "Flights"]
+
+
+# -- Reads under way: threads that want the same bytes at the same time ask for them once.
+
+
+class Flights:
+    """Who reads what at the moment. A thread lands what it began before it waits for others, so none waits in a
+    circle.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way: dict[Read, threading.Event] = {}
+
+    def begin(self, reads: Iterable[Read]) -> dict[Read, threading.Event]:
+        """Begin those that nobody has begun.
+
+        Returns:
+            Those that another thread has, each with the event of its end.
+        """
+        others: dict[Read, threading.Event] = {}
+        begun: set[Read] = set()
+        with self._lock:
+            for read in reads:
+                event = self._under_way.get(read)
+                if event is None:
+                    self._under_way[read] = threading.Event()
+                    begun.add(read)
+                elif read not in begun:  # twice in one batch
+                    others[read] = event
+        return others
+
+    def land(self, reads: Iterable[Read]) -> None:
+        """They are over, well or not."""
+        with self._lock:
+            events = [self._under_way.pop(read, None) for read in reads]
+        for event in events:
+            if event is not None:
+                event.set()
+
 
 # A read that names a version mostly follows the one that brought the version, as data follow the index of a shard.
 _VERSION_SECONDS = 1.0

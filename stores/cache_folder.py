@@ -26,9 +26,8 @@ import deflate
 
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Buffer, Version
-from zarrdock.stores.cache_memory import UNKNOWN, Cache, _Unknown
-from zarrdock.stores.cache_segments import TAIL, Known
-from zarrdock.stores.local_io import make_folders, pread_all, writev_all
+from zarrdock.stores.cache_memory import TAIL, UNKNOWN, Cache, Known, _Unknown
+from zarrdock.stores.local_files import make_folders, pread_all, writev_all
 
 __all__ = ["FolderCache"]
 

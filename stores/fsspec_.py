@@ -6,13 +6,18 @@ a synchronous one in the calling thread, or in a few threads where it is remote.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import fsspec
 import fsspec.core
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
@@ -28,14 +33,80 @@ from zarrdock.errors import (
     ZarrdockError,
 )
 from zarrdock.ranges import From, Range, Span, Tail, resolve
-from zarrdock.stores import fsspec_files as files
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
-from zarrdock.stores.bridge import Bridge, Live
-from zarrdock.stores.bridged import BridgedStore, Entries, as_bytes, n_bytes_of
+from zarrdock.stores.diagnose import TruncatedError, cause_of, redact, translate
+from zarrdock.stores.io_loop import Bridge, Live
+from zarrdock.stores.remote import BridgedStore, Entries, as_bytes, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
-from zarrdock.stores.translate import TruncatedError, cause_of, redact, translate
 
-__all__ = ["FsspecStore", "as_bytes", "protocol_of", "unwrap"]
+__all__ = [
+    "HIDDEN",
+    "FsspecStore",
+    "as_bytes",
+    "protocol_of",
+    "prune_empty_folders",
+    "replace_file",
+    "takes_mode",
+    "unwrap",
+]
+
+
+# -- What a store on an fsspec filesystem does itself for plain files, because fsspec writes in place.
+
+# The name LocalStore gives to files being written, so that neither store lists the other's.
+HIDDEN = ".__lock"
+
+
+def replace_file(path: str, data: bytes, create_only: bool) -> None:
+    """Write ``data`` beside ``path`` and give it that name in one step.
+
+    Raises:
+        FileExistsError: with ``create_only`` where the file exists.
+    """
+    for last in (False, True):
+        try:
+            _replace_file(Path(path), data, create_only)
+            return
+        except FileNotFoundError:  # somebody pruned the folder, or cleaned up, in between
+            if last:
+                raise
+
+
+def _replace_file(path: Path, data: bytes, create_only: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Short whatever the key, to stay within the file system's limit on names.
+    temporary = path.parent / f".{uuid.uuid4().hex}{HIDDEN}"
+    try:
+        with open(temporary, "xb", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+        if create_only:
+            path.hardlink_to(temporary)  # fails where the name is taken, in one step
+        else:
+            temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def prune_empty_folders(path: str, root: str) -> None:
+    """Remove the folders above ``path`` and below ``root`` that became empty: object stores have no empty folders."""
+    top = root.rstrip("/") + "/"
+    for folder in Path(path).parents:
+        if not str(folder).startswith(top):
+            return
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def takes_mode(fs: AbstractFileSystem) -> bool:
+    """True where ``pipe_file`` knows ``mode="create"``."""
+    method = fs._pipe_file if isinstance(fs, AsyncFileSystem) else fs.pipe_file
+    return "mode" in inspect.signature(method).parameters
+
 
 _ON_THIS_MACHINE = {"file", "local", "memory", "zip", "tar", "libarchive", "data", "git"}
 _READ_ONLY = {"http", "https", "github", "gist", "git", "reference", "data", "tar", "libarchive", "jupyter"}
@@ -154,13 +225,13 @@ class FsspecStore(BridgedStore):
 
         async def request() -> None:
             if self._is_local:
-                files.replace_file(path, data, create_only)
+                replace_file(path, data, create_only)
                 return
             if create_only and await self._size_once(live, key) is not None:
                 raise FileExistsError(path)
             if self._protocol == "memory" and live.fs.isdir(path):  # it would take both, and then find only one
                 raise IsADirectoryError(f"a folder stands at {path}")
-            options = {"mode": "create"} if create_only and files.takes_mode(live.fs) else {}
+            options = {"mode": "create"} if create_only and takes_mode(live.fs) else {}
             await live.call("pipe_file", path, data, **options)
 
         try:
@@ -183,7 +254,7 @@ class FsspecStore(BridgedStore):
             except _MISSING:
                 return
             if self._is_local:
-                files.prune_empty_folders(path, self._root)
+                prune_empty_folders(path, self._root)
 
         await self._request(live, key, request)
 
@@ -321,12 +392,12 @@ class FsspecStore(BridgedStore):
     def _is_listed(self, key: str, prefix: str) -> bool:
         if not key or key.endswith("/") or (prefix and not key.startswith(prefix + "/")):
             return False
-        return not (self._is_local and key.endswith(files.HIDDEN))
+        return not (self._is_local and key.endswith(HIDDEN))
 
     def _check_key(self, key: str) -> None:
         super()._check_key(key)
-        if self._is_local and key.endswith(files.HIDDEN):
-            raise InvalidKeyError(f"names ending in {files.HIDDEN} are for files being written", key=key, store=self)
+        if self._is_local and key.endswith(HIDDEN):
+            raise InvalidKeyError(f"names ending in {HIDDEN} are for files being written", key=key, store=self)
 
 
 def _root_of(fs: AbstractFileSystem, path: str, *, keep_slash: bool) -> str:

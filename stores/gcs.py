@@ -17,11 +17,11 @@ from fsspec.spec import AbstractFileSystem
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Version
-from zarrdock.stores.bridge import Live, expect_bytes, running_loop
-from zarrdock.stores.bridged import Entries
-from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
-from zarrdock.stores.ranged import range_header
-from zarrdock.stores.translate import HttpStatusError, Kind, diagnose
+from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose
+from zarrdock.stores.http_ranges import range_header
+from zarrdock.stores.io_loop import Live, expect_bytes, running_loop
+from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
+from zarrdock.stores.remote import Entries
 
 __all__ = ["GCSStore"]
 

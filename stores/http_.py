@@ -18,11 +18,11 @@ from fsspec.implementations.http import HTTPFileSystem
 from zarrdock.errors import RangeError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
-from zarrdock.stores.bridge import Bridge, Live
-from zarrdock.stores.bridged import Entries, RangedStore, n_bytes_of
-from zarrdock.stores.ranged import range_header, size_of_content_range, take
+from zarrdock.stores.diagnose import HttpStatusError, TruncatedError, redact
+from zarrdock.stores.http_ranges import range_header, size_of_content_range, take
+from zarrdock.stores.io_loop import Bridge, Live
+from zarrdock.stores.remote import Entries, RangedStore, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
-from zarrdock.stores.translate import HttpStatusError, TruncatedError, redact
 
 __all__ = ["HTTPStore"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from builtins import list as list_  # inside Store, `list` is a method
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import Range, Span, is_empty, resolve
-from zarrdock.stores import local_list, local_version
+from zarrdock.stores import local_version
 from zarrdock.stores.base import (
     Blob,
     Change,
@@ -37,14 +38,240 @@ from zarrdock.stores.base import (
     value_parts,
 )
 from zarrdock.stores.local_buffers import Slab
-from zarrdock.stores.local_io import MISSING, READ_FLAGS, Part, failure, make_folders, pread_part, prune, sync_folder
-from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, unlocked
+from zarrdock.stores.local_files import (
+    MISSING,
+    READ_FLAGS,
+    Part,
+    failure,
+    make_folders,
+    pread_part,
+    prune,
+    sync_folder,
+    writev_all,
+)
+from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, try_acquire, unlocked
 from zarrdock.stores.local_patch import OldFile, clone, write_pieces
-from zarrdock.stores.local_put import NoExclusiveCreateError, TakenError, create_value, put_value
 from zarrdock.stores.local_version import Handle, Identity, LocalVersion, identity_of
 from zarrdock.stores.patch import Patch, PatchChange
 
-__all__ = ["LocalStore"]
+__all__ = [
+    "LocalStore",
+    "NoExclusiveCreateError",
+    "TakenError",
+    "create_value",
+    "level",
+    "prune_below",
+    "put_value",
+    "stale",
+    "unlink_quietly",
+    "walk",
+]
+
+
+# -- What is in a folder: keys, levels, and what writers left behind.
+
+_DAY_SECONDS = 86400
+
+
+def unlink_quietly(path: str) -> None:
+    """Remove a file, or find that it is gone."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _is_name(name: str) -> bool:
+    """True for what can be a segment of a key: not a lock file, and no name that keys can't have."""
+    if name.endswith(SUFFIX) or "\\" in name:
+        return False
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are not UTF-8
+        return False
+    return True
+
+
+def _scan(folder: str, store: object) -> list[os.DirEntry[str]]:
+    # Read to the end at once: the caller may change the folder, or not finish.
+    try:
+        with os.scandir(folder) as entries:
+            return [*entries]
+    except OSError as error:
+        if error.errno in MISSING:
+            return []
+        raise failure(error, doing="list", path=folder, key="", store=store) from error
+
+
+def walk(
+    folder: str, store: object, *, on_link: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, int | None]]:
+    """Every file below ``folder`` that a key can name, as (path relative to it, size in bytes).
+
+    Args:
+        on_link: given the path of each symbolic link to a folder, which then is not followed. Without it links are
+            followed, though never in a circle.
+    """
+    folder = folder.rstrip("/")
+    todo: list[tuple[str, tuple[str, ...]]] = [("", ())]
+    while todo:
+        below, followed = todo.pop()
+        for entry in _scan(f"{folder}/{below}", store):
+            if not _is_name(entry.name):
+                continue
+            try:
+                if entry.is_dir():
+                    name = f"{below}{entry.name}/"
+                    if not entry.is_symlink():
+                        todo.append((name, followed))
+                    elif on_link is not None:
+                        on_link(entry.path)
+                    elif (target := os.path.realpath(entry.path)) not in followed and not _holds(target, entry.path):
+                        todo.append((name, (*followed, target)))
+                elif entry.is_file():
+                    yield below + entry.name, entry.stat().st_size
+            except OSError as error:
+                _check_gone(error, entry.path, store)
+
+
+def _check_gone(error: OSError, path: str, store: object) -> None:
+    """Raise what is not the sign of a name that leads nowhere: gone since the folder was read, or a link to itself."""
+    if error.errno not in (*MISSING, errno.ELOOP):
+        raise failure(error, doing="look at", path=path, key="", store=store) from error
+
+
+def _holds(folder: str, path: str) -> bool:
+    """True where ``path``, itself a link, stands in ``folder`` or somewhere below it."""
+    here = os.path.realpath(os.path.dirname(path))
+    return here == folder or here.startswith(folder.rstrip("/") + "/")
+
+
+def level(folder: str, store: object) -> Listing:
+    """The files and folders right in ``folder``."""
+    keys, prefixes = [], []
+    for entry in _scan(folder, store):
+        if _is_name(entry.name):
+            try:
+                if entry.is_dir():
+                    prefixes.append(entry.name)
+                elif entry.is_file():
+                    keys.append(entry.name)
+            except OSError as error:
+                _check_gone(error, entry.path, store)
+    return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
+
+
+def stale(folder: str, root: str, *, remove: bool) -> Iterator[str]:
+    """Lock files and the like below ``folder`` that nobody holds, as paths relative to ``root``."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith(SUFFIX):
+                path = os.path.join(parent, name)
+                if _release_stale(path, remove=remove):
+                    yield os.path.relpath(path, root)
+
+
+def _release_stale(path: str, *, remove: bool) -> bool:
+    # The second file of an exclusive create is guarded by the lock file it is named after.
+    second = path.endswith(SUFFIX + SUFFIX)
+    guard = path.removesuffix(SUFFIX) if second else path
+    was_there = os.path.lexists(guard)
+    try:
+        held = try_acquire(guard, create=second)
+    except NoLocksError:
+        return _is_old(path, remove=remove)
+    except OSError as error:
+        if error.errno != errno.ENOLCK:
+            raise
+        return False  # nobody can tell at the moment
+    if held is None:
+        return False
+    if was_there and not remove:
+        held.let_go()
+        return True
+    with held:  # leaving removes the file that is held
+        if second and remove:
+            unlink_quietly(path)
+    return True
+
+
+def _is_old(path: str, *, remove: bool) -> bool:
+    try:
+        if time.time() - os.stat(path).st_mtime < _DAY_SECONDS:
+            return False
+        if remove:
+            os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def prune_below(folder: str) -> None:
+    """Remove the empty folders below ``folder``, deepest first."""
+    for parent, folders, _ in os.walk(folder, topdown=False):
+        for name in folders:
+            try:
+                os.rmdir(os.path.join(parent, name))
+            except OSError:  # not empty, or gone, or a link
+                pass
+
+
+# -- How a value takes its name in a folder: written beside it, so that a reader sees the old value or the new one.
+
+# No link, or none to this file: then the name is taken by renaming.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+class TakenError(Exception):
+    """There is something of that name."""
+
+
+class NoExclusiveCreateError(Exception):
+    """The file system has neither locks nor links."""
+
+
+def put_value(path: str, parts: Sequence[Part], held: Held, *, durable: bool) -> None:
+    """Write a value into the lock file, which then takes the value's name."""
+    writev_all(held.fd, parts)
+    if durable:
+        os.fsync(held.fd)
+    held.rename_to(path)
+    if durable:
+        sync_folder(os.path.dirname(path))
+
+
+def create_value(path: str, parts: Sequence[Part], held: Held, *, durable: bool, has_locks: bool) -> None:
+    """Write a value whose name must be free.
+
+    Raises:
+        TakenError: it is not. NoExclusiveCreateError: nobody can tell, here.
+    """
+    # A link is never made over another name, so that a program that takes no lock is noticed too. It is made of a
+    # second file: the lock file is written to by whoever holds it next, also where we die before its name is gone.
+    if os.path.lexists(path):
+        raise TakenError
+    temp_path = held.path + SUFFIX
+    unlink_quietly(temp_path)
+    with Held(os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False) as temp:
+        writev_all(temp.fd, parts)
+        if durable:
+            os.fsync(temp.fd)
+        try:
+            os.link(temp_path, path)
+        except FileExistsError:
+            raise TakenError from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if not has_locks:
+                raise NoExclusiveCreateError from error
+            temp.rename_to(path)
+    if durable:
+        sync_folder(os.path.dirname(path))
+
 
 # The gap from measurement in the page cache: one more read costs as much as 25 to 45 KB more in the one before.
 _TRAITS = Traits(atomic_update=True, conditional_read=True, merge_gap_bytes=32768)
@@ -194,11 +421,11 @@ class LocalStore(Store):
 
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
         prefix = self._check_prefix(prefix)
-        for name, size in local_list.walk(self._below_root + prefix, self):
+        for name, size in walk(self._below_root + prefix, self):
             yield Entry(f"{prefix}/{name}" if prefix else name, size)
 
     def list_dir(self, prefix: str = "", /) -> Listing:
-        return local_list.level(self._below_root + self._check_prefix(prefix), self)
+        return level(self._below_root + self._check_prefix(prefix), self)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -305,10 +532,10 @@ class LocalStore(Store):
             if os.path.isdir(folder):  # the link goes, what it leads to is not ours
                 self._remove(folder, prefix)
             return
-        for name, _ in local_list.walk(folder, self, on_link=lambda link: self._remove(link, prefix)):
+        for name, _ in walk(folder, self, on_link=lambda link: self._remove(link, prefix)):
             self.delete(f"{prefix}/{name}" if prefix else name)
         self.clean(prefix)
-        local_list.prune_below(folder)
+        prune_below(folder)
         prune(folder.rstrip("/"), self.root)
 
     # -- for writing ---------------------------------------------------------------------------------------------------
@@ -349,7 +576,7 @@ class LocalStore(Store):
 
     def _remove(self, path: str, key: str) -> None:
         try:
-            local_list.unlink_quietly(path)
+            unlink_quietly(path)
             if self.durable:
                 sync_folder(os.path.dirname(path))
         except OSError as error:
@@ -362,13 +589,13 @@ class LocalStore(Store):
 
         On a file system without locks nobody can tell: there it is the files that were not touched for a day.
         """
-        return local_list.stale(self._below_root + self._check_prefix(prefix), self.root, remove=False)
+        return stale(self._below_root + self._check_prefix(prefix), self.root, remove=False)
 
     def clean(self, prefix: str = "") -> list_[str]:
         """Remove the :meth:`stale_files`, and return which."""
         prefix = self._check_prefix(prefix)
         self._check_writable(prefix)
-        return [*local_list.stale(self._below_root + prefix, self.root, remove=True)]
+        return [*stale(self._below_root + prefix, self.root, remove=True)]
 
     # -- keys ----------------------------------------------------------------------------------------------------------
 

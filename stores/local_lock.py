@@ -14,7 +14,7 @@ import struct
 import sys
 from collections.abc import Callable
 
-from zarrdock.stores.local_io import MAX_ATTEMPTS
+from zarrdock.stores.local_files import MAX_ATTEMPTS
 
 try:
     import fcntl

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from zarrdock.errors import StoreError
-from zarrdock.stores.local_io import pread_all
+from zarrdock.stores.local_files import pread_all
 
 if sys.platform == "linux":
     import fcntl

@@ -23,8 +23,8 @@ from zarrdock.stores.base import (
     check_prefix,
     join_value,
 )
-from zarrdock.stores.key_locks import KeyLocks
-from zarrdock.stores.translate import cause_of, translate
+from zarrdock.stores.diagnose import cause_of, translate
+from zarrdock.stores.group_commit import KeyLocks
 
 __all__ = ["MappingStore"]
 

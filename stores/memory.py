@@ -25,7 +25,7 @@ from zarrdock.stores.base import (
     check_prefix,
     join_value,
 )
-from zarrdock.stores.key_locks import KeyLocks
+from zarrdock.stores.group_commit import KeyLocks
 
 __all__ = ["MemoryStore"]
 

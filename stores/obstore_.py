@@ -15,13 +15,12 @@ from typing import Any, cast
 from zarrdock.errors import InvalidKeyError, UnsupportedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Change, Entry, Listing, Traits, Value, Version
-from zarrdock.stores.bridge import Live
-from zarrdock.stores.bridged import BridgedStore, Entries, RangedStore
-from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
-from zarrdock.stores.obstore_client import LOCAL_KINDS, client_of, kind_of, plain
-from zarrdock.stores.obstore_delete import delete_if
+from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose, redact
+from zarrdock.stores.io_loop import Live
+from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
+from zarrdock.stores.obstore_client import LOCAL_KINDS, client_of, delete_if, kind_of, plain
+from zarrdock.stores.remote import BridgedStore, Entries, RangedStore
 from zarrdock.stores.retry import RetryPolicy
-from zarrdock.stores.translate import HttpStatusError, Kind, diagnose, redact
 
 __all__ = ["ObstoreStore"]
 

@@ -7,22 +7,89 @@ come from it.
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import socket
 import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from zarrdock.errors import StoreError, UnsupportedError
-from zarrdock.stores.bridge import expect_bytes
-from zarrdock.stores.translate import HttpStatusError, TruncatedError
+from zarrdock.stores.diagnose import HttpStatusError, TruncatedError
+from zarrdock.stores.io_loop import expect_bytes
 
-__all__ = ["LOCAL_KINDS", "AsyncClient", "Client", "SyncClient", "client_of", "explained", "kind_of", "plain"]
+__all__ = [
+    "LOCAL_KINDS",
+    "AsyncClient",
+    "Client",
+    "SyncClient",
+    "client_of",
+    "delete_if",
+    "explained",
+    "kind_of",
+    "plain",
+]
+
+
+# -- The one request obstore cannot send: a deletion on condition that the object is still the same.
+
+_SECONDS = 60
+
+
+class _Response(http.client.HTTPResponse):
+    """One that closes its socket where no answer comes; Python's leaves that to the garbage collector."""
+
+    def begin(self) -> None:
+        try:
+            super().begin()
+        except BaseException:
+            self.close()
+            raise
+
+
+class _Plain(http.client.HTTPConnection):
+    response_class = _Response
+
+
+class _Secure(http.client.HTTPSConnection):
+    response_class = _Response
+
+
+class _PlainHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_Plain, req)
+
+
+class _SecureHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_Secure, req)
+
+
+def delete_if(store: Any, key: str, e_tag: str) -> None:
+    """DELETE with If-Match: signed by obstore, sent from here. A blocking call.
+
+    Raises:
+        urllib.error.HTTPError: with status 412 where the object has another ETag, 404 where there is none.
+    """
+    import obstore
+
+    url = obstore.sign(store, "DELETE", key, timedelta(seconds=_SECONDS))
+    request = urllib.request.Request(url, method="DELETE", headers={"If-Match": e_tag})
+    try:
+        with urllib.request.build_opener(_PlainHandler, _SecureHandler).open(request, timeout=_SECONDS):
+            pass
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
+
 
 Options: TypeAlias = dict[str, Any]
 Items: TypeAlias = "list[tuple[str, bytes]]"
@@ -47,7 +114,7 @@ _NOT_OURS = "obstore does not work in a forked process: start workers with 'spaw
 
 
 def explained(error: Exception) -> Exception:
-    """An error of obstore as one that :func:`zarrdock.stores.translate.diagnose` understands.
+    """An error of obstore as one that :func:`zarrdock.stores.diagnose.diagnose` understands.
 
     Most come as one class with everything in its text: first a sentence, with the HTTP status and the answer's body
     where there was one, then the error's own structure.

@@ -18,7 +18,7 @@ from zarrdock.registry import Registry
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import ReadOnlyStore
+from zarrdock.stores.wrappers import ReadOnlyStore
 
 if TYPE_CHECKING:
     from fsspec.spec import AbstractFileSystem
@@ -131,7 +131,7 @@ def _is_a(obj: Any, module: str, name: str) -> bool:
 
 def _tuned(store: Store, tuning: Tuning) -> Store:
     """The settings that the store did not take itself."""
-    if _is_a(store, "zarrdock.stores.bridged", "BridgedStore"):
+    if _is_a(store, "zarrdock.stores.remote", "BridgedStore"):
         return store
     if tuning.keys() - {"merge_gap_bytes"}:
         raise UnsupportedError(
@@ -207,7 +207,7 @@ def _open(
     except ImportError as error:
         raise _not_installed(protocol, error) from error
     except Exception as error:
-        from zarrdock.stores.translate import cause_of, redact, translate
+        from zarrdock.stores.diagnose import cause_of, redact, translate
 
         raise translate(error, store=redact(url)) from cause_of(error)
 
@@ -216,7 +216,7 @@ def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool, 
     """Whatever fsspec makes of a URL."""
     import fsspec.core
 
-    from zarrdock.stores.translate import cause_of, redact, translate
+    from zarrdock.stores.diagnose import cause_of, redact, translate
 
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
@@ -230,8 +230,8 @@ def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool, 
 def _from_filesystem(fs: AbstractFileSystem, path: str, read_only: bool, durable: bool, tuning: Tuning) -> Store:
     from fsspec.implementations.local import LocalFileSystem
 
-    from zarrdock.stores.bridge import is_async
     from zarrdock.stores.fsspec_ import FsspecStore, protocol_of, unwrap
+    from zarrdock.stores.io_loop import is_async
 
     fs, path = unwrap(fs, path)
     if isinstance(fs, LocalFileSystem):

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from zarrdock.stores.translate import Kind, diagnose
+from zarrdock.stores.diagnose import Kind, diagnose
 
 __all__ = ["RetryPolicy", "is_slow_down", "is_transient"]
 
@@ -114,7 +114,7 @@ class RetryPolicy:
 
     def call_sync(self, attempt: Callable[[], T], *, retryable: Callable[[BaseException], bool] = is_transient) -> T:
         """The same for a plain function, in the calling thread."""
-        from zarrdock.stores.bridge import drive
+        from zarrdock.stores.io_loop import drive
 
         async def once(_: float) -> T:
             return attempt()

@@ -12,14 +12,14 @@ from zarrdock.config import config
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Traits, Version
-from zarrdock.stores.bridge import Live, expect_bytes
-from zarrdock.stores.bridged import Entries
-from zarrdock.stores.conditional import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
-from zarrdock.stores.ranged import range_header
-from zarrdock.stores.translate import Kind, diagnose
+from zarrdock.stores.diagnose import Kind, diagnose
+from zarrdock.stores.http_ranges import range_header
+from zarrdock.stores.io_loop import Live, expect_bytes
+from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
+from zarrdock.stores.remote import Entries
 
 if TYPE_CHECKING:
-    from zarrdock.stores.s3_lane import Lane
+    from zarrdock.stores.s3_direct import Lane
 
 __all__ = ["S3Store"]
 
@@ -221,8 +221,8 @@ def _condition(expected: Expected) -> dict[str, Any]:
 
 def _lane_for(fs: AbstractFileSystem) -> Lane | None:
     """A lane, unless s3fs is a subclass of somebody's, or has a session of somebody's, with hooks we can't know."""
+    from zarrdock.stores.s3_direct import Lane
     from zarrdock.stores.s3_fs import is_usual
-    from zarrdock.stores.s3_lane import Lane
 
     return Lane() if is_usual(fs) else None
 

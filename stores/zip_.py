@@ -27,13 +27,11 @@ from zarrdock.stores.base import (
     check_key,
     check_prefix,
 )
-from zarrdock.stores.key_locks import KeyLocks
-from zarrdock.stores.zip_archive import Archive, ChangedError, Snapshot, StoreArchive
-from zarrdock.stores.zip_compact import compact
-from zarrdock.stores.zip_directory import Entry as ZipEntry
+from zarrdock.stores.group_commit import KeyLocks
+from zarrdock.stores.zip_format import Entry as ZipEntry
 from zarrdock.stores.zip_local import LocalArchive
-from zarrdock.stores.zip_read import Wanted, read_wanted
-from zarrdock.stores.zip_write import WritableArchive, Writing
+from zarrdock.stores.zip_read import Archive, ChangedError, Snapshot, StoreArchive, Wanted, read_wanted
+from zarrdock.stores.zip_write import WritableArchive, Writing, compact
 
 __all__ = ["ZipStore", "open_zip"]
 

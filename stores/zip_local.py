@@ -13,10 +13,9 @@ from typing import Any
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.base import Buffer, Store, Traits
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.local_io import MISSING, failure, pread_all
+from zarrdock.stores.local_files import MISSING, failure, pread_all
 from zarrdock.stores.local_version import Handle
-from zarrdock.stores.zip_archive import TAIL_BYTES, Archive, ChangedError, Snapshot
-from zarrdock.stores.zip_directory import (
+from zarrdock.stores.zip_format import (
     END,
     END_SIGNATURE,
     LOCAL_SIGNATURE,
@@ -27,6 +26,7 @@ from zarrdock.stores.zip_directory import (
     parse_directory,
 )
 from zarrdock.stores.zip_journal import SUFFIX, Added, Journal, Removed
+from zarrdock.stores.zip_read import TAIL_BYTES, Archive, ChangedError, Snapshot
 
 __all__ = ["LocalArchive", "LocalSnapshot", "State"]
 

@@ -11,13 +11,13 @@ import pytest
 
 import zarrdock
 from zarrdock.errors import UnsupportedError
+from zarrdock.serve.server import Server
 from zarrdock.stores.base import Store
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import PrefixStore, RecordingStore
+from zarrdock.stores.wrappers import PrefixStore, RecordingStore
 from zarrdock.views.references import references
-from zarrdock.views.server import Server
 from zarrdock.views.unsharded import unshard
 
 DATA = np.arange(1, 25)

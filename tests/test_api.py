@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.codecs.order import ORDERS
+from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.errors import (
     InvalidKeyError,
     MetadataError,
@@ -22,7 +22,7 @@ from zarrdock.errors import (
     UnknownExtensionError,
     UnsupportedError,
 )
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 
 @pytest.fixture(params=["memory", "local"])

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 import zarrdock
 from zarrdock.array.group import Group
-from zarrdock.array.planning.division import Division, touched
+from zarrdock.array.planning.overlap import Division, touched
 from zarrdock.copying import CopyProgress
 from zarrdock.copying.blocks import choose_blocks
 from zarrdock.copying.npy import Npy, open_npy
-from zarrdock.copying.state import MARK
+from zarrdock.copying.progress import MARK
 from zarrdock.errors import (
     MetadataError,
     NodeExistsError,

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 import zarrdock
 from zarrdock.array.array import Array
 from zarrdock.array.metadata.grid import RectilinearGrid
-from zarrdock.array.planning.division import Division, touched
+from zarrdock.array.planning.overlap import Division, touched
 from zarrdock.checking import check
 from zarrdock.codecs.zstd_ import BoundZstd
 from zarrdock.errors import MetadataError, UnsupportedError
-from zarrdock.stores.wrap import RecordingStore
+from zarrdock.stores.wrappers import RecordingStore
 
 VALUES = np.random.default_rng(0).integers(1, 60000, (10, 12)).astype("u2")
 AXES: list[Any] = [[2, 6, 2], [4, 8]]

@@ -17,7 +17,7 @@ from support.servers import Endpoint
 from zarrdock.array.group import Group
 from zarrdock.checking import check
 from zarrdock.cli.main import run
-from zarrdock.copying.state import MARK
+from zarrdock.copying.progress import MARK
 from zarrdock.errors import NodeNotFoundError
 
 pytestmark = pytest.mark.server

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.stores.wrap import PrefixStore
+from zarrdock.stores.wrappers import PrefixStore
 
 HERE = Path(__file__).parent / "golden"
 NAMES = ("zarr2", "zarr3", "tensorstore")

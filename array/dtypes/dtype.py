@@ -144,9 +144,9 @@ _BUILTIN: Final = {
     "numpy.timedelta64": "time_:Time",
     "struct": "struct_:Struct",
     "structured": "struct_:Struct",
-    **dict.fromkeys(_ML_INTEGERS, "ml:SmallInteger"),
-    **dict.fromkeys(_ML_FLOATS, "ml:SmallFloat"),
-    **{f"complex_{part}": "ml:ComplexOf" for part in ("float16", "float32", "float64", *_ML_FLOATS)},
+    **dict.fromkeys(_ML_INTEGERS, "ml_dtypes_:SmallInteger"),
+    **dict.fromkeys(_ML_FLOATS, "ml_dtypes_:SmallFloat"),
+    **{f"complex_{part}": "ml_dtypes_:ComplexOf" for part in ("float16", "float32", "float64", *_ML_FLOATS)},
 }
 
 #: Name in v3 metadata to class; numpy's own names of its dtypes are looked up here too.

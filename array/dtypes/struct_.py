@@ -11,7 +11,7 @@ import numpy as np
 
 from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, DataType, of_numpy, parse_data_type
 from zarrdock.array.dtypes.fill import parse_raw_base64
-from zarrdock.array.dtypes.v2 import parse_data_type_v2
+from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
 from zarrdock.array.json_ import JSON, expect_integers, expect_string, pointer_to, reject_members
 from zarrdock.errors import MetadataError, UnsupportedError
 

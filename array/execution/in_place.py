@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zarrdock.array.execution.edit import Coords, Edit, Prepared
-from zarrdock.array.planning.pieces import Task
-from zarrdock.codecs.base import Buffer
+from zarrdock.array.execution.encode_objects import Coords, Edit, Prepared
+from zarrdock.array.planning.tasks import Task
+from zarrdock.codecs.codec import Buffer
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.codecs.shard_usage import usage_of
 from zarrdock.codecs.sharding import BoundSharding

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zarrdock.array.execution.execute import n_together, read_settings
-from zarrdock.array.planning.axes import Points, Product
-from zarrdock.array.planning.index_cache import IndexCache, Indexes
+from zarrdock.array.execution.read_write import n_together, read_settings
+from zarrdock.array.planning.caches import IndexCache, Indexes
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.lockstep import lockstep
-from zarrdock.array.planning.pieces import Leaves, Task, tasks
-from zarrdock.array.planning.reading import Asked, Steps
-from zarrdock.array.planning.sink import Found, IntArray
-from zarrdock.array.planning.steps import read_task
+from zarrdock.array.planning.read_types import Asked, Found, IntArray, Steps
+from zarrdock.array.planning.rounds import lockstep
+from zarrdock.array.planning.selection import Points, Product
+from zarrdock.array.planning.shard_reader import read_task
+from zarrdock.array.planning.tasks import Leaves, Task, tasks
 from zarrdock.errors import RangeError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Read, Result, Store, Version

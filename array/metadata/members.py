@@ -7,11 +7,10 @@ from typing import Any
 from zarrdock.array.dtypes.dtype import DataType, parse_data_type
 from zarrdock.array.json_ import JSON, expect_string, named, pointer_to
 from zarrdock.array.metadata.grid import ChunkGrid, parse_chunk_grid
-from zarrdock.array.metadata.key_extensions import parse_key_encoding
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.keys import KeyEncoding, parse_key_encoding
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
-from zarrdock.codecs.base import Codec
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
+from zarrdock.codecs.codec import Codec
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 __all__ = [

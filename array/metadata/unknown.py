@@ -17,7 +17,7 @@ from zarrdock.array.dtypes.dtype import AsItIs, DataType
 from zarrdock.array.json_ import JSON
 from zarrdock.array.metadata.grid import ChunkGrid
 from zarrdock.array.metadata.keys import KeyEncoding
-from zarrdock.codecs.base import Codec, Configuration
+from zarrdock.codecs.codec import Codec, Configuration
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 __all__ = ["UnknownCodec", "UnknownDataType", "UnknownGrid", "UnknownKeyEncoding"]

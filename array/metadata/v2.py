@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from zarrdock.array.dtypes.dtype import DataType
-from zarrdock.array.dtypes.v2 import parse_data_type_v2
+from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
 from zarrdock.array.json_ import JSON, expect_integers, expect_object, in_document, loads, serialise
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, V2Details
-from zarrdock.codecs.base import Codec
-from zarrdock.codecs.v2 import from_v2, to_v2
+from zarrdock.codecs.codec import Codec
+from zarrdock.codecs.v2_codecs import from_v2, to_v2
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
 
 __all__ = [

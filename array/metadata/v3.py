@@ -37,8 +37,8 @@ from zarrdock.array.metadata.members import (
 )
 from zarrdock.array.metadata.nodes import LazyNodes
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
-from zarrdock.codecs.base import Codec
 from zarrdock.codecs.builtin import codecs_to_json
+from zarrdock.codecs.codec import Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
 

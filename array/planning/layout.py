@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -12,13 +13,15 @@ import numpy.typing as npt
 
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.keys import KeyEncoding
-from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.codecs.base import ChunkSpec, Codec
+from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.codecs.chain import BoundChain, bind_chain
-from zarrdock.codecs.sharding import BoundSharding
+from zarrdock.codecs.codec import ChunkSpec, Codec
+from zarrdock.codecs.sharding import BoundSharding, ShardOptions, with_options
 from zarrdock.errors import MetadataError
+from zarrdock.registry import Registry
 
-__all__ = ["Irregular", "Layout", "Level"]
+__all__ = ["Irregular", "Layout", "Level", "layout_of", "parse"]
+
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
@@ -250,3 +253,48 @@ class Irregular:
             (p + shift) // n if bounds is None else int(np.searchsorted(bounds, p + shift, "right")) - 1
             for p, n, bounds in zip(positions, chunk_shape, self.bounds, strict=True)
         )
+
+
+# -- What was parsed and bound before, for arrays that are opened again. Opening is little else: a document that was
+# seen before takes a third of the time.
+
+# Documents, and layouts, that are remembered, and how long a document may be.
+_MOST = 64
+_MAX_NBYTES = 2**14
+
+_DEFAULT = ShardOptions()
+
+_nodes: dict[tuple[bytes, int], ArrayMetadata] = {}
+# By the identity of what they were made of, which the metadata kept with them keeps from being anybody else's.
+_layouts: dict[tuple[Any, ...], tuple[ArrayMetadata, Layout]] = {}
+
+
+def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) -> Node:
+    """See :func:`zarrdock.array.metadata.v3.parse_node`. Attributes are nobody else's, ready to be changed."""
+    if len(document) > _MAX_NBYTES:
+        return parse_node(document, key, lenient=lenient)
+    seen = bytes(document), Registry.n_added  # a name may stand for another codec by now
+    known = _nodes.get(seen)
+    if known is None:
+        node = parse_node(document, key, lenient=lenient)
+        if not isinstance(node, ArrayMetadata) or node.unknown or node.extra or node.dtype.kind not in "biufcmM":
+            return node
+        if len(_nodes) >= _MOST:
+            _nodes.clear()
+        known = _nodes[seen] = node
+    return known.replace(attributes=copy.deepcopy(dict(known.attributes)))
+
+
+def layout_of(metadata: ArrayMetadata, prefix: str, options: ShardOptions) -> Layout:
+    """See :meth:`Layout.of`."""
+    if options != _DEFAULT:
+        return Layout.of(metadata, prefix, with_options(metadata.codecs, options))
+    parts = metadata.codecs, metadata.grid, metadata.data_type, metadata.fill_value, metadata.key_encoding
+    seen = (*map(id, parts), metadata.shape, prefix)
+    known = _layouts.get(seen)
+    if known is None:
+        layout = Layout.of(metadata, prefix, with_options(metadata.codecs, options))
+        if len(_layouts) >= _MOST:
+            _layouts.clear()
+        known = _layouts[seen] = metadata, layout
+    return known[1]

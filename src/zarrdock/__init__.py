@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from zarrdock.copying.copy_ import copy
     from zarrdock.errors import ZarrdockError
     from zarrdock.ranges import From, Span, Tail
+    from zarrdock.stores.async_store import AsyncStore
     from zarrdock.stores.base import Blob, Read, Store
     from zarrdock.stores.cache import CachingStore
-    from zarrdock.stores.facade import AsyncStore
     from zarrdock.stores.fsspec_ import FsspecStore
     from zarrdock.stores.local import LocalStore
     from zarrdock.stores.memory import MemoryStore
     from zarrdock.stores.open import open_store
-    from zarrdock.stores.wrap import PrefixStore, ReadOnlyStore, RecordingStore
+    from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore, RecordingStore
     from zarrdock.stores.zip_ import ZipStore
-    from zarrdock.views.looks import plot
+    from zarrdock.viewer.pictures import plot
 
 __version__ = "0.1.0.dev0"
 
@@ -55,7 +55,7 @@ __version__ = "0.1.0.dev0"
 # above; a test holds the two lists together.
 _PLACES = {
     "Array": "array.array",
-    "AsyncStore": "stores.facade",
+    "AsyncStore": "stores.async_store",
     "Blob": "stores.base",
     "Blosc": "codecs.blosc_",
     "Bytes": "codecs.bytes_",
@@ -69,10 +69,10 @@ _PLACES = {
     "LocalStore": "stores.local",
     "MemoryStore": "stores.memory",
     "Plan": "array.execution.plan",
-    "PrefixStore": "stores.wrap",
+    "PrefixStore": "stores.wrappers",
     "Read": "stores.base",
-    "ReadOnlyStore": "stores.wrap",
-    "RecordingStore": "stores.wrap",
+    "ReadOnlyStore": "stores.wrappers",
+    "RecordingStore": "stores.wrappers",
     "Sharding": "codecs.sharding",
     "Span": "ranges",
     "Store": "stores.base",
@@ -91,7 +91,7 @@ _PLACES = {
     "open_array": "api",
     "open_group": "api",
     "open_store": "stores.open",
-    "plot": "views.looks",
+    "plot": "viewer.pictures",
     "recompress": "array.recompress",
 }
 

@@ -11,9 +11,9 @@ from zarrdock.array.array import Array
 from zarrdock.array.create import CodecLike, Codecs, Shape, check_for_shards, make_array, make_metadata
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.metadata.v3 import GroupMetadata
-from zarrdock.array.node_io import ZarrFormat, load, node_path, save_new
-from zarrdock.array.planning.chunk_cache import ChunkCache
-from zarrdock.codecs.order import Order
+from zarrdock.array.node_storage import ZarrFormat, load, node_path, save_new
+from zarrdock.array.planning.caches import ChunkCache
+from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError

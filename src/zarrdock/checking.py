@@ -12,13 +12,13 @@ import numpy as np
 
 from zarrdock.array.group import walk
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
-from zarrdock.array.node_io import node_path
+from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.config import config
 from zarrdock.copying.parallel import in_parallel
+from zarrdock.copying.progress import MARK, Mark, below
 from zarrdock.copying.sources import load_root
-from zarrdock.copying.state import MARK, Mark, below
 from zarrdock.errors import CodecError, NodeNotFoundError, ShardIndexError, StoreError, ZarrdockError
 from zarrdock.ranges import Range, Span
 from zarrdock.stores.base import Blob, Buffer, Entry, Read, Store

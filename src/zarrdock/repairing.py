@@ -18,15 +18,15 @@ import numpy.typing as npt
 
 from zarrdock.array.group import walk
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.node_io import node_path
+from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
+from zarrdock.codecs.chunk_order import ORDERS, permutation
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.order import ORDERS, permutation
 from zarrdock.codecs.shard_index import EMPTY, ShardIndex
 from zarrdock.codecs.shard_usage import usage_of
 from zarrdock.codecs.sharding import BoundSharding, Sharding
+from zarrdock.copying.progress import below
 from zarrdock.copying.sources import load_root
-from zarrdock.copying.state import below
 from zarrdock.errors import CodecError, ShardIndexError, ZarrdockError
 from zarrdock.stores.base import Buffer, Store, Value
 from zarrdock.stores.open import open_store

@@ -15,8 +15,8 @@ import pytest
 import zarrdock
 from zarrdock.adapters.mapping import as_mapping
 from zarrdock.adapters.obspec import as_obspec
+from zarrdock.serve.server import Server
 from zarrdock.views import as_v2, as_v3, unshard
-from zarrdock.views.server import Server
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore:.*[Cc]onsolidated")]
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array.execution.ahead import Ahead
-from zarrdock.array.execution.scatter import Scatter
-from zarrdock.array.planning import lockstep
+from zarrdock.array.execution.decode import Scatter
+from zarrdock.array.execution.read_ahead import Ahead
+from zarrdock.array.planning import rounds
 from zarrdock.config import config
 from zarrdock.errors import ShardIndexError, StoreError
 from zarrdock.stores.base import Read, Results
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 SHAPE = (8, 64, 64)
 
@@ -190,7 +190,7 @@ def test_stores_that_can_only_wait() -> None:
 
 def test_a_part_is_dealt_with_while_the_next_is_on_its_way(values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of one round: the first is decoded before the last has come."""
-    monkeypatch.setattr(lockstep, "PART_BYTES", 1)
+    monkeypatch.setattr(rounds, "PART_BYTES", 1)
     monkeypatch.setattr(config, "job_bytes", 1)
     monkeypatch.setattr(config, "threads", 2)
     inner = zarrdock.MemoryStore()
@@ -219,7 +219,7 @@ def test_a_part_is_dealt_with_while_the_next_is_on_its_way(values: Any, monkeypa
 
 
 def test_an_error_in_a_part_ends_the_read(values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lockstep, "PART_BYTES", 1)
+    monkeypatch.setattr(rounds, "PART_BYTES", 1)
     inner = zarrdock.MemoryStore()
     zarrdock.create_array(inner, data=values, chunks=(1, 64, 64), shards=(2, 64, 64))
 
@@ -239,7 +239,7 @@ def test_an_error_in_a_part_ends_the_read(values: Any, monkeypatch: pytest.Monke
 
 def test_a_truncated_shard_in_a_part_says_so(values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that one task has to put into words, though it comes later than the round's first answers."""
-    monkeypatch.setattr(lockstep, "PART_BYTES", 1)
+    monkeypatch.setattr(rounds, "PART_BYTES", 1)
     monkeypatch.setattr(config, "whole_fraction", 2.0)
     inner = zarrdock.MemoryStore()
     zarrdock.create_array(inner, data=values, chunks=(1, 64, 64), shards=(2, 64, 64), compressors=None)

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zarrdock
-from zarrdock.array.planning.axes import Axis
-from zarrdock.array.planning.blocks import blocks
-from zarrdock.array.planning.pieces import ProductLeaves
+from zarrdock.array.execution.decode import blocks
+from zarrdock.array.planning.selection import Axis
+from zarrdock.array.planning.tasks import ProductLeaves
 from zarrdock.errors import CodecError
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 COMPRESSORS: list[dict[str, Any]] = [
     {},

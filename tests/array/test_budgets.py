@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import zarrdock
-from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
+from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
 from zarrdock.codecs.sharding import BoundSharding
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 
 class RemoteStore(WrapperStore):

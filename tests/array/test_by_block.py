@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from numcodecs.blosc import compress
 
 import zarrdock
-from zarrdock.array.planning import by_block, partial
-from zarrdock.array.planning.by_block import pays
+from zarrdock.array.planning import chunk_parts
+from zarrdock.array.planning.chunk_parts import pays
 from zarrdock.codecs import chain
 from zarrdock.codecs.blosc_frame import Frame, parse
 from zarrdock.errors import CodecError
 from zarrdock.stores.base import Blob, Read
-from zarrdock.stores.wrap import PrefixStore, WrapperStore
+from zarrdock.stores.wrappers import PrefixStore, WrapperStore
 from zarrdock.testing import RecordingStore
 
 SHAPE = (64, 128, 64)  # 1 MiB of uint16
@@ -188,9 +188,9 @@ def test_missing_chunks() -> None:
 def everything_pays() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chain, "_FRAMED_NBYTES", 0)
-        patch.setattr(by_block, "_LEAST", 0)
-        patch.setattr(by_block, "_USUAL_BLOCK", 0)
-        patch.setattr(partial, "_LEAST", 0)
+        patch.setattr(chunk_parts, "_LEAST", 0)
+        patch.setattr(chunk_parts, "_USUAL_BLOCK", 0)
+        patch.setattr(chunk_parts, "_LEAST", 0)
         yield
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array.planning import chunk_cache
-from zarrdock.array.planning.chunk_cache import ChunkCache, configured_cache
+from zarrdock.array.planning import caches
+from zarrdock.array.planning.caches import ChunkCache, configured_cache
 from zarrdock.config import config
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 SHAPE = (32, 32)
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -135,7 +135,7 @@ def test_bounded(values: Any, store: zarrdock.RecordingStore) -> None:
         assert np.array_equal(array[...], values)
         assert 0 < array._chunk_cache.nbytes <= limit
         kept = sum(chunk.nbytes for chunk in array._chunk_cache._entries.values())
-        assert kept + chunk_cache._OVERHEAD * len(array._chunk_cache) == array._chunk_cache.nbytes
+        assert kept + caches._OVERHEAD * len(array._chunk_cache) == array._chunk_cache.nbytes
     array._chunk_cache.clear()
     assert (array._chunk_cache.nbytes, len(array._chunk_cache)) == (0, 0)
 
@@ -161,7 +161,7 @@ def test_arrays_of_a_group_share() -> None:
 
 
 def test_one_cache_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk_cache, "_shared", None)
+    monkeypatch.setattr(caches, "_shared", None)
     monkeypatch.setattr(config, "cache_bytes", 10**6)
     stores = [zarrdock.MemoryStore(), zarrdock.MemoryStore()]
     for i, store in enumerate(stores):
@@ -183,7 +183,7 @@ def test_one_cache_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arrays_of_one_folder_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk_cache, "_shared", None)
+    monkeypatch.setattr(caches, "_shared", None)
     monkeypatch.setattr(config, "cache_bytes", 10**6)
     zarrdock.create_array(tmp_path, data=np.ones((8, 8)), chunks=(4, 4), shards=(8, 8))
     shared = configured_cache()
@@ -222,7 +222,7 @@ def test_pickled_and_forked() -> None:
     copy = pickle.loads(pickle.dumps(cache))
     assert (copy.max_bytes, len(copy)) == (5000, 0)
     with cache._lock:  # as a thread of the parent may hold it
-        chunk_cache._after_fork_in_child()
+        caches._after_fork_in_child()
         assert len(cache.get(("s", "k", 1), [0, 1])) == 2
     array = zarrdock.create_array(zarrdock.MemoryStore(), data=np.ones((4, 4)))
     array = zarrdock.Array(array.store, "", array.metadata, chunk_cache=cache)

@@ -32,7 +32,7 @@ from zarrdock.errors import (
     StoreError,
     ZarrdockError,
 )
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 EMPTY = 2**64 - 1
 READS: dict[str, Callable[[zarrdock.Array], Any]] = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zarrdock.array.dtypes.dtype import DATA_TYPES, DataType, data_type_of, parse_data_type
 from zarrdock.array.dtypes.raw import RawBits
-from zarrdock.array.dtypes.v2 import parse_data_type_v2
+from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]

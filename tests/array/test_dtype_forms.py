@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zarrdock.array.dtypes.dtype import DATA_TYPES, DataType, data_type_of, parse_data_type
-from zarrdock.array.dtypes.v2 import object_type_of, parse_data_type_v2
+from zarrdock.array.dtypes.v2_dtypes import object_type_of, parse_data_type_v2
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
 
 SMALL_INTEGERS = ["int2", "uint2", "int4", "uint4"]

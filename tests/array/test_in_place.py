@@ -19,7 +19,7 @@ import zarrdock
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.errors import ShardIndexError, StoreError, UnsupportedError
 from zarrdock.layouts.relayout import relayout
-from zarrdock.layouts.survey import survey
+from zarrdock.layouts.shard_stats import survey
 from zarrdock.stores import local_patch
 from zarrdock.stores.patch import Patch, patch_of
 

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 import zarrdock
 from zarrdock.array.array import Array
-from zarrdock.array.metadata.key_extensions import (
+from zarrdock.array.metadata.keys import (
     FanoutKeys,
+    KeyEncoding,
     PrefixedKeys,
+    SeparatedKeys,
     SuffixedKeys,
     TemplateKeys,
     parse_key_encoding,
 )
-from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys
 from zarrdock.checking import check
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.layouts.relayout import relayout

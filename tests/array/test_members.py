@@ -67,7 +67,7 @@ def test_one_whose_document_is_wrong_is_a_name_and_an_error() -> None:
 
 
 def test_more_than_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zarrdock.array.node_io._MANY", 10)
+    monkeypatch.setattr("zarrdock.array.node_storage._MANY", 10)
     store = RecordingStore(make(3))
     group = zarrdock.open_group(store, zarr_format=3)
     store.reset()

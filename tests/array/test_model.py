@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, note, settings
 
 import zarrdock
 from zarrdock.errors import SelectionError
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 DTYPES = ["bool", "i1", "u2", "i4", "u8", "f2", "f4", "f8", "c8", "c16"]
 COMPRESSORS: list[Any] = [None, "auto", "gzip", [{"name": "blosc"}], ["crc32c"], ["zstd", "crc32c"]]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array.execution.plain import PlainShard
-from zarrdock.stores import local_io
+from zarrdock.array.execution.encode_objects import PlainShard
+from zarrdock.stores import local_files
 from zarrdock.stores.base import join_value
 
 SHAPE, SHARDS, CHUNKS = (12, 16, 18), (6, 8, 9), (3, 2, 3)
@@ -31,7 +31,7 @@ def values(dtype: str, *, empty: bool) -> Any:
 def test_as_the_codec_encodes_it(
     tmp_path: Path, dtype: str, location: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_io, "_LAZY_NBYTES", 100)  # many calls a shard
+    monkeypatch.setattr(local_files, "_LAZY_NBYTES", 100)  # many calls a shard
     data = values(dtype, empty=True)
     endian = {"configuration": {"endian": "big"}} if dtype[0] in "<>" else {}
     kept = {}

@@ -12,9 +12,9 @@ import pytest
 import zarrdock
 from zarrdock.array.dtypes.dtype import parse_data_type
 from zarrdock.array.metadata.grid import RectilinearGrid, parse_chunk_grid
-from zarrdock.array.planning.division import Division
-from zarrdock.codecs.base import ChunkSpec
+from zarrdock.array.planning.overlap import Division
 from zarrdock.codecs.builtin import parse_codec
+from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import MetadataError
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import zarrdock
-from zarrdock.array.planning import remembered
+from zarrdock.array.planning import layout
 from zarrdock.codecs.builtin import CODECS
 from zarrdock.codecs.zstd_ import Zstd
 
@@ -58,8 +58,8 @@ def test_a_name_that_stands_for_another_codec(monkeypatch: Any) -> None:
 
 def test_bounded() -> None:
     store = zarrdock.MemoryStore()
-    for i in range(2 * remembered._MOST + 3):
+    for i in range(2 * layout._MOST + 3):
         zarrdock.create_array(store, name=f"a{i}", shape=(i + 1,), dtype="u1")
         assert zarrdock.open_array(store, path=f"a{i}").shape == (i + 1,)
-    assert len(remembered._nodes) <= remembered._MOST
-    assert len(remembered._layouts) <= remembered._MOST
+    assert len(layout._nodes) <= layout._MOST
+    assert len(layout._layouts) <= layout._MOST

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from zarrdock.array.execution.rows import copy_rows, has_rows
+from zarrdock.array.execution.decode import copy_rows, has_rows
 
 DTYPES = ["u1", "<u2", ">u2", "f4", "c16", "S3", "U2", "M8[s]", "V5", "?", [("a", "u1"), ("b", "<f8")]]
 

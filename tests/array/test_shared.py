@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array.execution import scatter
-from zarrdock.array.execution.scatter import Scatter
+from zarrdock.array.execution import decode
+from zarrdock.array.execution.decode import Scatter
 from zarrdock.config import config
 from zarrdock.errors import CodecError
 
@@ -97,7 +97,7 @@ def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(array[:, :, 0], values[:, :, 0])
     largest = max(held)
     assert len(held) == 4
-    assert largest < scatter._SHARED_JOBS * 10_000 + 16 * 64 * 64
+    assert largest < decode._SHARED_JOBS * 10_000 + 16 * 64 * 64
 
 
 @pytest.mark.parametrize("n_each", [1, 3, 7, 100])
@@ -110,6 +110,6 @@ def test_groups(n_each: int) -> None:
             return Leaves(self.numbers[first:stop])
 
     batch: Any = [Leaves([1]), Leaves([2, 3, 4, 5]), Leaves([6]), Leaves([7]), Leaves([*range(8, 20)])]
-    groups = scatter._groups(batch, n_each)
+    groups = decode._groups(batch, n_each)
     assert [n for group in groups for each in group for n in each.numbers] == [*range(1, 20)]
     assert {sum(len(each.numbers) for each in group) for group in groups[:-1]} <= {n_each}

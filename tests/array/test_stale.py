@@ -14,7 +14,7 @@ import pytest
 import zarrdock
 from zarrdock.errors import ConflictError, ZarrdockError
 from zarrdock.stores.base import Results
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 SHARDS: dict[str, Any] = {
     "one level": {"chunks": (4,), "shards": (16,)},

@@ -12,13 +12,13 @@ from support.fault_proxy import Fault
 from support.operations import Place, Service, place
 from zarrdock.errors import UnsupportedError
 from zarrdock.ranges import Span
+from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.base import Read, Store
-from zarrdock.stores.bridged import BridgedStore
-from zarrdock.stores.costs import CostedStore
-from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.open import open_store
+from zarrdock.stores.remote import BridgedStore
 from zarrdock.stores.retry import RetryPolicy
+from zarrdock.stores.wrappers import CostedStore
 
 pytestmark = pytest.mark.server
 

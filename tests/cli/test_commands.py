@@ -18,7 +18,7 @@ import zarrdock
 from zarrdock.cli.app import app
 from zarrdock.cli.main import run
 from zarrdock.cli.parse import parse_compressor, parse_memory, parse_selection, parse_shape
-from zarrdock.copying.state import MARK
+from zarrdock.copying.progress import MARK
 
 DATA = np.random.default_rng(0).integers(0, 1000, (40, 60, 20)).astype("uint16")
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zarrdock.codecs.base import ByteSpec
 from zarrdock.codecs.blosc_ import Blosc
+from zarrdock.codecs.codec import ByteSpec
 from zarrdock.errors import CodecError
 
 DOCUMENT = json.loads(Path(__file__).with_name("blosc2").joinpath("chunks.json").read_text("utf-8"))

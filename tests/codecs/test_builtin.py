@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zarrdock.codecs.base import ByteSpec, ChunkSpec, Codec
 from zarrdock.codecs.blosc_ import Blosc
 from zarrdock.codecs.builtin import CODECS, codecs_to_json, parse_codec, parse_codecs, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.codec import ByteSpec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.gzip_ import Gzip, Zlib
 from zarrdock.codecs.numcodecs_ import Lz4

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zarrdock.codecs.base import ChunkSpec, Codec
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chain import bind_chain
+from zarrdock.codecs.codec import ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.gzip_ import Gzip
 from zarrdock.codecs.sharding import Sharding

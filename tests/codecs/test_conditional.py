@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zarrdock
-from zarrdock.codecs.base import ByteSpec
 from zarrdock.codecs.blosc_ import Blosc
 from zarrdock.codecs.builtin import parse_codec
 from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.codec import ByteSpec
 from zarrdock.codecs.conditional import Conditional, Trial, with_decision
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.gzip_ import Gzip

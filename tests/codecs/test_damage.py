@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from zarrdock.codecs.base import ArrayBytesCodec, ByteSpec, ChunkSpec, Codec
 from zarrdock.codecs.blosc_ import Blosc
+from zarrdock.codecs.codec import ArrayBytesCodec, ByteSpec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.gzip_ import Gzip, Zlib
 from zarrdock.codecs.numcodecs_ import (
@@ -28,7 +28,7 @@ from zarrdock.codecs.numcodecs_ import (
     Lzma,
     Shuffle,
 )
-from zarrdock.codecs.numcodecs_numbers import PCodec, Zfpy
+from zarrdock.codecs.numcodecs_arrays import PCodec, Zfpy
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import CodecError
 
@@ -204,7 +204,7 @@ def test_a_bomb_does_not_raise_the_peak_of_the_process() -> None:
     """What C libraries allocate by themselves tracemalloc can't see: ask the system, in a process of its own."""
     code = """
 import resource, sys
-from zarrdock.codecs.base import ByteSpec
+from zarrdock.codecs.codec import ByteSpec
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import CodecError
 lies = sys.stdin.buffer.read().split(b"<>")

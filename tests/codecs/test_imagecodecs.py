@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.codecs.base import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec
 from zarrdock.codecs.builtin import parse_codec
+from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec
 from zarrdock.errors import CodecError, MetadataError, UnknownExtensionError
 
 pytestmark = pytest.mark.skipif(

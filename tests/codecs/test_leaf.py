@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zarrdock.codecs.base import BytesBytesCodec, ByteSpec, ChunkSpec
 from zarrdock.codecs.blosc_ import Blosc
 from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.codec import BytesBytesCodec, ByteSpec, ChunkSpec
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.gzip_ import Gzip, Zlib
 from zarrdock.codecs.transpose import Transpose

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import parse_codec
+from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.n5_default import N5Default
 from zarrdock.errors import CodecError, MetadataError
 

@@ -9,12 +9,11 @@ import numcodecs
 import numpy as np
 import pytest
 
-from zarrdock.codecs.base import ByteSpec, ChunkSpec
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.codecs.chain import bind_chain
+from zarrdock.codecs.codec import ByteSpec, ChunkSpec
 from zarrdock.codecs.numcodecs_ import Bz2, Lz4, Lzma, Shuffle
-from zarrdock.codecs.numcodecs_arrays import AsType, BitRound, Delta, FixedScaleOffset, PackBits, Quantize
-from zarrdock.codecs.numcodecs_numbers import PCodec, Zfpy
+from zarrdock.codecs.numcodecs_arrays import AsType, BitRound, Delta, FixedScaleOffset, PackBits, PCodec, Quantize, Zfpy
 from zarrdock.errors import ChecksumError, CodecError, MetadataError, UnknownExtensionError
 
 BYTES: list[dict[str, Any]] = [

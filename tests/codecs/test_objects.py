@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.codecs.chain import bind_chain
+from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.objects import Categorize, Pickle
-from zarrdock.codecs.v2 import from_v2
+from zarrdock.codecs.v2_codecs import from_v2
 from zarrdock.codecs.vlen import VlenBytes, VlenUtf8
 from zarrdock.config import config
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from zarrdock.codecs.order import ORDERS, for_level, frozen, permutation
+from zarrdock.codecs.chunk_order import ORDERS, for_level, frozen, permutation
 from zarrdock.errors import UnsupportedError
 
 GRIDS = st.lists(st.integers(1, 9), max_size=4).map(tuple).filter(lambda grid: prod(grid) <= 1500)

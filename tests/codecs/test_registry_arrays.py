@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.bitround import BitRound
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.codecs.cast_value import CastValue
 from zarrdock.codecs.chain import bind_chain
+from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.packbits import PackBits
 from zarrdock.codecs.reshape import Reshape
 from zarrdock.codecs.scale_offset import ScaleOffset

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.shard_usage import ShardUsage, usage_of
 from zarrdock.codecs.sharding import BoundSharding, Sharding, ShardOptions, with_options

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 
 import zarrdock
-from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.chunk_order import ORDERS
+from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.order import ORDERS
 from zarrdock.codecs.shard_index import EMPTY, IndexLayout, ShardIndex
 from zarrdock.codecs.sharding import BoundSharding, EmptyTest, Sharding, ShardOptions, with_options
 from zarrdock.codecs.transpose import Transpose
@@ -271,7 +271,7 @@ def test_assemble_changes_what_it_is_told_and_nothing_else(order: Any, location:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_chunks_lie_in_the_order_asked_for(order: Any) -> None:
-    from zarrdock.codecs.order import permutation
+    from zarrdock.codecs.chunk_order import permutation
 
     codec = bound(dataclasses.replace(PLAIN, options=ShardOptions(order)))
     offsets = codec.split(codec.encode(ARRAY)).offsets

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.codecs.base import ByteSpec, ChunkSpec
 from zarrdock.codecs.builtin import CODECS, parse_codec
-from zarrdock.codecs.v2 import from_v2, to_v2, to_v3
+from zarrdock.codecs.codec import ByteSpec, ChunkSpec
+from zarrdock.codecs.v2_codecs import from_v2, to_v2, to_v3
 from zarrdock.errors import CodecError, MetadataError, UnknownExtensionError, UnsupportedError
 
 OURS = '''
@@ -25,7 +25,7 @@ OURS = '''
 
 from dataclasses import dataclass
 
-from zarrdock.codecs.base import BoundBytesBytes, BytesBytesCodec, no_configuration
+from zarrdock.codecs.codec import BoundBytesBytes, BytesBytesCodec, no_configuration
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ import numcodecs
 import numpy as np
 import pytest
 
-from zarrdock.codecs.base import ChunkSpec, Codec
 from zarrdock.codecs.blosc_ import Blosc
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chain import bind_chain
+from zarrdock.codecs.codec import ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.gzip_ import Gzip, Zlib
 from zarrdock.codecs.numcodecs_ import Lz4
 from zarrdock.codecs.numcodecs_arrays import Delta
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.transpose import Transpose
-from zarrdock.codecs.v2 import StoredBytes, from_v2, to_v2
+from zarrdock.codecs.v2_codecs import StoredBytes, from_v2, to_v2
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zarrdock.codecs.base import ArrayArrayCodec, ArrayBytesCodec, ChunkSpec
 from zarrdock.codecs.builtin import CODECS, codecs_to_json, parse_codec, parse_codecs
 from zarrdock.codecs.chain import BoundChain, bind_chain
-from zarrdock.codecs.v2 import from_v2, to_v2, to_v3
+from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, ChunkSpec
+from zarrdock.codecs.v2_codecs import from_v2, to_v2, to_v3
 from zarrdock.errors import UnsupportedError
 
 SHAPE = (4, 6)

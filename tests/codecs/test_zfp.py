@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import zfpy
 
-from zarrdock.codecs.base import ChunkSpec
 from zarrdock.codecs.builtin import parse_codec
+from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.zfp_ import Zfp
 from zarrdock.errors import CodecError, MetadataError
 

@@ -8,9 +8,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrdock.codecs.base import ByteSpec, Encoded
-from zarrdock.codecs.zstd_ import Zstd
-from zarrdock.codecs.zstd_frames import is_single_frame, single_frames
+from zarrdock.codecs.codec import ByteSpec, Encoded
+from zarrdock.codecs.zstd_ import Zstd, is_single_frame, single_frames
 from zarrdock.errors import CodecError
 
 SIZE = 600

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.stores.facade import AsyncStore
+from zarrdock.stores.async_store import AsyncStore
 from zarrdock.testing.contract_read import in_fork
 
 pytestmark = pytest.mark.server

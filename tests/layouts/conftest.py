@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from zarrdock.codecs.base import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
 from zarrdock.codecs.builtin import CODECS
+from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import zarrdock
 from zarrdock.array.json_ import serialise
 from zarrdock.checking import check
 from zarrdock.cli.main import run
-from zarrdock.layouts import access
+from zarrdock.layouts import access_patterns
 from zarrdock.layouts.predict import PLACES, Candidate, candidates, predict
 from zarrdock.layouts.relayout import relayout
-from zarrdock.layouts.survey import survey
+from zarrdock.layouts.shard_stats import survey
 from zarrdock.repairing import repair
-from zarrdock.stores.wrap import RecordingStore
+from zarrdock.stores.wrappers import RecordingStore
 
 SHAPE = (20, 24)
 VALUES = np.random.default_rng(0).integers(0, 60000, SHAPE).astype("u2")
@@ -50,7 +50,7 @@ def test_what_is_predicted_of_the_layout_there_is_is_what_is_counted(kind: str, 
     assert seen.is_complete
     assert len(seen.objects) == 6
     assert seen.usage.chunks + seen.usage.index == sum(one.nbytes for one in seen.objects.values())
-    (first, *_) = access.boxes(SHAPE, (3, 5), 10) if pattern == "boxes" else access.planes(SHAPE, 5)
+    (first, *_) = access_patterns.boxes(SHAPE, (3, 5), 10) if pattern == "boxes" else access_patterns.planes(SHAPE, 5)
     prediction = predict(seen, [first], candidates(seen)[0], traits=store.traits, prices=PLACES["local"][1])
     reader = zarrdock.open_array(store)
     store.reset()
@@ -67,7 +67,7 @@ def test_shards_in_another_order_cost_what_was_predicted(kind: str, order: Any) 
     array = make(kind, store)
     seen = survey(store, "", array.metadata)
     now = candidates(seen)[0]
-    (first, *_) = access.boxes(SHAPE, (5, 7), 20)
+    (first, *_) = access_patterns.boxes(SHAPE, (5, 7), 20)
     candidate = Candidate(order, now.shards, now.chunks)
     predicted = predict(seen, [first], candidate, traits=store.traits, prices=PLACES["local"][1]).total
     before = {entry.key: entry.size for entry in store.list()}
@@ -124,7 +124,7 @@ def test_every_candidate_can_be_predicted(kind: str, max_objects: int) -> None:
     store = zarrdock.MemoryStore()
     array = make(kind, store)
     seen = survey(store, "", array.metadata, max_objects=max_objects)
-    patterns = access.planes(SHAPE, 2)
+    patterns = access_patterns.planes(SHAPE, 2)
     found = candidates(seen) + candidates(seen, chunks=[(5, 6)], shards=[None, (10, 12)])
     assert len(found) > 4
     for candidate in found:
@@ -136,7 +136,7 @@ def test_bytes_are_spread_over_chunks_of_another_shape() -> None:
     store = zarrdock.MemoryStore()
     array = zarrdock.create_array(store, data=VALUES, chunks=AXES, compressors=None)
     seen = survey(store, "", array.metadata)
-    (all_of_it,) = [access.Access("all", ((slice(None), slice(None)),))]
+    (all_of_it,) = [access_patterns.Access("all", ((slice(None), slice(None)),))]
     candidate = Candidate(None, (), (5, 6))
     total = predict(seen, [all_of_it], candidate, traits=store.traits, prices=PLACES["local"][1]).total
     assert total.n_requests == 16

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 
 import zarrdock
 from zarrdock.errors import MetadataError, SelectionError, UnsupportedError
-from zarrdock.layouts import access as accesses
-from zarrdock.layouts.access import Access, Recorded, read_log, selection_text
+from zarrdock.layouts import access_patterns as accesses
+from zarrdock.layouts.access_patterns import Access, Recorded, read_log, selection_text
 from zarrdock.layouts.plot import bars
 from zarrdock.layouts.predict import PLACES, Candidate, Cost, Prediction, Prices, candidates, predict, recommend, work
 from zarrdock.layouts.relayout import relayout
-from zarrdock.layouts.survey import resampled, survey
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.layouts.shard_stats import resampled, survey
+from zarrdock.stores.wrappers import WrapperStore
 
 RANDOM = np.random.default_rng(8)
 # Chunks of differing lengths, and some that are not there.

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 
 import zarrdock
-from zarrdock.copying import regroup as module
+from zarrdock.copying import repack_shards as module
 from zarrdock.errors import ShardIndexError, StoreError
 from zarrdock.layouts.indexes import layout_of, read_indexes, stored_objects
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 RANDOM = np.random.default_rng(6)
 VALUES = (RANDOM.integers(0, 2**16, (50, 70)) >> (np.arange(50)[:, None] // 4)).astype("u2")

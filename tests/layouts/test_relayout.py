@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.codecs.order import permutation
+from zarrdock.codecs.chunk_order import permutation
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.errors import NodeNotFoundError, ReadOnlyError, ShardIndexError, StoreError, UnsupportedError
 from zarrdock.layouts.indexes import layout_of, read_indexes, stored_objects
 from zarrdock.layouts.relayout import relayout, relayout_shard
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 RANDOM = np.random.default_rng(5)
 # Chunks of differing lengths, and some that are not there.

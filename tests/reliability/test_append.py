@@ -11,7 +11,7 @@ import zarrdock
 from support.storms.syscalls import forked
 from zarrdock.array.execution.combine import combiner_of
 from zarrdock.errors import AccessError, SelectionError, StoreError
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 from zarrdock.testing import FaultyStore, LatencyStore, RecordingStore, StoreFault
 
 OLD = np.arange(1, 21)

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 import zarrdock
 from support.storms.base import place
 from zarrdock.errors import StoreError, ZarrdockError
-from zarrdock.stores.wrap import PrefixStore
+from zarrdock.stores.wrappers import PrefixStore
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.testing import FaultyStore, StoreFault
 

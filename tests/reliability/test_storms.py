@@ -15,7 +15,7 @@ from support.storms.targets import TARGETS
 from tools.storm_table import BEGIN, END, STORMS, main
 from zarrdock.stores.base import join_value
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.stores.zip_journal import SUFFIX
 

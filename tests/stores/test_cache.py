@@ -14,11 +14,11 @@ from zarrdock.ranges import From, Span, Tail, resolve
 from zarrdock.stores import cache as cache_module
 from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.cache import CachingStore
-from zarrdock.stores.cache_segments import Known
+from zarrdock.stores.cache_memory import Known
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.mapping import MappingStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import PrefixStore, RecordingStore
+from zarrdock.stores.wrappers import PrefixStore, RecordingStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
 from zarrdock.testing.machine import store_machine
 

@@ -12,10 +12,9 @@ import zarrdock
 from zarrdock.errors import AccessError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Read, Results, Store
-from zarrdock.stores.cache import CachingStore
-from zarrdock.stores.cache_flights import Flights
+from zarrdock.stores.cache import CachingStore, Flights
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 from zarrdock.testing import FaultyStore, RecordingStore, StoreFault
 from zarrdock.testing.contract_read import in_fork
 

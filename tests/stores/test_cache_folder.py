@@ -15,7 +15,7 @@ from zarrdock.stores import cache_folder
 from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.cache import CachingStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import RecordingStore
+from zarrdock.stores.wrappers import RecordingStore
 
 DATA = bytes(range(256)) * 40
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from support.servers import Fault, FaultProxy, StrictGCS, StrictS3
 from zarrdock.errors import AccessError, StoreError
-from zarrdock.stores.combine import MAX_TOGETHER, Combiner, Ticket, apply_all
 from zarrdock.stores.gcs import GCSStore
+from zarrdock.stores.group_commit import MAX_TOGETHER, Combiner, Ticket, apply_all
 from zarrdock.stores.s3 import S3Store
 from zarrdock.testing.contract_read import in_fork
 

@@ -21,7 +21,7 @@ from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.open import open_store
 from zarrdock.stores.s3 import S3Store
-from zarrdock.stores.wrap import PrefixStore, ReadOnlyStore
+from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
 

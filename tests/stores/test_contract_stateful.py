@@ -5,7 +5,7 @@ import pytest
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import PrefixStore
+from zarrdock.stores.wrappers import PrefixStore
 from zarrdock.testing import store_machine
 
 folders = {}

@@ -6,7 +6,7 @@ import pytest
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import PrefixStore, ReadOnlyStore, RecordingStore
+from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore, RecordingStore
 from zarrdock.testing import FaultyStore, LatencyStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
 

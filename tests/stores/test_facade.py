@@ -9,8 +9,8 @@ import pytest
 
 from zarrdock.errors import InvalidKeyError, KeyExistsError, ReadOnlyError, VersionChangedError
 from zarrdock.ranges import Span
+from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.base import Entry, Listing, Read, Results
-from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.memory import MemoryStore
 

@@ -29,12 +29,12 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import From, Range, Span, Tail
+from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.base import Blob, Buffer, Entry, Listing, Read
-from zarrdock.stores.bridge import Bridge, Limiter, Live, drive, remake
-from zarrdock.stores.facade import AsyncStore
+from zarrdock.stores.diagnose import HttpStatusError
 from zarrdock.stores.fsspec_ import FsspecStore
+from zarrdock.stores.io_loop import Bridge, Limiter, Live, drive, remake
 from zarrdock.stores.retry import RetryPolicy
-from zarrdock.stores.translate import HttpStatusError
 
 DATA = bytes(range(200))
 QUICK = RetryPolicy(attempts=4, deadline_seconds=5, attempt_seconds=2, initial=0.001, max=0.01)

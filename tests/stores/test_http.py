@@ -15,8 +15,8 @@ from aiohttp import web
 from support.loopback import LoopbackServer
 from zarrdock.errors import AccessError, RangeError, ReadOnlyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import From, Range, Span, Tail
+from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.base import Read, Store
-from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.open import open_store
 from zarrdock.stores.retry import RetryPolicy
@@ -376,7 +376,7 @@ def test_blocking_inside_a_running_loop_and_one_loop_after_another(server: WebSe
 def test_nothing_is_said_at_exit(server: WebServer) -> None:
     program = f"""
 import asyncio
-from zarrdock.stores.facade import AsyncStore
+from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.http_ import HTTPStore
 store = HTTPStore({server.url + "/data"!r})
 assert bytes(store.get("a/c/0").data) == bytes(range(256)) * 4

@@ -11,9 +11,9 @@ import pytest
 
 from support.servers import StrictGCS, StrictS3
 from zarrdock.errors import ConflictError
-from zarrdock.stores import conditional
-from zarrdock.stores.conditional import ConditionalStore
+from zarrdock.stores import object_store
 from zarrdock.stores.gcs import GCSStore
+from zarrdock.stores.object_store import ConditionalStore
 from zarrdock.stores.s3 import S3Store
 
 pytestmark = pytest.mark.server
@@ -109,7 +109,7 @@ def test_what_was_applied_is_not_made_again(make, monkeypatch) -> None:
 
 @pytest.mark.parametrize("n_interrupts", [1, 2], ids=["no reply in time", "a second interrupt"])
 def test_what_stays_in_doubt_is_an_error(make, monkeypatch, n_interrupts: int) -> None:
-    monkeypatch.setattr(conditional, "_FINISH_SECONDS", 0.2 if n_interrupts == 1 else 60)
+    monkeypatch.setattr(object_store, "_FINISH_SECONDS", 0.2 if n_interrupts == 1 else 60)
     store = make()
     store.write("n", b"0")
     began = time.monotonic()

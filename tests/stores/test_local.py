@@ -21,7 +21,7 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import Span, Tail
-from zarrdock.stores import local_io, local_lock, local_version
+from zarrdock.stores import local_files, local_lock, local_version
 from zarrdock.stores.base import Blob, Listing, Read
 from zarrdock.stores.local import LocalStore
 from zarrdock.testing.contract_read import in_fork, whole
@@ -413,7 +413,7 @@ def test_short_reads_and_writes(store, monkeypatch):
     monkeypatch.setattr(os, "preadv", lambda fd, views, at: preadv(fd, [views[0][:5]], at))
     monkeypatch.setattr(os, "writev", lambda fd, parts: writev(fd, [memoryview(parts[0])[:4]]))
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
-    monkeypatch.setattr(local_io, "_MAX_PARTS", 3)
+    monkeypatch.setattr(local_files, "_MAX_PARTS", 3)
     parts = [b"0123456789", b"", b"ab", bytearray(b"cdefgh"), b"i", memoryview(b"jklm"), b"nop"]
     store.write("k", parts)
     value = b"".join(parts)

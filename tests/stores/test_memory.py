@@ -10,7 +10,7 @@ import pytest
 from zarrdock.errors import ReadOnlyError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Read, join_value, value_parts
-from zarrdock.stores.key_locks import KeyLocks
+from zarrdock.stores.group_commit import KeyLocks
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.testing.contract_read import in_fork, whole
 

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from zarrdock.errors import RangeError
 from zarrdock.ranges import From, Range, Span, Tail, resolve
-from zarrdock.stores.ranged import range_header, size_of_content_range, take
-from zarrdock.stores.translate import TruncatedError
+from zarrdock.stores.diagnose import TruncatedError
+from zarrdock.stores.http_ranges import range_header, size_of_content_range, take
 
 DATA = bytes(range(20))
 ranges = st.one_of(

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from zarrdock.stores.bridge import drive
+from zarrdock.stores.diagnose import HttpStatusError, TruncatedError
+from zarrdock.stores.io_loop import drive
 from zarrdock.stores.retry import RetryPolicy, is_slow_down, is_transient
-from zarrdock.stores.translate import HttpStatusError, TruncatedError
 
 
 class Flaky:

@@ -19,7 +19,7 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import From, Span, Tail
-from zarrdock.stores import bridge
+from zarrdock.stores import io_loop
 from zarrdock.stores import s3 as s3_module
 from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.retry import RetryPolicy
@@ -369,7 +369,7 @@ def test_seen_is_what_was_sent(store: S3Store, proxy: FaultProxy) -> None:
 
 def test_a_long_answer_is_given_its_time(store: S3Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     # A limit of 0.3 s a request; the answer takes 1 s, at a rate that counts as slow and alive.
-    monkeypatch.setattr(bridge, "SLOWEST_BYTES_PER_SECOND", 1000)
+    monkeypatch.setattr(io_loop, "SLOWEST_BYTES_PER_SECOND", 1000)
     hurried = RetryPolicy(attempts=1, attempt_seconds=0.3)
     patient = S3Store(store.url, storage_options=store.fs.storage_options, retry=hurried)
     patient.write("k", bytes(2000))

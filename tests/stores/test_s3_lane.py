@@ -17,12 +17,11 @@ from zarrdock.config import config
 from zarrdock.errors import AccessError, StoreError, VersionChangedError
 from zarrdock.ranges import Span
 from zarrdock.stores import s3 as s3_module
-from zarrdock.stores import s3_lane
+from zarrdock.stores import s3_direct
 from zarrdock.stores.base import Read
+from zarrdock.stores.diagnose import Kind, diagnose, s3_error
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
-from zarrdock.stores.s3_error import s3_error
-from zarrdock.stores.translate import Kind, diagnose
 
 pytestmark = pytest.mark.server
 
@@ -59,7 +58,7 @@ def botocore_calls(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> list[dict
 
 
 def route_of(store: S3Store, bucket: str = "bucket") -> Any:
-    return store._bridge.run(lambda live: s3_lane._find_route(live, bucket))
+    return store._bridge.run(lambda live: s3_direct._find_route(live, bucket))
 
 
 def opened(**options: Any) -> S3Store:
@@ -83,7 +82,7 @@ def test_botocore_is_asked_once_a_bucket(
     assert sorted(statuses[5:7]) == [200, 404]  # of one batch
     assert statuses[7:] == [412]
     assert len(botocore_calls) == 1
-    assert botocore_calls[0]["Key"] == s3_lane._PROBE_KEY
+    assert botocore_calls[0]["Key"] == s3_direct._PROBE_KEY
     assert all("probe" not in seen.path for seen in proxy.log)
 
 
@@ -197,9 +196,9 @@ def test_a_listener_that_is_off_is_no_reason(store: S3Store) -> None:
     stub, client = Stub(), store.fs.s3
     client.meta.events.register("choose-signer.s3.*", stub)  # which nobody emits for what is not signed
     try:
-        assert not s3_lane._is_hooked(client)
+        assert not s3_direct._is_hooked(client)
         stub.enabled = True
-        assert s3_lane._is_hooked(client)
+        assert s3_direct._is_hooked(client)
     finally:
         client.meta.events.unregister("choose-signer.s3.*", stub)
 
@@ -220,9 +219,9 @@ def test_a_region_that_botocore_learns_is_learnt(
     # Anything a client of S3 has to understand is left to one; here the bad request passes by then.
     proxy.inject(Fault("status", 400))
     assert store.get("k").data == DATA
-    assert [call["Key"] == s3_lane._PROBE_KEY for call in botocore_calls] == [True, False]
+    assert [call["Key"] == s3_direct._PROBE_KEY for call in botocore_calls] == [True, False]
     assert store.get("k").data == DATA
-    assert [call["Key"] == s3_lane._PROBE_KEY for call in botocore_calls] == [True, False, True]
+    assert [call["Key"] == s3_direct._PROBE_KEY for call in botocore_calls] == [True, False, True]
 
 
 def test_credentials_are_asked_for_each_request() -> None:
@@ -233,7 +232,7 @@ def test_credentials_are_asked_for_each_request() -> None:
             self.n += 1
             return ReadOnlyCredentials(f"KEY{self.n}", "secret", f"token{self.n}")
 
-    route = s3_lane._Route(None, None, "https://b/", {}, Rotating(), "eu-west-1", "s3")  # type: ignore[arg-type]
+    route = s3_direct._Route(None, None, "https://b/", {}, Rotating(), "eu-west-1", "s3")  # type: ignore[arg-type]
     for i in (1, 2):
         _, headers = asyncio.run(route.request("k", None, None, "20260102T030405Z"))
         assert headers["X-Amz-Security-Token"] == f"token{i}"
@@ -293,7 +292,7 @@ def test_what_an_answer_means(
 )
 def test_checksums_of_whole_objects(name: str, digest: bytes) -> None:
     headers = {f"x-amz-checksum-{name}": base64.b64encode(digest).decode()}
-    s3_lane._verify(DATA, headers)
+    s3_direct._verify(DATA, headers)
     with pytest.raises(FlexibleChecksumError, match=name):
-        s3_lane._verify(DATA[1:] + b"x", headers)
-    s3_lane._verify(DATA[1:], {f"x-amz-checksum-{name}": "abc=-3"})  # of parts
+        s3_direct._verify(DATA[1:] + b"x", headers)
+    s3_direct._verify(DATA[1:], {f"x-amz-checksum-{name}": "abc=-3"})  # of parts

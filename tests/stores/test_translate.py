@@ -20,7 +20,7 @@ from zarrdock.errors import (
     UnsupportedError,
     VersionChangedError,
 )
-from zarrdock.stores.translate import HttpStatusError, Kind, TruncatedError, cause_of, diagnose, redact, translate
+from zarrdock.stores.diagnose import HttpStatusError, Kind, TruncatedError, cause_of, diagnose, redact, translate
 
 
 def botocore_error(code: str, status: int, operation: str = "GetObject") -> Exception:

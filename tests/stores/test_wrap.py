@@ -9,7 +9,7 @@ from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Blob, Listing, Read
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import Event, PrefixStore, ReadOnlyStore, RecordingStore, WrapperStore
+from zarrdock.stores.wrappers import Event, PrefixStore, ReadOnlyStore, RecordingStore, WrapperStore
 from zarrdock.testing import FaultyStore, LatencyStore, StoreFault
 from zarrdock.testing.contract_read import whole
 

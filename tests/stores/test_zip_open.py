@@ -20,7 +20,7 @@ from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.open import open_store
 from zarrdock.stores.s3 import S3Store
-from zarrdock.stores.wrap import RecordingStore
+from zarrdock.stores.wrappers import RecordingStore
 from zarrdock.stores.zip_ import ZipStore, open_zip
 from zarrdock.testing.contract import StoreContract
 

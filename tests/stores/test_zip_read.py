@@ -14,7 +14,7 @@ from zarrdock.errors import InvalidKeyError, StoreError, UnsupportedError, Versi
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Blob, Listing, Read
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrap import RecordingStore
+from zarrdock.stores.wrappers import RecordingStore
 from zarrdock.stores.zip_ import ZipStore
 
 SMALL = b"0123456789" * 7

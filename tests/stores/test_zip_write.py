@@ -29,7 +29,7 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import Span
-from zarrdock.stores import zip_local, zip_records, zip_write
+from zarrdock.stores import zip_format, zip_local, zip_write
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.local_lock import Held
 from zarrdock.stores.memory import MemoryStore
@@ -245,11 +245,11 @@ def test_sizes_after_the_data_are_gone_when_compacted(path):
 def test_more_entries_than_16_bits_can_count(path):
     body, records = bytearray(), []
     for i in range(2**16 - 3):
-        record, _ = zip_records.new_record(f"{i}", size=0, compressed=0, crc=0, method=0, store="")
-        records.append(zip_records.placed(record, len(body)))
-        body += zip_records.local_header(record)
+        record, _ = zip_format.new_record(f"{i}", size=0, compressed=0, crc=0, method=0, store="")
+        records.append(zip_format.placed(record, len(body)))
+        body += zip_format.local_header(record)
     directory = b"".join(records)
-    path.write_bytes(body + directory + zip_records.end_records(2**16 - 3, len(directory), len(body), b""))
+    path.write_bytes(body + directory + zip_format.end_records(2**16 - 3, len(directory), len(body), b""))
     for name in ("x", "y"):  # the last number of 16 bits says that there are more
         with ZipStore(path) as store:
             store.write(name, b"1")

@@ -10,7 +10,7 @@ import pytest
 import zarrdock
 from zarrdock.array.json_ import serialise
 from zarrdock.errors import CodecError, UnsupportedError, VersionChangedError
-from zarrdock.stores.wrap import RecordingStore
+from zarrdock.stores.wrappers import RecordingStore
 from zarrdock.views import as_v2, regular, unshard
 
 VALUES = np.random.default_rng(0).integers(1, 60000, (20, 24)).astype("u2")

@@ -12,7 +12,7 @@ from zarrdock.views import as_v2, hdf5
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("aiohttp")
 
-from zarrdock.views.server import Server  # noqa: E402
+from zarrdock.serve.server import Server  # noqa: E402
 
 pytestmark = pytest.mark.server
 

@@ -9,8 +9,8 @@ import pytest
 import zarrdock
 from zarrdock.cli.main import run
 from zarrdock.errors import MetadataError, NodeNotFoundError, SelectionError, UnsupportedError
-from zarrdock.views.looks import SAMPLE_BYTES, value_range
-from zarrdock.views.multiscale import Axis, open_picture, parse_multiscale
+from zarrdock.viewer.multiscale import Axis, open_picture, parse_multiscale
+from zarrdock.viewer.pictures import SAMPLE_BYTES, value_range
 
 pytest.importorskip("PIL")
 

@@ -19,8 +19,8 @@ import pytest
 pytest.importorskip("aiohttp")
 
 import zarrdock
+from zarrdock.serve.server import PIECE_BYTES, Server
 from zarrdock.views import as_v2, unshard
-from zarrdock.views.server import PIECE_BYTES, Server
 
 pytestmark = pytest.mark.server
 

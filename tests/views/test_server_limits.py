@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("aiohttp")
 
 import zarrdock
+from zarrdock.serve.connections import Limits
+from zarrdock.serve.server import PIECE_BYTES, Server
 from zarrdock.stores.base import Read
-from zarrdock.views.http_connections import Limits
-from zarrdock.views.server import PIECE_BYTES, Server
 
 pytestmark = pytest.mark.server
 

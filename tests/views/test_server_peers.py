@@ -15,8 +15,8 @@ pytest.importorskip("aiohttp")
 
 import zarrdock
 from support.servers import Endpoint
+from zarrdock.serve.server import Server
 from zarrdock.views import as_v2, unshard
-from zarrdock.views.server import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.peer]
 

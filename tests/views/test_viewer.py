@@ -19,7 +19,7 @@ pytest.importorskip("neuroglancer")
 
 import zarrdock
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
-from zarrdock.views.neuroglancer_ import Viewing
+from zarrdock.viewer.neuroglancer_ import Viewing
 
 pytestmark = pytest.mark.server
 

@@ -26,7 +26,7 @@ from zarrdock.array.array import Array
 from zarrdock.array.group import Group
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.v2 import to_v2_documents
-from zarrdock.codecs.base import ArrayBytesCodec
+from zarrdock.codecs.codec import ArrayBytesCodec
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
 from zarrdock.stores.base import Store
 

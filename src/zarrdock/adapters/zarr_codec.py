@@ -19,7 +19,7 @@ from zarr.core.dtype import get_data_type_from_native_dtype
 from zarr.core.sync import sync
 from zarr.registry import get_codec_class
 
-from zarrdock.codecs import base
+from zarrdock.codecs import codec as base
 from zarrdock.errors import CodecError, MetadataError
 
 __all__ = ["adapted"]

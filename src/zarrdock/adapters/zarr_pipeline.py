@@ -30,13 +30,13 @@ from zarr.storage import StorePath
 
 from zarrdock.adapters.zarr_selection import NotASelectionError, selection_of
 from zarrdock.adapters.zarr_store import ZarrStore
-from zarrdock.array.execution import execute
+from zarrdock.array.execution import read_write
 from zarrdock.array.metadata.v2 import parse_array_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, parse_node
-from zarrdock.array.planning.axes import Points, Product
-from zarrdock.array.planning.division import Division
-from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.overlap import Division
+from zarrdock.array.planning.selection import Points, Product
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
 from zarrdock.errors import MetadataError, UnsupportedError
@@ -139,7 +139,7 @@ class CodecPipeline(ZarrPipeline):
             return await self._own.read(batch, out, drop_axes)
         seen: dict[str, Version | None] = {}
         # In a thread: zarr-python has one event loop for all arrays, which decoding would hold up.
-        await asyncio.to_thread(execute.read, store, layout, selection, self._cache, array, seen)
+        await asyncio.to_thread(read_write.read, store, layout, selection, self._cache, array, seen)
         return tuple(
             {"status": "missing" if tells and seen.get(chunk[0].path) is None else "present"} for chunk in batch
         )
@@ -156,7 +156,7 @@ class CodecPipeline(ZarrPipeline):
         batch[0][0].store._check_writable()
         options = ShardOptions(write_empty_chunks=batch[0][1].config.write_empty_chunks)
         await asyncio.to_thread(
-            execute.write,
+            read_write.write,
             store,
             layout,
             selection,

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.planning.axes import Axis, Points, Product
-from zarrdock.array.planning.division import Division
+from zarrdock.array.planning.overlap import Division
+from zarrdock.array.planning.selection import Axis, Points, Product
 
 __all__ = ["NotASelectionError", "selection_of"]
 

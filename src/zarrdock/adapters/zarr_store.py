@@ -25,8 +25,8 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarrdock.adapters.merged import MergedSpans
 from zarrdock.errors import KeyExistsError, RangeError
 from zarrdock.ranges import From, Range, Span, Tail
+from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.base import Blob, Read, Result, Store, sized_entries
-from zarrdock.stores.facade import AsyncStore
 from zarrdock.stores.open import open_store
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from zarrdock.array.node_io import node_path
+from zarrdock.array.node_storage import node_path
 from zarrdock.checking import Counts, Problem, check
 from zarrdock.cli.app import click
 from zarrdock.cli.options import as_json, node_options

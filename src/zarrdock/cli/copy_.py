@@ -10,7 +10,7 @@ from zarrdock.array.array import Array
 from zarrdock.cli.app import click
 from zarrdock.cli.options import as_json, debug_option, layout_options, memory_option, storage_option
 from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text
-from zarrdock.codecs.order import ORDERS
+from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.copying import CopyProgress, copy
 from zarrdock.copying.parallel import Workers
 

@@ -30,7 +30,7 @@ from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.open import open_store
-from zarrdock.stores.wrap import RecordingStore
+from zarrdock.stores.wrappers import RecordingStore
 
 __all__ = ["command", "load_volume"]
 

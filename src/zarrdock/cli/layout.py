@@ -12,10 +12,10 @@ from zarrdock.cli.nodes import find
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import count, print_json, shape_text, size_text
 from zarrdock.cli.parse import parse_memory, parse_selection, parse_shape
-from zarrdock.codecs.order import ORDERS
+from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.errors import NodeNotFoundError, UnsupportedError
-from zarrdock.layouts import access as accesses
-from zarrdock.layouts.access import Access
+from zarrdock.layouts import access_patterns as accesses
+from zarrdock.layouts.access_patterns import Access
 from zarrdock.layouts.plot import bars
 from zarrdock.layouts.predict import (
     PLACES,
@@ -27,7 +27,7 @@ from zarrdock.layouts.predict import (
     recommend,
     work,
 )
-from zarrdock.layouts.survey import Survey, survey
+from zarrdock.layouts.shard_stats import Survey, survey
 
 __all__ = ["command"]
 

@@ -10,7 +10,7 @@ from zarrdock.array.metadata.consolidated import below
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.unknown import UnknownGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
-from zarrdock.array.node_io import join, load, node_path
+from zarrdock.array.node_storage import join, load, node_path
 from zarrdock.cli.output import shape_text
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.copying.sources import load_root

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from zarrdock.codecs.base import Codec
+from zarrdock.codecs.codec import Codec
 
 if TYPE_CHECKING:
     from rich.console import Console

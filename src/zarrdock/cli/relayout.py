@@ -8,7 +8,7 @@ from typing import Any
 from zarrdock.cli.app import click
 from zarrdock.cli.options import as_json, layout_options, memory_option, node_options
 from zarrdock.cli.output import count, print_json, progress_bar, size_text
-from zarrdock.codecs.order import ORDERS
+from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.copying import CopyProgress, copy
 from zarrdock.errors import UnsupportedError
 from zarrdock.layouts.relayout import Relaid, relayout

@@ -10,10 +10,10 @@ from typing import Any
 from zarrdock.cli.app import click
 from zarrdock.cli.options import address_options, node_options
 from zarrdock.errors import UnsupportedError
+from zarrdock.serve.server import Server
 from zarrdock.stores.open import open_store
-from zarrdock.stores.wrap import PrefixStore
+from zarrdock.stores.wrappers import PrefixStore
 from zarrdock.views import as_v2, as_v3, unshard
-from zarrdock.views.server import Server
 
 __all__ = ["command"]
 

@@ -8,8 +8,8 @@ from typing import Any
 from zarrdock.cli.app import click
 from zarrdock.cli.options import node_options
 from zarrdock.errors import UnsupportedError
-from zarrdock.views.looks import plane_of, to_image
-from zarrdock.views.multiscale import open_picture
+from zarrdock.viewer.multiscale import open_picture
+from zarrdock.viewer.pictures import plane_of, to_image
 
 __all__ = ["command"]
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
-from zarrdock.array.node_io import join
+from zarrdock.array.node_storage import join
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import brief, children, find
 from zarrdock.cli.options import as_json, node_options

@@ -13,7 +13,7 @@ from typing import Any
 
 from zarrdock.cli.app import click
 from zarrdock.cli.options import address_options, node_options
-from zarrdock.views.neuroglancer_ import Viewing
+from zarrdock.viewer.neuroglancer_ import Viewing
 
 __all__ = ["command"]
 

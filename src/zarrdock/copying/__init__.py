@@ -6,6 +6,6 @@ decoding, ``state.py`` remembers what is unfinished.
 """
 
 from zarrdock.copying.copy_ import copy
-from zarrdock.copying.state import CopyProgress
+from zarrdock.copying.progress import CopyProgress
 
 __all__ = ["CopyProgress", "copy"]

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.planning.division import Division
+from zarrdock.array.planning.overlap import Division
 
 __all__ = ["Blocks", "Region", "choose_blocks"]
 

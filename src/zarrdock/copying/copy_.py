@@ -11,19 +11,19 @@ import numpy as np
 from zarrdock.array.aliasing import Reading, refuse_aliases
 from zarrdock.array.array import Array
 from zarrdock.array.group import Group, NodeOptions, wrap
-from zarrdock.array.node_io import ZarrFormat, load, node_path
-from zarrdock.array.planning.division import Division
+from zarrdock.array.node_storage import ZarrFormat, load, node_path
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.order import Order, permutation
+from zarrdock.array.planning.overlap import Division
+from zarrdock.codecs.chunk_order import Order, permutation
 from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.copying.copy_objects import copy_objects
+from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.npy import is_npy, open_npy
 from zarrdock.copying.parallel import Workers
-from zarrdock.copying.plan import ArrayPart, Contents, node_documents, of_hierarchy
-from zarrdock.copying.raw import copy_objects
-from zarrdock.copying.regroup import regroup, same_leaves
-from zarrdock.copying.retarget import Wishes, new_metadata
+from zarrdock.copying.progress import CopyProgress, Mark, below
+from zarrdock.copying.repack_shards import regroup, same_leaves
 from zarrdock.copying.sources import InMemory, Source, ZarrSource, stored_chunks
-from zarrdock.copying.state import CopyProgress, Mark, below
+from zarrdock.copying.target_metadata import Wishes, new_metadata
 from zarrdock.copying.transfer import Outcome, transfer
 from zarrdock.errors import MetadataError, NodeExistsError, NodeNotFoundError, UnsupportedError
 from zarrdock.stores.base import Blob, Read, Store

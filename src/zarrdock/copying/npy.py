@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.codecs.base import AnyArray
+from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import Region
 from zarrdock.errors import MetadataError, NodeNotFoundError, RangeError, UnsupportedError
 from zarrdock.ranges import Span

@@ -14,15 +14,15 @@ import numpy.typing as npt
 from zarrdock.array.array import Array
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
-from zarrdock.array.node_io import ZarrFormat, load
-from zarrdock.array.planning.division import MAX_TABLE
-from zarrdock.codecs.base import AnyArray
+from zarrdock.array.node_storage import ZarrFormat, load
+from zarrdock.array.planning.overlap import MAX_TABLE
+from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import IntArray, Region
-from zarrdock.copying.state import Mark
+from zarrdock.copying.progress import Mark
 from zarrdock.errors import NodeNotFoundError, StoreError, UnsupportedError
 from zarrdock.stores.base import Entry, Read, Results, Store
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 __all__ = ["InMemory", "Source", "Stored", "ZarrSource", "load_root", "stored_chunks"]
 

@@ -11,12 +11,12 @@ from math import ceil, prod
 
 import numpy as np
 
-from zarrdock.array.execution.edit import Edit, Prepared
-from zarrdock.array.planning.division import Division, touched
+from zarrdock.array.execution.encode_objects import Edit, Prepared
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.pieces import Task, tasks
+from zarrdock.array.planning.overlap import Division, touched
 from zarrdock.array.planning.selection import basic
-from zarrdock.codecs.base import AnyArray, Buffer
+from zarrdock.array.planning.tasks import Task, tasks
+from zarrdock.codecs.codec import AnyArray, Buffer
 from zarrdock.copying.blocks import Blocks, IntArray, Region, choose_blocks
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.sources import Source

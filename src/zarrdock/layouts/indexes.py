@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.planning.index_cache import ROOT, Indexes
+from zarrdock.array.planning.caches import ROOT, Indexes
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_usage import ShardUsage, usage_of
 from zarrdock.codecs.sharding import ShardOptions, with_options

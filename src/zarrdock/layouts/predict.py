@@ -13,24 +13,24 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
-from zarrdock.array.execution.execute import n_together, read_settings
+from zarrdock.array.execution.read_write import n_together, read_settings
 from zarrdock.array.metadata.grid import RectilinearGrid
-from zarrdock.array.planning.index_cache import IndexCache
+from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.lockstep import lockstep
-from zarrdock.array.planning.pieces import Leaves, Task, tasks
+from zarrdock.array.planning.read_types import Found, IntArray
+from zarrdock.array.planning.rounds import lockstep
 from zarrdock.array.planning.selection import basic
-from zarrdock.array.planning.sink import Found, IntArray
-from zarrdock.array.planning.steps import read_task
-from zarrdock.codecs.order import Order
+from zarrdock.array.planning.shard_reader import read_task
+from zarrdock.array.planning.tasks import Leaves, Task, tasks
+from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
-from zarrdock.copying.retarget import Wishes, retarget
+from zarrdock.copying.target_metadata import Wishes, retarget
 from zarrdock.errors import UnsupportedError
-from zarrdock.layouts.access import Access
-from zarrdock.layouts.ghost import GhostStore, as_stored, predicted
+from zarrdock.layouts.access_patterns import Access
 from zarrdock.layouts.indexes import layout_of
-from zarrdock.layouts.survey import Survey, resampled
+from zarrdock.layouts.shard_stats import Survey, resampled
+from zarrdock.layouts.simulated_store import GhostStore, as_stored, predicted
 from zarrdock.stores.base import Result, Traits
 
 __all__ = [

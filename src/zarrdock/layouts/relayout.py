@@ -17,14 +17,14 @@ import numpy as np
 from zarrdock.array.array import Array
 from zarrdock.array.group import walk
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.node_io import node_path
+from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.base import Buffer
-from zarrdock.codecs.order import Order
+from zarrdock.codecs.chunk_order import Order
+from zarrdock.codecs.codec import Buffer
 from zarrdock.codecs.sharding import BoundSharding, ShardOptions
 from zarrdock.copying.parallel import in_parallel
+from zarrdock.copying.progress import below
 from zarrdock.copying.sources import load_root
-from zarrdock.copying.state import below
 from zarrdock.copying.transfer import N_LOCAL, N_REMOTE
 from zarrdock.errors import ReadOnlyError, ShardIndexError, UnsupportedError, ZarrdockError
 from zarrdock.layouts.indexes import ObjectIndexes, layout_of, read_indexes, stored_objects

@@ -13,7 +13,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from zarrdock.stores.wrap import Event, RecordingStore
+from zarrdock.stores.wrappers import Event, RecordingStore
 from zarrdock.testing.faults import FaultyStore, LatencyStore, StoreFault
 
 if TYPE_CHECKING:

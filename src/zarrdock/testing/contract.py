@@ -21,8 +21,8 @@ from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
+from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.base import Change, Entry, Listing, Read, Results, Store, Value, Version
-from zarrdock.stores.facade import AsyncStore
 from zarrdock.testing.contract_list import ListContract
 from zarrdock.testing.contract_parallel import ParallelContract
 from zarrdock.testing.contract_read import DATA, ReadContract
@@ -108,7 +108,7 @@ class ThroughAsync(Store):
 
 
 class AsyncStoreContract(StoreContract):
-    """The same through :class:`zarrdock.stores.facade.AsyncStore`, from one event loop after another."""
+    """The same through :class:`zarrdock.stores.async_store.AsyncStore`, from one event loop after another."""
 
     n_updates = 20
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from zarrdock.errors import StoreError
 from zarrdock.stores.base import Blob, Buffer, Change, Entry, Listing, Read, Results, Store, Value, Version, value_parts
-from zarrdock.stores.wrap import WrapperStore
+from zarrdock.stores.wrappers import WrapperStore
 
 __all__ = ["FaultyStore", "LatencyStore", "StoreFault"]
 

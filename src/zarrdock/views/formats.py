@@ -15,17 +15,17 @@ from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
-from zarrdock.array.node_io import join
+from zarrdock.array.node_storage import join
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.numcodecs_arrays import NumcodecsFilter
 from zarrdock.errors import MetadataError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Blob, Buffer, Entry, Read, Store
 from zarrdock.stores.open import open_store
-from zarrdock.views.base import Document, Part, Place, View
-from zarrdock.views.owners import Owners, v3_array
+from zarrdock.views.array_lookup import Owners, v3_array
 from zarrdock.views.reencoded import ReencodedView
 from zarrdock.views.regular import RegularView
 from zarrdock.views.unsharded import unshard
+from zarrdock.views.view import Document, Part, Place, View
 
 __all__ = ["AsV2View", "AsV3View", "as_v2", "as_v3"]
 

@@ -11,16 +11,16 @@ import numpy as np
 
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
-from zarrdock.array.node_io import join
+from zarrdock.array.node_storage import join
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.conditional import Conditional
 from zarrdock.errors import ConflictError, InvalidKeyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, check_key
 from zarrdock.stores.open import open_store
-from zarrdock.views.base import ATTEMPTS, Document, Part, Place, View, dir_of
 from zarrdock.views.hdf5_nodes import Dataset, attributes_of, dataset_of
 from zarrdock.views.store_file import StoreFile
+from zarrdock.views.view import ATTEMPTS, Document, Part, Place, View, dir_of
 
 __all__ = ["HDF5View", "Masks", "hdf5", "open_hdf5"]
 

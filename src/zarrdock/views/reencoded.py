@@ -16,15 +16,15 @@ from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.base import ChunkSpec, Codec
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chain import BoundChain, bind_chain
+from zarrdock.codecs.codec import ChunkSpec, Codec
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Version
-from zarrdock.views.base import Document, Part, Place, View
-from zarrdock.views.owners import Owners, v3_array
+from zarrdock.views.array_lookup import Owners, v3_array
+from zarrdock.views.view import Document, Part, Place, View
 
 __all__ = ["ReencodedView"]
 

@@ -14,10 +14,10 @@ from zarrdock.array.array import Array
 from zarrdock.array.metadata.grid import RectilinearGrid, RegularGrid
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
-from zarrdock.array.node_io import join
-from zarrdock.array.planning.chunk_cache import ChunkCache
-from zarrdock.array.planning.division import Division, touched
+from zarrdock.array.node_storage import join
+from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.overlap import Division, touched
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.zstd_ import Zstd
@@ -25,8 +25,8 @@ from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Store
 from zarrdock.stores.open import open_store
-from zarrdock.views.base import Document, Part, Place, View
-from zarrdock.views.owners import Owners, v3_array
+from zarrdock.views.array_lookup import Owners, v3_array
+from zarrdock.views.view import Document, Part, Place, View
 
 __all__ = ["RegularView", "regular"]
 

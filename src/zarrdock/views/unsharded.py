@@ -13,8 +13,8 @@ from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
-from zarrdock.array.node_io import join
-from zarrdock.array.planning.index_cache import ROOT, IndexCache, Indexes
+from zarrdock.array.node_storage import join
+from zarrdock.array.planning.caches import ROOT, IndexCache, Indexes
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.config import config
@@ -22,8 +22,8 @@ from zarrdock.errors import ConflictError, MetadataError, ShardIndexError, Unsup
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Buffer, Entry, Listing, Read, Store, Version
 from zarrdock.stores.open import open_store
-from zarrdock.views.base import ATTEMPTS, Document, Part, Place, View
-from zarrdock.views.owners import Owners, v3_array
+from zarrdock.views.array_lookup import Owners, v3_array
+from zarrdock.views.view import ATTEMPTS, Document, Part, Place, View
 
 __all__ = ["UnshardedView", "unshard"]
 

@@ -28,14 +28,14 @@ from support.strict_gcs import StrictGCS
 from support.strict_s3 import StrictS3
 from zarrdock.api import create_array, open_array
 from zarrdock.array.array import Array
-from zarrdock.codecs.base import AnyArray
+from zarrdock.codecs.codec import AnyArray
 from zarrdock.errors import ZarrdockError
 from zarrdock.stores.base import Store
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
-from zarrdock.stores.wrap import PrefixStore
+from zarrdock.stores.wrappers import PrefixStore
 from zarrdock.stores.zip_ import ZipStore
 
 __all__ = ["NAME", "run"]

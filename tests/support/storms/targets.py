@@ -24,15 +24,15 @@ from zarrdock.array.create import make_metadata
 from zarrdock.array.metadata.consolidated import parse_consolidated_v2
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node
-from zarrdock.codecs.base import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ByteSpec, ChunkSpec
 from zarrdock.codecs.builtin import parse_codec
+from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ByteSpec, ChunkSpec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import ZarrdockError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Read, check_key
+from zarrdock.stores.diagnose import TruncatedError
+from zarrdock.stores.http_ranges import take
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.ranged import take
-from zarrdock.stores.translate import TruncatedError
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.stores.zip_journal import SUFFIX
 

@@ -1,0 +1,401 @@
+"""Drivers: run the steps of ``planning/shard_reader.py`` against a store, and write tasks. All I/O of data is here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zarrdock.array.execution.combine import combiner_of
+from zarrdock.array.execution.decode import Scatter
+from zarrdock.array.execution.encode_objects import Edit
+from zarrdock.array.execution.in_place import change_in_place
+from zarrdock.array.execution.pool import Jobs
+from zarrdock.array.execution.read_ahead import Ahead, read_now, submitter
+from zarrdock.array.planning.caches import IndexCache
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.read_types import ReadSettings
+from zarrdock.array.planning.rounds import lockstep
+from zarrdock.array.planning.selection import Points, Product
+from zarrdock.array.planning.shard_reader import read_task
+from zarrdock.array.planning.tasks import Task, tasks
+from zarrdock.codecs.codec import AnyArray
+from zarrdock.codecs.sharding import ShardOptions
+from zarrdock.config import config
+from zarrdock.errors import ConflictError, RangeError, UnsupportedError
+from zarrdock.ranges import Span
+from zarrdock.stores.base import Blob, Buffer, Change, Read, Result, Store, Value, Version
+from zarrdock.stores.patch import patch_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from zarrdock.stores.async_store import AsyncStore
+
+__all__ = ["read", "read_async", "read_consistent", "read_settings", "unsafe_update", "write"]
+
+
+# -- Read, change, write back on stores that cannot do it in one step: for callers who vouch for being the only
+# writer.
+
+_lock = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    # Whoever held it in the parent is not here to let go.
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def unsafe_update(store: Store, key: str, change: Change) -> None:
+    """What ``Store.update`` does, without its promise: nobody else may write ``key`` meanwhile. The threads of this
+    process take turns, whatever they write.
+    """
+    with _lock:
+        blob = store.get(key)
+        new = change(None if blob is None else blob.data)
+        if new is None:
+            store.delete(key)
+        else:
+            store.write(key, new)
+
+
+Rounds = Generator[list[Read], Sequence[Result], None]
+
+
+Seen = dict[str, Version | None]
+
+
+def read_settings(layout: Layout, store: Store, cache: IndexCache, seen: Seen | None = None) -> ReadSettings:
+    """What reads of ``layout`` from ``store`` go by."""
+    remote = store.traits.remote
+    # Locally an index costs next to nothing, and spans keep memory bounded: a whole object is read only where there is
+    # no index.
+    return ReadSettings(
+        layout,
+        store.traits,
+        cache,
+        round_bytes=config.remote_round_bytes if remote else config.round_bytes,
+        whole_fraction=config.whole_fraction if remote else 2.0,
+        chunks=cache.chunks,
+        seen=seen,
+    )
+
+
+def n_together(settings: ReadSettings) -> int:
+    """Objects whose reads are planned together: what keeps the store busy without holding a plan of the whole array.
+
+    Where versions stay good only for so many objects at once, half of that, since cached indexes hold some too: a
+    version that does not last from the index to the data would be taken for a change.
+    """
+    n = 4 * max(64, settings.traits.n_concurrent)
+    most = settings.traits.max_versions
+    return n if most is None else max(1, min(n, most // 2))
+
+
+class _Reading:
+    """One read: where it goes, its steps, and what to do at the end; shared by both drivers."""
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        selection: Product | Points,
+        cache: IndexCache,
+        out: AnyArray | None,
+        seen: Seen | None,
+        submit: Callable[[list[Read]], Any] | None,
+    ) -> None:
+        settings = read_settings(layout, store, cache, seen)
+        self.selection = selection
+        shape = (len(selection.coords),) if isinstance(selection, Points) else selection.full_shape
+        self.out = out
+        direct = None if out is None else _every_axis(out, selection)
+        self.is_direct = direct is not None
+        self.full = (
+            direct if direct is not None else (np.zeros if layout.fill_is_zero else np.empty)(shape, layout.dtype)
+        )
+        # A round that was sent early is held as well.
+        max_weight = settings.round_bytes * (2 if submit is None else 1)
+        self.scatter = Scatter(
+            layout,
+            _flipped(self.full, selection),
+            is_zero=not self.is_direct,
+            max_weight=max_weight,
+            chunks=cache.chunks,
+        )
+        self.ahead: Ahead[Any] | None = None if submit is None else Ahead(submit)
+        steps = (read_task(task, settings, self.scatter) for task in tasks(selection, layout))
+        self.rounds: Rounds = lockstep(
+            steps,
+            round_bytes=settings.round_bytes,
+            n_together=n_together(settings),
+            expected=None if self.ahead is None else self.ahead.expect,
+        )
+
+    def abandon(self) -> None:
+        """Stop: nothing is written to the result any more once this returns."""
+        if self.ahead is not None:
+            self.ahead.close()
+        self.scatter.abandon()
+
+    def result(self) -> AnyArray:
+        self.scatter.barrier()
+        result = _shaped(self.full, self.selection)
+        if self.out is not None:
+            if not self.is_direct:
+                self.scatter.deliver(partial(self.out.__setitem__, ..., result))
+            return self.out
+        return result
+
+
+def read(
+    store: Store,
+    layout: Layout,
+    selection: Product | Points,
+    cache: IndexCache,
+    out: AnyArray | None = None,
+    seen: Seen | None = None,
+) -> AnyArray:
+    """Read a selection; the result is ``out`` where it is given. ``seen`` is filled with the versions read."""
+    reading = _Reading(store, layout, selection, cache, out, seen, submitter(store))
+    rounds = reading.rounds
+    results: Sequence[Result] | None = None
+    try:
+        while (reads := _advance(rounds, results)) is not None:
+            results = None  # not held while the next ones are read
+            try:
+                results = read_now(store, reading.ahead, reads)
+            except RangeError as error:
+                rounds.throw(error)
+                raise
+        return reading.result()
+    except BaseException:
+        reading.abandon()
+        raise
+
+
+async def read_async(
+    store: AsyncStore, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None = None
+) -> AnyArray:
+    """The same from a coroutine, on any event loop: rounds are awaited, decoding happens in threads."""
+    import asyncio
+
+    async def fetch(reads: list[Read]) -> list[Result]:
+        return await store.read(reads)
+
+    ahead = (lambda reads: asyncio.ensure_future(fetch(reads))) if store.traits.remote else None
+    reading = _Reading(store.store, layout, selection, cache, out, None, ahead)
+    results: list[Result] | None = None
+    try:
+        while True:
+            # Planning and handing over may decode a little: not on the loop's own thread.
+            reads = await asyncio.to_thread(_advance, reading.rounds, results)
+            if reads is None:
+                return await asyncio.to_thread(reading.result)
+            results = None
+            try:
+                future = None if reading.ahead is None else reading.ahead.send(reads)
+                results = await (store.read(reads) if future is None else future)
+            except RangeError as error:
+                reading.rounds.throw(error)
+                raise
+    except BaseException:
+        if reading.ahead is not None:
+            reading.ahead.close()  # on the loop of its futures
+        await asyncio.to_thread(reading.scatter.abandon)
+        raise
+
+
+def _advance(rounds: Rounds, results: Sequence[Result] | None) -> list[Read] | None:
+    try:
+        return next(rounds) if results is None else rounds.send(results)
+    except StopIteration:
+        return None
+
+
+def _every_axis(out: AnyArray, selection: Product | Points) -> AnyArray | None:
+    """A view of the caller's array with every axis of the selection, where there is one."""
+    if isinstance(selection, Points):
+        return out.reshape(-1) if out.flags.c_contiguous else None
+    if selection.moved or selection.shape != selection.kept_shape:
+        return None
+    # The ellipsis keeps a 0-d array an array.
+    return out[(*(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape))), ...)]
+
+
+def _flipped(full: AnyArray, selection: Product | Points) -> AnyArray:
+    if isinstance(selection, Points) or not selection.flips:
+        return full
+    return full[tuple(slice(None, None, -1) if i in selection.flips else slice(None) for i in range(full.ndim))]
+
+
+def _shaped(full: AnyArray, selection: Product | Points) -> AnyArray:
+    """From every axis to the shape numpy gives the result."""
+    if isinstance(selection, Points):
+        return full.reshape(selection.shape)
+    if full.shape == selection.shape:
+        return full
+    kept = full.reshape(selection.kept_shape)
+    return (np.moveaxis(kept, selection.moved, 0) if selection.moved else kept).reshape(selection.shape)
+
+
+def _unshaped(value: AnyArray, selection: Product | Points) -> AnyArray:
+    """The inverse of :func:`_shaped` and :func:`_flipped`, for what is to be written."""
+    if isinstance(selection, Points):
+        return value.reshape(-1)
+    kept = selection.kept_shape
+    if selection.shape != kept or selection.moved:
+        first = (
+            (kept[selection.moved], *(n for i, n in enumerate(kept) if i != selection.moved))
+            if selection.moved
+            else kept
+        )
+        value = value.reshape(first)
+        value = np.moveaxis(value, 0, selection.moved) if selection.moved else value
+    value = value[(*(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape))), ...)]
+    return _flipped(value, selection)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(
+    store: Store,
+    layout: Layout,
+    selection: Product | Points,
+    value: AnyArray,
+    cache: IndexCache,
+    *,
+    unsafe: bool = False,
+    options: ShardOptions | None = None,
+) -> None:
+    """Write ``value`` (of the selection's shape) to the chunks concerned.
+
+    Objects wholly covered are written anew; of the others only the leaf chunks concerned are decoded, within the
+    store's atomic update.
+
+    Args:
+        unsafe: where the store has no atomic update, read and write back without one.
+        options: of the writer; those of the layout's shards by default.
+    """
+    edit = Edit(layout, _unshaped(value, selection), options)
+    jobs = (partial(_write_task, store, task, edit, cache, unsafe) for task in tasks(selection, layout))
+    few = list(islice(jobs, 2))
+    if len(few) < 2:  # nobody to share it with; its chunks are shared out all the same
+        for job in few:
+            job()
+        return
+    all_jobs = chain(few, jobs)
+    nbytes = max(1, layout.chain.spec.nbytes)
+    n_at_once = max(1, min(store.traits.n_concurrent, config.write_bytes // nbytes))
+    if store.traits.remote:
+        _in_threads(all_jobs, n_at_once)
+        return
+    queue = Jobs(max(nbytes, min(config.n_threads * nbytes, config.write_bytes)))
+    try:
+        for job in all_jobs:
+            queue.add(job, nbytes)
+        queue.finish()
+    except BaseException:
+        queue.abandon()
+        raise
+
+
+def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, unsafe: bool) -> None:
+    try:
+        if task.is_whole():
+            parts = edit.build(task)
+            if unsafe and not store.traits.atomic_update:
+                unsafe_update(store, task.key, lambda old: parts)
+            elif parts is None:
+                store.delete(task.key)
+            else:
+                store.write(task.key, parts)
+            return
+        # Changes of one layout go together: those of arrays opened apart queue at the store instead.
+        queue = f"{id(edit.layout.chain)}/{task.key}"
+        combiner_of(store).submit(queue, edit.prepare(task), partial(_update, store, task, edit, unsafe))
+    finally:
+        cache.drop(task.key)
+
+
+def _update(store: Store, task: Task, edit: Edit, unsafe: bool, changes: Sequence[Any]) -> None:
+    def change(old: Buffer | None) -> Value | None:
+        return edit.apply(changes, old, task)
+
+    patch = patch_of(store) if edit.options.in_place and task.layout.levels else None
+    if patch is not None:
+        patch(task.key, lambda old: change_in_place(edit, changes, old, task))
+    elif unsafe and not store.traits.atomic_update:
+        unsafe_update(store, task.key, change)
+    else:
+        store.update(task.key, change)
+
+
+def _in_threads(jobs: Iterator[Callable[[], None]], n: int) -> None:
+    """Run jobs that wait for a network, ``n`` at a time; the first error stops what was not begun."""
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+    with ThreadPoolExecutor(n, "zarrdock-write") as pool:
+        running: set[Future[None]] = {pool.submit(job) for job in islice(jobs, n)}
+        while running:
+            done, running = wait(running, return_when=FIRST_EXCEPTION if len(running) < n else "FIRST_COMPLETED")
+            for future in done:
+                future.result()
+            running |= {pool.submit(job) for job in islice(jobs, n - len(running))}
+
+
+# -- Reads of many objects that are of one moment.
+#
+# A read is always of one version of each object. That the versions of *several* objects belong together takes a
+# second look: when all has been read, every object is asked whether it is still the version that was read. If so, all
+# of them were what was read at the moment the last read ended.
+
+ATTEMPTS = 10
+
+
+def read_consistent(
+    store: Store, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None
+) -> AnyArray:
+    """Read a selection as it was at one moment.
+
+    Raises:
+        UnsupportedError: the store can't tell versions apart.
+        ConflictError: the objects changed during each of several attempts.
+    """
+    if not store.traits.conditional_read:
+        raise UnsupportedError(f"consistent=True needs a store with versions, which {store} is not")
+    for _ in range(ATTEMPTS):
+        seen: Seen = {}
+        array = read(store, layout, selection, cache, out, seen)
+        most = store.traits.max_versions
+        if most is not None and len(seen) > most:
+            raise UnsupportedError(
+                f"consistent=True over {len(seen)} objects: {store} can tell the versions of {most} apart at once; read"
+                " less at once, or allow the process more open files (ulimit -n)"
+            )
+        if not _moved(store, seen):
+            return array
+    raise ConflictError(f"chunks were replaced during each of {ATTEMPTS} attempts to read them all", store=store)
+
+
+def _moved(store: Store, seen: Seen) -> bool:
+    """Whether any object is another version now than the one that was read, or was made or deleted since."""
+    try:
+        answers = store.read([Read(key, Span(0, 1), version) for key, version in seen.items()])
+    except RangeError:  # empty now, and no chunk is
+        return True
+    return any(
+        answer is not None if version is None else not isinstance(answer, Blob)
+        for answer, version in zip(answers, seen.values(), strict=True)
+    )

@@ -1,0 +1,89 @@
+"""A node's attributes as a mutable mapping: every change is an atomic update of the stored metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from zarrdock.stores.base import Store
+
+__all__ = ["Attributes", "Placed"]
+
+
+# -- Where a node is: what the faces of arrays and groups say alike.
+
+
+class Placed:
+    """A node of a hierarchy: its store, and its path there."""
+
+    _store: Store
+    _path: str
+
+    @property
+    def store(self) -> Store:
+        """The store of the hierarchy."""
+        return self._store
+
+    @property
+    def path(self) -> str:
+        """Path within the hierarchy; "" for the root."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """Path with a leading "/", as zarr-python has it."""
+        return "/" + self._path
+
+    @property
+    def basename(self) -> str:
+        """Last part of the path."""
+        return self._path.rpartition("/")[2]
+
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Attributes(MutableMapping[str, Any]):
+    """Attributes of an array or group.
+
+    Reading is of what the node knew when it was opened, or last changed by this object; writing changes what is
+    stored *now*, so that two processes that
+    set different attributes both succeed. To change many with one write, use :meth:`update` or :meth:`put`.
+    """
+
+    def __init__(self, current: Callable[[], Mapping[str, Any]], change: Callable[[Change], None]) -> None:
+        self._current = current
+        self._change = change
+
+    def __getitem__(self, name: str) -> Any:
+        return self._current()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._current())
+
+    def __len__(self) -> int:
+        return len(self._current())
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._change(lambda stored: {**stored, name: value})
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self._current():
+            raise KeyError(name)
+        self._change(lambda stored: {key: value for key, value in stored.items() if key != name})
+
+    def update(self, *others: Any, **values: Any) -> None:
+        """Set several with one write."""
+        new = dict(*others, **values)
+        self._change(lambda stored: {**stored, **new})
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Replace all attributes by ``values``, with one write."""
+        self._change(lambda stored: dict(values))
+
+    def asdict(self) -> dict[str, Any]:
+        """A copy."""
+        return dict(self._current())
+
+    def __repr__(self) -> str:
+        return repr(self.asdict())

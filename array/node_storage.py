@@ -1,0 +1,255 @@
+"""Metadata documents of nodes: from the store, into the store. Opening is one round of requests, whatever the
+format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from zarrdock.array.execution.read_write import unsafe_update
+from zarrdock.array.metadata.consolidated import parse_consolidated_v2
+from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
+from zarrdock.array.planning.layout import parse
+from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError, ZarrdockError
+from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
+
+__all__ = ["ZarrFormat", "join", "load", "load_many", "node_path", "save_new", "update_metadata"]
+
+ZarrFormat: TypeAlias = Literal[2, 3]
+Kind: TypeAlias = Literal["array", "group"]
+
+_MANY = 1000  # nodes asked for in one round: as many names as a page of a service's listing holds
+
+_V2_DOCUMENTS = {
+    "array": (".zarray", ".zattrs"),
+    "group": (".zgroup", ".zattrs", ".zmetadata"),
+    None: (".zarray", ".zgroup", ".zattrs", ".zmetadata"),
+}
+
+
+def node_path(path: str | None) -> str:
+    """A node's path within its hierarchy, "" for the root; a leading or trailing "/" is allowed, as other libraries
+    write them.
+
+    Raises:
+        InvalidKeyError: not a path that every store can hold.
+    """
+    return check_prefix((path or "").strip("/"))
+
+
+def join(path: str, name: str) -> str:
+    """The key or path ``name`` below ``path``."""
+    return f"{path}/{name}" if path else name
+
+
+def load(
+    store: Store,
+    path: str,
+    kind: Kind | None,
+    zarr_format: ZarrFormat | None,
+    *,
+    consolidated: bool = True,
+    lenient: bool = False,
+) -> Node:
+    """Read a node's metadata in one round: one request where the format is known to be 3, else one a document that
+    may be there.
+
+    Args:
+        kind: what is expected; the other kind is then not asked for in v2, and an error in v3.
+        zarr_format: 2, 3, or None for either; where both are present v3 wins.
+        consolidated: use a v2 group's ``.zmetadata`` (v3 keeps consolidated metadata in the document itself).
+    Raises:
+        NodeNotFoundError: there is no such node. MetadataError: its document is wrong.
+    """
+    names = _names(kind, zarr_format, consolidated)
+    found = _read(store, path, names)
+    if found.get(".zgroup") is not None and ".zattrs" not in names and found.get(".zmetadata") is None:
+        found |= _read(store, path, [".zattrs"])
+    return _parse(store, path, kind, zarr_format, names, found, lenient=lenient)
+
+
+def load_many(
+    store: Store, paths: Sequence[str], zarr_format: ZarrFormat, *, lenient: bool = False
+) -> Iterator[Node | ZarrdockError | None]:
+    """The nodes at many paths, asked for together: one round for each thousand.
+
+    Returns:
+        In the order of the paths the node, None where there is none, or the error that its metadata is.
+    """
+    names = _names(None, zarr_format, consolidated=False)
+    for first in range(0, len(paths), _MANY):
+        page = paths[first : first + _MANY]
+        found = _read_many(store, page, names)
+        for path in page:
+            try:
+                documents = _read(store, path, names) if found is None else found[path]
+                yield _parse(store, path, None, zarr_format, names, documents, lenient=lenient)
+            except NodeNotFoundError:
+                yield None
+            except ZarrdockError as error:
+                yield error
+
+
+def _names(kind: Kind | None, zarr_format: ZarrFormat | None, consolidated: bool) -> list[str]:
+    """The documents to ask for."""
+    names: list[str] = []
+    if zarr_format in (3, None):
+        names.append("zarr.json")
+    if zarr_format in (2, None):
+        # .zmetadata repeats .zattrs: where it is there the other is not needed, and asking for both at once would cost
+        # a request more.
+        skip = ".zattrs" if kind == "group" and consolidated else ".zmetadata" if not consolidated else ""
+        names += [name for name in _V2_DOCUMENTS[kind] if name != skip]
+    return names
+
+
+def _parse(
+    store: Store,
+    path: str,
+    kind: Kind | None,
+    zarr_format: ZarrFormat | None,
+    names: Sequence[str],
+    found: Mapping[str, Buffer | None],
+    *,
+    lenient: bool,
+) -> Node:
+    """The node that the documents found describe."""
+    if (document := found.get("zarr.json")) is not None:
+        node = parse(document, join(path, "zarr.json"), lenient=lenient)
+        return _expect(node, kind, store, path)
+    if (zarray := found.get(".zarray")) is not None:
+        return parse_array_v2(zarray, found.get(".zattrs"), join(path, ".zarray"), lenient=lenient)
+    if (zgroup := found.get(".zgroup")) is not None:
+        if (zmetadata := found.get(".zmetadata")) is not None:
+            return _expect(parse_consolidated_v2(zmetadata, join(path, ".zmetadata")), "group", store, path)
+        return parse_group_v2(zgroup, found.get(".zattrs"), join(path, ".zgroup"))
+    what = kind or "array or group"
+    of_format = f" of Zarr v{zarr_format}" if zarr_format else ""
+    raise NodeNotFoundError(
+        f"there is no {what}{of_format} at {path or '/'!r} in {store}: none of {', '.join(names)} is there"
+    )
+
+
+def _expect(node: Node, kind: Kind | None, store: Store, path: str) -> Node:
+    if kind is not None and node.node_type != kind:
+        found = node.node_type
+        raise NodeNotFoundError(
+            f"at {path or '/'!r} in {store} there is a Zarr {found}, no {kind}: use open_{found} or open"
+        )
+    return node
+
+
+def _read(store: Store, path: str, names: Sequence[str]) -> dict[str, Buffer | None]:
+    results = store.read([Read(join(path, name)) for name in names])
+    return {
+        name: result.data if isinstance(result, Blob) else None for name, result in zip(names, results, strict=True)
+    }
+
+
+def _read_many(store: Store, paths: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Buffer | None]] | None:
+    """The documents of many nodes; None where one of them can't be read, so that each is to be asked for alone."""
+    try:
+        results = store.read([Read(join(path, name)) for path in paths for name in names])
+    except ZarrdockError:
+        return None
+    data = [result.data if isinstance(result, Blob) else None for result in results]
+    n = len(names)
+    return {path: dict(zip(names, data[i * n : i * n + n], strict=True)) for i, path in enumerate(paths)}
+
+
+def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
+    """Store a new node's documents. Of several processes that create the same node without ``overwrite`` exactly one
+    succeeds.
+
+    Raises:
+        NodeExistsError: it is there already.
+    """
+    stored = documents(node)
+    if node.zarr_format == 2 and not overwrite:
+        # In v2 the name of the document says the kind, so the new one would not be refused where the other kind is.
+        other = ".zgroup" if isinstance(node, ArrayMetadata) else ".zarray"
+        if store.exists(join(path, other)):
+            raise NodeExistsError(_exists(store, path))
+    if overwrite:
+        if path:
+            store.delete_prefix(path)
+        else:
+            _clear_root(store)
+    first = True
+    for name, document in stored.items():
+        if name == ".zattrs" and not node.attributes:
+            continue
+        try:
+            # The first document decides; a later one belongs to the node that the first one made ours.
+            store.write(join(path, name), document, create_only=first and not overwrite)
+        except KeyExistsError as error:
+            raise NodeExistsError(_exists(store, path)) from error
+        first = False
+
+
+def _exists(store: Store, path: str) -> str:
+    return f"there is a node at {path or '/'!r} in {store} already: overwrite=True replaces it and all below"
+
+
+def _clear_root(store: Store) -> None:
+    store.delete_prefix("")
+
+
+def update_metadata(
+    store: Store, path: str, node: Node, change: Callable[[Any], Any], *, attributes: bool, unsafe: bool = False
+) -> Node:
+    """Change a node's stored metadata atomically, starting from what is stored now.
+
+    Args:
+        node: as it is known here: says the format and the kind.
+        change: from the metadata as stored to the metadata as it shall be; may run more than once.
+        attributes: it changes the attributes, and nothing else; False: anything but the attributes.
+    Returns:
+        The metadata as stored.
+    Raises:
+        NodeNotFoundError: it was deleted meanwhile. UnsupportedError: the store has no atomic update.
+    """
+    new: Node = node
+    if node.zarr_format == 3:
+        key = join(path, "zarr.json")
+
+        def rewrite(old: Buffer | None) -> Buffer:
+            nonlocal new
+            stored = _expect(parse_node(_present(old, key), key), node.node_type, store, path)  # type: ignore[arg-type]
+            new = change(stored)
+            return documents(new)["zarr.json"]
+
+        _update(store, key, rewrite, unsafe)
+        return new
+    # v2: attributes are a document of their own, so a change touches one of the two; the other one is only needed to
+    # make sense of it.
+    is_array = isinstance(node, ArrayMetadata)
+    main, side = join(path, ".zarray" if is_array else ".zgroup"), join(path, ".zattrs")
+    key, other = (side, main) if attributes else (main, side)
+    blob = store.get(other)
+    beside = None if blob is None else blob.data
+
+    def rewrite_v2(old: Buffer | None) -> Buffer:
+        nonlocal new
+        document, zattrs = (_present(beside, main), old) if attributes else (_present(old, main), beside)
+        stored: Node = parse_array_v2(document, zattrs, main) if is_array else parse_group_v2(document, zattrs, main)
+        new = change(stored)
+        return documents(new)[key.rpartition("/")[2]]
+
+    _update(store, key, rewrite_v2, unsafe)
+    return new
+
+
+def _present(document: Buffer | None, key: str) -> Buffer:
+    if document is None:
+        raise NodeNotFoundError(f"{key!r} is gone: the node was deleted")
+    return document
+
+
+def _update(store: Store, key: str, rewrite: Callable[[Buffer | None], Buffer], unsafe: bool) -> None:
+    if store.traits.atomic_update or not unsafe:
+        store.update(key, rewrite)
+        return
+    unsafe_update(store, key, rewrite)

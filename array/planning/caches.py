@@ -1,0 +1,260 @@
+"""Decoded chunks, kept between reads for those who ask for it.
+
+A chunk is known by the object it lies in, that object's version, and its place there. It is handed out only when the
+version was confirmed by a request of the same read: one byte is asked for, of that version, where nothing else is read
+of the object. So what is handed out is never older than the read, and what a writer replaced is never found again.
+Objects of stores without versions are not kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.codecs.codec import AnyArray
+from zarrdock.codecs.shard_index import ShardIndex
+from zarrdock.config import config
+from zarrdock.stores.base import Store, Version
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.wrappers import ReadOnlyStore
+
+__all__ = ["ROOT", "ChunkCache", "Chunks", "IndexCache", "Indexes", "chunks_of", "configured_cache"]
+
+
+# -- Parsed shard indexes, kept between reads, that cannot be stale.
+#
+# An entry is tied to the version of the object it came from, and every data read that relies on it asks for that very
+# version: a changed shard is answered with "changed", its entry dropped, and the shard read again from its index.
+# Objects without versions are not kept.
+
+Indexes = dict[tuple[int, int], ShardIndex]
+
+# The outermost shard among the indexes of an object. The level is part of the name: the first inner shard of every
+# level may begin at byte 0.
+ROOT = (0, 0)
+
+
+class IndexCache:
+    """An LRU of ``key -> (version, {(level, start in the object) of a shard: its index})``, bounded in bytes. For many
+    threads.
+
+    Attributes:
+        chunks: where decoded chunks are kept, if they are.
+        are_versionless: an object came without a version, though the store knows such: a server that does not tell
+            ETags, say.
+    """
+
+    def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
+        self.max_bytes = max_bytes
+        self.max_entries = max_entries
+        self.chunks: Chunks | None = None
+        self.are_versionless = False
+        self._entries: OrderedDict[str, tuple[Version, Indexes, int]] = OrderedDict()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return IndexCache, (self.max_bytes, self.max_entries)  # a copy in another process begins empty
+
+    def get(self, key: str) -> tuple[Version, Indexes] | None:
+        """The version and the indexes known of an object."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        try:
+            self._entries.move_to_end(key)
+        except KeyError:  # dropped by another thread in between: what was found is still good
+            pass
+        return entry[0], entry[1]
+
+    def put(self, key: str, version: Version | None, indexes: Indexes) -> None:
+        """Remember the indexes of one version of an object."""
+        if version is None or not self.max_bytes:
+            return
+        nbytes = 200 + sum(index.nbytes for index in indexes.values())
+        with self._lock:
+            old = self._entries.pop(key, None)
+            if old is not None:
+                self._nbytes -= old[2]
+            self._entries[key] = (version, indexes, nbytes)
+            self._nbytes += nbytes
+            most = self.max_entries
+            while self._entries and (self._nbytes > self.max_bytes or (most is not None and len(self._entries) > most)):
+                self._nbytes -= self._entries.popitem(last=False)[1][2]
+
+    def drop(self, key: str) -> None:
+        """Forget an object."""
+        with self._lock:
+            old = self._entries.pop(key, None)
+            if old is not None:
+                self._nbytes -= old[2]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._nbytes = 0
+
+
+# Beside its elements, a chunk costs an array object, a key and an entry.
+_OVERHEAD = 400
+
+_Key: TypeAlias = "tuple[Hashable, str, Version, int]"
+
+
+class ChunkCache:
+    """An LRU of decoded chunks, bounded in bytes; for many arrays and threads.
+
+    Attributes:
+        max_bytes: what the chunks may take together. n_hits, n_misses: chunks asked for since it was made.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.n_hits = 0
+        self.n_misses = 0
+        self._entries: OrderedDict[_Key, AnyArray] = OrderedDict()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+        _all.add(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._nbytes
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, place: tuple[Hashable, str, Version], offsets: Iterable[int]) -> list[AnyArray | None]:
+        """The chunks of one version of an object that begin at ``offsets``; None for those that are not here."""
+        found: list[AnyArray | None] = []
+        with self._lock:
+            entries = self._entries
+            for offset in offsets:
+                key = (*place, offset)
+                chunk = entries.get(key)
+                if chunk is not None:
+                    entries.move_to_end(key)
+                    self.n_hits += 1
+                else:
+                    self.n_misses += 1
+                found.append(chunk)
+        return found
+
+    def put(self, place: tuple[Hashable, str, Version], chunks: Sequence[tuple[int, AnyArray]]) -> None:
+        """Keep chunks by the offset they begin at. They must be nobody else's to write to."""
+        with self._lock:
+            for offset, chunk in chunks:
+                nbytes = chunk.nbytes + _OVERHEAD
+                if nbytes > self.max_bytes:
+                    continue
+                key = (*place, offset)
+                if key not in self._entries:
+                    self._nbytes += nbytes
+                self._entries[key] = chunk
+            while self._nbytes > self.max_bytes:
+                self._nbytes -= self._entries.popitem(last=False)[1].nbytes + _OVERHEAD
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._nbytes = 0
+
+    def __reduce__(self) -> tuple[type[ChunkCache], tuple[int]]:
+        return ChunkCache, (self.max_bytes,)  # another process begins with an empty one
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+
+_all: weakref.WeakSet[ChunkCache] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_all):  # a thread of the parent may have held its lock
+        cache._renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """A cache as one array sees it.
+
+    Attributes:
+        scope: what tells the array's chunks from those that other arrays make of the same bytes.
+    """
+
+    cache: ChunkCache
+    scope: Hashable
+
+    def get(self, key: str, version: Version, offsets: Iterable[int]) -> list[AnyArray | None]:
+        """See :meth:`ChunkCache.get`."""
+        return self.cache.get((self.scope, key, version), offsets)
+
+    def put(self, key: str, version: Version, chunks: Sequence[tuple[int, AnyArray]]) -> None:
+        """Keep decoded chunks; what is part of something larger is copied."""
+        kept = []
+        for offset, chunk in chunks:
+            base: object = chunk.base
+            if not (type(base) is bytes and len(base) == chunk.nbytes):  # then nobody can write to it, nor is it larger
+                chunk = np.array(chunk)
+                chunk.setflags(write=False)
+            kept.append((offset, chunk))
+        self.cache.put((self.scope, key, version), kept)
+
+
+_tokens: weakref.WeakKeyDictionary[Store, object] = weakref.WeakKeyDictionary()
+
+
+def chunks_of(cache: ChunkCache | None, store: Store, metadata: ArrayMetadata) -> Chunks | None:
+    """How an array sees a cache; None where it can't use one."""
+    if cache is None or not cache.max_bytes or not store.traits.conditional_read or metadata.dtype.hasobject:
+        return None  # the size of objects is not known
+    # All that the bytes' meaning depends on.
+    decoding = json.dumps(
+        [metadata.dtype.str, metadata.grid.to_json(), [codec.to_json() for codec in metadata.codecs]],
+        sort_keys=True,
+        default=str,
+    )
+    return Chunks(cache, (_place_of(store), decoding))
+
+
+def _place_of(store: Store) -> Hashable:
+    """What two stores have in common if a version of a key means the same to both."""
+    while isinstance(store, ReadOnlyStore):
+        store = store.store
+    if isinstance(store, LocalStore):  # versions are the files themselves
+        return LocalStore, store.root
+    # Others may give the same version to different objects: a number, say.
+    return _tokens.setdefault(store, object())
+
+
+_shared: ChunkCache | None = None
+
+
+def configured_cache() -> ChunkCache | None:
+    """The cache of all arrays that were opened without one of their own: ``config.cache_bytes``, none if that is 0."""
+    global _shared
+    if not config.cache_bytes:
+        return None
+    if _shared is None:
+        _shared = ChunkCache(config.cache_bytes)
+    _shared.max_bytes = config.cache_bytes
+    return _shared

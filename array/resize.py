@@ -1,0 +1,113 @@
+"""What resizing means for chunks."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import SupportsIndex
+
+import numpy as np
+
+from zarrdock.array.execution import read_write
+from zarrdock.array.planning.caches import IndexCache
+from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.selection import Axis, Product
+from zarrdock.codecs.empty_chunks import EmptyTest
+from zarrdock.errors import SelectionError
+from zarrdock.stores.base import Store
+
+__all__ = ["clear_outside", "clear_rows", "new_shape_of", "shrinks"]
+
+
+def new_shape_of(given: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape to give an array that has ``shape`` now.
+
+    Raises:
+        SelectionError: the wrong number of dimensions, or something that is no length.
+    """
+    try:
+        items = [operator.index(given)] if isinstance(given, SupportsIndex) else [operator.index(n) for n in given]
+    except TypeError:
+        items = [-1]
+    if len(items) != len(shape) or any(n < 0 for n in items):
+        raise SelectionError(
+            f"cannot resize an array of shape {shape} to {given}: give {len(shape)} lengths, 0 or more"
+        )
+    return tuple(items)
+
+
+def shrinks(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """True where anything of an array of shape ``before`` lies outside of one of shape ``after``."""
+    return any(new < old for new, old in zip(after, before, strict=True))
+
+
+def clear_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: IndexCache, *, unsafe: bool) -> None:
+    """Before an array shrinks from ``before`` to ``layout.shape``: delete the chunks that will lie outside, clear what
+    will be cut off of those at the edge.
+
+    Without the second part, an array that grows again would show what was cut off. The keys are taken from a listing
+    where the store has one, since most chunks of a sparse array do not exist.
+    """
+    keep = layout.grid_shape()
+    old_grid = layout.grid_of(before)
+    for coords in _stored(store, layout, old_grid):
+        if any(c >= n for c, n in zip(coords, keep, strict=True)):
+            key = layout.key(coords)
+            store.delete(key)
+            cache.drop(key)
+        elif any(
+            new < old and start + chunk > new
+            for start, chunk, new, old in zip(
+                layout.starts(coords), layout.lengths(coords), layout.shape, before, strict=True
+            )
+        ):
+            _clear_margin(store, layout, coords, cache, unsafe=unsafe)
+
+
+def clear_rows(store: Store, layout: Layout, axis: int, start: int, cache: IndexCache, *, unsafe: bool) -> None:
+    """Make everything from ``start`` on along ``axis`` fill value. What is that already is not written, so that it
+    works where nothing can be written any more, if nothing was.
+    """
+    n = layout.shape[axis]
+    is_fill = EmptyTest(layout.leaf.spec)
+    while start < n:
+        stop = min(n, layout.end_of(axis, start))
+        axes = [Axis(0, 1, length) for length in layout.shape]
+        axes[axis] = Axis(start, 1, stop - start)
+        shape = tuple(a.n for a in axes)
+        rows = Product(tuple(axes), shape, shape)
+        if not is_fill(read_write.read(store, layout, rows, cache)):
+            fill = np.broadcast_to(np.asarray(layout.fill_value, layout.dtype), shape)
+            read_write.write(store, layout, rows, fill, cache, unsafe=unsafe)
+        start = stop
+
+
+def _stored(store: Store, layout: Layout, grid: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
+    if not store.traits.listable:
+        return product(*(range(n) for n in grid))
+    prefix = layout.prefix.rstrip("/")
+    start = len(layout.prefix)
+    found = (layout.key_encoding.parse(entry.key[start:], len(layout.shape)) for entry in store.list(prefix))
+    return [coords for coords in found if coords is not None]
+
+
+def _clear_margin(store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache, *, unsafe: bool) -> None:
+    """Set what lies outside the array in one of its edge chunks to the fill value: the chunk seen as an array of its
+    own.
+    """
+    key = layout.key(coords)
+    if store.size(key) is None:
+        return
+    starts, lengths = layout.starts(coords), layout.lengths(coords)
+    whole = replace(layout, shape=tuple(start + n for start, n in zip(starts, lengths, strict=True)))
+    for axis, (start, n) in enumerate(zip(starts, lengths, strict=True)):
+        inside = min(n, max(0, layout.shape[axis] - start))
+        if inside == n:
+            continue
+        axes = [Axis(a, 1, m) for a, m in zip(starts, lengths, strict=True)]
+        axes[axis] = Axis(start + inside, 1, n - inside)
+        shape = tuple(a.n for a in axes)
+        fill = np.broadcast_to(np.asarray(layout.fill_value, layout.dtype), shape)
+        read_write.write(store, whole, Product(tuple(axes), shape, shape), fill, cache, unsafe=unsafe)

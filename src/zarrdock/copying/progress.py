@@ -1,0 +1,95 @@
+"""What is known of a copy under way: its progress, and the mark it leaves in the destination until it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zarrdock.array.node_storage import join
+from zarrdock.errors import KeyExistsError, NodeExistsError
+from zarrdock.stores.base import Store
+
+__all__ = ["MARK", "CopyProgress", "Mark", "below"]
+
+#: Name of the mark, next to where the copy's metadata will be. No Zarr reader takes it for a part of a hierarchy.
+MARK = ".zarrdock-copy.json"
+
+
+def below(path: str, relative: str) -> str:
+    """The path or key ``relative`` below ``path``; either may be empty."""
+    return join(path, relative) if relative else path
+
+
+@dataclass(frozen=True, slots=True)
+class CopyProgress:
+    """How far a copy is.
+
+    Attributes:
+        path: of the array at work, relative to what is copied; "" for the root.
+        n_bytes: bytes of elements dealt with, uncompressed, and n_bytes_total: of all arrays together.
+        n_objects: objects written, and n_bytes_written: their bytes.
+        n_kept: objects found finished by an earlier attempt.
+    """
+
+    path: str = ""
+    n_bytes: int = 0
+    n_bytes_total: int = 0
+    n_objects: int = 0
+    n_bytes_written: int = 0
+    n_kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The mark of an unfinished copy.
+
+    Attributes:
+        source: URL of what is copied, without credentials.
+        fingerprint: of all metadata that the copy will have: what other settings, or a changed source, would change.
+    """
+
+    source: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, source: str, documents: Mapping[str, bytes]) -> Mark:
+        """The mark of a copy that will have these documents."""
+        digest = hashlib.sha256()
+        for key in sorted(documents):
+            digest.update(b"%s\0%d\0" % (key.encode(), len(documents[key])))
+            digest.update(documents[key])
+        return cls(source, digest.hexdigest())
+
+    @classmethod
+    def read(cls, store: Store, path: str) -> Mark | None:
+        """The mark at ``path``, if there is one; one that cannot be read is a mark of nothing known."""
+        blob = store.get(below(path, MARK))
+        if blob is None:
+            return None
+        try:
+            document = json.loads(bytes(blob.data))
+            return cls(str(document["source"]), str(document["fingerprint"]))
+        except (ValueError, KeyError, TypeError):
+            return cls("", "")
+
+    def write(self, store: Store, path: str) -> None:
+        """Leave the mark. Two copies that begin at once are caught here, where the store can tell.
+
+        Raises:
+            NodeExistsError: another copy began in this moment.
+        """
+        document = {
+            "about": "an unfinished copy by zarrdock: run it again to complete it",
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+        }
+        try:
+            store.write(below(path, MARK), json.dumps(document, indent=1).encode(), create_only=True)
+        except KeyExistsError as error:
+            raise NodeExistsError(f"another copy to {path or '/'!r} in {store} began at this moment") from error
+
+    def remove(self, store: Store, path: str) -> None:
+        """The copy is finished."""
+        store.delete(below(path, MARK))

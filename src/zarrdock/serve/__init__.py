@@ -1,0 +1,1 @@
+"""Stores and views over HTTP, read-only."""

@@ -1,0 +1,346 @@
+"""Any store or view over HTTP, read-only: ``with Server(store) as server: print(server.url)``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import unquote
+
+from zarrdock.errors import (
+    AccessError,
+    InvalidKeyError,
+    RangeError,
+    StoreError,
+    UnsupportedError,
+    VersionChangedError,
+    ZarrdockError,
+)
+from zarrdock.ranges import From, Range, Span, resolve
+from zarrdock.serve.connections import Connections, Limits
+from zarrdock.serve.headers import CORS, listing_html, listing_json, multipart, parse_ranges, tag_matches
+from zarrdock.stores.base import Blob, Read, Version
+from zarrdock.stores.open import open_store
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+__all__ = ["Limits", "Server"]
+
+T = TypeVar("T")
+
+# What aiohttp says of requests that are none, for those who want to hear it.
+_logger = logging.getLogger(__name__)
+_logger.addHandler(logging.NullHandler())
+
+PIECE_BYTES = 4 * 2**20
+SIZES_KEPT = 65536
+ATTEMPTS = 3
+
+
+class Server:
+    """An HTTP server of a store's keys, on a thread of its own.
+
+    GET and HEAD, ranges (one, several, from the end), ETag with conditional requests, CORS for every origin, listings
+    of folders (HTML, or JSON where that is asked for). Nothing but the keys of the store can be reached, and nothing
+    can be changed.
+
+    Args:
+        store: anything :func:`zarrdock.open_store` takes, views included.
+        host: the loopback interface by default: there is no authentication. port: 0 takes a free one.
+        n_concurrent: reads of the store at one time; other requests wait.
+        limits: of connections, and of what a slow client may take.
+        log: told of every request: method, path, status, bytes sent.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        n_concurrent: int = 32,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        log: Callable[[str, str, int, int], None] | None = None,
+    ) -> None:
+        self.store = open_store(store, read_only=True)
+        self.host = host
+        self.port = port
+        self.url = ""
+        self._n = n_concurrent
+        self._connections = Connections(limits)
+        self._log = log
+        self._salt = secrets.token_hex(4)  # tags of an earlier run mean nothing
+        self._sizes: OrderedDict[str, tuple[Version, int]] = OrderedDict()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._in_thread, args=(ready,), daemon=True, name="zarrdock-serve")
+        self._thread.start()
+        ready.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(30)
+
+    def stop(self) -> None:
+        """Take no more requests, and finish those begun within five seconds."""
+        if self._loop is not None and self._stopping is not None:
+            with contextlib.suppress(RuntimeError):  # it ended by itself
+                self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def _in_thread(self, ready: threading.Event) -> None:
+        try:
+            asyncio.run(self.run(ready.set))
+        except BaseException as error:
+            self._failure = error
+        finally:
+            ready.set()
+
+    async def run(self, ready: Callable[[], object] = lambda: None) -> None:
+        """Serve until :meth:`stop`.
+
+        Args:
+            ready: called when ``url`` is known.
+        Raises:
+            UnsupportedError: aiohttp is missing. OSError: the port is taken.
+        """
+        try:
+            from aiohttp import web
+        except ImportError as error:
+            raise UnsupportedError(f'serving needs aiohttp: pip install "zarrdock[serve]" ({error})') from error
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._pool = ThreadPoolExecutor(self._n, "zarrdock-serve")
+        runner = web.ServerRunner(self._guarded(), shutdown_timeout=5.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.host, self.port, backlog=128).start()
+            host, port = runner.addresses[0][:2]
+            self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            ready()
+            await self._stopping.wait()
+        finally:
+            await runner.cleanup()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _guarded(self) -> web.Server:
+        from aiohttp import web
+
+        connections, most = self._connections, self._connections.limits.header_bytes
+
+        class Guarded(web.Server):
+            def __call__(self) -> Any:
+                return connections.protocol(super().__call__())
+
+        sizes: dict[str, Any] = {"max_line_size": most, "max_field_size": most}
+        return Guarded(self._handle, access_log=None, logger=_logger, lingering_time=1.0, **sizes)
+
+    # -- one request ---------------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        transport = request.transport
+        self._connections.begin(transport)
+        response = await self._answer_of_one_version(request)
+        if not response.prepared:
+            response.headers.update(CORS)
+        nbytes = 0 if request.method == "HEAD" else response.content_length or 0
+        if self._log is not None:
+            self._log(request.method, request.rel_url.raw_path, response.status, nbytes)
+        self._connections.end(transport, 0 if response.prepared else nbytes)
+        return response
+
+    async def _answer_of_one_version(self, request: web.BaseRequest) -> web.StreamResponse:
+        """An answer, begun anew where the object was replaced on the way."""
+        error: Exception
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._answer(request)
+            except VersionChangedError as changed:
+                self._sizes.clear()
+                error = changed
+            except Exception as other:  # whatever it is, it is this request's trouble and not the server's
+                return self._refusal(other)
+        return self._refusal(error)
+
+    def _refusal(self, error: Exception) -> web.Response:
+        from aiohttp import web
+
+        if isinstance(error, (InvalidKeyError, FileNotFoundError)):
+            status = 404
+        elif isinstance(error, AccessError):
+            status = 403
+        elif isinstance(error, UnsupportedError):
+            status = 501
+        else:
+            status = 502 if isinstance(error, StoreError) else 500
+        text = (
+            str(error) if isinstance(error, ZarrdockError | FileNotFoundError) else f"{type(error).__name__}: {error}"
+        )
+        return web.Response(status=status, text=f"{text}\n")
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        from aiohttp import web
+
+        if request.method == "OPTIONS":
+            return web.Response(status=204)
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={"Allow": "GET, HEAD, OPTIONS"}, text="read-only\n")
+        key = unquote(request.rel_url.raw_path).removeprefix("/")
+        if not key or key.endswith("/"):
+            return await self._folder(request, key)
+        return await self._object(request, key)
+
+    async def _folder(self, request: web.BaseRequest, key: str) -> web.Response:
+        from aiohttp import web
+
+        if not self.store.traits.listable:
+            return web.Response(status=404, text="this store cannot be listed\n")
+        prefix = key.removesuffix("/")
+        listing = await self._do(self.store.list_dir, prefix)
+        if key and not listing.keys and not listing.prefixes:
+            return web.Response(status=404, text="nothing here\n")
+        if "application/json" in request.headers.get("Accept", "") or request.rel_url.query.get("format") == "json":
+            return web.Response(text=listing_json(listing), content_type="application/json")
+        return web.Response(text=listing_html(prefix, listing), content_type="text/html")
+
+    async def _object(self, request: web.BaseRequest, key: str) -> web.StreamResponse:
+        from aiohttp import web
+
+        found = await self._do(self._look, key)
+        if found is None:
+            return web.Response(status=404, text="no such key\n")
+        size, version = found
+        tag = None if version is None else f'"{hash(version) & (2**64 - 1):016x}-{self._salt}"'
+        content_type = "application/json" if key.rpartition("/")[2] in _JSON else "application/octet-stream"
+        headers = {"Accept-Ranges": "bytes", "Content-Type": content_type}
+        if tag is not None:
+            headers["ETag"] = tag
+        if (match := request.headers.get("If-Match")) is not None and not tag_matches(match, tag, weak=False):
+            return web.Response(status=412, headers=headers)
+        if (match := request.headers.get("If-None-Match")) is not None and tag_matches(match, tag, weak=True):
+            return web.Response(status=304, headers=headers)
+        wanted = parse_ranges(request.headers.get("Range"))
+        if (condition := request.headers.get("If-Range")) is not None and condition != tag:
+            wanted = None
+        if wanted is None:
+            return await self._send(request, key, version, (0, size), 200, headers)
+        spans = [span for item in wanted if (span := resolve(item, size)) is not None and span[0] < span[1]]
+        if not spans:
+            return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+        if len(spans) == 1:
+            start, stop = spans[0]
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+            return await self._send(request, key, version, spans[0], 206, headers)
+        if sum(stop - start for start, stop in spans) > size:  # overlapping parts that cost more than everything
+            return await self._send(request, key, version, (0, size), 200, headers)
+        reads: list[Range] = [Span(*span) for span in spans]
+        datas = await self._do(self._bytes, key, reads, version)
+        boundary = secrets.token_hex(12)
+        body = multipart(
+            [(span[0], data) for span, data in zip(spans, datas, strict=True)], size, boundary, content_type
+        )
+        headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+        return web.Response(status=206, headers=headers, body=body)
+
+    async def _send(
+        self,
+        request: web.BaseRequest,
+        key: str,
+        version: Version | None,
+        span: tuple[int, int],
+        status: int,
+        headers: dict[str, str],
+    ) -> web.StreamResponse:
+        """The bytes of one span, in pieces where it is long, all of them of one version."""
+        from aiohttp import web
+
+        length = span[1] - span[0]
+        response = web.StreamResponse(status=status, headers={**headers, **CORS})
+        response.content_length = length
+        if request.method == "HEAD":
+            await response.prepare(request)
+            await response.write_eof()
+            return response
+        if not length:
+            return web.Response(status=status, headers=headers, body=b"")
+        if length <= PIECE_BYTES:
+            (data,) = await self._do(self._bytes, key, [Span(*span)], version)
+            return web.Response(status=status, headers=headers, body=data)
+        await response.prepare(request)
+        try:
+            async for piece in self._pieces(key, version, span):
+                # A client that does not take what it asked for must not hold its place for ever.
+                await asyncio.wait_for(response.write(piece), self._connections.limits.write_seconds)
+            await response.write_eof()
+        except (ZarrdockError, TimeoutError):
+            # Half of it is sent: only a broken connection says that the rest will not come.
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+    async def _pieces(self, key: str, version: Version | None, span: tuple[int, int]) -> AsyncIterator[bytes]:
+        for start in range(*span, PIECE_BYTES):
+            (data,) = await self._do(self._bytes, key, [Span(start, min(start + PIECE_BYTES, span[1]))], version)
+            yield data
+
+    # -- the store, in threads -----------------------------------------------------------------------------------------
+
+    async def _do(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def _look(self, key: str) -> tuple[int, Version | None] | None:
+        """Size and version of an object, which belong together."""
+        known = self._sizes.get(key)
+        if known is not None:
+            # One request for one byte says whether it is still what it was.
+            result = self.store.read([Read(key, Span(0, 1), known[0])])[0]
+            if isinstance(result, Blob):
+                return known[1], known[0]
+            self._sizes.pop(key, None)
+        for _ in range(ATTEMPTS):
+            size = self.store.size(key)
+            if size is None:
+                return None
+            if size == 0:
+                blob = self.store.get(key)
+                if blob is not None and not len(blob.data):
+                    return 0, blob.version
+                continue
+            try:
+                last = self.store.get(key, From(size - 1))
+            except RangeError:
+                continue
+            if last is not None and len(last.data) == 1:
+                if last.version is not None:
+                    self._sizes[key] = last.version, size
+                    while len(self._sizes) > SIZES_KEPT:
+                        self._sizes.popitem(last=False)
+                return size, last.version
+        raise VersionChangedError("the object kept changing", key=key, store=self.store)
+
+    def _bytes(self, key: str, ranges: list[Range], version: Version | None) -> list[bytes]:
+        found: list[bytes] = []
+        for result in self.store.read([Read(key, item, version) for item in ranges]):
+            if not isinstance(result, Blob):
+                raise VersionChangedError("replaced while it was read", key=key, store=self.store)
+            found.append(bytes(result.data))
+        return found
+
+
+_JSON = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")

@@ -1,0 +1,1 @@
+"""Pictures of arrays: planes, multiscale images, Neuroglancer."""

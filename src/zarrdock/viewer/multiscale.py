@@ -1,0 +1,170 @@
+"""Images to look at: an array, or an OME-Zarr image in several resolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zarrdock.array.array import Array
+from zarrdock.array.group import Group
+from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.array.node_storage import join, load, node_path
+from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
+from zarrdock.stores.base import Store
+from zarrdock.stores.open import open_store
+
+__all__ = ["Axis", "Multiscale", "Picture", "open_picture", "parse_multiscale"]
+
+# Before version 0.3 there was nothing else.
+_AXES = ("t", "c", "z", "y", "x")
+_KINDS = {"t": "time", "c": "channel"}
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A dimension of an image.
+
+    Attributes:
+        kind: ``space``, ``time``, ``channel`` or what the file says.
+        scale: length of an element of the finest level, in ``unit``, as the file names it ("" for none).
+    """
+
+    name: str
+    kind: str = "space"
+    scale: float = 1.0
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Multiscale:
+    """One image in several resolutions.
+
+    Attributes:
+        axes: one a dimension. paths: of the arrays, relative to the group, the finest first.
+        version: of the metadata, "" where it does not say.
+    """
+
+    axes: tuple[Axis, ...]
+    paths: tuple[str, ...]
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Something to look at.
+
+    Attributes:
+        store, path: of the node that was named. levels: the finest first; one for an array.
+        axes: one a dimension. version: of the OME-Zarr metadata, None for an array.
+    """
+
+    store: Store
+    path: str
+    levels: tuple[Array, ...]
+    axes: tuple[Axis, ...]
+    version: str | None = None
+
+
+def parse_multiscale(attributes: Mapping[str, Any]) -> Multiscale | None:
+    """The first image of a group's attributes; None where there is none.
+
+    Raises:
+        MetadataError: there is one, but not as it should be.
+
+    Source: OME-Zarr 0.1 to 0.5, "multiscales" metadata.
+    """
+    ome = attributes.get("ome")
+    place = "/attributes/ome/multiscales" if isinstance(ome, Mapping) else "/attributes/multiscales"
+    members = ome.get("multiscales") if isinstance(ome, Mapping) else attributes.get("multiscales")
+    if members is None:
+        return None
+    if not isinstance(members, Sequence) or not members or not isinstance(members[0], Mapping):
+        raise MetadataError(pointer=place, expected="a list of objects, one an image", found=members)
+    image = members[0]
+    datasets = image.get("datasets")
+    if not isinstance(datasets, Sequence) or not datasets:
+        raise MetadataError(pointer=f"{place}/0/datasets", expected="a list of at least one array", found=datasets)
+    paths: list[str] = []
+    for i, dataset in enumerate(datasets):
+        path = dataset.get("path") if isinstance(dataset, Mapping) else None
+        if not isinstance(path, str):
+            raise MetadataError(pointer=f"{place}/0/datasets/{i}/path", expected="the path of an array", found=path)
+        paths.append(path)
+    axes = image.get("axes", _AXES)
+    if not isinstance(axes, Sequence):
+        raise MetadataError(pointer=f"{place}/0/axes", expected="a list of axes", found=axes)
+    version = (ome if isinstance(ome, Mapping) else image).get("version", "")
+    scales = _scales(image, len(axes), f"{place}/0")
+    for name, scale in _scales(datasets[0], len(axes), f"{place}/0/datasets/0").items():
+        scales[name] *= scale
+    found = tuple(_axis(axis, scales[i], f"{place}/0/axes/{i}") for i, axis in enumerate(axes))
+    return Multiscale(found, tuple(paths), str(version))
+
+
+def _scales(members: Mapping[str, Any], n_axes: int, pointer: str) -> dict[int, float]:
+    """The factor of each axis in a list of transformations."""
+    scales = dict.fromkeys(range(n_axes), 1.0)
+    for i, step in enumerate(members.get("coordinateTransformations") or ()):
+        if isinstance(step, Mapping) and step.get("type") == "scale":
+            factors = step.get("scale")
+            if not isinstance(factors, Sequence) or len(factors) != n_axes:
+                place = f"{pointer}/coordinateTransformations/{i}/scale"
+                raise MetadataError(pointer=place, expected=f"{n_axes} numbers, one an axis", found=factors)
+            for axis, factor in enumerate(factors):
+                scales[axis] *= float(factor)
+    return scales
+
+
+def _axis(axis: object, scale: float, pointer: str) -> Axis:
+    if isinstance(axis, str):
+        return Axis(axis, _KINDS.get(axis, "space"), scale)
+    if isinstance(axis, Mapping) and isinstance(axis.get("name"), str):
+        kind = axis.get("type", _KINDS.get(axis["name"], "space"))
+        return Axis(axis["name"], str(kind), scale, str(axis.get("unit") or ""))
+    raise MetadataError(pointer=pointer, expected="an object with a name", found=axis)
+
+
+def open_picture(target: Any, *, path: str = "", storage_options: dict[str, Any] | None = None) -> Picture:
+    """What there is to look at.
+
+    Args:
+        target: an array, a group, or anything :func:`zarrdock.open_store` takes. path: of the node in it.
+    Raises:
+        NodeNotFoundError: nothing there, or a group that is no OME-Zarr image.
+        MetadataError: metadata that is wrong. UnsupportedError: levels of different dimensions.
+    """
+    if isinstance(target, Array) and not path:
+        return _of_array(target)
+    if isinstance(target, Array | Group):
+        store, at = target.store, join(target.path, node_path(path)) if path else target.path
+    else:
+        store, at = open_store(target, storage_options=storage_options, read_only=True), node_path(path)
+    node = load(store, at, None, None)
+    if isinstance(node, ArrayMetadata):
+        return _of_array(Array(store, at, node, read_only=True))
+    image = parse_multiscale(node.attributes)
+    if image is None:
+        raise NodeNotFoundError(f"{at or '/'!r} in {store} is a group: name an array in it, or an OME-Zarr image")
+    levels: list[Array] = []
+    for inner in image.paths:
+        found = load(store, join(at, node_path(inner)), "array", node.zarr_format)
+        assert isinstance(found, ArrayMetadata)
+        levels.append(Array(store, join(at, node_path(inner)), found, read_only=True))
+    if len({(level.ndim, level.dtype) for level in levels}) != 1:
+        raise UnsupportedError(f"the levels of {at or '/'!r} differ in dimensions or data type")
+    axes = image.axes
+    if len(axes) != levels[0].ndim:
+        raise MetadataError(
+            f"{at or '/'!r}",
+            pointer="/attributes",
+            expected=f"{levels[0].ndim} axes",
+            found=[axis.name for axis in axes],
+        )
+    return Picture(store, at, tuple(levels), axes, image.version)
+
+
+def _of_array(array: Array) -> Picture:
+    names = array.dimension_names or (None,) * array.ndim
+    axes = tuple(Axis(f"d{i}" if name is None else name) for i, name in enumerate(names))
+    return Picture(array.store, array.path, (array,), axes)

@@ -1,0 +1,391 @@
+"""Stores around a store: a part of it, a read-only face of it, a record of what is asked of it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from zarrdock.errors import ReadOnlyError
+from zarrdock.ranges import is_empty
+from zarrdock.stores.base import (
+    Blob,
+    Buffer,
+    Change,
+    Entry,
+    Listing,
+    Read,
+    Results,
+    Store,
+    Value,
+    Version,
+    check_key,
+    check_prefix,
+    value_parts,
+)
+from zarrdock.stores.patch import OldValue, Patch, PatchChange, patch_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = ["CostedStore", "Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "RefusingStore", "WrapperStore"]
+
+
+AsyncRead: TypeAlias = Callable[[Sequence[Read]], Awaitable[Results]]
+# None from it: the store inside can only be read by waiting.
+SubmitRead: TypeAlias = "Callable[[Sequence[Read]], Future[Results] | None]"
+
+
+class WrapperStore(Store):
+    """Hands everything on to another store, traits and URL included. The base of wrappers that change one thing.
+
+    Attributes:
+        store: the store inside.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.traits = store.traits
+        self.read_only = store.read_only
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        return self.store.read(requests)
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        return self.store.write(key, value, create_only=create_only)
+
+    def update(self, key: str, change: Change, /) -> None:
+        self.store.update(key, change)
+
+    def delete(self, key: str, /) -> None:
+        self.store.delete(key)
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self.store.delete_prefix(prefix)
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        return self.store.list(prefix)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        return self.store.list_dir(prefix)
+
+    def size(self, key: str, /) -> int | None:
+        return self.store.size(key)
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        return self.store.sizes(keys)
+
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        return self.store.origins(prefix)
+
+    def close(self) -> None:
+        self.store.close()
+
+    @property
+    def url(self) -> str:
+        """That of the store inside."""
+        return self.store.url
+
+
+class RefusingStore(Store):
+    """Refuses every verb that changes something. The base of stores that nobody can write to.
+
+    Attributes:
+        refusal: what the error says.
+    """
+
+    refusal = "the store is read-only"
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        raise self._refuse(check_key(key, self))
+
+    def update(self, key: str, change: Change, /) -> None:
+        raise self._refuse(check_key(key, self))
+
+    def delete(self, key: str, /) -> None:
+        raise self._refuse(check_key(key, self))
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        raise self._refuse(check_prefix(prefix, self))
+
+    def _refuse(self, key: str) -> ReadOnlyError:
+        return ReadOnlyError(self.refusal, key=key, store=self)
+
+
+class ReadOnlyStore(RefusingStore, WrapperStore):
+    """A store that nobody can write to by way of this object."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.read_only = True
+
+    @property
+    def aread(self) -> AsyncRead | None:
+        """``read`` as a coroutine, where the store inside has it."""
+        return getattr(self.store, "aread", None)
+
+    @property
+    def submit_read(self) -> SubmitRead | None:
+        """Starts a ``read`` without waiting for it, where the store inside can."""
+        return getattr(self.store, "submit_read", None)
+
+
+class PrefixStore(WrapperStore):
+    """The keys of a store below ``prefix``, as a store of their own.
+
+    Errors name the keys of the store inside, and that store.
+    """
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        super().__init__(store)
+        self.prefix = check_prefix(prefix, store)
+        self._before = f"{self.prefix}/" if self.prefix else ""
+
+    def _inner(self, key: str) -> str:
+        # Before it is joined: "/x" and "" would become other keys.
+        return self._before + check_key(key, self)
+
+    def _inner_prefix(self, prefix: str) -> str:
+        prefix = check_prefix(prefix, self)
+        return self._before + prefix if prefix else self.prefix
+
+    def _inner_reads(self, requests: Sequence[Read]) -> Sequence[Read]:
+        return [Read(self._inner(r.key), r.range, r.version) for r in requests]
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        return self.store.read(self._inner_reads(requests))
+
+    @property
+    def aread(self) -> AsyncRead | None:
+        """``read`` as a coroutine, where the store inside has it."""
+        aread: AsyncRead | None = getattr(self.store, "aread", None)
+        return None if aread is None else lambda requests: aread(self._inner_reads(requests))
+
+    @property
+    def submit_read(self) -> SubmitRead | None:
+        """Starts a ``read`` without waiting for it, where the store inside can."""
+        submit: SubmitRead | None = getattr(self.store, "submit_read", None)
+        return None if submit is None else lambda requests: submit(self._inner_reads(requests))
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        return self.store.write(self._inner(key), value, create_only=create_only)
+
+    def update(self, key: str, change: Change, /) -> None:
+        self.store.update(self._inner(key), change)
+
+    @property
+    def patch(self) -> Callable[[str, PatchChange], None] | None:
+        """As ``update``, for parts of a value, where the store inside has it; see :mod:`zarrdock.stores.patch`."""
+        patch = patch_of(self.store)
+        return None if patch is None else lambda key, change: patch(self._inner(key), change)
+
+    def delete(self, key: str, /) -> None:
+        self.store.delete(self._inner(key))
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self.store.delete_prefix(self._inner_prefix(prefix))
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        n = len(self._before)
+        for entry in self.store.list(self._inner_prefix(prefix)):
+            yield Entry(entry.key[n:], entry.size)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        return self.store.list_dir(self._inner_prefix(prefix))
+
+    def size(self, key: str, /) -> int | None:
+        return self.store.size(self._inner(key))
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        return self.store.sizes([self._inner(key) for key in keys])
+
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        return self.store.origins(self._inner_prefix(prefix))
+
+    @property
+    def url(self) -> str:
+        """That of the store inside, and the prefix."""
+        return f"{self.store.url.rstrip('/')}/{self.prefix}" if self.prefix else self.store.url
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One call of a store.
+
+    Attributes:
+        verb: the method's name.
+        key: the key or prefix; of ``read`` the first key.
+        requests: what ``read`` was asked for, empty ranges left out.
+        n_bytes: bytes read or written.
+    """
+
+    verb: str
+    key: str
+    requests: tuple[Read, ...] = ()
+    n_bytes: int = 0
+
+
+class RecordingStore(WrapperStore):
+    """Counts what is asked of a store. A round is a call of ``read``: its requests travel together.
+
+    Args:
+        n_events: how many of the latest calls ``log`` keeps.
+    Attributes:
+        n_rounds: calls of ``read`` that asked for any byte.
+        n_requests: reads in them, empty ranges left out.
+        n_bytes: bytes they returned.
+        n_writes, n_updates: calls that did not raise.
+        bytes_written: bytes of the values of both.
+        log: the latest :class:`Event` values, oldest first.
+    """
+
+    def __init__(self, store: Store, *, n_events: int = 0) -> None:
+        super().__init__(store)
+        self._lock = threading.Lock()
+        self.log: deque[Event] = deque(maxlen=n_events)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        with self._lock:
+            self.n_rounds = self.n_requests = self.n_bytes = 0
+            self.n_writes = self.n_updates = self.bytes_written = 0
+            self.log.clear()
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        results = self.store.read(requests)
+        asked = tuple(request for request in requests if not is_empty(request.range))
+        if asked:
+            n_bytes = sum(_nbytes(result.data) for result in results if isinstance(result, Blob))
+            with self._lock:
+                self.n_rounds += 1
+                self.n_requests += len(asked)
+                self.n_bytes += n_bytes
+                self.log.append(Event("read", asked[0].key, asked, n_bytes))
+        return results
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        parts = value_parts(value)
+        version = self.store.write(key, parts, create_only=create_only)
+        n_bytes = sum(map(len, parts))
+        with self._lock:
+            self.n_writes += 1
+            self.bytes_written += n_bytes
+            self.log.append(Event("write", key, n_bytes=n_bytes))
+        return version
+
+    def update(self, key: str, change: Change, /) -> None:
+        n_bytes = 0
+
+        def counted(old: Buffer | None) -> Value | None:
+            nonlocal n_bytes
+            new = change(old)
+            # The attempt that counts is the last; one that leaves the value as it is writes nothing.
+            if new is None or new is old:
+                n_bytes = 0
+                return new
+            parts = value_parts(new)
+            n_bytes = sum(map(len, parts))
+            return parts
+
+        self.store.update(key, counted)
+        with self._lock:
+            self.n_updates += 1
+            self.bytes_written += n_bytes
+            self.log.append(Event("update", key, n_bytes=n_bytes))
+
+    @property
+    def patch(self) -> Callable[[str, PatchChange], None] | None:
+        """As ``update``, where the store inside has it; only bytes that were given count as written."""
+        patch = patch_of(self.store)
+        return None if patch is None else lambda key, change: self._patch(patch, key, change)
+
+    def _patch(self, patch: Callable[[str, PatchChange], None], key: str, change: PatchChange) -> None:
+        n_bytes = 0
+
+        def counted(old: OldValue | None) -> Patch | Value | None:
+            nonlocal n_bytes
+            new = change(old)
+            if isinstance(new, Patch):
+                n_bytes = sum(len(piece) for _, piece in new.pieces)
+                return new
+            parts = None if new is None else value_parts(new)
+            n_bytes = sum(map(len, parts or ()))
+            return parts
+
+        patch(key, counted)
+        with self._lock:
+            self.n_updates += 1
+            self.bytes_written += n_bytes
+            self.log.append(Event("patch", key, n_bytes=n_bytes))
+
+    def delete(self, key: str, /) -> None:
+        self.store.delete(key)
+        self._note("delete", key)
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self.store.delete_prefix(prefix)
+        self._note("delete_prefix", prefix)
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        self._note("list", prefix)
+        return self.store.list(prefix)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        self._note("list_dir", prefix)
+        return self.store.list_dir(prefix)
+
+    def size(self, key: str, /) -> int | None:
+        self._note("size", key)
+        return self.store.size(key)
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        for key in keys:
+            self._note("size", key)
+        return self.store.sizes(keys)
+
+    def _note(self, verb: str, key: str) -> None:
+        with self._lock:
+            self.log.append(Event(verb, key))
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def _nbytes(data: Buffer) -> int:
+    return data.nbytes if isinstance(data, memoryview) else len(data)
+
+
+# -- A store with other costs of bytes and requests than its own.
+
+
+class CostedStore(WrapperStore):
+    """See :meth:`Store.with_costs`."""
+
+    def __init__(
+        self, store: Store, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None
+    ) -> None:
+        super().__init__(store)
+        own = store.traits
+        gap = own.merge_gap_bytes if merge_gap_bytes is None else merge_gap_bytes
+        most = own.max_request_bytes if max_request_bytes is None else max_request_bytes
+        if gap < 0 or most < 1:
+            raise ValueError(f"not sizes of a gap and of a request in bytes: {gap}, {most}")
+        self.traits = replace(own, merge_gap_bytes=gap, max_request_bytes=most)
+
+    @property
+    def aread(self) -> Callable[..., Any] | None:
+        """``read`` as a coroutine, where the store inside has it."""
+        return getattr(self.store, "aread", None)
+
+    @property
+    def submit_read(self) -> Callable[..., Any] | None:
+        """``read`` as a job on the IO loop, where the store inside has it."""
+        return getattr(self.store, "submit_read", None)
