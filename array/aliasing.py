@@ -14,12 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from zarrdock.array.group import walk
 from zarrdock.array.metadata.v3 import GroupMetadata, Node
 from zarrdock.array.node_storage import join, load
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Blob, Read, Store
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.mapping import MappingStore
 from zarrdock.stores.memory import MemoryStore
@@ -27,6 +29,8 @@ from zarrdock.stores.memory import MemoryStore
 __all__ = ["Reading", "refuse_aliases"]
 
 _READS = 1000
+# Kinds of stores of which two names are two places.
+_TOLD_APART: tuple[Any, ...] = (MemoryStore | LocalStore, MappingStore)
 _REMEDY = "Nothing was changed: write to an empty place, and remove the old one when that is done"
 
 
@@ -42,6 +46,11 @@ class Reading:
     store: Store
     path: str = ""
     nodes: Mapping[str, Node] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> Identity:
+        """The place of the node."""
+        return self.store.identity.below(self.path)
 
     @property
     def url(self) -> str:
@@ -88,21 +97,10 @@ def _overlap(a: Store, at: str, b: Store, to: str) -> bool | None:
         return _nested(at, to)
     if isinstance(a, LocalStore) and isinstance(b, LocalStore):
         return _files_nested(_file(a, at), _file(b, to))
-    if isinstance(a, MappingStore) and isinstance(b, MappingStore):
-        return a.mapping is b.mapping and _nested(at, to)
-    if isinstance(a, MemoryStore | LocalStore) and isinstance(b, MemoryStore | LocalStore):
-        return False
-    if _is_same_service(a, b) and _nested(f"{a.url.rstrip('/')}/{at}", f"{b.url.rstrip('/')}/{to}"):
+    if a.identity.below(at).overlaps(b.identity.below(to)):
         return True
-    return None
-
-
-def _is_same_service(a: Store, b: Store) -> bool:
-    """True for clients made in the same way: two services may have buckets of one name."""
-    if type(a) is not type(b):
-        return False
-    tokens = [getattr(getattr(store, "fs", None), "_fs_token", None) for store in (a, b)]
-    return tokens[0] == tokens[1]
+    alone = any(isinstance(a, kinds) and isinstance(b, kinds) for kinds in _TOLD_APART)
+    return False if alone else None
 
 
 def _nested(a: str, b: str) -> bool:

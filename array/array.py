@@ -257,7 +257,7 @@ class Described(Placed):
     def __dask_tokenize__(self) -> Any:
         # What names the array, not what is in it: as with any file, a name says nothing of when it was read.
         # Its documents rather than its hash, which is another one in every process.
-        return type(self).__name__, self._store.url, self._path, sorted(documents(self.metadata).items())
+        return type(self).__name__, str(self._store.identity), self._path, sorted(documents(self.metadata).items())
 
     def __repr__(self) -> str:
         chunks, shards = self._shapes()

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
 from zarrdock.ranges import Range
+from zarrdock.stores.identity import Identity, identity_of_object
 
 __all__ = [
     "Blob",
@@ -329,6 +330,15 @@ class Store(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def identity(self) -> Identity:
+        """The service and the place on it that the keys lie in; equal for stores that show the same values.
+
+        By default an object is a place of its own. A store that others can open, too, names its endpoint, account and
+        folder, without credentials.
+        """
+        return identity_of_object(type(self).__name__, self)
 
     @property
     def url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -73,6 +74,12 @@ class _Kept:
     data: Buffer
 
 
+def _namespace(store: Store) -> str:
+    """The name of a store in a folder. One that lives in this process may get its name from an object that is gone."""
+    identity = store.identity
+    return f"{identity} {secrets.token_hex(8)}" if identity.in_process else str(identity)
+
+
 _KeptByVersion: TypeAlias = "dict[tuple[str, Version | None], list[_Kept]]"
 
 
@@ -122,7 +129,9 @@ class CachingStore(WrapperStore):
             raise ValueError(f"max_bytes and ttl can't be negative: {max_bytes}, {ttl}")
         self.ttl = ttl
         self.immutable = immutable
-        self._cache: Cache = MemoryCache(max_bytes) if folder is None else FolderCache(folder, max_bytes, store.url)
+        self._cache: Cache = (
+            MemoryCache(max_bytes) if folder is None else FolderCache(folder, max_bytes, _namespace(store))
+        )
         self._reset()
         self.reset()
 

@@ -35,6 +35,7 @@ from zarrdock.errors import (
 from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
 from zarrdock.stores.diagnose import TruncatedError, cause_of, redact, translate
+from zarrdock.stores.identity import Identity, identity_of_filesystem
 from zarrdock.stores.io_loop import Bridge, Live
 from zarrdock.stores.remote import BridgedStore, Entries, as_bytes, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
@@ -206,6 +207,14 @@ class FsspecStore(BridgedStore):
     def _make_traits(self, traits: Traits) -> Traits:
         """The traits of this kind of store; ``traits`` has what the constructor was given."""
         return replace(traits, writable=self._protocol not in _READ_ONLY)
+
+    @property
+    def identity(self) -> Identity:
+        """The filesystem by its class and options, without credentials, and the folder on it."""
+        fs = self._bridge.fs
+        if self._is_local:
+            return Identity("file", os.path.realpath(self._root))
+        return identity_of_filesystem(fs, self._protocol).below(self._root.lstrip("/"))
 
     # -- hooks --------------------------------------------------------------------------------------------------
 

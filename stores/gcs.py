@@ -19,6 +19,7 @@ from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Version
 from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose
 from zarrdock.stores.http_ranges import range_header
+from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes, running_loop
 from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
 from zarrdock.stores.remote import Entries
@@ -61,6 +62,13 @@ class GCSStore(ConditionalStore):
         except ImportError as error:
             raise UnsupportedError('GCS needs gcsfs: pip install "zarrdock[gcs]"') from error
         return super()._from_url(url, storage_options)
+
+    @property
+    def identity(self) -> Identity:
+        """The endpoint, the bucket and the prefix."""
+        endpoint = str(self._bridge.fs._location)
+        own = endpoint == "https://storage.googleapis.com" or "mtls.googleapis" in endpoint
+        return Identity(service_of_url("gs", None if own else endpoint), self._root)
 
     # -- requests
     # ----------------------------------------------------------------------------------------------------------

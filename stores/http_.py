@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import aiohttp
 from fsspec.implementations.http import HTTPFileSystem
@@ -20,6 +20,7 @@ from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
 from zarrdock.stores.diagnose import HttpStatusError, TruncatedError, redact
 from zarrdock.stores.http_ranges import range_header, size_of_content_range, take
+from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Bridge, Live
 from zarrdock.stores.remote import Entries, RangedStore, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
@@ -80,6 +81,14 @@ class HTTPStore(RangedStore):
             merge_gap_bytes=merge_gap_bytes,
             n_concurrent=n_concurrent,
         )
+
+    @property
+    def identity(self) -> Identity:
+        """The server and the folder on it; a query string counts where it is no signature."""
+        parts = self._parts
+        netloc = parts.netloc.rpartition("@")[2]
+        service = service_of_url("http", urlunsplit((parts.scheme, netloc, "", parts.query, "")))
+        return Identity(service, unquote(parts.path).strip("/"))
 
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
         raise UnsupportedError(f"{self.url}: HTTP has no listing; open a node by its full path")

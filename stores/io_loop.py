@@ -290,6 +290,11 @@ class Bridge:
         self._pid = os.getpid()
 
     @property
+    def fs(self) -> AbstractFileSystem:
+        """The filesystem as it was given or last made: for its options, not to be used."""
+        return self._fs
+
+    @property
     def is_async(self) -> bool:
         return is_async(self._fs)
 

@@ -37,6 +37,7 @@ from zarrdock.stores.base import (
     check_prefix,
     value_parts,
 )
+from zarrdock.stores.identity import Identity as PlaceIdentity
 from zarrdock.stores.local_buffers import Slab
 from zarrdock.stores.local_files import (
     MISSING,
@@ -613,6 +614,11 @@ class LocalStore(Store):
     def _check_prefix(self, prefix: str) -> str:
         prefix = check_prefix(prefix, self)
         return self._check_key(prefix) if prefix else ""
+
+    @property
+    def identity(self) -> PlaceIdentity:
+        """The real path of the folder, all symbolic links followed."""
+        return PlaceIdentity("file", os.path.realpath(self.root))
 
     @property
     def url(self) -> str:

@@ -25,6 +25,7 @@ from zarrdock.stores.base import (
 )
 from zarrdock.stores.diagnose import cause_of, translate
 from zarrdock.stores.group_commit import KeyLocks
+from zarrdock.stores.identity import Identity, identity_of_object
 
 __all__ = ["MappingStore"]
 
@@ -53,6 +54,11 @@ class MappingStore(Store):
         self.read_only = read_only
         self.assume_single_writer = assume_single_writer
         self.traits = Traits(atomic_update=isinstance(mapping, dict))
+
+    @property
+    def identity(self) -> Identity:
+        """That of the mapping."""
+        return identity_of_object("mapping", self.mapping)
 
     @property
     def url(self) -> str:

@@ -16,9 +16,10 @@ from zarrdock.errors import InvalidKeyError, UnsupportedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Change, Entry, Listing, Traits, Value, Version
 from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose, redact
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.io_loop import Live
 from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
-from zarrdock.stores.obstore_client import LOCAL_KINDS, client_of, delete_if, kind_of, plain
+from zarrdock.stores.obstore_client import LOCAL_KINDS, client_of, delete_if, identity_of, kind_of, plain
 from zarrdock.stores.remote import BridgedStore, Entries, RangedStore
 from zarrdock.stores.retry import RetryPolicy
 
@@ -97,6 +98,11 @@ class ObstoreStore(RangedStore, ConditionalStore):
     def obstore(self) -> Any:
         """The object that is used: like the one that was given, or that itself."""
         return self.fs.store
+
+    @property
+    def identity(self) -> Identity:
+        """The endpoint, account, bucket and prefix; an object that tells none of them is a place of its own."""
+        return identity_of(self._bridge.fs.store, self._kind)
 
     # -- the contract, where it differs -------------------------------------------------------------------------------
 

@@ -18,12 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.diagnose import HttpStatusError, TruncatedError
+from zarrdock.stores.identity import Identity, identity_of_object, partition_of, service_of_url
 from zarrdock.stores.io_loop import expect_bytes
 
 __all__ = [
@@ -171,6 +173,37 @@ _KINDS = {
     "LocalStore": "file",
     "MemoryStore": "memory",
 }
+
+
+# Where obstore looks for what its settings do not say.
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+
+
+def identity_of(store: Any, kind: str) -> Identity:
+    """The identity of obstore's own stores, by their settings; any other object is a place of its own."""
+    if kind in ("", "memory"):
+        return identity_of_object("obstore", store)
+    prefix = str(store.prefix or "") if kind != "http" else ""
+    if kind == "file":
+        return Identity("file", os.path.realpath(prefix or "/"))
+    if kind == "http":
+        parts = urlsplit(store.url)
+        server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return Identity(service_of_url("http", server), unquote(parts.path).strip("/"))
+    config = store.config
+    endpoint = config.get("endpoint") or config.get("base_url")
+    endpoint = endpoint or next((url for name in _ENDPOINTS[kind] if (url := os.environ.get(name))), None)
+    bucket = config.get("container_name" if kind == "az" else "bucket", "")
+    region = config.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+    service = service_of_url(kind, endpoint, partition=partition_of(region))
+    if kind == "az":
+        account = config.get("account_name") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+        service = f"{service}, account {account}"
+    return Identity(service, bucket).below(prefix.strip("/"))
 
 
 def plain(store: Any) -> Any:

@@ -14,6 +14,7 @@ from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Traits, Version
 from zarrdock.stores.diagnose import Kind, diagnose
 from zarrdock.stores.http_ranges import range_header
+from zarrdock.stores.identity import Identity, partition_of, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes
 from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
 from zarrdock.stores.remote import Entries
@@ -75,6 +76,17 @@ class S3Store(ConditionalStore):
 
     def _make_traits(self, traits: Traits) -> Traits:
         return replace(super()._make_traits(traits), max_request_bytes=64 * 2**20)
+
+    @property
+    def identity(self) -> Identity:
+        """The endpoint, the bucket and the prefix."""
+        return Identity(self._service(), self._root)
+
+    def _service(self) -> str:
+        from zarrdock.stores.s3_fs import endpoint_of
+
+        endpoint, region = endpoint_of(self._bridge.fs)
+        return service_of_url("s3", endpoint, partition=partition_of(region))
 
     def _where(self, key: str) -> dict[str, str]:
         bucket, _, name = self._path(key).partition("/")

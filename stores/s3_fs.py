@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import Any
 
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.exceptions import BotoCoreError
+from botocore.session import Session
 from s3fs import S3FileSystem
 
-__all__ = ["PlainS3FileSystem", "is_usual", "plain"]
+__all__ = ["PlainS3FileSystem", "endpoint_of", "is_usual", "plain"]
 
 
 class PlainS3FileSystem(S3FileSystem):  # type: ignore[misc]
@@ -54,3 +59,35 @@ def plain(fs: S3FileSystem) -> S3FileSystem:
 def is_usual(fs: S3FileSystem) -> bool:
     """Whether ``fs`` is ours, with a session that s3fs made itself: nobody had a chance to hook into its requests."""
     return type(fs) is PlainS3FileSystem and fs.storage_options.get("session") is None
+
+
+def endpoint_of(fs: S3FileSystem) -> tuple[str | None, str]:
+    """The endpoint that ``fs`` sends its requests to, None for Amazon's own, and the region, "" where none is set.
+
+    What is not among the options is in the environment or in the files of the AWS configuration, as botocore reads
+    them; nothing is sent.
+    """
+    given = fs.client_kwargs.get("endpoint_url") or fs.endpoint_url
+    region = fs.client_kwargs.get("region_name") or ""
+    if given and region:
+        return str(given), str(region)
+    environment = tuple((name, value) for name, value in sorted(os.environ.items()) if name.startswith("AWS_"))
+    session = fs.session if fs.storage_options.get("session") is not None else None
+    endpoint, configured = _configured(session, fs.kwargs.get("profile"), environment)
+    return given or endpoint, region or configured
+
+
+@functools.lru_cache(maxsize=64)
+def _configured(
+    session: Session | None, profile: str | None, environment: tuple[tuple[str, str], ...]
+) -> tuple[str | None, str]:
+    session = session or Session(profile=profile)
+    try:
+        scoped = session.get_scoped_config()
+        ignored = session.get_config_variable("ignore_configured_endpoint_urls")
+        region = session.get_config_variable("region") or ""
+    except BotoCoreError:  # no such profile: the first request says so
+        return None, ""
+    if ignored:
+        return None, region
+    return ConfiguredEndpointProvider(session.full_config, scoped, "s3", dict(environment)).provide(), region

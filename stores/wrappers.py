@@ -25,6 +25,7 @@ from zarrdock.stores.base import (
     check_prefix,
     value_parts,
 )
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.patch import OldValue, Patch, PatchChange, patch_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ class WrapperStore(Store):
 
     def close(self) -> None:
         self.store.close()
+
+    @property
+    def identity(self) -> Identity:
+        """That of the store inside."""
+        return self.store.identity
 
     @property
     def url(self) -> str:
@@ -203,6 +209,11 @@ class PrefixStore(WrapperStore):
 
     def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
         return self.store.origins(self._inner_prefix(prefix))
+
+    @property
+    def identity(self) -> Identity:
+        """That of the store inside, and the prefix."""
+        return self.store.identity.below(self.prefix)
 
     @property
     def url(self) -> str:

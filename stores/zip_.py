@@ -28,6 +28,7 @@ from zarrdock.stores.base import (
     check_prefix,
 )
 from zarrdock.stores.group_commit import KeyLocks
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.zip_format import Entry as ZipEntry
 from zarrdock.stores.zip_local import LocalArchive
 from zarrdock.stores.zip_read import Archive, ChangedError, Snapshot, StoreArchive, Wanted, read_wanted
@@ -283,6 +284,11 @@ class ZipStore(Store):
 
     def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
         return self._archive.origins(self._inside(prefix).rstrip("/"))
+
+    @property
+    def identity(self) -> Identity:
+        """The archive's file, and the prefix inside."""
+        return self._archive.identity.as_file(self.prefix)
 
     @property
     def url(self) -> str:

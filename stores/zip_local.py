@@ -12,6 +12,7 @@ from typing import Any
 
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.base import Buffer, Store, Traits
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.local_files import MISSING, failure, pread_all
 from zarrdock.stores.local_version import Handle
@@ -100,6 +101,10 @@ class LocalArchive(Archive):
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self.known: State | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return Identity("file", self.path)
 
     def guard(self) -> AbstractContextManager[Any]:
         """The lock of what is known. It is held for looking, never for reading or writing data."""

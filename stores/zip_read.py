@@ -20,6 +20,7 @@ import numpy as np
 from zarrdock.errors import RangeError, StoreError
 from zarrdock.ranges import Span, Tail, merge
 from zarrdock.stores.base import Blob, Buffer, Read, Store, Traits, Version, check_key
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.zip_format import (
     CENTRAL_SIGNATURE,
     DEFLATED,
@@ -67,11 +68,15 @@ class Archive(ABC):
     """Where the bytes of an archive come from.
 
     Attributes:
-        traits: those of a zip store on this archive. url: of the archive.
+        traits: those of a zip store on this archive. url, identity: of the archive.
     """
 
     traits: Traits
     url: str
+
+    @property
+    @abstractmethod
+    def identity(self) -> Identity: ...
 
     @abstractmethod
     def snapshot(self) -> Snapshot:
@@ -107,6 +112,10 @@ class StoreArchive(Archive):
 
     def origins(self, path: str) -> Iterator[tuple[Store, str]]:
         return self.store.origins(f"{self.key}/{path}".rstrip("/"))
+
+    @property
+    def identity(self) -> Identity:
+        return self.store.identity.below(self.key)
 
     def snapshot(self) -> Snapshot:
         snapshot = self._snapshot

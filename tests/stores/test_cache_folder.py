@@ -14,6 +14,7 @@ from zarrdock.ranges import Span, Tail
 from zarrdock.stores import cache_folder
 from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.cache import CachingStore
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.wrappers import RecordingStore
 
@@ -30,6 +31,10 @@ class Named(MemoryStore):
     @property
     def url(self) -> str:
         return f"named://{self.name}"
+
+    @property
+    def identity(self) -> Identity:
+        return Identity("named", self.name)
 
     def __reduce__(self):
         return rebuilt, (self.name, dict(self._blobs))

@@ -58,10 +58,10 @@ class ZarrStore(ZarrPythonStore):
         if not isinstance(value, ZarrStore):
             return False
         mine, other = self.store, value.store
-        return mine is other or (type(mine) is type(other) and mine.url == other.url)
+        return mine is other or (type(mine) is type(other) and mine.identity == other.identity)
 
     def __hash__(self) -> int:
-        return hash((type(self.store), self.store.url))
+        return hash((type(self.store), self.store.identity.service))  # which never changes
 
     def __str__(self) -> str:
         return self.store.url

@@ -174,7 +174,8 @@ class _Copier:
         groups = list(self._contents.group_documents())
         every = {below(part.path, name): data for part, docs in self._pairs(arrays) for name, data in docs.items()}
         every |= {below(path, name): data for path, docs in groups for name, data in docs.items()}
-        mark = Mark.of(self._contents.url, every)
+        reading = self._contents.reading
+        mark = Mark.of(self._contents.url, reading and reading.identity, every)
         resumed = self._begin(mark, overwrite=overwrite, resume=resume)
         finished = self._finished(arrays) if resumed else set()
         for i, (part, docs) in enumerate(self._pairs(arrays)):
@@ -219,7 +220,8 @@ class _Copier:
                     "overwrite=True begins anew"
                 )
             if found != mark:
-                what = "with other settings" if found.source == mark.source else f"of {found.source!r}"
+                is_same = found.source == mark.source
+                what = "with other settings, or from another service," if is_same else f"of {found.source!r}"
                 raise NodeExistsError(
                     f"there is an unfinished copy {what} at {where}, which this one cannot complete: "
                     "overwrite=True begins anew"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from zarrdock.array.node_storage import join
 from zarrdock.errors import KeyExistsError, NodeExistsError
 from zarrdock.stores.base import Store
+from zarrdock.stores.identity import Identity
 
 __all__ = ["MARK", "CopyProgress", "Mark", "below"]
 
@@ -47,16 +48,17 @@ class Mark:
 
     Attributes:
         source: URL of what is copied, without credentials.
-        fingerprint: of all metadata that the copy will have: what other settings, or a changed source, would change.
+        fingerprint: of the source's identity and all metadata that the copy will have: what other settings, or another
+            source, would change.
     """
 
     source: str
     fingerprint: str
 
     @classmethod
-    def of(cls, source: str, documents: Mapping[str, bytes]) -> Mark:
+    def of(cls, source: str, identity: Identity | None, documents: Mapping[str, bytes]) -> Mark:
         """The mark of a copy that will have these documents."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(f"{identity}\0".encode())
         for key in sorted(documents):
             digest.update(b"%s\0%d\0" % (key.encode(), len(documents[key])))
             digest.update(documents[key])

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, TypeVar
 
 from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.base import Change, Entry, Listing, Read, Results, Store, Value, Version
+from zarrdock.stores.identity import Identity
 from zarrdock.testing.contract_list import ListContract
 from zarrdock.testing.contract_parallel import ParallelContract
 from zarrdock.testing.contract_read import DATA, ReadContract
@@ -101,6 +102,10 @@ class ThroughAsync(Store):
 
     def close(self) -> None:
         self.facade.store.close()
+
+    @property
+    def identity(self) -> Identity:
+        return self.facade.store.identity
 
     @property
     def url(self) -> str:

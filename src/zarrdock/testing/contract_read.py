@@ -16,6 +16,8 @@ import pytest
 from zarrdock.errors import InvalidKeyError, RangeError, VersionChangedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Read, Store
+from zarrdock.stores.memory import MemoryStore
+from zarrdock.stores.wrappers import PrefixStore
 from zarrdock.testing.contract_base import BAD_KEYS, ContractBase, case
 
 __all__ = ["ReadContract"]
@@ -286,6 +288,8 @@ class ReadContract(ContractBase):
         assert whole(copy, "k") == DATA
         assert copy.traits == store.traits
         assert copy.read_only == store.read_only
+        if not store.identity.in_process:
+            assert copy.identity == store.identity
         assert whole(store, "k") == DATA
 
     def test_fork(self) -> None:
@@ -328,6 +332,18 @@ class ReadContract(ContractBase):
         store.close()
         store.close()
         assert store.size("k") == 256
+
+    def test_identity(self) -> None:
+        store = self.filled({"k": DATA})
+        identity = store.identity
+        assert identity == store.identity
+        assert str(identity) == str(store.identity)
+        assert hash(identity) == hash(store.identity)
+        other = MemoryStore()
+        assert not identity.overlaps(other.identity)
+        assert PrefixStore(store, "a").identity == identity.below("a")
+        assert identity.contains(PrefixStore(store, "a").identity)
+        assert not PrefixStore(store, "a").identity.overlaps(PrefixStore(store, "ab").identity)
 
     def test_names_itself(self) -> None:
         store = self.filled({"k": DATA})

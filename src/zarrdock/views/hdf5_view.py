@@ -17,6 +17,7 @@ from zarrdock.codecs.conditional import Conditional
 from zarrdock.errors import ConflictError, InvalidKeyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, check_key
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.open import open_store
 from zarrdock.views.hdf5_nodes import Dataset, attributes_of, dataset_of
 from zarrdock.views.store_file import StoreFile
@@ -115,6 +116,11 @@ class HDF5View(View):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.store, self._key, self._reencode, self._masks)
+
+    @property
+    def identity(self) -> Identity:
+        """That of the file, seen as Zarr."""
+        return self.store.identity.below(self._key).as_file().seen_as(f"{self.name}({self._reencode}, {self._masks})")
 
     @property
     def url(self) -> str:

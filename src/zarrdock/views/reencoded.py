@@ -23,6 +23,7 @@ from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Version
+from zarrdock.stores.identity import Identity
 from zarrdock.views.array_lookup import Owners, v3_array
 from zarrdock.views.view import Document, Part, Place, View
 
@@ -74,6 +75,12 @@ class ReencodedView(View):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.store, self._needs, self._dtypes)
+
+    @property
+    def identity(self) -> Identity:
+        """That of the store inside, seen as what is re-encoded here."""
+        needs = getattr(self._needs, "__qualname__", repr(self._needs))
+        return self.store.identity.seen_as(f"{self.name}({needs}, {sorted(self._dtypes.items())})")
 
     # -- metadata ------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from zarrdock.errors import MetadataError, NodeNotFoundError, StoreError, UnsupportedError
 from zarrdock.stores.base import Blob, Entry, Read, Result, Store, check_key
 from zarrdock.stores.fsspec_ import FsspecStore
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.open import open_store
 from zarrdock.views.view import Document, Part, Place, View
 
@@ -76,6 +78,11 @@ class ReferenceTables:
         }
         self._kept: OrderedDict[str, _Table | None] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> Identity:
+        """The folder of the tables."""
+        return self._store.identity
 
     @classmethod
     def open(cls, url: Any, storage_options: dict[str, Any] | None) -> Self | None:
@@ -335,18 +342,31 @@ class Places(Protocol):
         """Those that begin with ``start``."""
         ...
 
+    def name(self) -> str:
+        """The same for the same places, in every process."""
+        ...
+
 
 class _Fixed:
     """Of a document."""
 
     def __init__(self, places: dict[str, Place]) -> None:
         self._places = places
+        self._name: str | None = None
 
     def find(self, keys: Sequence[str]) -> list[Place]:
         return [self._places.get(key) for key in keys]
 
     def keys(self, start: str) -> Iterator[tuple[str, Place]]:
         return (item for item in self._places.items() if item[0].startswith(start))
+
+    def name(self) -> str:
+        if self._name is None:
+            digest = hashlib.sha256()
+            for key, place in sorted(self._places.items()):
+                digest.update(repr((key, place)).encode())
+            self._name = digest.hexdigest()[:16]
+        return self._name
 
 
 class _Lazy:
@@ -362,6 +382,9 @@ class _Lazy:
 
     def keys(self, start: str) -> Iterator[tuple[str, Place]]:
         return ((key, self._placed(key, value)) for key, value in self._tables.keys(start))
+
+    def name(self) -> str:
+        return str(self._tables.identity)
 
     def _placed(self, key: str, value: bytes | list[Any] | None) -> Place:
         if value is None or isinstance(value, bytes):
@@ -381,6 +404,11 @@ class ReferenceView(View):
     def __init__(self, store: Store, places: Places) -> None:
         super().__init__(store)
         self._places = places
+
+    @property
+    def identity(self) -> Identity:
+        """The service that the files are on, seen by this document."""
+        return self.store.identity.seen_as(f"{self.name}({self._places.name()})")
 
     def _locate(self, keys: Sequence[str], *, fresh: bool = False) -> list[Place]:
         return self._places.find(keys)

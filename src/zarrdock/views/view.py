@@ -23,6 +23,7 @@ from zarrdock.stores.base import (
     check_key,
     check_prefix,
 )
+from zarrdock.stores.identity import Identity
 from zarrdock.stores.wrappers import RefusingStore
 
 __all__ = ["Document", "Part", "Place", "View", "dir_of"]
@@ -202,6 +203,11 @@ class View(RefusingStore):
 
     def close(self) -> None:
         self.store.close()
+
+    @property
+    def identity(self) -> Identity:
+        """That of the store inside, seen as what the view shows."""
+        return self.store.identity.seen_as(self.name)
 
     @property
     def url(self) -> str:
