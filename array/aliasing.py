@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from zarrdock.array.group import walk
 from zarrdock.array.metadata.v3 import GroupMetadata, Node
@@ -23,14 +22,11 @@ from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError, 
 from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.mapping import MappingStore
 from zarrdock.stores.memory import MemoryStore
 
 __all__ = ["Reading", "refuse_aliases"]
 
 _READS = 1000
-# Kinds of stores of which two names are two places.
-_TOLD_APART: tuple[Any, ...] = (MemoryStore | LocalStore, MappingStore)
 _REMEDY = "Nothing was changed: write to an empty place, and remove the old one when that is done"
 
 
@@ -97,10 +93,11 @@ def _overlap(a: Store, at: str, b: Store, to: str) -> bool | None:
         return _nested(at, to)
     if isinstance(a, LocalStore) and isinstance(b, LocalStore):
         return _files_nested(_file(a, at), _file(b, to))
-    if a.identity.below(at).overlaps(b.identity.below(to)):
+    one, other = a.identity.below(at), b.identity.below(to)
+    if one.overlaps(other):
         return True
-    alone = any(isinstance(a, kinds) and isinstance(b, kinds) for kinds in _TOLD_APART)
-    return False if alone else None
+    told_apart = isinstance(a, MemoryStore | LocalStore) and isinstance(b, MemoryStore | LocalStore)
+    return False if told_apart or (one.in_process and other.in_process) else None
 
 
 def _nested(a: str, b: str) -> bool:

@@ -7,7 +7,6 @@ identities. Credentials are no part of them, nor are signed query strings: they 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -167,6 +166,8 @@ _MANNER = {
 
 def digest_of(value: Any) -> str:
     """A short name for a value, the same in every process; secrets in mappings are left out."""
+    import hashlib  # not for local stores, which never need it
+
     return hashlib.sha256(_plain(value).encode()).hexdigest()[:16]
 
 
