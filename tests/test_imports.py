@@ -218,7 +218,7 @@ REMOTE = {"asyncio", "ssl", "socket", "fsspec", "http", "email", "importlib.meta
 def test_what_is_not_needed_is_not_imported(statements: str, unwanted: set[str], tmp_path: Path) -> None:
     zarrdock.create_array(tmp_path, shape=(4, 8), chunks=(2, 2), shards=(4, 4), dtype="u2")[...] = 1
     code = f"import sys; {statements}; print(); print(*sorted({unwanted | HEAVY - {'click'}!r} & set(sys.modules)))"
-    command = [sys.executable, "-I", "-c", code, str(tmp_path)]
+    command = [sys.executable, "-P", "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].split() == []
