@@ -11,6 +11,7 @@ import numpy as np
 from zarrdock.array.array import Array
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.dtypes.v2_dtypes import object_type_of
+from zarrdock.array.json_ import as_json
 from zarrdock.array.metadata.grid import RegularGrid, rectilinear_of
 from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys, parse_key_encoding
 from zarrdock.array.metadata.v3 import ArrayMetadata
@@ -124,7 +125,7 @@ def make_metadata(
         "grid": RegularGrid(outer) if rectilinear is None else rectilinear,
         "key_encoding": _key_encoding(chunk_key_encoding, zarr_format),
         "fill_value": fill,
-        "attributes": dict(attributes or {}),
+        "attributes": as_json(attributes or {}),
     }
     if zarr_format == 2:
         if rectilinear is not None:

@@ -10,15 +10,16 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.create import check_for_shards, make_array, make_metadata
-from zarrdock.array.json_ import serialise
+from zarrdock.array.json_ import as_json, serialise
 from zarrdock.array.metadata.consolidated import below, consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node import Attributes, Placed
-from zarrdock.array.node_storage import join, load, load_many, node_path, save_new, update_metadata
+from zarrdock.array.node_storage import join, load, load_many, new_node_path, node_path, save_new, update_metadata
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.errors import (
+    InvalidKeyError,
     MetadataError,
     NodeExistsError,
     NodeNotFoundError,
@@ -105,7 +106,7 @@ class Group(Placed):
             return self
         consolidated = self._metadata.consolidated
         if consolidated is not None and member in consolidated:
-            node = consolidated[member]
+            node = _told(self._store, self._path, self._metadata, member)
         else:
             try:
                 node = load(self._store, join(self._path, member), None, self._metadata.zarr_format, consolidated=False)
@@ -168,7 +169,7 @@ class Group(Placed):
             NodeExistsError, ReadOnlyError.
         """
         path = self._new_path(name)
-        metadata = GroupMetadata(attributes=dict(attributes or {}), zarr_format=self._metadata.zarr_format)
+        metadata = GroupMetadata(attributes=as_json(attributes or {}), zarr_format=self._metadata.zarr_format)
         save_new(self._store, path, metadata, overwrite=overwrite)
         return Group(self._store, path, metadata, self._options)
 
@@ -228,9 +229,9 @@ class Group(Placed):
 
     def _new_path(self, name: str) -> str:
         self._check_writable()
-        member = node_path(name)
+        member = new_node_path(name)
         if not member:
-            raise NodeExistsError("a member needs a name")
+            raise InvalidKeyError("a member needs a name", store=self._store)
         parts = member.split("/")
         for n in range(1, len(parts)):
             parent = join(self._path, "/".join(parts[:n]))
@@ -294,12 +295,25 @@ class MemberNotFoundError(NodeNotFoundError, KeyError):
     """A group has no such member. A KeyError too, as for any mapping."""
 
 
+def _told(store: Store, path: str, group: GroupMetadata, member: str) -> Node:
+    """A node that consolidated metadata tells of; by its own documents where it is wrong there, and they are not."""
+    assert group.consolidated is not None
+    try:
+        return group.consolidated[member]
+    except MetadataError:
+        try:
+            return load(store, join(path, member), None, group.zarr_format, consolidated=False, lenient=True)
+        except ZarrdockError:
+            pass
+        raise
+
+
 def _members(store: Store, path: str, metadata: GroupMetadata) -> Iterator[tuple[str, Node]]:
     if metadata.consolidated is not None:
         nodes = metadata.consolidated
         for name in sorted({member.partition("/")[0] for member in nodes}):
             if name in nodes:
-                yield name, nodes[name]
+                yield name, _told(store, path, metadata, name)
         return
     for name, node in _found(store, path, metadata, lenient=False):
         if isinstance(node, ZarrdockError):
@@ -327,21 +341,22 @@ def walk(
     (arrays leniently parsed), or the error
     that its metadata is.
     """
-    for name, node in _below_consolidated(group) if group.consolidated is not None else _found(store, path, group):
+    consolidated = group.consolidated is not None
+    for name, node in _below_consolidated(store, path, group) if consolidated else _found(store, path, group):
         relative = _prefix + name
         yield relative, node
         if isinstance(node, GroupMetadata):
             yield from walk(store, join(path, name), node, _prefix=relative + "/")
 
 
-def _below_consolidated(group: GroupMetadata) -> Iterator[tuple[str, Node | ZarrdockError]]:
+def _below_consolidated(store: Store, path: str, group: GroupMetadata) -> Iterator[tuple[str, Node | ZarrdockError]]:
     """What :func:`_found` gives, from consolidated metadata; groups above its nodes that it leaves out included."""
     nodes = group.consolidated
     assert nodes is not None
     for name in sorted({member.partition("/")[0] for member in nodes}):
         try:
             node = (
-                nodes[name]
+                _told(store, path, group, name)
                 if name in nodes
                 else GroupMetadata(zarr_format=group.zarr_format, consolidated=below(nodes, name))
             )

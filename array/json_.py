@@ -11,19 +11,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+import numpy as np
 
 from zarrdock.errors import MetadataError
 
 __all__ = [
     "JSON",
     "MAX_DEPTH",
+    "LaxDocument",
+    "as_json",
     "check_json",
     "expect_integers",
     "expect_object",
     "expect_string",
     "in_document",
     "loads",
+    "loads_lax",
     "named",
     "pointer_to",
     "reject_members",
@@ -77,10 +83,49 @@ def loads(document: bytes | bytearray | memoryview) -> JSON:
         raise MetadataError(f"duplicate member {error.args[0]!r}: it is not clear which one counts") from None
     except ValueError as error:  # an integer of thousands of digits
         raise MetadataError(f"not JSON that can be read: {error}") from error
-    # Counting brackets is a cheap upper bound on the depth; only long documents need the walk.
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+    if _may_be_deep(data) and _deeper_than(value, MAX_DEPTH):
         raise _too_deep()
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class LaxDocument:
+    """A parsed document in which names of members may be repeated, and which may be in Latin-1.
+
+    Attributes:
+        value: as :func:`loads` gives it, the last one of members of one name.
+        is_latin1: the document is no UTF-8; every string beyond ASCII in it is a guess.
+        doubled: objects with a repeated member, and its name.
+    """
+
+    value: JSON
+    is_latin1: bool
+    doubled: list[tuple[dict[str, Any], str]]
+
+
+def loads_lax(document: bytes | bytearray | memoryview) -> LaxDocument | None:
+    """Parse a document that :func:`loads` refuses; None where it is no JSON in any encoding, or nested too deeply."""
+    data = bytes(document)
+    try:
+        text, is_latin1 = data.decode("utf-8-sig"), False
+    except UnicodeDecodeError:
+        text, is_latin1 = data.decode("latin-1"), True
+    doubled: list[tuple[dict[str, Any], str]] = []
+
+    def keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            names = [name for name, _ in pairs]
+            doubled.extend((members, name) for name in members if names.count(name) > 1)
+        return members
+
+    try:
+        value = json.loads(text, object_pairs_hook=keep_last)
+    except (ValueError, RecursionError):
+        return None
+    if _may_be_deep(data) and _deeper_than(value, MAX_DEPTH):
+        return None
+    return LaxDocument(value, is_latin1, doubled)
 
 
 def serialise(document: Mapping[str, Any]) -> bytes:
@@ -91,6 +136,28 @@ def serialise(document: Mapping[str, Any]) -> bytes:
     """
     check_json(document)
     return json.dumps(document, indent=2, allow_nan=True).encode()
+
+
+def as_json(value: Any, *, _depth: int = 0) -> JSON:
+    """``value`` as it will be read back: numpy's scalars and arrays as numbers and lists, tuples as lists.
+
+    What JSON has no form for stays as it is, for :func:`check_json` to refuse.
+
+    >>> import numpy as np
+    >>> as_json({"scale": np.float32(0.5), "offsets": np.arange(3)})
+    {'scale': 0.5, 'offsets': [0, 1, 2]}
+    """
+    if _depth > MAX_DEPTH:
+        raise _too_deep()
+    if (
+        isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biufUOT"
+    ):  # tolist() makes integers of times
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {name: as_json(item, _depth=_depth + 1) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item, _depth=_depth + 1) for item in value]
+    return value
 
 
 def check_json(value: object, pointer: str = "") -> None:
@@ -187,6 +254,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise _DuplicateError(name)
             seen.add(name)
     return members
+
+
+def _may_be_deep(data: bytes) -> bool:
+    # Counting brackets is a cheap upper bound on the depth; only long documents need the walk.
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH
 
 
 def _deeper_than(value: JSON, limit: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from zarrdock.array.json_ import as_json
 from zarrdock.stores.base import Store
 
 __all__ = ["Attributes", "Placed"]
@@ -48,7 +49,8 @@ class Attributes(MutableMapping[str, Any]):
 
     Reading is of what the node knew when it was opened, or last changed by this object; writing changes what is
     stored *now*, so that two processes that
-    set different attributes both succeed. To change many with one write, use :meth:`update` or :meth:`put`.
+    set different attributes both succeed. To change many with one write, use :meth:`update` or :meth:`put`. Values are
+    what JSON holds; numpy's scalars and arrays become numbers and lists.
     """
 
     def __init__(self, current: Callable[[], Mapping[str, Any]], change: Callable[[Change], None]) -> None:
@@ -65,7 +67,8 @@ class Attributes(MutableMapping[str, Any]):
         return len(self._current())
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._change(lambda stored: {**stored, name: value})
+        new = as_json(value)
+        self._change(lambda stored: {**stored, name: new})
 
     def __delitem__(self, name: str) -> None:
         if name not in self._current():
@@ -74,12 +77,13 @@ class Attributes(MutableMapping[str, Any]):
 
     def update(self, *others: Any, **values: Any) -> None:
         """Set several with one write."""
-        new = dict(*others, **values)
+        new = as_json(dict(*others, **values))
         self._change(lambda stored: {**stored, **new})
 
     def put(self, values: Mapping[str, Any]) -> None:
         """Replace all attributes by ``values``, with one write."""
-        self._change(lambda stored: dict(values))
+        new = as_json(values)
+        self._change(lambda stored: dict(new))
 
     def asdict(self) -> dict[str, Any]:
         """A copy."""

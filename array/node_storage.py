@@ -4,24 +4,33 @@ format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 from zarrdock.array.execution.read_write import unsafe_update
 from zarrdock.array.metadata.consolidated import parse_consolidated_v2
+from zarrdock.array.metadata.lenient import Leniency
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
-from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.planning.layout import parse
-from zarrdock.errors import KeyExistsError, NodeExistsError, NodeNotFoundError, ZarrdockError
+from zarrdock.errors import (
+    InvalidKeyError,
+    KeyExistsError,
+    MetadataError,
+    NodeExistsError,
+    NodeNotFoundError,
+    ZarrdockError,
+)
 from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
 
-__all__ = ["ZarrFormat", "join", "load", "load_many", "node_path", "save_new", "update_metadata"]
+__all__ = ["ZarrFormat", "join", "load", "load_many", "new_node_path", "node_path", "save_new", "update_metadata"]
 
 ZarrFormat: TypeAlias = Literal[2, 3]
 Kind: TypeAlias = Literal["array", "group"]
 
 _MANY = 1000  # nodes asked for in one round: as many names as a page of a service's listing holds
 
+_RESERVED = frozenset({"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"})
 _V2_DOCUMENTS = {
     "array": (".zarray", ".zattrs"),
     "group": (".zgroup", ".zattrs", ".zmetadata"),
@@ -37,6 +46,22 @@ def node_path(path: str | None) -> str:
         InvalidKeyError: not a path that every store can hold.
     """
     return check_prefix((path or "").strip("/"))
+
+
+def new_node_path(path: str | None) -> str:
+    """The path of a node to be made: as :func:`node_path`, and without names that Zarr keeps for itself. Nodes of such
+    names that are there already can be read, written and deleted.
+
+    Raises:
+        InvalidKeyError: a name that is reserved, or not one that every store can hold.
+
+    Source: Zarr v3 core, "Node names"; the documents of Zarr v2.
+    """
+    found = node_path(path)
+    for name in found.split("/") if found else ():
+        if name in _RESERVED or name.startswith("__") or not name.strip("."):
+            raise InvalidKeyError(f"{name!r} is a name that Zarr keeps for itself: choose another", key=found)
+    return found
 
 
 def join(path: str, name: str) -> str:
@@ -111,7 +136,7 @@ def _parse(
     kind: Kind | None,
     zarr_format: ZarrFormat | None,
     names: Sequence[str],
-    found: Mapping[str, Buffer | None],
+    found: dict[str, Buffer | None],
     *,
     lenient: bool,
 ) -> Node:
@@ -122,9 +147,20 @@ def _parse(
     if (zarray := found.get(".zarray")) is not None:
         return parse_array_v2(zarray, found.get(".zattrs"), join(path, ".zarray"), lenient=lenient)
     if (zgroup := found.get(".zgroup")) is not None:
+        unused: tuple[Leniency, ...] = ()
         if (zmetadata := found.get(".zmetadata")) is not None:
-            return _expect(parse_consolidated_v2(zmetadata, join(path, ".zmetadata")), "group", store, path)
-        return parse_group_v2(zgroup, found.get(".zattrs"), join(path, ".zgroup"))
+            try:
+                root = parse_consolidated_v2(zmetadata, join(path, ".zmetadata"))
+                if isinstance(root, GroupMetadata):
+                    return root
+                unused = (Leniency(".zmetadata", "", "it describes an array, and is not used: here is a group"),)
+            except MetadataError as error:
+                # A copy, which may be passed over: the nodes' own documents say the same.
+                unused = (Leniency(".zmetadata", error.pointer, f"{error.problem}: it is not used"),)
+            if ".zattrs" not in names:
+                found = found | _read(store, path, [".zattrs"])
+        group = parse_group_v2(zgroup, found.get(".zattrs"), join(path, ".zgroup"))
+        return group.replace(leniencies=group.leniencies + unused) if unused else group
     what = kind or "array or group"
     of_format = f" of Zarr v{zarr_format}" if zarr_format else ""
     raise NodeNotFoundError(
@@ -218,7 +254,7 @@ def update_metadata(
         def rewrite(old: Buffer | None) -> Buffer:
             nonlocal new
             stored = _expect(parse_node(_present(old, key), key), node.node_type, store, path)  # type: ignore[arg-type]
-            new = change(stored)
+            new = _written(change(stored), "zarr.json")
             return documents(new)["zarr.json"]
 
         _update(store, key, rewrite, unsafe)
@@ -235,11 +271,19 @@ def update_metadata(
         nonlocal new
         document, zattrs = (_present(beside, main), old) if attributes else (_present(old, main), beside)
         stored: Node = parse_array_v2(document, zattrs, main) if is_array else parse_group_v2(document, zattrs, main)
-        new = change(stored)
-        return documents(new)[key.rpartition("/")[2]]
+        name = key.rpartition("/")[2]
+        new = _written(change(stored), name)
+        return documents(new)[name]
 
     _update(store, key, rewrite_v2, unsafe)
     return new
+
+
+def _written(node: Node, name: str) -> Node:
+    """The metadata once the document ``name`` is written, which is in its strict form then."""
+    if not node.leniencies:
+        return node
+    return node.replace(leniencies=tuple(one for one in node.leniencies if one.document != name))
 
 
 def _present(document: Buffer | None, key: str) -> Buffer:

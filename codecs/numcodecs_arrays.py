@@ -70,7 +70,7 @@ class NumcodecsFilter(StoredNumcodecsCodec, ArrayArrayCodec):
         reason = ""
         try:
             dtype: np.dtype[Any] = np.dtype(object if value is None else value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, SyntaxError) as error:  # numpy parses lists of types as Python
             dtype, reason = np.dtype(object), str(error)
         if dtype.hasobject or not dtype.itemsize:
             pointer = f"/configuration/{member}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import UserDict
 from dataclasses import replace
 from pathlib import Path
@@ -348,6 +349,44 @@ def test_a_broken_member_does_not_hide_the_others(store: zarrdock.Store) -> None
     assert list(root) == ["a", "b"]
 
 
+RESERVED = ["zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata", "__x", "...", "a/__x/b", "a/zarr.json"]
+
+
+@pytest.mark.parametrize("name", [*RESERVED, ".", "..", "a/../b", "a//b"])
+def test_names_that_zarr_keeps_are_refused_at_creation(name: str, zarr_format: Any) -> None:
+    values: dict[str, bytes] = {}
+    group = zarrdock.create_group(values, zarr_format=zarr_format)
+    before = dict(values)
+    for create in (
+        lambda: group.create_array(name, shape=1, dtype="u1"),
+        lambda: group.create_group(name),
+        lambda: group.require_group(name),
+        lambda: zarrdock.create_array(values, name=name, shape=1, dtype="u1", zarr_format=zarr_format),
+        lambda: zarrdock.create_group(values, path=name, zarr_format=zarr_format),
+        lambda: zarrdock.open_group(values, "a", path=name, zarr_format=zarr_format),
+        lambda: zarrdock.open_array(values, "a", path=name, shape=1, dtype="u1", zarr_format=zarr_format),
+    ):
+        with pytest.raises(InvalidKeyError):
+            create()
+    assert values == before
+
+
+@pytest.mark.parametrize("name", ["__x", "..."])
+def test_nodes_of_such_names_are_read_copied_and_deleted(name: str, zarr_format: Any) -> None:
+    values: dict[str, bytes] = {}
+    group = zarrdock.create_group(values, zarr_format=zarr_format)
+    group.create_array("a", data=np.arange(3))
+    for key in [key for key in values if key.startswith("a/")]:
+        values[name + key[1:]] = values.pop(key)
+    assert list(group.keys()) == [name]
+    copied = zarrdock.copy(values, {})
+    for found in (group, copied):
+        assert found[name][...].tolist() == [0, 1, 2]
+    zarrdock.open_array(values, "r+", path=name).attrs["x"] = 1
+    del group[name]
+    assert list(group.keys()) == []
+
+
 def test_attributes(store: zarrdock.Store, zarr_format: Any) -> None:
     group = zarrdock.create_group(store, zarr_format=zarr_format)
     array = group.create_array("x", shape=1, dtype="u1", attributes={"a": 1})
@@ -367,6 +406,22 @@ def test_attributes(store: zarrdock.Store, zarr_format: Any) -> None:
         with pytest.raises((MetadataError, TypeError)):
             node.attrs["bad"] = object()
         assert zarrdock.open(store, path=path).attrs.asdict() == {"only": 1}
+        mixed = {"n": np.float32(1.5), "t": (np.int64(1), np.bool_(True)), "a": np.eye(2), "s": np.array(["x", "yz"])}
+        plain = {"n": 1.5, "t": [1, True], "a": [[1.0, 0.0], [0.0, 1.0]], "s": ["x", "yz"]}
+        node.attrs.put(mixed)
+        assert json.dumps(node.attrs.asdict()) == json.dumps(plain)
+        assert zarrdock.open(store, path=path).attrs.asdict() == plain
+        for value in (np.datetime64("2026-01-01", "ns"), np.complex64(1), np.array([b"x"]), np.array([object()])):
+            with pytest.raises(MetadataError, match=r"k.*JSON has no form"):
+                node.attrs["k"] = value
+        node.attrs.put({"only": 1})
+    for made in (
+        group.create_array("y", shape=1, dtype="u1", attributes=mixed),
+        group.create_group("z", attributes=mixed),
+        zarrdock.create_group({}, zarr_format=zarr_format, attributes=mixed),
+        zarrdock.open_group({}, "w", zarr_format=zarr_format, attributes=mixed),
+    ):
+        assert json.dumps(made.attrs.asdict()) == json.dumps(plain)
     other = zarrdock.open_array(store, "r+", path="x")
     other.attrs["new"] = 1
     assert "new" not in array.attrs

@@ -201,7 +201,7 @@ def data_type_of(dtype: Any, *, zarr_format: int = 3) -> DataType:
         if dtype is None:  # numpy would make it float64
             raise TypeError
         as_numpy = np.dtype(dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, SyntaxError) as error:  # numpy parses lists of types as Python
         raise UnknownExtensionError(
             "data type", str(dtype), hint="give a numpy dtype or a data type's name in Zarr v3"
         ) from error

@@ -9,6 +9,7 @@ from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
 from zarrdock.array.json_ import JSON, expect_integers, expect_object, in_document, loads, serialise
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.lenient import Leniency, load_attributes, mend_array_v2, mend_group
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, V2Details
 from zarrdock.codecs.codec import Codec
@@ -24,9 +25,8 @@ __all__ = [
     "to_v2_documents",
 ]
 
-_REQUIRED: Final = ("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order")
-# The specification requires ``filters`` too, but documents without it are about, and mean none.
-_MEMBERS: Final = frozenset({*_REQUIRED, "filters", "dimension_separator"})
+_REQUIRED: Final = ("zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters")
+_MEMBERS: Final = frozenset({*_REQUIRED, "dimension_separator"})
 
 
 def parse_array_v2(
@@ -47,9 +47,10 @@ def parse_array_v2(
 
     Source: Zarr v2, "Arrays", "Attributes".
     """
-    attributes = _attributes(zattrs, key)
+    attributes, leniencies = _attributes(zattrs, key)
     with in_document(key):
-        return array_v2_from_json(loads(zarray), attributes, lenient=lenient)
+        array = array_v2_from_json(loads(zarray), attributes, lenient=lenient)
+    return array.replace(leniencies=array.leniencies + leniencies) if leniencies else array
 
 
 def parse_group_v2(
@@ -62,30 +63,41 @@ def parse_group_v2(
 
     Source: Zarr v2, "Groups", "Attributes".
     """
-    attributes = _attributes(zattrs, key)
+    attributes, leniencies = _attributes(zattrs, key)
     with in_document(key):
-        return group_v2_from_json(loads(zgroup), attributes)
+        group = group_v2_from_json(loads(zgroup), attributes)
+    return group.replace(leniencies=group.leniencies + leniencies) if leniencies else group
 
 
 def array_v2_from_json(document: JSON, attributes: dict[str, Any], *, lenient: bool = False) -> ArrayMetadata:
     """Of a parsed ``.zarray`` and the attributes."""
     members = expect_object(document, expected="an object, the metadata of an array")
+    try:
+        return _strict_array(members, attributes, lenient)
+    except MetadataError:
+        mended, leniencies = mend_array_v2(members)
+        if not leniencies:
+            raise
+    return _strict_array(mended, attributes, lenient).replace(leniencies=leniencies)
+
+
+def _strict_array(members: dict[str, Any], attributes: dict[str, Any], lenient: bool) -> ArrayMetadata:
     for member in _REQUIRED:
         if member not in members:
             raise MetadataError(expected=f"a member {member!r}", found=sorted(members))
     _check_format(members)
     shape = expect_integers(members["shape"], "/shape")
     grid = RegularGrid(expect_integers(members["chunks"], "/chunks"))
-    data_type = _data_type(members["dtype"], members.get("filters"), lenient)
-    null = members["fill_value"] is None
-    fill = data_type.default_fill() if null else data_type.parse_fill_v2(members["fill_value"], "/fill_value")
+    data_type = _data_type(members["dtype"], members["filters"], lenient)
+    found = members["fill_value"]
+    fill = data_type.default_fill() if found is None else data_type.parse_fill_v2(found, "/fill_value")
     separator = members.get("dimension_separator")
     if separator not in (".", "/", None):
         raise MetadataError(pointer="/dimension_separator", expected="'.' or '/'", found=separator)
     order = members["order"]
     if order not in ("C", "F"):
         raise MetadataError(pointer="/order", expected="'C' or 'F'", found=order)
-    compressor, filters = members["compressor"], members.get("filters")
+    compressor, filters = members["compressor"], members["filters"]
     return ArrayMetadata(
         shape=shape,
         data_type=data_type,
@@ -96,17 +108,24 @@ def array_v2_from_json(document: JSON, attributes: dict[str, Any], *, lenient: b
         attributes=attributes,
         zarr_format=2,
         extra={name: value for name, value in members.items() if name not in _MEMBERS},
-        v2=V2Details(null, {"compressor": compressor, "filters": filters, "order": order}),
+        v2=V2Details(found is None, found, {"compressor": compressor, "filters": filters, "order": order}),
     )
 
 
 def group_v2_from_json(document: JSON, attributes: dict[str, Any]) -> GroupMetadata:
     """Of a parsed ``.zgroup`` and the attributes."""
     members = expect_object(document, expected="an object, the metadata of a group")
-    _check_format(members)
+    leniencies: tuple[Leniency, ...] = ()
+    try:
+        _check_format(members)
+    except MetadataError:
+        members, leniencies = mend_group(members, ".zgroup")
+        if not leniencies:
+            raise
+        _check_format(members)
     # zarr-python 3 puts an empty ``consolidated_metadata`` here, where it means nothing.
     extra = {name: value for name, value in members.items() if name not in ("zarr_format", "consolidated_metadata")}
-    return GroupMetadata(attributes=attributes, zarr_format=2, extra=extra)
+    return GroupMetadata(attributes=attributes, zarr_format=2, extra=extra, leniencies=leniencies)
 
 
 def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
@@ -126,6 +145,9 @@ def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
         compressor, filters, order = to_v2(metadata.codecs, dtype=metadata.dtype, ndim=metadata.ndim)
         members = {"compressor": compressor, "filters": filters, "order": order}
     data_type, keys = metadata.data_type, metadata.key_encoding
+    fill = details.fill_value
+    if fill is None and not details.fill_value_is_null:
+        fill = data_type.fill_to_json_v2(metadata.fill_value)
     if not isinstance(keys, SeparatedKeys) or keys.name != "v2":
         raise UnsupportedError(f"Zarr v2 has only the chunk key encoding 'v2', not {keys.name!r}")
     zarray: dict[str, Any] = {
@@ -134,7 +156,7 @@ def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
         "chunks": list(metadata.grid.chunk_shape),
         "dtype": data_type.to_json_v2(),
         "compressor": members["compressor"],
-        "fill_value": None if details.fill_value_is_null else data_type.fill_to_json_v2(metadata.fill_value),
+        "fill_value": fill,
         "order": members["order"],
         "filters": members["filters"],
         "dimension_separator": keys.separator,
@@ -158,12 +180,12 @@ def documents(metadata: Node) -> dict[str, bytes]:
     return stored
 
 
-def _attributes(zattrs: bytes | bytearray | memoryview | None, key: str) -> dict[str, Any]:
+def _attributes(zattrs: bytes | bytearray | memoryview | None, key: str) -> tuple[dict[str, Any], tuple[Leniency, ...]]:
     if zattrs is None:
-        return {}
+        return {}, ()
     folder, slash, _ = key.rpartition("/")
     with in_document(f"{folder}{slash}.zattrs"):
-        return expect_object(loads(zattrs), expected="an object, the attributes")
+        return load_attributes(zattrs)
 
 
 def _check_format(members: dict[str, Any]) -> None:

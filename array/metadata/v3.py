@@ -20,12 +20,12 @@ from zarrdock.array.json_ import (
     expect_integers,
     expect_object,
     in_document,
-    loads,
     pointer_to,
     serialise,
 )
 from zarrdock.array.metadata.grid import MAX_LENGTH, ChunkGrid, RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.lenient import Leniency, load_node, mend_array, mend_group
 from zarrdock.array.metadata.members import (
     parse_codecs_or_unknown,
     parse_data_type_or_unknown,
@@ -60,10 +60,12 @@ class V2Details:
 
     Attributes:
         fill_value_is_null: missing chunks are undefined; they are read as the data type's default.
+        fill_value: as found, to be written again; None where it is null, or follows from the array's fill value.
         members: ``compressor``, ``filters`` and ``order`` as found; None where they follow from the codecs.
     """
 
     fill_value_is_null: bool = False
+    fill_value: JSON = None
     members: Mapping[str, Any] | None = None
 
 
@@ -79,6 +81,7 @@ class ArrayMetadata:
         attributes: the user's, any JSON.
         dimension_names: of v3; None where there are none at all.
         extra: members that need not be understood, as found; they are written again.
+        leniencies: what in the documents breaks the specification, and how it was read.
         v2: only where ``zarr_format`` is 2, and even there may be None.
 
     Raises:
@@ -96,6 +99,7 @@ class ArrayMetadata:
     zarr_format: Literal[2, 3] = 3
     extra: Mapping[str, Any] = field(default_factory=dict)
     v2: V2Details | None = None
+    leniencies: tuple[Leniency, ...] = ()
 
     node_type: ClassVar[str] = "array"
 
@@ -131,6 +135,16 @@ class ArrayMetadata:
         Source: Zarr v3 core, "Array metadata".
         """
         members = expect_object(document, expected="an object, the metadata of a node")
+        try:
+            return cls._strict(members, lenient)
+        except MetadataError:
+            mended, leniencies = mend_array(members)
+            if not leniencies:
+                raise
+        return dataclasses.replace(cls._strict(mended, lenient), leniencies=leniencies)
+
+    @classmethod
+    def _strict(cls, members: dict[str, Any], lenient: bool) -> ArrayMetadata:
         _check_kind(members, "array")
         for member in _REQUIRED:
             if member not in members:
@@ -180,7 +194,9 @@ class ArrayMetadata:
             if "codecs" in changes:
                 v2 = dataclasses.replace(v2, members=None)
             if "fill_value" in changes:
-                v2 = dataclasses.replace(v2, fill_value_is_null=False)
+                v2 = dataclasses.replace(v2, fill_value_is_null=False, fill_value=None)
+            elif "data_type" in changes:
+                v2 = dataclasses.replace(v2, fill_value=None)
             changes["v2"] = v2
         return dataclasses.replace(self, **changes)
 
@@ -208,13 +224,17 @@ class ArrayMetadata:
 
     @property
     def dims(self) -> tuple[str | None, ...] | None:
-        """Names of the dimensions: ``dimension_names``, or in v2 xarray's attribute ``_ARRAY_DIMENSIONS``."""
-        if self.zarr_format == 3:
+        """Names of the dimensions: ``dimension_names``, or in v2 xarray's attribute ``_ARRAY_DIMENSIONS``; or else
+        what NCZarr keeps, in the document or in the attributes.
+        """
+        if self.dimension_names is not None:
             return self.dimension_names
-        names = self.attributes.get("_ARRAY_DIMENSIONS")
-        if isinstance(names, list) and len(names) == self.ndim and all(isinstance(name, str) for name in names):
-            return tuple(names)
-        return None
+        names = self.attributes.get("_ARRAY_DIMENSIONS") if self.zarr_format == 2 else None
+        return self._names(names) or self._names(_nczarr_dimensions(self.extra) or _nczarr_dimensions(self.attributes))
+
+    def _names(self, names: JSON) -> tuple[str, ...] | None:
+        good = isinstance(names, list) and len(names) == self.ndim and all(isinstance(name, str) for name in names)
+        return tuple(names) if good else None
 
     @property
     def unknown(self) -> tuple[UnknownExtensionError, ...]:
@@ -264,6 +284,7 @@ class GroupMetadata:
     Attributes:
         attributes: the user's, any JSON.
         extra: members that need not be understood, as found; they are written again.
+        leniencies: what in the documents breaks the specification, and how it was read.
         consolidated: path, relative to this group, to the metadata of every node below it; None where nobody
             consolidated it. Arrays in it were parsed leniently (see ``ArrayMetadata.require_known``), and perhaps only
             when looked up.
@@ -273,6 +294,7 @@ class GroupMetadata:
     zarr_format: Literal[2, 3] = 3
     extra: Mapping[str, Any] = field(default_factory=dict)
     consolidated: Mapping[str, Node] | None = None
+    leniencies: tuple[Leniency, ...] = field(default=(), compare=False)
 
     node_type: ClassVar[str] = "group"
 
@@ -286,19 +308,30 @@ class GroupMetadata:
         Source: Zarr v3 core, "Group metadata"; consolidated metadata as zarr-python 3 writes it.
         """
         members = expect_object(document, expected="an object, the metadata of a node")
-        _check_kind(members, "group")
+        leniencies: tuple[Leniency, ...] = ()
+        try:
+            _check_kind(members, "group")
+            attributes = expect_object(members.get("attributes", {}), "/attributes")
+        except MetadataError:
+            members, leniencies = mend_group(members)
+            if not leniencies:
+                raise
+            _check_kind(members, "group")
+            attributes = expect_object(members.get("attributes", {}), "/attributes")
         extra = parse_extra(members, _GROUP_MEMBERS)
         inline = members.get("consolidated_metadata")
         consolidated = None
         if inline is not None:
-            consolidated = parse_inline(inline, key)
+            try:
+                consolidated = parse_inline(inline, key)
+            except MetadataError as error:
+                if error.pointer.endswith("/kind"):
+                    raise
+                # A copy, which may be passed over: the members' own documents say the same.
+                leniencies += (Leniency("zarr.json", error.pointer, f"{error.problem}: it is not used"),)
             if consolidated is None:
                 extra["consolidated_metadata"] = inline
-        return cls(
-            attributes=expect_object(members.get("attributes", {}), "/attributes"),
-            extra=extra,
-            consolidated=consolidated,
-        )
+        return cls(attributes=attributes, extra=extra, consolidated=consolidated, leniencies=leniencies)
 
     def to_json(self) -> dict[str, Any]:
         """The document ``zarr.json``.
@@ -333,7 +366,9 @@ def parse_node(document: bytes | bytearray | memoryview, key: str = "", *, lenie
         UnknownExtensionError, MetadataError: with the key, and a pointer into the document.
     """
     with in_document(key):
-        return _node(loads(document), key, lenient)
+        value, leniencies = load_node(document, "zarr.json")
+        node = _node(value, key, lenient)
+    return node.replace(leniencies=leniencies + node.leniencies) if leniencies else node
 
 
 def parse_inline(value: JSON, key: str = "") -> LazyNodes | None:
@@ -373,6 +408,16 @@ def _node(document: JSON, key: str, lenient: bool) -> Node:
         return GroupMetadata.from_json(members, key=key)
     _check_format(members)
     raise MetadataError(pointer="/node_type", expected="'array' or 'group'", found=kind)
+
+
+def _nczarr_dimensions(members: Mapping[str, Any]) -> JSON:
+    """Names of dimensions as NCZarr of the netCDF library has them: paths of dimensions in the hierarchy."""
+    for member, names in (("_nczarr_array", "dimension_references"), ("_NCZARR_ARRAY", "dimrefs")):
+        details = members.get(member)
+        found = details.get(names) if isinstance(details, dict) else None
+        if isinstance(found, list):
+            return [name.rpartition("/")[2] if isinstance(name, str) else name for name in found]
+    return None
 
 
 def _inline_node(path: str, document: JSON) -> Node:

@@ -10,8 +10,9 @@ import numpy as np
 from zarrdock.array.array import Array
 from zarrdock.array.create import CodecLike, Codecs, Shape, check_for_shards, make_array, make_metadata
 from zarrdock.array.group import Group, NodeOptions, wrap
+from zarrdock.array.json_ import as_json
 from zarrdock.array.metadata.v3 import GroupMetadata
-from zarrdock.array.node_storage import ZarrFormat, load, node_path, save_new
+from zarrdock.array.node_storage import ZarrFormat, load, new_node_path, node_path, save_new
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.shard_index import IndexLocation
@@ -202,9 +203,9 @@ def open_group(
         except NodeNotFoundError:
             if mode != "a":
                 raise
-    metadata = GroupMetadata(attributes=dict(attributes or {}), zarr_format=zarr_format or 3)
+    metadata = GroupMetadata(attributes=as_json(attributes or {}), zarr_format=zarr_format or 3)
     try:
-        save_new(opened, at, metadata, overwrite=mode == "w")
+        save_new(opened, new_node_path(at), metadata, overwrite=mode == "w")
     except NodeExistsError:
         if mode != "a":
             raise
@@ -311,7 +312,7 @@ def create_array(
     check_for_shards(metadata, in_place=in_place)
     return make_array(
         opened,
-        node_path(name),
+        new_node_path(name),
         metadata,
         overwrite=overwrite,
         options=options,
@@ -335,8 +336,8 @@ def create_group(
         NodeExistsError: there is a node already. StoreError.
     """
     opened = _open_store(store, storage_options, "a")
-    at = node_path(path)
-    metadata = GroupMetadata(attributes=dict(attributes or {}), zarr_format=zarr_format)
+    at = new_node_path(path)
+    metadata = GroupMetadata(attributes=as_json(attributes or {}), zarr_format=zarr_format)
     save_new(opened, at, metadata, overwrite=overwrite)
     return Group(opened, at, metadata)
 

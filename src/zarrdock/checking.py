@@ -124,6 +124,7 @@ class _Checker:
             return
         if Mark.read(self.store, self.path) is not None:
             self._note(Problem("warning", self.path, "the mark of an unfinished copy is here", key=MARK))
+        self._leniencies(self.path, root)
         if isinstance(root, ArrayMetadata):
             self._array(self.path, root)
         else:
@@ -136,6 +137,7 @@ class _Checker:
                     self._note(Problem("error", at, str(node)))
                     continue
                 seen[relative] = node
+                self._leniencies(at, node)
                 if isinstance(node, ArrayMetadata):
                     self._array(at, node)
                 else:
@@ -157,6 +159,10 @@ class _Checker:
         self.counts = replace(self.counts, **{name: getattr(self.counts, name) + n for name, n in more.items()})
         if self._progress is not None:
             self._progress(at, self.counts)
+
+    def _leniencies(self, path: str, node: Node) -> None:
+        for one in node.leniencies:
+            self._note(Problem("warning", path, f"read leniently: {one}", key=below(path, one.document)))
 
     def _consolidated(self, nodes: Mapping[str, Node], seen: Mapping[str, Node]) -> None:
         for relative in sorted({*nodes, *seen}):

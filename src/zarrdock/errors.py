@@ -114,14 +114,18 @@ class MetadataError(ZarrdockError, ValueError):
         self.key = key
         super().__init__(self._text())
 
-    def _text(self) -> str:
-        where = f"{self.key or 'metadata'}{'#' + self.pointer if self.pointer else ''}"
-        text = f"{where}: {self.reason}" if self.reason else f"{where}:"
+    @property
+    def problem(self) -> str:
+        """The message without the place: what is wrong, what was expected, what was found."""
+        text = self.reason
         if self.expected:
             found = repr(self.found)
             shown = found[:120] + "…" if len(found) > 120 else found
-            text += f"{';' if self.reason else ''} expected {self.expected}, found {shown}"
+            text += f"{'; ' if text else ''}expected {self.expected}, found {shown}"
         return text
+
+    def _text(self) -> str:
+        return f"{self.key or 'metadata'}{'#' + self.pointer if self.pointer else ''}: {self.problem}"
 
     def with_key(self, key: str) -> MetadataError:
         """The same error, told which document it is about."""

@@ -88,6 +88,21 @@ def test_a_file_that_is_not_there_is_no_absence(tmp_path: Path, reference: list[
         references(str(tmp_path / "never.json"))
 
 
+@pytest.mark.parametrize("span", [(4, 8), (4.0, 8.0), (np.int64(4), np.uint32(8))], ids=["int", "float", "numpy"])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_spans_and_values_in_other_forms(span: tuple[Any, Any], kind: type, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(range(16)))
+    values = {"text": "ab", "bytes": b"a\xe9b", "base64": b"base64:YWI=", "part": kind([str(tmp_path / "x"), *span])}
+    view = references(values)
+    found = {key: view.get(key) for key in values}
+    assert {key: None if blob is None else bytes(blob.data) for key, blob in found.items()} == {
+        "text": b"ab",
+        "bytes": b"a\xe9b",
+        "base64": b"ab",
+        "part": bytes(range(4, 12)),
+    }
+
+
 @pytest.mark.parametrize(
     "document,error",
     [
@@ -95,6 +110,10 @@ def test_a_file_that_is_not_there_is_no_absence(tmp_path: Path, reference: list[
         ({"version": 1, "refs": []}, MetadataError),
         ({"a": [1, 2]}, MetadataError),
         ({"a": ["x", -1, 2]}, MetadataError),
+        ({"a": ["x", 0.5, 2]}, MetadataError),
+        ({"a": ["x", True, 2]}, MetadataError),
+        ({"a": ["x", 0, "2"]}, MetadataError),
+        ({"a": 3}, MetadataError),
         ({"a": ["{{f(x=1)}}"]}, UnsupportedError),
         ({"version": 1, "refs": {}, "gen": [{"key": "x"}]}, UnsupportedError),
         ({"a": ["s3://one/x"], "b": ["s3://two/x"]}, UnsupportedError),

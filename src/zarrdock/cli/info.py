@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from math import prod
 from typing import Any
 
@@ -72,6 +73,7 @@ def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         "attributes": dict(metadata.attributes),
         "nbytes": None if _has_unknown_size(metadata) else prod(metadata.shape) * metadata.dtype.itemsize,
         "unknown": [{"kind": error.kind, "name": error.name} for error in metadata.unknown],
+        "read_leniently": [asdict(one) for one in metadata.leniencies],
     }
     return facts | _stored_facts(stored)
 
@@ -97,6 +99,7 @@ def _group_facts(metadata: GroupMetadata, found: Found, stored: tuple[int, int] 
         "is_consolidated": metadata.consolidated is not None,
         "attributes": dict(metadata.attributes),
         "members": None if nodes is None else members,
+        "read_leniently": [asdict(one) for one in metadata.leniencies],
     } | _stored_facts(stored)
 
 
@@ -167,6 +170,7 @@ def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         ratio = f", {nbytes / stored[1]:.2f} times smaller" if nbytes and stored[1] else ""
         rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}, metadata included{ratio}"))
     rows += [("unknown", str(error)) for error in metadata.unknown]
+    rows += [("read leniently", str(one)) for one in metadata.leniencies]
     print(f"{_where(found)}: array, Zarr v{metadata.zarr_format}")
     table(rows)
 
@@ -178,6 +182,7 @@ def _show_group(metadata: GroupMetadata, found: Found, stored: tuple[int, int] |
         rows.append(("consolidated", f"metadata of {count(len(metadata.consolidated), 'node')}"))
     if stored is not None:
         rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}"))
+    rows += [("read leniently", str(one)) for one in metadata.leniencies]
     nodes = _members(found, metadata)
     if nodes is None:
         rows.append(("members", "unknown: this store cannot list, and there is no consolidated metadata"))

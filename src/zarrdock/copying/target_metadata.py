@@ -83,7 +83,7 @@ class Parts:
 def retarget_group(metadata: GroupMetadata, wishes: Wishes) -> GroupMetadata:
     """The group's metadata in the copy, without what it knows of other nodes."""
     if wishes.zarr_format in (None, metadata.zarr_format):
-        return metadata.replace(consolidated=None)
+        return metadata.replace(consolidated=None, leniencies=())
     return GroupMetadata(attributes=metadata.attributes, zarr_format=wishes.zarr_format or 3)
 
 
@@ -97,7 +97,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     zarr_format = wishes.zarr_format or metadata.zarr_format
     changes_format = zarr_format != metadata.zarr_format
     if not changes_format and wishes == Wishes(zarr_format=wishes.zarr_format):
-        return metadata, True
+        return metadata.replace(leniencies=()) if metadata.leniencies else metadata, True
     metadata.require_known()
     old = Parts.of(metadata)
     data_type = _data_type(metadata, zarr_format)
@@ -113,7 +113,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     if not is_same or changes_format:
         codecs = with_defaults(codecs, ChunkSpec(grid.largest, data_type.numpy, metadata.fill_value))
     if not changes_format:
-        return metadata.replace(grid=grid, codecs=codecs), is_same
+        return metadata.replace(grid=grid, codecs=codecs, leniencies=()), is_same
     attributes = dict(metadata.attributes)
     names = metadata.dims
     if zarr_format == 3:

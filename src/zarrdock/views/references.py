@@ -437,14 +437,14 @@ class ReferenceView(View):
 
 
 def _place(key: str, value: Any, templates: Mapping[str, Any], roots: set[str], protocol: str | None) -> Place:
-    if isinstance(value, str):
-        if value.startswith("base64:"):
-            return Document(base64.b64decode(value[len("base64:") :]))
-        return Document(value.encode())
+    if isinstance(value, (str, bytes)):
+        data = value.encode() if isinstance(value, str) else value
+        return Document(base64.b64decode(data[len(b"base64:") :]) if data.startswith(b"base64:") else data)
     if isinstance(value, Mapping):  # a document written as what it is
         return Document(json.dumps(value).encode())
-    good = isinstance(value, list) and len(value) in (1, 3) and isinstance(value[0], str)
-    if not good or not all(type(n) is int and n >= 0 for n in value[1:]):
+    good = isinstance(value, (list, tuple)) and len(value) in (1, 3) and isinstance(value[0], str)
+    span = [_count(n) for n in value[1:]] if good else [None]
+    if None in span:
         raise MetadataError(f"key {key!r}", expected="text, [url], or [url, offset, length]", found=value)
     url = value[0]
     for name, text in templates.items():
@@ -468,4 +468,13 @@ def _place(key: str, value: Any, templates: Mapping[str, Any], roots: set[str], 
         bucket, _, path = rest.partition("/")
         roots.add(f"{scheme}://{bucket}")
     inside = path.lstrip("/")
-    return Part(inside, *value[1:]) if len(value) == 3 else Part(inside)
+    return Part(inside, *span) if span else Part(inside)
+
+
+def _count(value: Any) -> int | None:
+    """An offset or a length, which some writers have as a float or numpy's integer; None where it is neither."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        return None
+    return int(value)
