@@ -80,8 +80,10 @@ def refuse_aliases(sources: Iterable[Reading], store: Store, path: str, *, is_cl
 
 def _error(source: Reading, store: Store, path: str) -> UnsupportedError:
     place = join(store.url.rstrip("/"), path) if path else store.url
-    named = "" if place == source.url else f" and {place} is the same place, or partly so"
-    return UnsupportedError(f"source and destination overlap: {source.url}{named}. {_REMEDY}")
+    named = (
+        f"{place} is both" if place == source.url else f"{source.url} and {place} are one place, or one in the other"
+    )
+    return UnsupportedError(f"source and destination overlap: {named}. {_REMEDY}")
 
 
 # -- by name ----------------------------------------------------------------------------------------------------------

@@ -11,9 +11,13 @@ import numpy as np
 
 import zarrdock
 from zarrdock.adapters.dask_workers import check_reach
+from zarrdock.adapters.lazy_reads import readings, refuse_own_reads
+from zarrdock.array.aliasing import refuse_aliases
 from zarrdock.array.array import Array
 from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.node_io import node_path
 from zarrdock.errors import SelectionError, UnsupportedError
+from zarrdock.stores.open import open_store
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -98,7 +102,9 @@ def from_dask(
     Returns:
         The array; with ``compute=False``, the array and the dask collection that writes it.
     Raises:
-        SelectionError: ``x`` does not fit the region. UnsupportedError: dask is missing. StoreError.
+        SelectionError: ``x`` does not fit the region. StoreError.
+        UnsupportedError: dask is missing; or computing ``x`` reads what would be deleted or changed before it is read:
+            an array that is overwritten, or one that is written to block by block while other blocks still need it.
     """
     dask_array = _dask()
     if any(np.isnan(n) for n in x.shape):
@@ -109,15 +115,19 @@ def from_dask(
                 "path=, storage_options= and what describes a new array go with a place, not an array"
             )
         array = store
+        if region is None:
+            _refuse_entangled(x, array)
     else:
         if region is not None:
             raise UnsupportedError("region= is part of an array that exists: open it and give it as store")
+        opened = open_store(store, storage_options=dict(storage_options) if storage_options else None)
+        if creation.get("overwrite"):
+            refuse_own_reads(x, opened, node_path(path))
         array = zarrdock.create_array(
-            store,
+            opened,
             name=path,
             shape=x.shape,
             dtype=x.dtype,
-            storage_options=storage_options,
             **_like_blocks(x, creation),
             **creation,
         )
@@ -129,6 +139,36 @@ def from_dask(
     where = tuple(slice(start, start + n) for start, n in zip(starts, x.shape, strict=True))
     stored = dask_array.store(x, array, lock=False, regions=where, compute=compute)
     return array if compute else (array, stored)
+
+
+def _refuse_entangled(x: Any, array: Array) -> None:
+    """Refuse to write an array from itself, but where every block needs only what it replaces."""
+    try:
+        refuse_aliases(readings(x), array.store, array.path, is_cleared=False)
+    except UnsupportedError as error:
+        if not _is_blockwise(x):
+            raise UnsupportedError(
+                f"{array!r} would be written while other blocks are still computed from it: write to another array, or "
+                "compute first"
+            ) from error
+
+
+def _is_blockwise(x: Any) -> bool:
+    """True where block k of ``x`` is made of the blocks k of its sources alone."""
+    from dask.blockwise import Blockwise
+    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+    graph = x.__dask_graph__()
+    if not isinstance(graph, HighLevelGraph):
+        return False
+    for name, layer in graph.layers.items():
+        if isinstance(layer, Blockwise):
+            indices = [tuple(index) for _, index in layer.indices if index is not None]
+            if layer.new_axes or any(index != tuple(layer.output_indices) for index in indices):
+                return False
+        elif not (isinstance(layer, MaterializedLayer) and list(layer) == [name]):  # an array as one thing
+            return False
+    return True
 
 
 def _like_blocks(x: Any, creation: Mapping[str, Any]) -> dict[str, Any]:

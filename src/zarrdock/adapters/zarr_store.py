@@ -22,6 +22,7 @@ from zarr.abc.store import (
 )
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
+from zarrdock.adapters.lazy_reads import refuse_reads_of_writers
 from zarrdock.adapters.merged import MergedSpans
 from zarrdock.errors import KeyExistsError, RangeError
 from zarrdock.ranges import From, Range, Span, Tail
@@ -190,8 +191,13 @@ class ZarrStore(ZarrPythonStore):
         await self._async.delete(key)
 
     async def delete_dir(self, prefix: str) -> None:
-        """Remove every key below a prefix."""
+        """Remove every key below a prefix.
+
+        Raises:
+            UnsupportedError: xarray or dask is about to write there what it has still to read from there.
+        """
         self._check_writable()
+        await asyncio.to_thread(refuse_reads_of_writers, self.store, prefix.rstrip("/"))
         await self._async.delete_prefix(prefix.rstrip("/"))
 
     # -- listing -------------------------------------------------------------------------------------------------------
