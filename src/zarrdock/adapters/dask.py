@@ -15,7 +15,7 @@ from zarrdock.adapters.lazy_reads import readings, refuse_own_reads
 from zarrdock.array.aliasing import refuse_aliases
 from zarrdock.array.array import Array
 from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.node_io import node_path
+from zarrdock.array.node_storage import node_path
 from zarrdock.errors import SelectionError, UnsupportedError
 from zarrdock.stores.open import open_store
 
