@@ -10,11 +10,12 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.create import check_for_shards, make_array, make_metadata
+from zarrdock.array.hierarchy import Hierarchy, consolidated_node, walk
 from zarrdock.array.json_ import as_json, serialise
-from zarrdock.array.metadata.consolidated import below, consolidate, to_consolidated_v2
+from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node import Attributes, Placed
-from zarrdock.array.node_storage import join, load, load_many, new_node_path, node_path, save_new, update_metadata
+from zarrdock.array.node_storage import join, load, new_node_path, node_path, save_new, update_metadata
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.sharding import ShardOptions
@@ -106,7 +107,7 @@ class Group(Placed):
             return self
         consolidated = self._metadata.consolidated
         if consolidated is not None and member in consolidated:
-            node = _told(self._store, self._path, self._metadata, member)
+            node = consolidated_node(self._store, self._path, self._metadata, member)
         else:
             try:
                 node = load(self._store, join(self._path, member), None, self._metadata.zarr_format, consolidated=False)
@@ -137,7 +138,7 @@ class Group(Placed):
         if consolidated is not None:
             yield from sorted(name for name in consolidated if "/" not in name)
             return
-        for name, node in _found(self._store, self._path, self._metadata):
+        for name, node in Hierarchy(self._store).members(self._path, self._metadata):
             if isinstance(node, ZarrdockError) and not isinstance(node, MetadataError):
                 raise node
             yield name
@@ -295,72 +296,14 @@ class MemberNotFoundError(NodeNotFoundError, KeyError):
     """A group has no such member. A KeyError too, as for any mapping."""
 
 
-def _told(store: Store, path: str, group: GroupMetadata, member: str) -> Node:
-    """A node that consolidated metadata tells of; by its own documents where it is wrong there, and they are not."""
-    assert group.consolidated is not None
-    try:
-        return group.consolidated[member]
-    except MetadataError:
-        try:
-            return load(store, join(path, member), None, group.zarr_format, consolidated=False, lenient=True)
-        except ZarrdockError:
-            pass
-        raise
-
-
 def _members(store: Store, path: str, metadata: GroupMetadata) -> Iterator[tuple[str, Node]]:
     if metadata.consolidated is not None:
         nodes = metadata.consolidated
         for name in sorted({member.partition("/")[0] for member in nodes}):
             if name in nodes:
-                yield name, _told(store, path, metadata, name)
+                yield name, consolidated_node(store, path, metadata, name)
         return
-    for name, node in _found(store, path, metadata, lenient=False):
+    for name, node in Hierarchy(store, lenient=False).members(path, metadata):
         if isinstance(node, ZarrdockError):
             raise node
-        yield name, node
-
-
-def _found(
-    store: Store, path: str, group: GroupMetadata, *, lenient: bool = True
-) -> Iterator[tuple[str, Node | ZarrdockError]]:
-    """Names and metadata, or what is wrong with it, of what is stored right below a group: a round for the names and
-    one for all documents.
-    """
-    names = store.list_dir(path).prefixes
-    nodes = load_many(store, [join(path, name) for name in names], group.zarr_format, lenient=lenient)
-    for name, node in zip(names, nodes, strict=True):
-        if node is not None:  # a folder of something else
-            yield name, node
-
-
-def walk(
-    store: Store, path: str, group: GroupMetadata, *, _prefix: str = ""
-) -> Iterator[tuple[str, Node | ZarrdockError]]:
-    """Every node below a group, depth first in the order of names: its path relative to the group, and its metadata
-    (arrays leniently parsed), or the error
-    that its metadata is.
-    """
-    consolidated = group.consolidated is not None
-    for name, node in _below_consolidated(store, path, group) if consolidated else _found(store, path, group):
-        relative = _prefix + name
-        yield relative, node
-        if isinstance(node, GroupMetadata):
-            yield from walk(store, join(path, name), node, _prefix=relative + "/")
-
-
-def _below_consolidated(store: Store, path: str, group: GroupMetadata) -> Iterator[tuple[str, Node | ZarrdockError]]:
-    """What :func:`_found` gives, from consolidated metadata; groups above its nodes that it leaves out included."""
-    nodes = group.consolidated
-    assert nodes is not None
-    for name in sorted({member.partition("/")[0] for member in nodes}):
-        try:
-            node = (
-                _told(store, path, group, name)
-                if name in nodes
-                else GroupMetadata(zarr_format=group.zarr_format, consolidated=below(nodes, name))
-            )
-        except ZarrdockError as error:
-            yield name, error
-            continue
         yield name, node

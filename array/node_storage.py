@@ -98,7 +98,8 @@ def load(
 def load_many(
     store: Store, paths: Sequence[str], zarr_format: ZarrFormat, *, lenient: bool = False
 ) -> Iterator[Node | ZarrdockError | None]:
-    """The nodes at many paths, asked for together: one round for each thousand.
+    """The nodes at many paths, asked for together: one round for each thousand; in v2 one more for those among them
+    that are no arrays.
 
     Returns:
         In the order of the paths the node, None where there is none, or the error that its metadata is.
@@ -106,7 +107,11 @@ def load_many(
     names = _names(None, zarr_format, consolidated=False)
     for first in range(0, len(paths), _MANY):
         page = paths[first : first + _MANY]
-        found = _read_many(store, page, names)
+        found = _read_many(store, page, [name for name in names if name != ".zgroup"])
+        if found is not None and zarr_format == 2:
+            no_arrays = [path for path in page if found[path][".zarray"] is None]
+            groups = _read_many(store, no_arrays, [".zgroup"])
+            found = None if groups is None else found | {path: found[path] | groups[path] for path in no_arrays}
         for path in page:
             try:
                 documents = _read(store, path, names) if found is None else found[path]
@@ -186,6 +191,8 @@ def _read(store: Store, path: str, names: Sequence[str]) -> dict[str, Buffer | N
 
 def _read_many(store: Store, paths: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Buffer | None]] | None:
     """The documents of many nodes; None where one of them can't be read, so that each is to be asked for alone."""
+    if not paths:
+        return {}
     try:
         results = store.read([Read(join(path, name)) for path in paths for name in names])
     except ZarrdockError:

@@ -94,6 +94,10 @@ class AsyncStore:
         """See :meth:`Store.sizes`."""
         return await asyncio.to_thread(self.store.sizes, keys)
 
+    async def list_dirs(self, prefixes: Sequence[str], /) -> Sequence[Listing]:
+        """See :meth:`Store.list_dirs`."""
+        return await asyncio.to_thread(self.store.list_dirs, prefixes)
+
     async def exists(self, key: str) -> bool:
         """See :meth:`Store.exists`."""
         return await self.size(key) is not None

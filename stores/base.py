@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
 from zarrdock.ranges import Range
@@ -38,6 +38,8 @@ __all__ = [
     "sized_entries",
     "value_parts",
 ]
+
+T = TypeVar("T")
 
 # collections.abc.Buffer is 3.12; memoryview() accepts all of these, numpy arrays included.
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
@@ -299,12 +301,19 @@ class Store(ABC):
 
     def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
         """Sizes of many keys in bytes, None for each that is not there; on a remote store one round of requests."""
+        return self._together(self.size, keys)
+
+    def list_dirs(self, prefixes: Sequence[str], /) -> Sequence[Listing]:
+        """:meth:`list_dir` of many prefixes; on a remote store one round of requests."""
+        return self._together(self.list_dir, prefixes)
+
+    def _together(self, verb: Callable[[str], T], keys: Sequence[str]) -> Sequence[T]:
         if not self.traits.remote or len(keys) < 2:
-            return [self.size(key) for key in keys]
+            return [verb(key) for key in keys]
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(min(len(keys), self.traits.n_concurrent), "zarrdock-size") as pool:
-            return [*pool.map(self.size, keys)]
+        with ThreadPoolExecutor(min(len(keys), self.traits.n_concurrent), "zarrdock-ask") as pool:
+            return [*pool.map(verb, keys)]
 
     def exists(self, key: str) -> bool:
         """True where ``key`` is there."""

@@ -121,6 +121,55 @@ def test_trees(dataset: Any, tmp_path: Path, zarr_format: int) -> None:
     assert [*below.children] == ["twice"]
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_tree_costs_rounds_by_its_depth(zarr_format: int) -> None:
+    inner = zarrdock.MemoryStore()
+    root = zarrdock.create_group(inner, zarr_format=zarr_format)
+    for path in ("", *(f"g{i}" for i in range(4)), *(f"g{i}/h{j}" for i in range(4) for j in range(2))):
+        group = root.create_group(path) if path else root
+        for name in "xyz":
+            named: dict[str, Any] = (
+                {"dimension_names": ["t"]} if zarr_format == 3 else {"attributes": {"_ARRAY_DIMENSIONS": ["t"]}}
+            )
+            group.create_array(name, shape=(4,), dtype="f4", **named)
+    store = zarrdock.RecordingStore(inner, n_events=1000)
+    tree = xr.open_datatree(store, engine=XarrayBackend)
+    assert len(tree.groups) == 13
+    assert all(list(node.data_vars) == ["x", "y", "z"] for node in tree.subtree)
+    # Opening (in v2 attributes come after); then the documents of each level, in v2 with a round for its groups.
+    assert store.n_rounds == (4 if zarr_format == 3 else 7)
+    assert len([event for event in store.log if event.verb == "list_dir"]) == 13
+    assert store.n_requests <= (4 + 51 if zarr_format == 3 else 4 + 39 * 2 + 12 * 3)
+
+
+def test_a_bad_array_in_a_tree_is_an_error() -> None:
+    store = zarrdock.MemoryStore()
+    zarrdock.create_group(store).create_group("g").create_array("a", shape=(2,), dtype="f4", dimension_names=["t"])
+    store.write("g/a/zarr.json", b"{")
+    with pytest.raises(zarrdock.errors.MetadataError, match="g/a"):
+        xr.open_datatree(store, engine=XarrayBackend)
+
+
+def test_dimensions_without_a_name() -> None:
+    store = zarrdock.MemoryStore()
+    group = zarrdock.create_group(store)
+    for name, shape, dims in (
+        ("a", (2, 3), [None, None]),
+        ("b", (2, 3), ["x", None]),
+        ("c", (4, 4), [None, None]),
+        ("d", (4,), [None]),
+        ("e", (5,), ["phony_dim_1"]),
+    ):
+        group.create_array(name, shape=shape, dtype="f4", dimension_names=dims)
+    found = open_ours(store)
+    assert found.a.dims == ("phony_dim_0", "phony_dim_2")
+    assert found.b.dims == ("x", "phony_dim_2")
+    assert found.c.dims == ("phony_dim_3", "phony_dim_4")
+    assert found.d.dims == ("phony_dim_3",)
+    assert found.e.dims == ("phony_dim_1",)
+    assert (found.a + found.b.rename(x="phony_dim_0")).shape == (2, 3)
+
+
 @pytest.mark.parametrize("shards", [None, (10, 6, 10)])
 def test_there_and_back(dataset: Any, shards: Any) -> None:
     """A dataset opened by one engine is written by the other with the same chunks and codecs."""

@@ -36,11 +36,65 @@ def test_rounds(zarr_format: int, what: str) -> None:
             assert list(group.keys()) == names
         case "walk":
             assert [path for path, _ in walk(store, "", group.metadata)] == [*names, "g/inner"]
-    n_documents = 1 if zarr_format == 3 else 3
-    n_groups = 2 if what == "walk" else 1
-    n_folders = N + 2 + (1 if what == "walk" else 0)
-    # Listing is not counted by the recorder.
-    assert (store.n_rounds, store.n_requests) == (n_groups, n_folders * n_documents)
+    # Listing is not counted by the recorder. In v2 two documents an array, and a third of what is none.
+    n_levels, n_arrays, n_others = (2, N + 1, 2) if what == "walk" else (1, N, 2)
+    if zarr_format == 3:
+        assert (store.n_rounds, store.n_requests) == (n_levels, n_arrays + n_others)
+    else:
+        assert (store.n_rounds, store.n_requests) == (n_levels + 1, 2 * n_arrays + 3 * n_others)
+
+
+def grow(group: zarrdock.Group, width: int, depth: int) -> list[str]:
+    """Groups in groups, each with two arrays; the paths of all nodes below, depth first."""
+    found: list[str] = []
+    for name in ("a0", "a1"):
+        group.create_array(name, shape=(3,), dtype="u1")
+        found.append(name)
+    for i in range(width if depth else 0):
+        found += [f"g{i}", *(f"g{i}/{path}" for path in grow(group.create_group(f"g{i}"), width, depth - 1))]
+    return found
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("width,depth", [(1, 4), (3, 2), (7, 1)])
+def test_a_hierarchy_costs_rounds_by_its_depth_not_its_width(zarr_format: int, width: int, depth: int) -> None:
+    inner = zarrdock.MemoryStore()
+    paths = grow(zarrdock.create_group(inner, zarr_format=zarr_format), width, depth)
+    store = RecordingStore(inner, n_events=10_000)
+    group = zarrdock.open_group(store, zarr_format=zarr_format)
+    store.reset()
+    assert [path for path, _ in walk(store, "", group.metadata)] == paths
+    n_groups = sum(width**level for level in range(depth + 1))
+    # The lowest level has no groups, which v2 has to ask for.
+    assert store.n_rounds == (depth + 1 if zarr_format == 3 else 2 * depth + 1)
+    assert len([event for event in store.log if event.verb == "list_dir"]) == n_groups
+
+
+def test_levels_wider_than_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zarrdock.array.hierarchy._MANY", 2)
+    store = zarrdock.MemoryStore()
+    group = zarrdock.create_group(store)
+    paths = grow(group, 5, 2)
+    assert [path for path, _ in walk(store, "", group.metadata)] == paths
+
+
+def test_a_group_that_can_not_be_listed_hides_none_before_it() -> None:
+    inner = zarrdock.MemoryStore()
+    group = zarrdock.create_group(inner)
+    paths = grow(group, 3, 1)
+    store = FaultyStore(inner, [StoreFault("list_dir", "g1", AccessError, count=None)])
+    found = []
+    with pytest.raises(AccessError):
+        found += [found.append(path) for path, _ in walk(store, "", group.metadata)]
+    assert found == paths[: paths.index("g1") + 1]
+
+
+def test_one_sub_hierarchy_has_consolidated_metadata_and_another_not() -> None:
+    store = zarrdock.MemoryStore()
+    group = zarrdock.create_group(store)
+    paths = grow(group, 2, 2)
+    zarrdock.consolidate_metadata(store, path="g0")
+    assert [path for path, _ in walk(store, "", group.metadata)] == paths
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
+import itertools
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +26,12 @@ from xarray.core import indexing
 import zarrdock
 from zarrdock.array.array import Array
 from zarrdock.array.group import Group
+from zarrdock.array.hierarchy import walk
 from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.nodes import LazyNodes, Node
 from zarrdock.array.metadata.v2 import to_v2_documents
 from zarrdock.codecs.codec import ArrayBytesCodec
-from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
+from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Store
 
 if TYPE_CHECKING:
@@ -74,7 +78,9 @@ class GroupStore(AbstractDataStore):
 
     def get_variables(self) -> dict[str, Variable]:
         """Name to lazy variable."""
-        return {name: self._variable(array) for name, array in self._group.arrays()}
+        arrays = dict(self._group.arrays())
+        dims = _all_named({name: (_dimensions(array), array.shape) for name, array in arrays.items()})
+        return {name: self._variable(array, dims[name]) for name, array in arrays.items()}
 
     def get_attrs(self) -> dict[str, Any]:
         """The group's attributes, but those of NCZarr."""
@@ -86,10 +92,9 @@ class GroupStore(AbstractDataStore):
     def close(self) -> None:
         """Nothing is held open: a store may be in use elsewhere."""
 
-    def _variable(self, array: Array) -> Variable:
+    def _variable(self, array: Array, dims: tuple[str, ...]) -> Variable:
         attributes = _without_nczarr(array.attrs)
         attributes.pop(_DIMENSIONS, None)
-        dims = _dimensions(array)
         objects = _object_sizes(array)
         is_sharded = bool(array._layout.levels)
         encoding: dict[str, Any] = {
@@ -170,7 +175,7 @@ class XarrayBackend(BackendEntrypoint):
         **decoding: Any,
     ) -> dict[str, Dataset]:
         """A group and all groups below it, by path relative to it ("/" is the group itself)."""
-        root = _open(filename_or_obj, group, consolidated, storage_options, zarr_format)
+        root = _with_members(_open(filename_or_obj, group, consolidated, storage_options, zarr_format))
         return {
             path: self._decode(opened, use_zarr_fill_value_as_mask, **decoding) for path, opened in _groups(root, "/")
         }
@@ -210,6 +215,23 @@ def _open(obj: Any, group: str | None, consolidated: bool | None, options: Any, 
     return found
 
 
+def _with_members(group: Group) -> Group:
+    """The group with the metadata of all nodes below it, read in a few rounds a level."""
+    if group.metadata.consolidated is not None:
+        return group
+    nodes = {}
+    for path, node in walk(group.store, group.path, group.metadata):
+        if isinstance(node, ZarrdockError):
+            raise node
+        nodes[path] = node
+    whole = group.metadata.replace(consolidated=LazyNodes(nodes, _as_it_is, ""))
+    return Group(group.store, group.path, whole, group._options)
+
+
+def _as_it_is(path: str, node: Node) -> Node:
+    return node
+
+
 def _groups(group: Group, path: str) -> Iterator[tuple[str, Group]]:
     yield path, group
     for name, member in group.groups():
@@ -220,11 +242,11 @@ def _without_nczarr(attributes: Any) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if not name.lower().startswith("_nc")}
 
 
-def _dimensions(array: Array) -> tuple[str, ...]:
+def _dimensions(array: Array) -> tuple[str | None, ...]:
     names: Any = array.dimension_names or ()
     if not names and "_NCZARR_ARRAY" in array.metadata.extra:
         names = [name.rpartition("/")[2] for name in array.metadata.extra["_NCZARR_ARRAY"]["dimrefs"]]
-    if len(names) != array.ndim or None in names:
+    if len(names) != array.ndim or (None in names and array.zarr_format == 2):
         where = "dimension_names" if array.zarr_format == 3 else _DIMENSIONS
         raise MetadataError(
             f"{array.name!r} does not name its dimensions ({where}), which xarray needs: use zarrdock.open_array",
@@ -232,6 +254,30 @@ def _dimensions(array: Array) -> tuple[str, ...]:
             found=list(names),
         )
     return tuple(names)
+
+
+def _all_named(dims: dict[str, tuple[tuple[str | None, ...], tuple[int, ...]]]) -> dict[str, tuple[str, ...]]:
+    """A name for every dimension. Those without get one as netCDF's readers give it: axes of one length share a name,
+    but for those of one array.
+
+    Args:
+        dims: of each variable the names, as far as there are any, and the shape.
+    """
+    taken = {name for names, _ in dims.values() for name in names}
+    free = (name for name in map("phony_dim_{}".format, itertools.count()) if name not in taken)
+    phony: dict[tuple[int, int], str] = {}
+    named: dict[str, tuple[str, ...]] = {}
+    for variable, (names, shape) in dims.items():
+        found: list[str] = []
+        seen: Counter[int] = Counter()
+        for name, length in zip(names, shape, strict=True):
+            if name is None:
+                which = (length, seen[length])
+                seen[length] += 1
+                name = phony.get(which) or phony.setdefault(which, next(free))
+            found.append(name)
+        named[variable] = tuple(found)
+    return named
 
 
 def _object_sizes(array: Array) -> tuple[int | tuple[int, ...], ...]:

@@ -16,30 +16,27 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
-from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from zarr.abc.codec import Codec
 from zarr.abc.codec import CodecPipeline as ZarrPipeline
-from zarr.codecs._v2 import V2Codec
-from zarr.core.buffer import default_buffer_prototype
+from zarr.codecs import ShardingCodec
+from zarr.core.array import create_codec_pipeline
 from zarr.core.config import config as zarr_config
-from zarr.core.metadata import ArrayV2Metadata
 from zarr.storage import StorePath
 
+from zarrdock.adapters.zarr_metadata import StandsBackError, metadata_of, write_order
 from zarrdock.adapters.zarr_selection import NotASelectionError, selection_of
 from zarrdock.adapters.zarr_store import ZarrStore
 from zarrdock.array.execution import read_write
-from zarrdock.array.metadata.v2 import parse_array_v2
-from zarrdock.array.metadata.v3 import ArrayMetadata, parse_node
+from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
 from zarrdock.array.planning.selection import Points, Product
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.config import config
-from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.stores.base import Store, Version
 
 if TYPE_CHECKING:
@@ -68,8 +65,17 @@ class CodecPipeline(ZarrPipeline):
 
     @classmethod
     def from_array_metadata_and_store(cls, array_metadata: Any, store: ZarrPythonStore) -> Any:
-        """The pipeline of an array: zarr-python's own where the store is none of zarrdock's."""
-        return cls(array_metadata, store) if isinstance(store, ZarrStore) else _pipeline_of_zarr_python(array_metadata)
+        """The pipeline of an array: zarr-python's own where the store is none of zarrdock's.
+
+        Raises:
+            TypeError, ValueError: the array's codecs can't follow each other so; as zarr-python's own pipelines do,
+                before anything of the array is stored.
+        """
+        if not isinstance(store, ZarrStore):
+            raise NotImplementedError  # zarr-python then makes its own
+        pipeline = cls(array_metadata, store)
+        _check_shards(pipeline._own)
+        return pipeline
 
     @classmethod
     def from_codecs(cls, codecs: Iterable[Codec]) -> Any:
@@ -80,11 +86,24 @@ class CodecPipeline(ZarrPipeline):
 
     @cached_property
     def _own(self) -> Any:
-        return _pipeline_of_zarr_python(self._metadata)
+        """What zarr-python makes for such an array on any other store."""
+        return create_codec_pipeline(self._metadata)
 
     @cached_property
     def _ours(self) -> ArrayMetadata | None:
-        return _parse(self._metadata)
+        try:
+            return metadata_of(self._metadata)
+        except StandsBackError:
+            return None
+
+    def __eq__(self, other: object) -> bool:
+        # Arrays of zarr-python are equal where all they consist of is.
+        if not isinstance(other, CodecPipeline):
+            return NotImplemented
+        return bool(self._store == other._store and self._metadata == other._metadata)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._metadata.shape))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._metadata, self._store)
@@ -131,7 +150,7 @@ class CodecPipeline(ZarrPipeline):
         batch = list(batch_info)
         array = out.as_ndarray_like()
         wanted = self._wanted(batch, array, drop_axes)
-        if wanted is None or not isinstance(array, np.ndarray):
+        if wanted is None or wanted[2].shape != array.shape:
             return await self._own.read(batch, out, drop_axes)
         store, layout, selection = wanted
         tells = store.traits.conditional_read  # without versions it cannot be said afterwards what was missing
@@ -145,25 +164,27 @@ class CodecPipeline(ZarrPipeline):
         )
 
     async def write(self, batch_info: Iterable[Any], value: NDBuffer, drop_axes: tuple[int, ...] = ()) -> None:
-        """Write parts of chunks; those that are not covered wholly are changed by atomic updates."""
+        """Write parts of chunks; those that are not covered wholly are changed by atomic updates.
+
+        Raises:
+            ValueError: the values have not the shape of the selection, and numpy would not stretch them to it.
+        """
         batch = list(batch_info)
         array = value.as_ndarray_like()
         wanted = self._wanted(batch, array, drop_axes)
-        if wanted is None or not isinstance(array, np.ndarray):
+        if wanted is None:
             await self._own.write(batch, value, drop_axes)
             return
         store, layout, selection = wanted
         batch[0][0].store._check_writable()
-        options = ShardOptions(write_empty_chunks=batch[0][1].config.write_empty_chunks)
-        await asyncio.to_thread(
-            read_write.write,
-            store,
-            layout,
-            selection,
-            np.broadcast_to(array, selection.shape),
-            self._cache,
-            options=options,
-        )
+        try:
+            values = np.broadcast_to(array, selection.shape)
+        except ValueError:
+            raise ValueError(
+                f"values of shape {array.shape} cannot be broadcast to a selection of shape {selection.shape}"
+            ) from None
+        options = self._options(batch[0][1].config.write_empty_chunks)
+        await asyncio.to_thread(read_write.write, store, layout, selection, values, self._cache, options=options)
 
     def _wanted(
         self, batch: Batch, array: Any, drop_axes: tuple[int, ...]
@@ -174,7 +195,7 @@ class CodecPipeline(ZarrPipeline):
         place, spec = batch[0][0], batch[0][1]
         if not isinstance(place, StorePath) or not isinstance(place.store, ZarrStore):
             return None
-        if getattr(array, "dtype", None) is None or _native(array.dtype) != _native(self._ours.dtype):
+        if not isinstance(array, np.ndarray) or _native(array.dtype) != _native(self._ours.dtype):
             return None  # fields of a struct, or a data type that the two have different forms of
         parse, ndim = self._ours.key_encoding.parse, self._ours.ndim
         # Of the ways to end the path of the array, the last one that leaves the key of a chunk.
@@ -193,7 +214,7 @@ class CodecPipeline(ZarrPipeline):
         if layout.irregular is not None and not self._knows(batch, coords):
             return None
         try:
-            selection, end = selection_of(batch, coords, self._chunks, array.shape, drop_axes)
+            selection, end = selection_of(batch, coords, self._chunks, drop_axes)
         except NotASelectionError:
             return None
         # The array may have been resized since: its shape here only has to hold what is asked for.
@@ -224,32 +245,24 @@ class CodecPipeline(ZarrPipeline):
         if layout is None:
             assert self._ours is not None
             metadata = self._ours
-            codecs = with_options(metadata.codecs, ShardOptions(write_empty_chunks=write_empty_chunks))
+            codecs = with_options(metadata.codecs, self._options(write_empty_chunks))
             layout = self._layouts[write_empty_chunks] = Layout.of(metadata, codecs=codecs)
         return layout
+
+    def _options(self, write_empty_chunks: bool) -> ShardOptions:
+        return ShardOptions(order=write_order(self._own), write_empty_chunks=write_empty_chunks)
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.kind == "T" else dtype.newbyteorder("=")
 
 
-def _parse(metadata: Any) -> ArrayMetadata | None:
-    """zarrdock's metadata of an array of zarr-python; None where it can't read such an array."""
-    documents = {
-        name: document.to_bytes() for name, document in metadata.to_buffer_dict(default_buffer_prototype()).items()
-    }
-    try:
-        if "zarr.json" in documents:
-            node = parse_node(documents["zarr.json"])
-        else:
-            node = parse_array_v2(documents[".zarray"], documents.get(".zattrs"))
-        if not isinstance(node, ArrayMetadata) or not prod(node.grid.largest):
-            return None
-        # Bound here, so that what cannot be bound is known now.
-        Layout.of(node)
-    except (MetadataError, UnsupportedError):
-        return None
-    return node
+def _check_shards(codecs: Iterable[Any]) -> None:
+    """Raise what zarr-python raises for codecs in an impossible order inside shards, at every level."""
+    for codec in codecs:
+        if isinstance(codec, ShardingCodec):
+            _default_pipeline().from_codecs(codec.index_codecs)
+            _check_shards(_default_pipeline().from_codecs(codec.codecs))
 
 
 def _default_pipeline() -> Any:
@@ -257,12 +270,3 @@ def _default_pipeline() -> Any:
     path = next(d["codec_pipeline"]["path"] for d in zarr_config.defaults if "codec_pipeline" in d)
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)
-
-
-def _pipeline_of_zarr_python(metadata: Any) -> Any:
-    codecs: Iterable[Codec]
-    if isinstance(metadata, ArrayV2Metadata):
-        codecs = [V2Codec(filters=metadata.filters, compressor=metadata.compressor)]
-    else:
-        codecs = metadata.codecs
-    return _default_pipeline().from_codecs(codecs)

@@ -29,14 +29,13 @@ class NotASelectionError(Exception):
 
 
 def selection_of(
-    batch: Chunks, coords: Coords, chunks: Division, shape: tuple[int, ...], drop_axes: tuple[int, ...]
+    batch: Chunks, coords: Coords, chunks: Division, drop_axes: tuple[int, ...]
 ) -> tuple[Product | Points, tuple[int, ...]]:
     """The selection that ``batch`` is the list of, within the array, and the end of the box around it.
 
     Args:
         batch: in the order of zarr-python's indexers, at least one chunk.
         coords: of chunk number i in the grid. chunks: the grid.
-        shape: of the result; () for a value that is the same everywhere.
         drop_axes: axes that the chunks' selections have and the result has not.
     Raises:
         NotASelectionError: it is none.
@@ -50,11 +49,9 @@ def selection_of(
     elif ndim == 1 or _is_mesh(inner):
         selection = _mesh(batch, coords, chunks, drop_axes)
     elif all(isinstance(item, np.ndarray) and item.ndim == 1 for item in inner):
-        selection = _points(batch, coords, chunks, shape)
+        selection = _points(batch, coords, chunks)
     else:
         raise NotASelectionError("neither slices nor arrays")
-    if shape not in ((), selection.shape):
-        raise NotASelectionError(f"a result of shape {shape} for a selection of shape {selection.shape}")
     return selection, _end(selection)
 
 
@@ -148,7 +145,7 @@ def _mesh(batch: Chunks, coords: Coords, chunks: Division, drop_axes: tuple[int,
     return Product(tuple(axes), full, tuple(n for i, n in enumerate(full) if i in kept), tuple(drop_axes))
 
 
-def _points(batch: Chunks, coords: Coords, chunks: Division, shape: tuple[int, ...]) -> Points:
+def _points(batch: Chunks, coords: Coords, chunks: Division) -> Points:
     """Arrays of coordinates: a list of points."""
     n = sum(len(_as_tuple(chunk[2])[0]) for chunk in batch)
     points = np.full((n, len(chunks.shape)), -1, np.int64)
@@ -158,4 +155,4 @@ def _points(batch: Chunks, coords: Coords, chunks: Division, shape: tuple[int, .
         points[places] = local + [chunks.extent(axis, c)[0] for axis, c in enumerate(coords(i))]
     if (points < 0).any():
         raise NotASelectionError("places of the result that no chunk fills")
-    return Points(points, (n,) if shape == () else shape)
+    return Points(points, (n,))

@@ -96,9 +96,11 @@ class ZarrStore(ZarrPythonStore):
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
         """One value, or the asked-for part of it, in one request; None where there is no such key."""
-        return (await self._read([(key, byte_range)], prototype))[0]
+        return (await self._read([(key, byte_range)], prototype or default_buffer_prototype()))[0]
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -221,9 +223,16 @@ class ZarrStore(ZarrPythonStore):
             yield name
 
     async def is_empty(self, prefix: str) -> bool:
-        """True where there is no key below ``prefix``."""
+        """True where there is no key below ``prefix``; folders without any do not count."""
         listing = await self._async.list_dir(prefix.rstrip("/"))
-        return not listing.keys and not listing.prefixes
+        if listing.keys:
+            return False
+        # Level by level: on an object store the first prefix leads to a key, and all below it may be millions.
+        start = f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else ""
+        for name in listing.prefixes:
+            if not await self.is_empty(start + name):
+                return False
+        return True
 
     async def getsize_prefix(self, prefix: str) -> int:
         """Bytes of all values below ``prefix``."""

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from math import prod
 from typing import Any
 
+from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.unknown import UnknownGrid, UnknownKeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import Found, brief, children, find, leaf
+from zarrdock.cli.nodes import Found, brief, find, leaf
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import codec_text, count, print_json, shape_text, short, size_text, table
 from zarrdock.errors import ZarrdockError
@@ -200,7 +201,7 @@ def _members(found: Found, metadata: GroupMetadata) -> list[tuple[str, Any]] | N
     """None where nobody can tell."""
     if metadata.consolidated is None and not found.store.traits.listable:
         return None
-    return list(children(found.store, found.path, metadata))
+    return list(Hierarchy(found.store).members(found.path, metadata))
 
 
 def _attribute_rows(attributes: Any) -> list[tuple[str, str]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import brief, children, find
+from zarrdock.cli.nodes import brief, find
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import print_json, table
 from zarrdock.errors import ZarrdockError
@@ -24,7 +25,7 @@ def command(url: str, path: str, storage_options: dict[str, Any], is_long: bool,
     if isinstance(found.node, ArrayMetadata):
         members: list[tuple[str, Any]] = [(found.path.rpartition("/")[2] or ".", found.node)]
     else:
-        members = list(children(found.store, found.path, found.node))
+        members = list(Hierarchy(found.store).members(found.path, found.node))
     if as_json:
         print_json([_facts(name, node) for name, node in members])
         return

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zarrdock.array.metadata.consolidated import below
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.unknown import UnknownGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
-from zarrdock.array.node_storage import join, load, node_path
+from zarrdock.array.node_storage import node_path
 from zarrdock.cli.output import shape_text
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.copying.sources import load_root
-from zarrdock.errors import NodeNotFoundError, ZarrdockError
+from zarrdock.errors import ZarrdockError
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
 
-__all__ = ["Found", "brief", "children", "find", "leaf"]
+__all__ = ["Found", "brief", "find", "leaf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +37,6 @@ def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:
     store = open_store(url, storage_options=storage_options or None, read_only=True)
     at = node_path(path)
     return Found(store, at, load_root(store, at))
-
-
-def children(store: Store, path: str, group: GroupMetadata) -> Iterator[tuple[str, Node | ZarrdockError]]:
-    """Names right below a group in their order, and each node, or the error that its metadata is."""
-    consolidated = group.consolidated
-    if consolidated is not None:
-        names = sorted({member.partition("/")[0] for member in consolidated})
-    else:
-        names = list(store.list_dir(path).prefixes)
-    for name in names:
-        try:
-            if consolidated is None:
-                yield name, load(store, join(path, name), None, group.zarr_format, consolidated=False, lenient=True)
-            elif name in consolidated:
-                yield name, consolidated[name]
-            else:
-                yield name, GroupMetadata(zarr_format=group.zarr_format, consolidated=below(consolidated, name))
-        except NodeNotFoundError:
-            continue  # a folder of something else
-        except ZarrdockError as error:
-            yield name, error
 
 
 def leaf(metadata: ArrayMetadata) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[Any, ...]]:

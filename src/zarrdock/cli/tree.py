@@ -7,14 +7,14 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
+from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import join
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import brief, children, find
+from zarrdock.cli.nodes import brief, find
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import console, print_json
 from zarrdock.errors import ZarrdockError
-from zarrdock.stores.base import Store
 
 __all__ = ["command"]
 
@@ -28,11 +28,11 @@ def command(url: str, path: str, storage_options: dict[str, Any], depth: int | N
     found = find(url, path, storage_options)
     limit = 2**31 if depth is None else depth
     if as_json:
-        print_json(_facts(found.store, found.path, found.node, limit))
+        print_json(_facts(Hierarchy(found.store), found.path, found.node, limit))
         return
     name = found.path.rpartition("/")[2] or found.store.url
     top = Tree(_label(name, found.node), guide_style="dim")
-    _grow(top, found.store, found.path, found.node, limit)
+    _grow(top, Hierarchy(found.store), found.path, found.node, limit)
     console().print(top)
 
 
@@ -42,16 +42,16 @@ def _label(name: str, node: Node | ZarrdockError) -> Text:
     return Text.assemble((name, "bold"), "  ", (brief(node), "red" if isinstance(node, ZarrdockError) else "dim"))
 
 
-def _grow(tree: Tree, store: Store, path: str, node: Node, depth: int) -> None:
+def _grow(tree: Tree, hierarchy: Hierarchy, path: str, node: Node, depth: int) -> None:
     if isinstance(node, ArrayMetadata) or depth == 0:
         return
-    for name, child in children(store, path, node):
+    for name, child in list(hierarchy.members(path, node)):
         branch = tree.add(_label(name, child))
         if isinstance(child, GroupMetadata):
-            _grow(branch, store, join(path, name), child, depth - 1)
+            _grow(branch, hierarchy, join(path, name), child, depth - 1)
 
 
-def _facts(store: Store, path: str, node: Node | ZarrdockError, depth: int) -> dict[str, Any]:
+def _facts(hierarchy: Hierarchy, path: str, node: Node | ZarrdockError, depth: int) -> dict[str, Any]:
     if isinstance(node, ZarrdockError):
         return {"error": str(node)}
     if isinstance(node, ArrayMetadata):
@@ -59,6 +59,7 @@ def _facts(store: Store, path: str, node: Node | ZarrdockError, depth: int) -> d
     facts: dict[str, Any] = {"node_type": "group"}
     if depth:
         facts["members"] = {
-            name: _facts(store, join(path, name), child, depth - 1) for name, child in children(store, path, node)
+            name: _facts(hierarchy, join(path, name), child, depth - 1)
+            for name, child in list(hierarchy.members(path, node))
         }
     return facts

@@ -85,7 +85,7 @@ def listing_html(prefix: str, listing: Listing) -> str:
     """The same as links, for people and for clients that look for them."""
     names = [f"{name}/" for name in listing.prefixes] + list(listing.keys)
     up = ['<li><a href="../">../</a></li>'] if prefix else []
-    # "./", since a name with a colon would be taken for a URL.
-    links = "\n".join(up + [f'<li><a href="./{quote(name)}">{html.escape(name)}</a></li>' for name in names])
+    # Without "./", which fsspec takes for part of a name. A colon is quoted: the name would be taken for a URL.
+    links = "\n".join(up + [f'<li><a href="{quote(name)}">{html.escape(name)}</a></li>' for name in names])
     title = html.escape(f"/{prefix}")
     return f'<!doctype html>\n<meta charset="utf-8">\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n{links}\n</ul>\n'

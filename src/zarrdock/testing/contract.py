@@ -97,6 +97,9 @@ class ThroughAsync(Store):
     def size(self, key: str, /) -> int | None:
         return self._run(self.facade.size(key))
 
+    def list_dirs(self, prefixes: Sequence[str], /) -> Sequence[Listing]:
+        return self._run(self.facade.list_dirs(prefixes))
+
     def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
         return self._run(self.facade.sizes(keys))
 

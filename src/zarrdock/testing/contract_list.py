@@ -52,6 +52,9 @@ class ListContract(ContractBase):
             assert store.list_dir("foo/b") == Listing(("c",), ("d",))
             for nothing in ("fo", "no/such", "zarr.json", "foo/a"):
                 assert store.list_dir(nothing) == Listing()
+            both = [*store.list_dirs(["foo/b", "no/such", "foo", "foo/b/"])]
+            assert both == [Listing(("c",), ("d",)), Listing(), Listing(("a",), ("b",)), Listing(("c",), ("d",))]
+            assert [*store.list_dirs([])] == []
 
     def test_empty_store(self) -> None:
         store = self.filled()
