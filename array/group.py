@@ -17,6 +17,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node import Attributes, Placed
 from zarrdock.array.node_storage import join, load, new_node_path, node_path, save_new, update_metadata
 from zarrdock.array.planning.caches import ChunkCache
+from zarrdock.array.removal import remove
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.errors import (
@@ -226,7 +227,7 @@ class Group(Placed):
         member = node_path(path)
         if not member or member not in self:
             raise MemberNotFoundError(f"there is no member {path!r} in {self.name!r}")
-        self._store.delete_prefix(join(self._path, member))
+        remove(self._store, join(self._path, member))
 
     def _new_path(self, name: str) -> str:
         self._check_writable()

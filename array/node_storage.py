@@ -13,6 +13,7 @@ from zarrdock.array.metadata.lenient import Leniency
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.planning.layout import parse
+from zarrdock.array.removal import remove
 from zarrdock.errors import (
     InvalidKeyError,
     KeyExistsError,
@@ -206,8 +207,10 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
     """Store a new node's documents. Of several processes that create the same node without ``overwrite`` exactly one
     succeeds.
 
+    Args:
+        overwrite: remove the node that is there, with all nodes below it, see :func:`~zarrdock.array.removal.remove`.
     Raises:
-        NodeExistsError: it is there already.
+        NodeExistsError: it is there already; with ``overwrite``, something is there that is no Zarr.
     """
     stored = documents(node)
     if node.zarr_format == 2 and not overwrite:
@@ -216,10 +219,7 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
         if store.exists(join(path, other)):
             raise NodeExistsError(_exists(store, path))
     if overwrite:
-        if path:
-            store.delete_prefix(path)
-        else:
-            _clear_root(store)
+        remove(store, path, new=node)
     first = True
     for name, document in stored.items():
         if name == ".zattrs" and not node.attributes:
@@ -233,11 +233,7 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
 
 
 def _exists(store: Store, path: str) -> str:
-    return f"there is a node at {path or '/'!r} in {store} already: overwrite=True replaces it and all below"
-
-
-def _clear_root(store: Store) -> None:
-    store.delete_prefix("")
+    return f"there is a node at {path or '/'!r} in {store} already: overwrite=True replaces it and all nodes below"
 
 
 def update_metadata(

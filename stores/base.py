@@ -325,6 +325,13 @@ class Store(ABC):
         """
         yield self, prefix
 
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        """Remove many keys, in any order; one that does not exist is no error. Stores that can do it in fewer requests
+        than :meth:`delete` takes override this.
+        """
+        for key in keys:
+            self.delete(key)
+
     def with_costs(self, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None) -> Store:
         """The same store for readers who weigh bytes against requests otherwise; see :class:`Traits`."""
         from zarrdock.stores.wrappers import CostedStore

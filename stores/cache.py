@@ -352,6 +352,15 @@ class CachingStore(WrapperStore):
         finally:
             self._forget(key)
 
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        for key in keys:
+            check_key(key, self)
+        try:
+            self.store.delete_many(keys)
+        finally:
+            for key in keys:
+                self._forget(key)
+
     def delete_prefix(self, prefix: str, /) -> None:
         prefix = check_prefix(prefix, self)
         try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
-from zarrdock.errors import InvalidKeyError, UnsupportedError
+from zarrdock.errors import InvalidKeyError, StoreError, UnsupportedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Change, Entry, Listing, Traits, Value, Version
 from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose, redact
@@ -119,6 +120,13 @@ class ObstoreStore(RangedStore, ConditionalStore):
         with self._exclusive(key) if self._kind == "memory" else nullcontext():
             super().delete(key)
 
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        if self._kind != "memory":
+            super().delete_many(keys)
+            return
+        for key in keys:
+            self.delete(key)
+
     def delete_prefix(self, prefix: str, /) -> None:
         if self._kind != "memory":
             super().delete_prefix(prefix)
@@ -224,12 +232,17 @@ class ObstoreStore(RangedStore, ConditionalStore):
         prefixes = self._names_to_keys([name.removesuffix("/") for name in level["common_prefixes"]], start)
         return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
 
-    async def _delete_below(self, live: Live, prefix: str) -> None:
-        keys = [entry.key for entry in await self._find(live, prefix)]
-        batches = [keys[i : i + DELETE_BATCH] for i in range(0, len(keys), DELETE_BATCH)]
+    async def _delete_keys(self, live: Live, keys: Sequence[str]) -> None:
+        batches = [[*keys[i : i + DELETE_BATCH]] for i in range(0, len(keys), DELETE_BATCH)]
 
         async def delete(batch: list[str]) -> None:
-            await self._request(live, prefix, lambda: live.call("remove", batch))
+            try:
+                await self._request(live, batch[0], lambda: live.call("remove", batch))
+            except StoreError as error:
+                if diagnose(error.__cause__ or error).kind is not Kind.MISSING:
+                    raise
+                # Some services report a missing key, and leave those behind it.
+                await super(ObstoreStore, self)._delete_keys(live, batch)
 
         await live.gather(delete, batches)
 

@@ -120,7 +120,10 @@ class BridgedStore(Store):
 
         Key by key: fsspec's recursive removal expands wildcards, and takes the prefix itself along.
         """
-        keys = [entry.key for entry in await self._find(live, prefix)]
+        await self._delete_keys(live, [entry.key for entry in await self._find(live, prefix)])
+
+    async def _delete_keys(self, live: Live, keys: Sequence[str]) -> None:
+        """Remove many keys; they need not exist."""
         await live.gather(lambda key: self._delete_one(live, key), keys)
 
     # -- the contract -------------------------------------------------------------------------------------------
@@ -173,6 +176,15 @@ class BridgedStore(Store):
         self._check_writable(key)
         with self._exclusive(key) if self.assume_single_writer else nullcontext():
             self._bridge.run(lambda live: self._delete_one(live, key))
+
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        for key in keys:
+            self._check_key(key)
+        self._check_writable(keys[0] if keys else "")
+        if self.assume_single_writer:
+            super().delete_many(keys)
+        elif keys:
+            self._bridge.run(lambda live: self._delete_keys(live, keys))
 
     def delete_prefix(self, prefix: str, /) -> None:
         prefix = check_prefix(prefix, self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -200,10 +200,17 @@ class S3Store(ConditionalStore):
         names: list[str] = []
         async for page in self._pages(live, prefix):
             names += [item["Key"] for item in page.get("Contents", []) if len(item["Key"]) > start]
+        await self._delete_names(live, bucket, names)
+
+    async def _delete_keys(self, live: Live, keys: Sequence[str]) -> None:
+        bucket, beginning = self._bucket_and_prefix("")
+        await self._delete_names(live, bucket, [beginning + key for key in keys])
+
+    async def _delete_names(self, live: Live, bucket: str, names: list[str]) -> None:
         batches = [names[i : i + DELETE_BATCH] for i in range(0, len(names), DELETE_BATCH)]
 
         async def delete(batch: list[str]) -> None:
-            await self._request(live, prefix, lambda: self._send_delete_many(live, bucket, batch))
+            await self._request(live, batch[0], lambda: self._send_delete_many(live, bucket, batch))
 
         await live.gather(delete, batches)
 

@@ -63,6 +63,9 @@ class WrapperStore(Store):
     def delete(self, key: str, /) -> None:
         self.store.delete(key)
 
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        self.store.delete_many(keys)
+
     def delete_prefix(self, prefix: str, /) -> None:
         self.store.delete_prefix(prefix)
 
@@ -112,6 +115,9 @@ class RefusingStore(Store):
 
     def delete(self, key: str, /) -> None:
         raise self._refuse(check_key(key, self))
+
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        raise self._refuse(keys[0] if keys else "")
 
     def delete_prefix(self, prefix: str, /) -> None:
         raise self._refuse(check_prefix(prefix, self))
@@ -189,6 +195,9 @@ class PrefixStore(WrapperStore):
 
     def delete(self, key: str, /) -> None:
         self.store.delete(self._inner(key))
+
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        self.store.delete_many([self._inner(key) for key in keys])
 
     def delete_prefix(self, prefix: str, /) -> None:
         self.store.delete_prefix(self._inner_prefix(prefix))
@@ -335,6 +344,11 @@ class RecordingStore(WrapperStore):
     def delete(self, key: str, /) -> None:
         self.store.delete(key)
         self._note("delete", key)
+
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        self.store.delete_many(keys)
+        for key in keys:
+            self._note("delete", key)
 
     def delete_prefix(self, prefix: str, /) -> None:
         self.store.delete_prefix(prefix)

@@ -229,6 +229,13 @@ class ZipStore(Store):
             with archive.writing() as writing:
                 writing.remove([name])
 
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        names = [self._name(key) for key in keys]
+        archive = self._writable(keys[0] if keys else "")
+        if any(name in archive.snapshot().directory.entries for name in names):
+            with archive.writing() as writing:
+                writing.remove([name for name in names if name in writing.directory.entries])
+
     def delete_prefix(self, prefix: str, /) -> None:
         before = self._inside(prefix)
         archive = self._writable(prefix)

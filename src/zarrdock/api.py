@@ -265,7 +265,8 @@ def create_array(
         order: "F" stores elements with the first axis fastest.
         chunk_key_encoding: ``{"name": "default" or "v2", "separator": "/" or "."}``, or only the separator; or the
             metadata of any encoding, such as ``{"name": "fanout", "configuration": {"max_children": 1001}}``.
-        overwrite: replace what is there, with all that is below it.
+        overwrite: replace the node that is there, with all nodes below it. Files that belong to no node stay, and a
+            warning names them; where there are only such files it is refused.
         write_empty_chunks: store chunks that hold nothing but the fill value.
         index_location: of shards: "end", or "start" (better for viewers that can't ask for the end of an object).
         subchunk_write_order: order of the chunks in a shard: "lexicographic", "colexicographic", "morton", "hilbert",
@@ -281,7 +282,8 @@ def create_array(
     Returns:
         The array, open for reading and writing. One request (two with ``overwrite``, and in v2).
     Raises:
-        NodeExistsError: there is a node already. MetadataError: the arguments don't fit each other. StoreError.
+        NodeExistsError: there is a node already; with ``overwrite``, something is there that is no Zarr. MetadataError:
+            the arguments don't fit each other. StoreError.
     """
     _check_booleans(overwrite=overwrite, checksums=checksums, unsafe_concurrent_writes=unsafe_concurrent_writes)
     opened = _open_store(store, storage_options, "a")
@@ -332,8 +334,10 @@ def create_group(
 ) -> Group:
     """Create a group.
 
+    Args:
+        overwrite: as for :func:`create_array`.
     Raises:
-        NodeExistsError: there is a node already. StoreError.
+        NodeExistsError: there is a node already; with ``overwrite``, something is there that is no Zarr. StoreError.
     """
     opened = _open_store(store, storage_options, "a")
     at = new_node_path(path)

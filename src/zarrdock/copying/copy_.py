@@ -14,6 +14,7 @@ from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.node_storage import ZarrFormat, load, node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
+from zarrdock.array.removal import describe_keys, remove
 from zarrdock.codecs.chunk_order import Order, permutation
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.copying.copy_objects import copy_objects
@@ -77,7 +78,7 @@ def copy(
         zarr_format: 2 or 3, which converts; shards are then left out for 2.
         subchunk_write_order: how chunks are laid out in a shard, see :func:`zarrdock.create_array`.
         write_empty_chunks: store chunks that hold nothing but the fill value.
-        overwrite: replace a node that is there, with all below it; what is no Zarr is never removed.
+        overwrite: replace a node that is there, with all nodes below it; what is no Zarr is never removed.
         resume: complete an earlier copy of the same source with the same settings, where there is an unfinished one.
         memory_bytes: about what may be held at one time. A single chunk of the source, and an encoded object of the
             destination, are the least there can be.
@@ -231,8 +232,8 @@ class _Copier:
         if overwrite and not is_free:
             if self._contents.reading is not None:
                 refuse_aliases([self._contents.reading], self._store, self._path, is_cleared=True)
-            self._store.delete_prefix(self._path)
-        mark.write(self._store, self._path)
+            remove(self._store, self._path, new=self._contents.root)
+        mark.write(self._store, self._path, describe_keys([(p.path, p.metadata) for p in self._contents.arrays]))
         return False
 
     def _is_free(self, where: str, overwrite: bool) -> bool:
@@ -250,7 +251,7 @@ class _Copier:
         except MetadataError:
             pass  # a node, though a broken one
         if not overwrite:
-            raise NodeExistsError(f"there is a node at {where} already: overwrite=True replaces it and all below")
+            raise NodeExistsError(f"there is a node at {where} already: overwrite=True replaces it and all nodes below")
         return False
 
     def _finished(self, arrays: list[dict[str, bytes]]) -> set[int]:

@@ -6,8 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from zarrdock.array.node_storage import join
+from zarrdock.array.removal import COPY_MARK
 from zarrdock.errors import KeyExistsError, NodeExistsError
 from zarrdock.stores.base import Store
 from zarrdock.stores.identity import Identity
@@ -15,7 +17,7 @@ from zarrdock.stores.identity import Identity
 __all__ = ["MARK", "CopyProgress", "Mark", "below"]
 
 #: Name of the mark, next to where the copy's metadata will be. No Zarr reader takes it for a part of a hierarchy.
-MARK = ".zarrdock-copy.json"
+MARK = COPY_MARK
 
 
 def below(path: str, relative: str) -> str:
@@ -76,9 +78,11 @@ class Mark:
         except (ValueError, KeyError, TypeError):
             return cls("", "")
 
-    def write(self, store: Store, path: str) -> None:
+    def write(self, store: Store, path: str, arrays: list[dict[str, Any]]) -> None:
         """Leave the mark. Two copies that begin at once are caught here, where the store can tell.
 
+        Args:
+            arrays: how the chunks of the copy's arrays are named: they are there before their documents are.
         Raises:
             NodeExistsError: another copy began in this moment.
         """
@@ -86,6 +90,7 @@ class Mark:
             "about": "an unfinished copy by zarrdock: run it again to complete it",
             "source": self.source,
             "fingerprint": self.fingerprint,
+            "arrays": arrays,
         }
         try:
             store.write(below(path, MARK), json.dumps(document, indent=1).encode(), create_only=True)

@@ -99,6 +99,7 @@ class ContractBase(ABC):
             lambda: store.write("k", b"new", create_only=True),
             lambda: store.update("k", lambda _: b"new"),
             lambda: store.delete("k"),
+            lambda: store.delete_many(["k"]),
             lambda: store.delete_prefix("k"),
             lambda: store.delete_prefix(""),
         ]

@@ -124,6 +124,15 @@ class WriteContract(ContractBase):
             store.write("a/b", b"again")
             assert whole(store, "a/b") == b"again"
 
+    def test_delete_many(self) -> None:
+        """Keys named one by one, some of them missing."""
+        items = {"a/b": b"1", "a/c": b"2", "ab": b"3"}
+        store = self.filled(items)
+        if self.can_write(store):
+            store.delete_many(["a/b", "missing", "ab", "a"])
+            store.delete_many([])
+            assert {key for key in items if whole(store, key) is not None} == {"a/c"}
+
     @pytest.mark.parametrize(
         ("prefix", "left"),
         [

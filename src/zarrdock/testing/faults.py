@@ -132,6 +132,10 @@ class FaultyStore(WrapperStore):
     def delete(self, key: str, /) -> None:
         self._call("delete", key, lambda: self.store.delete(key))
 
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        for key in keys:
+            self.delete(key)
+
     def delete_prefix(self, prefix: str, /) -> None:
         self._call("delete_prefix", prefix, lambda: self.store.delete_prefix(prefix))
 
@@ -191,6 +195,10 @@ class LatencyStore(WrapperStore):
     def delete(self, key: str, /) -> None:
         self._wait()
         self.store.delete(key)
+
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        self._wait()
+        self.store.delete_many(keys)
 
     def delete_prefix(self, prefix: str, /) -> None:
         self._wait()
