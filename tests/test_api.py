@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import UserDict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.stores import WithTraits
 from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.errors import (
     InvalidKeyError,
@@ -23,7 +23,6 @@ from zarrdock.errors import (
     UnknownExtensionError,
     UnsupportedError,
 )
-from zarrdock.stores.wrappers import WrapperStore
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -484,19 +483,8 @@ def test_resizing(store: zarrdock.Store, zarr_format: Any) -> None:
     assert line.shape == (5,)
 
 
-class PlainStore(WrapperStore):
-    """A store without an atomic update."""
-
-    def __init__(self, store: zarrdock.Store) -> None:
-        super().__init__(store)
-        self.traits = replace(store.traits, atomic_update=False)
-
-    def update(self, key: str, change: Any, /) -> None:
-        raise UnsupportedError("no atomic update")
-
-
 def test_stores_without_an_atomic_update() -> None:
-    store = PlainStore(zarrdock.MemoryStore())
+    store = WithTraits(zarrdock.MemoryStore(), atomic_update=False)
     new: dict[str, Any] = {"shape": 8, "chunks": 2, "shards": 4, "dtype": "u1"}
     array = zarrdock.create_array(store, **new)
     array[:4] = 1  # a whole shard needs none

@@ -10,26 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zarrdock
+from support.stores import WithTraits
 from zarrdock.checking import Counts, Problem, check
 from zarrdock.errors import NodeNotFoundError
-from zarrdock.stores.base import Store
 
 DATA = np.random.default_rng(0).integers(0, 10**6, (32, 32)).astype("uint32")
-
-
-class Unlisted(zarrdock.PrefixStore):
-    """A store that cannot list, as HTTP."""
-
-    def __init__(self, store: Store) -> None:
-        from dataclasses import replace
-
-        super().__init__(store, "")
-        self.traits = replace(store.traits, listable=False)
-
-    def list(self, prefix: str = "", /) -> Any:
-        raise AssertionError("not listable")
-
-    list_dir = list  # noqa: A003
 
 
 def make(**layout: Any) -> zarrdock.Array:
@@ -50,7 +35,7 @@ LAYOUTS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("listable", [True, False])
 def test_nothing_is_found_where_nothing_is_wrong(layout: dict[str, Any], listable: bool) -> None:
     array = make(**layout)
-    store = array.store if listable else Unlisted(array.store)
+    store = array.store if listable else WithTraits(array.store, listable=False)
     seen: list[Counts] = []
     report = check(store, progress=lambda _, counts: seen.append(counts))
     assert report.problems == ()

@@ -29,6 +29,7 @@ from zarrdock.errors import (
     UnknownExtensionError,
     UnsupportedError,
 )
+from zarrdock.testing import FaultyStore, StoreFault
 
 DATA = np.random.default_rng(0).integers(0, 1000, (30, 40, 20)).astype("uint16")
 
@@ -463,18 +464,9 @@ def test_an_npy_file_is_read_in_few_and_long_reads(tmp_path: Path) -> None:
 # -- interruptions ----------------------------------------------------------------------------------------------------
 
 
-class FailingStore(zarrdock.PrefixStore):
-    """Refuses to go on after some writes."""
-
-    def __init__(self, store: zarrdock.Store, n: int) -> None:
-        super().__init__(store, "")
-        self.n = n
-
-    def write(self, key: str, value: Any, /, *, create_only: bool = False) -> Any:
-        self.n -= 1
-        if self.n < 0:
-            raise StoreError("the disk is full", key=key)
-        return super().write(key, value, create_only=create_only)
+def full_after(n: int, store: zarrdock.Store) -> FaultyStore:
+    """A store whose disk is full after ``n`` writes."""
+    return FaultyStore(store, [StoreFault("write", error=StoreError("the disk is full"), after=n, count=None)])
 
 
 @pytest.mark.parametrize("raw", [True, False])
@@ -487,7 +479,7 @@ def test_an_interrupted_copy_is_no_node_and_can_be_completed(n: int, raw: bool) 
     wishes = {} if raw else {"compressors": "gzip"}
     store = zarrdock.MemoryStore()
     with pytest.raises(StoreError, match="disk is full"):
-        zarrdock.copy(source, FailingStore(store, n), memory_bytes=20_000, **wishes)
+        zarrdock.copy(source, full_after(n, store), memory_bytes=20_000, **wishes)
     with pytest.raises(NodeNotFoundError):
         zarrdock.open(store)
     if n:
@@ -517,7 +509,7 @@ def test_an_interrupted_copy_is_no_node_and_can_be_completed(n: int, raw: bool) 
 def _marked_by_another_source() -> zarrdock.Store:
     store = zarrdock.MemoryStore()
     with pytest.raises(StoreError):
-        zarrdock.copy(DATA, FailingStore(store, 1))
+        zarrdock.copy(DATA, full_after(1, store))
     return store
 
 
@@ -541,7 +533,7 @@ def test_an_array_that_was_changed_meanwhile_is_not_taken_for_a_finished_one() -
     source.create_array("y", data=DATA, chunks=(10, 10, 10))
     store = zarrdock.MemoryStore()
     with pytest.raises(StoreError):
-        zarrdock.copy(source, FailingStore(store, 28))
+        zarrdock.copy(source, full_after(28, store))
     zarrdock.open_array(store, "r+", path="x").attrs["mine"] = 1
     with pytest.raises(NodeExistsError, match=r"x/zarr\.json"):
         zarrdock.copy(source, store, resume=True)

@@ -1,6 +1,5 @@
 """Small chunks are decoded and put in place many at a time: the results are those of one by one."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zarrdock
+from support.stores import WithTraits
 from zarrdock.array.execution.decode import blocks
 from zarrdock.array.planning.selection import Axis
 from zarrdock.array.planning.tasks import ProductLeaves
 from zarrdock.errors import CodecError
-from zarrdock.stores.wrappers import WrapperStore
 
 COMPRESSORS: list[dict[str, Any]] = [
     {},
@@ -21,14 +20,6 @@ COMPRESSORS: list[dict[str, Any]] = [
     {"compressors": [{"name": "gzip", "configuration": {"level": 1}}]},
     {"compressors": [{"name": "zstd", "configuration": {"level": 1, "checksum": True}}, {"name": "crc32c"}]},
 ]
-
-
-class Near(WrapperStore):
-    """Merges across gaps of so many bytes."""
-
-    def __init__(self, store: zarrdock.Store, gap: int) -> None:
-        super().__init__(store)
-        self.traits = replace(store.traits, merge_gap_bytes=gap)
 
 
 @st.composite
@@ -61,7 +52,7 @@ def test_any_selection_of_small_chunks(
     data = rng.integers(1, 200, shape).astype(dtype)
     if sparse:
         data[rng.random(shape) < 0.97] = np.zeros((), dtype)
-    store = Near(zarrdock.MemoryStore(), gap)
+    store = WithTraits(zarrdock.MemoryStore(), merge_gap_bytes=gap)
     array = zarrdock.create_array(
         store, shape=shape, dtype=data.dtype, chunks=chunks, shards=shards, subchunk_write_order=order, **options
     )

@@ -15,37 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import zarrdock
+from support.stores import HookedStore, WithTraits, remote
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
 from zarrdock.codecs.sharding import BoundSharding
-from zarrdock.stores.wrappers import WrapperStore
-
-
-class RemoteStore(WrapperStore):
-    """A store that says a round trip separates it."""
-
-    def __init__(self, store: zarrdock.Store, gap: int = 0) -> None:
-        super().__init__(store)
-        self.traits = replace(store.traits, remote=True, n_concurrent=16, merge_gap_bytes=gap)
-
-
-class UnversionedStore(WrapperStore):
-    """A store that knows no versions."""
-
-    def __init__(self, store: zarrdock.Store) -> None:
-        super().__init__(store)
-        self.traits = replace(store.traits, conditional_read=False)
-
-    def read(self, requests: Any, /) -> Any:
-        results = self.store.read([replace(r, version=None) for r in requests])
-        return [r if r is None else zarrdock.Blob(r.data) for r in results]
-
 
 STORES: dict[str, Callable[[Path], zarrdock.Store]] = {
     "memory": lambda path: zarrdock.MemoryStore(),
     "local": lambda path: zarrdock.LocalStore(path),
-    "remote": lambda path: RemoteStore(zarrdock.MemoryStore()),
-    "remote_gap": lambda path: RemoteStore(zarrdock.MemoryStore(), 100),
-    "unversioned": lambda path: UnversionedStore(zarrdock.MemoryStore()),
+    "remote": lambda path: remote(zarrdock.MemoryStore()),
+    "remote_gap": lambda path: remote(zarrdock.MemoryStore(), merge_gap_bytes=100),
+    "unversioned": lambda path: WithTraits(zarrdock.MemoryStore(), conditional_read=False),
 }
 
 
@@ -147,7 +126,7 @@ def test_a_missing_shard_is_one_request(store: zarrdock.RecordingStore) -> None:
 
 
 def test_a_whole_shard_from_a_remote_store_is_one_request() -> None:
-    store = zarrdock.RecordingStore(RemoteStore(zarrdock.MemoryStore()))
+    store = zarrdock.RecordingStore(remote(zarrdock.MemoryStore()))
     array = create(store)
     assert rounds(store, lambda: array[:16, :16]) == (1, 1)
     assert rounds(store, lambda: array[:, :]) == (1, 4)
@@ -249,24 +228,6 @@ def check_plans(inside: zarrdock.Store, kind: str, selections: list[Any], holes:
             assert str(plan).startswith(f"{plan.n_rounds} round")
 
 
-class Calls(WrapperStore):
-    """Counts what a reader waits for."""
-
-    n = 0
-
-    def read(self, requests: Any, /) -> Any:
-        self.n += 1
-        return self.store.read(requests)
-
-    def size(self, key: str, /) -> int | None:
-        self.n += 1
-        return self.store.size(key)
-
-    def sizes(self, keys: Any, /) -> Any:
-        self.n += 1
-        return self.store.sizes(keys)
-
-
 @pytest.mark.parametrize(
     "selection, most",
     [
@@ -277,16 +238,16 @@ class Calls(WrapperStore):
 )
 def test_a_plan_asks_all_at_one_time(store: zarrdock.RecordingStore, selection: Any, most: int) -> None:
     array = create(store, (160, 160), chunks=(8, 8), shards=(32, 32))
-    calls = Calls(store)
-    calls.traits = replace(store.traits, remote=True)
-    array = zarrdock.Array(calls, "", array.metadata)
+    waited: list[str] = []
+    counting = HookedStore(WithTraits(store, remote=True), lambda event: waited.append(event.verb))
+    array = zarrdock.Array(counting, "", array.metadata)
     array.plan(selection)
-    assert 0 < calls.n <= most
-    calls.n = 0
-    plain = zarrdock.create_array(zarrdock.PrefixStore(calls, "plain"), shape=(200,), chunks=(1,), dtype="u1")
-    calls.n = 0
+    assert set(waited) <= {"read", "size", "sizes"}
+    assert 0 < len(waited) <= most
+    plain = zarrdock.create_array(zarrdock.PrefixStore(counting, "plain"), shape=(200,), chunks=(1,), dtype="u1")
+    waited.clear()
     assert plain.plan().n_missing == 200
-    assert calls.n == 1
+    assert len(waited) == 1
 
 
 def test_sizes_of_a_store_that_only_knows_one_are_asked_side_by_side() -> None:

@@ -24,13 +24,14 @@ from hypothesis import strategies as st
 from numcodecs.blosc import compress
 
 import zarrdock
+from support.stores import HookedStore, WithTraits
 from zarrdock.array.planning import chunk_parts
 from zarrdock.array.planning.chunk_parts import pays
 from zarrdock.codecs import chain
 from zarrdock.codecs.blosc_frame import Frame, parse
 from zarrdock.errors import CodecError
 from zarrdock.stores.base import Blob, Read
-from zarrdock.stores.wrappers import PrefixStore, WrapperStore
+from zarrdock.stores.wrappers import Event, PrefixStore, WrapperStore
 from zarrdock.testing import RecordingStore
 
 SHAPE = (64, 128, 64)  # 1 MiB of uint16
@@ -48,14 +49,6 @@ def blosc(**changes: Any) -> list[dict[str, Any]]:
 
 def volume(seed: int = 0) -> Any:
     return np.random.default_rng(seed).integers(0, 50, SHAPE, "u2")
-
-
-class With(WrapperStore):
-    """A store that has other traits."""
-
-    def __init__(self, store: zarrdock.Store, **traits: Any) -> None:
-        super().__init__(store)
-        self.traits = replace(store.traits, **traits)
 
 
 @pytest.fixture(params=["chunk", "shard"])
@@ -103,7 +96,7 @@ def test_where_the_whole_chunk_is_read(store: RecordingStore) -> None:
     kept = opened(store, cache_bytes=2**24)
     np.testing.assert_array_equal(kept[5], expected[5])
     assert store.n_bytes > 0.9 * stored
-    timeless = zarrdock.open_array(With(store, conditional_read=False))
+    timeless = zarrdock.open_array(WithTraits(store, conditional_read=False))
     store.reset()
     np.testing.assert_array_equal(timeless[5], expected[5])
     assert store.n_bytes > 0.9 * stored
@@ -130,7 +123,7 @@ def test_that_there_are_no_versions_is_found_out_once(store: RecordingStore) -> 
 
 
 def test_what_one_more_round_is_worth() -> None:
-    local, remote = zarrdock.MemoryStore().traits, With(zarrdock.MemoryStore(), remote=True).traits
+    local, remote = zarrdock.MemoryStore().traits, WithTraits(zarrdock.MemoryStore(), remote=True).traits
 
     def leaf(mib: int, **changes: Any) -> Any:
         array = zarrdock.create_array(
@@ -157,7 +150,7 @@ def test_what_one_more_round_is_worth() -> None:
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_remote_chunks(zarr_format: Any) -> None:
-    store = RecordingStore(With(zarrdock.MemoryStore(), remote=True, merge_gap_bytes=2**15))
+    store = RecordingStore(WithTraits(zarrdock.MemoryStore(), remote=True, merge_gap_bytes=2**15))
     values = np.arange(3 * 10 * 2**20, dtype="u4").reshape(3, 10, 1024, 1024)[:, :, :, :512]
     compressors: Any = [{"id": "blosc", **LZ4, "shuffle": 1}] if zarr_format == 2 else blosc()
     zarrdock.create_array(
@@ -209,7 +202,7 @@ def test_numpys_values(data: st.DataObject) -> None:
     given_ = {"cname": cname, "shuffle": shuffle, "clevel": draw(st.sampled_from([0, 1, 5, 9]))}
     given_["blocksize"] = draw(st.sampled_from([0, 128, 160, 1000]))
     shards = tuple(2 * n for n in chunks) if draw(st.booleans()) else None
-    store = RecordingStore(With(zarrdock.MemoryStore(), merge_gap_bytes=draw(st.sampled_from([0, 300]))))
+    store = RecordingStore(WithTraits(zarrdock.MemoryStore(), merge_gap_bytes=draw(st.sampled_from([0, 300]))))
     options: dict[str, Any] = {"compressors": [{"name": "blosc", "configuration": given_}]}
     if shards is None and draw(st.booleans()):
         number = ["noshuffle", "shuffle", "bitshuffle"].index(shuffle)
@@ -338,42 +331,30 @@ def test_blocks_in_any_order(cname: bytes) -> None:
 # -- changes and damage -----------------------------------------------------------------------------------------------
 
 
-class Meddling(WrapperStore):
-    """Runs something after each round of a read."""
-
-    act: Callable[[], None] | None = None
-
-    def read(self, requests: Sequence[Any], /) -> Any:
-        results = self.store.read(requests)
-        if self.act is not None:
-            self.act()
-        return results
-
-
 @pytest.mark.parametrize("n_changes", [1, 2, 99])
 def test_an_object_that_changes_between_the_rounds(store: RecordingStore, n_changes: int) -> None:
-    meddling = Meddling(store)
+    meddling = HookedStore(store)
     array = zarrdock.open_array(meddling)
     writer = zarrdock.open_array(store.store, "r+")
     n = 0
 
-    def act() -> None:
+    def act(_: Event) -> None:
         nonlocal n
         n += 1
         if n <= n_changes:
             writer[:64] = volume(n)
 
-    meddling.act = act
+    meddling.after = act
     found = array[3]
-    meddling.act = None
+    meddling.after = None
     assert any(np.array_equal(found, volume(i)[3]) for i in range(n + 1))
 
 
 def test_an_object_that_is_deleted_between_the_rounds(store: RecordingStore) -> None:
-    meddling = Meddling(store)
+    meddling = HookedStore(store)
     array = zarrdock.open_array(meddling)
     array[3]
-    meddling.act = lambda: store.store.delete_prefix("c")
+    meddling.after = lambda _: store.store.delete_prefix("c")
     found = array[3]
     assert np.array_equal(found, volume()[3]) or not found.any()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.stores import remote
 from zarrdock.array.planning import caches
 from zarrdock.array.planning.caches import ChunkCache, configured_cache
 from zarrdock.config import config
-from zarrdock.stores.wrappers import WrapperStore
 
 SHAPE = (32, 32)
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -36,18 +35,10 @@ READS: dict[str, Callable[[zarrdock.Array], Any]] = {
 }
 
 
-class Far(WrapperStore):
-    """A store that says a round trip separates it."""
-
-    def __init__(self, store: zarrdock.Store) -> None:
-        super().__init__(store)
-        self.traits = replace(store.traits, remote=True, n_concurrent=8, merge_gap_bytes=0)
-
-
 @pytest.fixture(params=["memory", "local", "far"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> zarrdock.RecordingStore:
     inner: zarrdock.Store = zarrdock.LocalStore(tmp_path) if request.param == "local" else zarrdock.MemoryStore()
-    return zarrdock.RecordingStore(Far(inner) if request.param == "far" else inner, n_events=1000)
+    return zarrdock.RecordingStore(remote(inner) if request.param == "far" else inner, n_events=1000)
 
 
 @pytest.fixture(params=LAYOUTS)

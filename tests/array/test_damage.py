@@ -11,7 +11,6 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 import zarrdock
+from support.stores import remote
 from zarrdock.errors import (
     ChecksumError,
     CodecError,
@@ -32,7 +32,6 @@ from zarrdock.errors import (
     StoreError,
     ZarrdockError,
 )
-from zarrdock.stores.wrappers import WrapperStore
 
 EMPTY = 2**64 - 1
 READS: dict[str, Callable[[zarrdock.Array], Any]] = {
@@ -43,14 +42,6 @@ READS: dict[str, Callable[[zarrdock.Array], Any]] = {
 }
 
 
-class RemoteStore(WrapperStore):
-    """A store that says a round trip separates it: shards are read whole where most of one is wanted."""
-
-    def __init__(self, store: zarrdock.Store) -> None:
-        super().__init__(store)
-        self.traits = replace(store.traits, remote=True, n_concurrent=4)
-
-
 @pytest.fixture(params=["memory", "local", "prefix", "remote"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> zarrdock.Store:
     match request.param:
@@ -59,7 +50,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> zarrdock.Store:
         case "local":
             return zarrdock.LocalStore(tmp_path)
         case "remote":
-            return RemoteStore(zarrdock.MemoryStore())
+            return remote(zarrdock.MemoryStore(), merge_gap_bytes=zarrdock.MemoryStore.traits.merge_gap_bytes)
         case _:
             return zarrdock.PrefixStore(zarrdock.MemoryStore(), "below/here")
 

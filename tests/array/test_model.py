@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, note, settings
 
 import zarrdock
+from support.stores import remote as far
 from zarrdock.errors import SelectionError
-from zarrdock.stores.wrappers import WrapperStore
 
 DTYPES = ["bool", "i1", "u2", "i4", "u8", "f2", "f4", "f8", "c8", "c16"]
 COMPRESSORS: list[Any] = [None, "auto", "gzip", [{"name": "blosc"}], ["crc32c"], ["zstd", "crc32c"]]
@@ -265,14 +265,6 @@ def test_reads_and_writes_are_numpys(kind: Kind, data: st.DataObject) -> None:
         assert again.metadata == array.metadata
 
 
-class RemoteStore(WrapperStore):
-    """A store that says a round trip separates it."""
-
-    def __init__(self, store: zarrdock.Store) -> None:
-        super().__init__(store)
-        self.traits = replace(store.traits, remote=True, n_concurrent=4, merge_gap_bytes=20, max_request_bytes=300)
-
-
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything in many rounds and many jobs, with three threads: what only large reads do otherwise."""
@@ -294,7 +286,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(kinds(), st.booleans(), st.data())
 def test_reads_in_many_rounds_and_threads(kind: Kind, remote: bool, data: st.DataObject) -> None:
     array, model = written(data, kind)
-    store = RemoteStore(array.store) if remote else array.store
+    store = far(array.store, merge_gap_bytes=20, max_request_bytes=300) if remote else array.store
     array = zarrdock.open_array(store, "r+")
     for _ in range(2):
         selection = data.draw(selections(array), label="read")

@@ -19,6 +19,7 @@ from zarrdock.cli.app import app
 from zarrdock.cli.main import run
 from zarrdock.cli.parse import parse_compressor, parse_memory, parse_selection, parse_shape
 from zarrdock.copying.progress import MARK
+from zarrdock.testing import FaultyStore, StoreFault
 
 DATA = np.random.default_rng(0).integers(0, 1000, (40, 60, 20)).astype("uint16")
 
@@ -256,8 +257,10 @@ def test_copy_completes_what_is_unfinished(tmp_path: Path, capsys: pytest.Captur
     assert run(arguments) == 0
     # As a kill before the last step would leave it.
     store = zarrdock.LocalStore(tmp_path / "x.zarr")
+    stop = StoreFault("write", error=zarrdock.errors.StoreError("stop"), after=4, count=None)
+    stopping = FaultyStore(zarrdock.LocalStore(tmp_path / "y.zarr"), [stop])
     with pytest.raises(zarrdock.errors.StoreError, match="stop"):
-        zarrdock.copy(tmp_path / "x.npy", Stopping(zarrdock.LocalStore(tmp_path / "y.zarr"), 4), chunks=10, shards=20)
+        zarrdock.copy(tmp_path / "x.npy", stopping, chunks=10, shards=20)
     assert store.get(MARK) is None
     arguments[2] = str(tmp_path / "y.zarr")
     capsys.readouterr()
@@ -268,20 +271,6 @@ def test_copy_completes_what_is_unfinished(tmp_path: Path, capsys: pytest.Captur
     assert run(arguments) == 0
     assert "3 objects kept from an earlier attempt" in capsys.readouterr().out
     np.testing.assert_array_equal(zarrdock.open_array(tmp_path / "y.zarr")[...], DATA)
-
-
-class Stopping(zarrdock.PrefixStore):
-    """Fails at one write."""
-
-    def __init__(self, store: zarrdock.Store, n: int) -> None:
-        super().__init__(store, "")
-        self.n = n
-
-    def write(self, key: str, value: Any, /, *, create_only: bool = False) -> Any:
-        self.n -= 1
-        if self.n < 0:
-            raise zarrdock.errors.StoreError("stop")
-        return super().write(key, value, create_only=create_only)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 import zarrdock
+from support.stores import WithTraits
 from zarrdock.errors import MetadataError, SelectionError, UnsupportedError
 from zarrdock.layouts import access_patterns as accesses
 from zarrdock.layouts.access_patterns import Access, Recorded, read_log, selection_text
@@ -20,7 +21,6 @@ from zarrdock.layouts.plot import bars
 from zarrdock.layouts.predict import PLACES, Candidate, Cost, Prediction, Prices, candidates, predict, recommend, work
 from zarrdock.layouts.relayout import relayout
 from zarrdock.layouts.shard_stats import resampled, survey
-from zarrdock.stores.wrappers import WrapperStore
 
 RANDOM = np.random.default_rng(8)
 # Chunks of differing lengths, and some that are not there.
@@ -35,17 +35,9 @@ PATTERNS = [
 LOCAL, REMOTE = PLACES["local"][0], replace(PLACES["s3"][0], merge_gap_bytes=300)
 
 
-class As(WrapperStore):
-    """A store of other traits."""
-
-    def __init__(self, store: zarrdock.Store, traits: Any) -> None:
-        super().__init__(store)
-        self.traits = traits
-
-
 def counted(store: zarrdock.Store, array: zarrdock.Array, traits: Any) -> list[tuple[int, int, int]]:
     """Rounds, requests and bytes of each pattern, by a reader that begins without indexes."""
-    recorder = zarrdock.RecordingStore(As(store, traits))
+    recorder = zarrdock.RecordingStore(WithTraits(store, **asdict(traits)))
     found = []
     for pattern in PATTERNS:
         reader = zarrdock.Array(recorder, "", array.metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -11,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 
 import zarrdock
+from support.stores import HookedStore
 from zarrdock.copying import repack_shards as module
 from zarrdock.errors import ShardIndexError, StoreError
 from zarrdock.layouts.indexes import layout_of, read_indexes, stored_objects
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.stores.wrappers import Event
+from zarrdock.testing import FaultyStore, StoreFault
 
 RANDOM = np.random.default_rng(6)
 VALUES = (RANDOM.integers(0, 2**16, (50, 70)) >> (np.arange(50)[:, None] // 4)).astype("u2")
@@ -139,27 +140,13 @@ def test_one_look_at_each_shard_and_merged_reads() -> None:
     assert store.n_bytes == sum(entry.size or 0 for entry in store.list())
 
 
-class Failing(WrapperStore):
-    """Stops at the write of one object."""
-
-    def __init__(self, store: zarrdock.Store, n: int) -> None:
-        super().__init__(store)
-        self.n = n
-
-    def write(self, key: str, value: Any, /, *, create_only: bool = False) -> Any:
-        if key.startswith("c/"):
-            self.n -= 1
-            if self.n < 0:
-                raise StoreError("stop")
-        return self.store.write(key, value, create_only=create_only)
-
-
 def test_an_interrupted_copy_is_completed() -> None:
     source = zarrdock.create_array(zarrdock.MemoryStore(), data=VALUES, chunks=(4, 8), shards=(32, 32))
     store = zarrdock.MemoryStore()
     arguments: dict[str, Any] = {"shards": (16, 16), "subchunk_write_order": "morton"}
+    stopping = FaultyStore(store, [StoreFault("write", "c/*", StoreError("stop"), after=5, count=None)])
     with pytest.raises(StoreError, match="stop"):
-        zarrdock.copy(source, Failing(store, 5), **arguments)
+        zarrdock.copy(source, stopping, **arguments)
     assert sum(1 for _ in store.list("c")) == 5
     kept: list[int] = []
     copied = zarrdock.copy(source, store, **arguments, resume=True, progress=lambda now: kept.append(now.n_kept))
@@ -168,28 +155,21 @@ def test_an_interrupted_copy_is_completed() -> None:
     assert np.array_equal(copied[...], VALUES)
 
 
-class Changing(WrapperStore):
-    """Another writer changes a shard between the read of its index and that of its chunks, once."""
-
-    def __init__(self, store: zarrdock.Store, change: Callable[[], None]) -> None:
-        super().__init__(store)
-        self.change: Callable[[], None] | None = change
-
-    def read(self, requests: Any, /) -> Any:
-        if self.change is not None and requests[0].version is not None:
-            change, self.change = self.change, None
-            change()
-        return self.store.read(requests)
-
-
 def test_a_shard_that_changes_meanwhile_is_never_mixed() -> None:
     inside = zarrdock.MemoryStore()
     array = zarrdock.create_array(inside, data=VALUES, chunks=(4, 8), shards=(64, 96))
     new = VALUES[::-1].copy()
     new[:20] = 0  # chunks that were there are gone
-    store = Changing(inside, lambda: array.write(..., new))
+
+    def change_once(event: Event) -> None:
+        # Between the read of the shard's index and that of its chunks.
+        if event.requests and event.requests[0].version is not None:
+            store.before = None
+            array.write(..., new)
+
+    store = HookedStore(inside, change_once)
     copied = zarrdock.copy(store, zarrdock.MemoryStore(), shards=(128, 96))
-    assert store.change is None
+    assert store.before is None
     assert np.array_equal(copied[...], new)  # type: ignore[index]
 
 

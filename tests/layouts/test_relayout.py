@@ -16,7 +16,7 @@ from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.errors import NodeNotFoundError, ReadOnlyError, ShardIndexError, StoreError, UnsupportedError
 from zarrdock.layouts.indexes import layout_of, read_indexes, stored_objects
 from zarrdock.layouts.relayout import relayout, relayout_shard
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.testing import FaultyStore, StoreFault
 
 RANDOM = np.random.default_rng(5)
 # Chunks of differing lengths, and some that are not there.
@@ -124,26 +124,13 @@ def test_what_is_finished_costs_its_indexes() -> None:
     assert 0 < looked.n_rewritten == relayout(store, order="hilbert").n_rewritten == store.n_updates
 
 
-class Stopping(WrapperStore):
-    """Fails at one update."""
-
-    def __init__(self, store: zarrdock.Store, n: int) -> None:
-        super().__init__(store)
-        self.n = n
-
-    def update(self, key: str, change: Any, /) -> None:
-        self.n -= 1
-        if self.n < 0:
-            raise StoreError("stop")
-        self.store.update(key, change)
-
-
 def test_an_interrupted_run_is_resumed() -> None:
     store = zarrdock.MemoryStore()
     array = create(store)
     n = relayout(store, order="hilbert", dry_run=True).n_rewritten
+    stopping = FaultyStore(store, [StoreFault("update", error=StoreError("stop"), after=3, count=None)])
     with pytest.raises(StoreError, match="stop"):
-        relayout(Stopping(store, 3), order="hilbert", memory_bytes=1)
+        relayout(stopping, order="hilbert", memory_bytes=1)
     assert np.array_equal(array[...], VALUES)
     done = relayout(store, order="hilbert")
     assert done.n_rewritten == n - 3 > 0

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.stores import HookedStore
 from zarrdock.errors import RangeError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail, resolve
 from zarrdock.stores import cache as cache_module
@@ -360,15 +361,11 @@ def test_no_room_at_all(make):
 
 def test_a_write_in_the_middle_of_a_read(make):
     # What was read may be from before, so it must not be kept as what is there now.
-    class Slow(MemoryStore):
-        def read(self, requests):
-            results = super().read(requests)
-            if during:
-                during.pop()()
-            return results
-
     during = []
-    store, _, inner = make(Slow(), immutable=True)
+    meddled = HookedStore(
+        MemoryStore(), after=lambda event: during.pop()() if event.verb == "read" and during else None
+    )
+    store, _, inner = make(meddled, immutable=True)
     inner.write("k", b"old")
     during.append(lambda: store.write("k", b"new"))
     assert data_of(store) == b"old"

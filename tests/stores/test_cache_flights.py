@@ -9,24 +9,21 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.stores import HookedStore
 from zarrdock.errors import AccessError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Read, Results, Store
 from zarrdock.stores.cache import CachingStore, Flights
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrappers import WrapperStore
 from zarrdock.testing import FaultyStore, RecordingStore, StoreFault
 from zarrdock.testing.contract_read import in_fork
 
 N = 8
 
 
-class Slow(WrapperStore):
+def slow(store: Store) -> HookedStore:
     """A store whose reads take until all threads are waiting for something."""
-
-    def read(self, requests, /) -> Results:
-        time.sleep(0.2)
-        return self.store.read(requests)
+    return HookedStore(store, lambda event: time.sleep(0.2) if event.verb == "read" else None)
 
 
 def stored() -> RecordingStore:
@@ -50,7 +47,7 @@ def together(cached: CachingStore, *reads: Read) -> list[Any]:
 @pytest.mark.parametrize("folder", [False, True])
 def test_asked_once_for_all(options, folder, tmp_path) -> None:
     inner = stored()
-    cached = CachingStore(Slow(inner), max_bytes=10**6, folder=tmp_path if folder else None, **options)
+    cached = CachingStore(slow(inner), max_bytes=10**6, folder=tmp_path if folder else None, **options)
     for found in together(cached, Read("k"), Read("k", Span(3, 9)), Read("k")):
         assert [bytes(blob.data) for blob in found] == [bytes(range(200)), bytes(range(3, 9)), bytes(range(200))]
     assert inner.n_requests <= 3
@@ -62,33 +59,33 @@ def test_reads_that_name_a_version() -> None:
     inner = stored()
     version = inner.get("k").version
     inner.reset()
-    cached = CachingStore(Slow(inner), max_bytes=10**6)
+    cached = CachingStore(slow(inner), max_bytes=10**6)
     assert all(bytes(found[0].data) == b"\x05" for found in together(cached, Read("k", Span(5, 6), version)))
     assert inner.n_requests == 1
 
 
 def test_who_wants_the_latest_asks_for_himself() -> None:
     inner = stored()
-    cached = CachingStore(Slow(inner), max_bytes=10**6)
+    cached = CachingStore(slow(inner), max_bytes=10**6)
     together(cached, Read("k"))
     assert inner.n_requests == N
 
 
 def test_what_can_not_be_kept_is_read_by_each() -> None:
     inner = stored()
-    cached = CachingStore(Slow(inner), max_bytes=10, immutable=True)
+    cached = CachingStore(slow(inner), max_bytes=10, immutable=True)
     assert all(bytes(found[0].data) == bytes(range(200)) for found in together(cached, Read("k")))
     assert inner.n_requests == N
 
 
 def test_what_is_missing_is_missing_for_all() -> None:
-    cached = CachingStore(Slow(stored()), max_bytes=10**6, immutable=True)
+    cached = CachingStore(slow(stored()), max_bytes=10**6, immutable=True)
     assert together(cached, Read("nothing")) == [[None]] * N
 
 
 def test_an_error_is_of_who_got_it() -> None:
     faulty = FaultyStore(stored(), [StoreFault("read", "k", AccessError, count=1)])
-    cached = CachingStore(Slow(faulty), max_bytes=10**6, immutable=True)
+    cached = CachingStore(slow(faulty), max_bytes=10**6, immutable=True)
     barrier = threading.Barrier(N)
 
     def read(_: int) -> str:
@@ -107,7 +104,7 @@ def test_two_that_wait_for_each_other() -> None:
     """Each begins one of two reads first, and finds that the other has the second."""
     inner = stored()
     inner.write("l", b"l")
-    cached = CachingStore(Slow(inner), max_bytes=10**6, immutable=True)
+    cached = CachingStore(slow(inner), max_bytes=10**6, immutable=True)
     barrier = threading.Barrier(2)
 
     def read(keys: str) -> list[bytes]:
@@ -144,7 +141,7 @@ def test_threads_that_read_one_shard() -> None:
     values = np.arange(64 * 64).reshape(64, 64)
     zarrdock.create_array(store, data=values, chunks=(8, 8), shards=(64, 64))
     inner = RecordingStore(store)
-    array = zarrdock.open_array(CachingStore(Slow(inner), max_bytes=10**6, immutable=True))
+    array = zarrdock.open_array(CachingStore(slow(inner), max_bytes=10**6, immutable=True))
     inner.reset()
     with ThreadPoolExecutor(N) as pool:
         for found in pool.map(lambda _: array[10:20, 10:20], range(N)):

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from support.servers import Endpoint
+from support.stores import Apart
 from zarrdock.stores.base import Store
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
@@ -45,19 +46,12 @@ class TestGCSRacing(OnStrictGCS, ParallelContract):
 
     def copies(self, store: Store) -> list[Store]:
         assert isinstance(store, GCSStore)
-        return [Apart(store.url, storage_options=self.endpoint.storage_options) for _ in range(self.n_threads)]
+        return [GCSApart(store.url, storage_options=self.endpoint.storage_options) for _ in range(self.n_threads)]
 
 
 class TestGCSAsync(OnStrictGCS, AsyncStoreContract):
     n_keys = 1100  # more than a page
 
 
-_apart = itertools.count()
-
-
-class Apart(GCSStore):
-    """A store whose threads do not queue up with those of others in this process."""
-
-    def _exclusive(self, key):
-        self.__dict__.setdefault("number", next(_apart))
-        return super()._exclusive(f"{self.number}/{key}")
+class GCSApart(Apart, GCSStore):
+    pass

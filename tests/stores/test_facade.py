@@ -3,14 +3,15 @@
 import asyncio
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
+from support.stores import HookedStore
 from zarrdock.errors import InvalidKeyError, KeyExistsError, ReadOnlyError, VersionChangedError
 from zarrdock.ranges import Span
 from zarrdock.stores.async_store import AsyncStore
-from zarrdock.stores.base import Entry, Listing, Read, Results
+from zarrdock.stores.base import Entry, Listing
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.memory import MemoryStore
 
@@ -54,12 +55,7 @@ async def test_errors_are_those_of_the_store() -> None:
 async def test_blocking_stores_do_not_block_the_loop() -> None:
     gate = threading.Event()
 
-    class Slow(MemoryStore):
-        def read(self, requests: Sequence[Read], /) -> Results:
-            assert gate.wait(10)
-            return super().read(requests)
-
-    waiting = asyncio.ensure_future(AsyncStore(Slow()).get("k"))
+    waiting = asyncio.ensure_future(AsyncStore(HookedStore(MemoryStore(), lambda _: gate.wait(10))).get("k"))
     await asyncio.sleep(0.01)  # the loop is free to do this
     gate.set()
     assert await waiting is None

@@ -13,6 +13,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 
 import zarrdock
 from support.servers import Endpoint, Fault, FaultProxy
+from support.stores import Apart
 from zarrdock.errors import (
     AccessError,
     ConflictError,
@@ -118,7 +119,7 @@ class TestS3Racing(OnStrictS3, ParallelContract):
 
     def copies(self, store: Store) -> list[Store]:
         assert isinstance(store, ObstoreStore)
-        return [Apart(store.obstore) for _ in range(self.n_threads)]
+        return [ObstoreApart(store.obstore) for _ in range(self.n_threads)]
 
 
 class TestS3Async(OnStrictS3, AsyncStoreContract):
@@ -174,14 +175,6 @@ class TestCoroutinesOfObspec(NoFork, AsyncStoreContract):
     def test_pickle(self) -> None:
         with pytest.raises(TypeError, match="pickle"):
             super().test_pickle()
-
-
-class Apart(ObstoreStore):
-    """A store whose threads do not queue up with those of others in this process."""
-
-    def _exclusive(self, key: str) -> Any:
-        self.__dict__.setdefault("number", next(_numbers))
-        return super()._exclusive(f"{self.number}/{key}")
 
 
 # -- at the wire -------------------------------------------------------------------------------------------------------
@@ -412,3 +405,7 @@ def test_an_object_that_can_not_be_read() -> None:
         ObstoreStore(Wrapped(MemoryStore(), "get_range"))
     with pytest.raises(UnsupportedError, match="is no store"):
         open_store(OwnMemoryStore)
+
+
+class ObstoreApart(Apart, ObstoreStore):
+    pass

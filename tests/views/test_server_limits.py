@@ -16,6 +16,7 @@ import zarrdock
 from zarrdock.serve.connections import Limits
 from zarrdock.serve.server import PIECE_BYTES, Server
 from zarrdock.stores.base import Read
+from zarrdock.testing import FaultyStore, StoreFault
 
 pytestmark = pytest.mark.server
 
@@ -209,12 +210,9 @@ def test_the_access_log(store: zarrdock.Store) -> None:
 
 
 def test_an_unforeseen_error_is_one_requests_trouble(store: zarrdock.Store) -> None:
-    class Broken(zarrdock.PrefixStore):
-        def read(self, requests: Sequence[Read], /) -> Any:
-            raise ZeroDivisionError("unforeseen")
-
     log: list[tuple[str, str, int, int]] = []
-    with Server(Broken(store, ""), log=lambda *line: log.append(line)) as server:
+    broken = FaultyStore(store, [StoreFault("read", error=ZeroDivisionError("unforeseen"), count=None)])
+    with Server(broken, log=lambda *line: log.append(line)) as server:
         status, body = get(server)
     assert (status, log[0][2]) == (500, 500)
     assert b"ZeroDivisionError: unforeseen" in body
