@@ -19,6 +19,7 @@ from zarrdock.array.execution.read_write import read_consistent
 from zarrdock.array.json_ import in_document
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.misplaced import likely_other
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node import Attributes, Placed
@@ -355,6 +356,7 @@ class Array(Described):
         self._locks = KeyLocks()
         self._numbers = itertools.count(1)
         self._number = 0  # of the change of metadata that `_state` comes from
+        self._cache.other_keys = likely_other(metadata)
         known = metadata.require_known(self._document(metadata))
         self._state = known, self._bind(known)
 

@@ -179,6 +179,9 @@ class Scatter:
         out: the result, every axis kept, axes that are read backwards already turned round; or one axis for points.
         is_zero: ``out`` holds zeros already, which need not be written where that is the fill value.
         chunks: where decoded chunks are to be kept.
+
+    Attributes:
+        found_any: a chunk came that is stored.
     """
 
     def __init__(
@@ -193,6 +196,7 @@ class Scatter:
         self._jobs: Jobs | None = None
         self._max_weight = max_weight
         self._chunks = chunks
+        self.found_any = False
         self._batch: list[Found] = []
         self._n = 0  # leaves in the batch
         self._few = True  # all that came is in the batch
@@ -208,6 +212,7 @@ class Scatter:
                 self._take(found)
 
     def _take(self, found: Found) -> None:
+        self.found_any = True
         n = len(found.numbers)
         if found.decoded is not None and n * self._leaf_nbytes <= _COPY_NBYTES:
             self._decode_one(found)  # only to be copied: sooner done than handed to another thread

@@ -95,7 +95,7 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
             cache.drop(key)
             return ELSEWHERE
     if result is None:
-        return layout.fill_scalar
+        return layout.fill_scalar if cache.other_keys is None else ELSEWHERE
     if not isinstance(result, Blob):
         return ELSEWHERE
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from zarrdock.array.execution.encode_objects import Edit
 from zarrdock.array.execution.in_place import change_in_place
 from zarrdock.array.execution.pool import Jobs
 from zarrdock.array.execution.read_ahead import Ahead, read_now, submitter
+from zarrdock.array.metadata.misplaced import explain
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import ReadSettings
@@ -27,7 +30,7 @@ from zarrdock.array.planning.tasks import Task, tasks
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
-from zarrdock.errors import ConflictError, RangeError, UnsupportedError
+from zarrdock.errors import ConflictError, RangeError, UnsupportedError, ZarrdockError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Buffer, Change, Read, Result, Store, Value, Version
 from zarrdock.stores.patch import patch_of
@@ -178,10 +181,13 @@ def read(
             except RangeError as error:
                 rounds.throw(error)
                 raise
-        return reading.result()
+        result = reading.result()
     except BaseException:
         reading.abandon()
         raise
+    if cache.other_keys is not None:
+        _look_elsewhere(store, layout, reading, cache)
+    return result
 
 
 async def read_async(
@@ -201,7 +207,8 @@ async def read_async(
             # Planning and handing over may decode a little: not on the loop's own thread.
             reads = await asyncio.to_thread(_advance, reading.rounds, results)
             if reads is None:
-                return await asyncio.to_thread(reading.result)
+                result = await asyncio.to_thread(reading.result)
+                break
             results = None
             try:
                 future = None if reading.ahead is None else reading.ahead.send(reads)
@@ -214,6 +221,24 @@ async def read_async(
             reading.ahead.close()  # on the loop of its futures
         await asyncio.to_thread(reading.scatter.abandon)
         raise
+    if cache.other_keys is not None:
+        await asyncio.to_thread(_look_elsewhere, store.store, layout, reading, cache)
+    return result
+
+
+def _look_elsewhere(store: Store, layout: Layout, reading: _Reading, cache: IndexCache) -> None:
+    """Warn where no chunk was found, and one lies where the metadata do not lead. One request for an array object,
+    and only of those whose metadata leave out how keys are made.
+    """
+    keys, cache.other_keys = cache.other_keys, None
+    first = next(tasks(reading.selection, layout), None)
+    if keys is None or first is None or reading.scatter.found_any:
+        return
+    key = layout.prefix + keys.key(first.coords)
+    with suppress(ZarrdockError):  # of a request that was not asked for
+        if store.exists(key):
+            text = f"no chunk was found in {store}, but {explain(keys, key, 2)}"
+            warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _advance(rounds: Rounds, results: Sequence[Result] | None) -> list[Read] | None:

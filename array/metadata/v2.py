@@ -108,7 +108,12 @@ def _strict_array(members: dict[str, Any], attributes: dict[str, Any], lenient: 
         attributes=attributes,
         zarr_format=2,
         extra={name: value for name, value in members.items() if name not in _MEMBERS},
-        v2=V2Details(found is None, found, {"compressor": compressor, "filters": filters, "order": order}),
+        v2=V2Details(
+            fill_value_is_null=found is None,
+            fill_value=found,
+            members={"compressor": compressor, "filters": filters, "order": order},
+            names_separator=separator is not None,
+        ),
     )
 
 

@@ -62,11 +62,13 @@ class V2Details:
         fill_value_is_null: missing chunks are undefined; they are read as the data type's default.
         fill_value: as found, to be written again; None where it is null, or follows from the array's fill value.
         members: ``compressor``, ``filters`` and ``order`` as found; None where they follow from the codecs.
+        names_separator: the document says which separator keys of chunks have.
     """
 
     fill_value_is_null: bool = False
     fill_value: JSON = None
     members: Mapping[str, Any] | None = None
+    names_separator: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

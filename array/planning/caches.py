@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.codecs.shard_index import ShardIndex
@@ -51,6 +52,7 @@ class IndexCache:
         chunks: where decoded chunks are kept, if they are.
         are_versionless: an object came without a version, though the store knows such: a server that does not tell
             ETags, say.
+        other_keys: keys that chunks may have against the metadata; None once a chunk was found, or looked for there.
     """
 
     def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
@@ -58,6 +60,7 @@ class IndexCache:
         self.max_entries = max_entries
         self.chunks: Chunks | None = None
         self.are_versionless = False
+        self.other_keys: SeparatedKeys | None = None
         self._entries: OrderedDict[str, tuple[Version, Indexes, int]] = OrderedDict()
         self._nbytes = 0
         self._lock = threading.Lock()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from zarrdock.array.group import walk
+from zarrdock.array.metadata.misplaced import explain, other_keys
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
@@ -215,18 +216,25 @@ class _Checker:
             return
         outside: list[str] = []
         strange: list[str] = []
+        misplaced: list[str] = []
+        other = other_keys(encoding, metadata.ndim)
         skip = len(path) + 1 if path else 0
         entry: Entry
         for entry in self.store.list(path):
             name = entry.key[skip:]
             found = encoding.parse(name, metadata.ndim)
             if found is None:
-                if name not in _DOCUMENTS and len(strange) < 2:
+                if other is not None and other.parse(name, metadata.ndim) is not None:
+                    misplaced.append(entry.key)
+                elif name not in _DOCUMENTS and len(strange) < 2:
                     strange.append(entry.key)
             elif all(c < n for c, n in zip(found, grid, strict=True)):
                 yield entry.key, found, entry.size
             else:
                 outside.append(entry.key)
+        if misplaced and other is not None:
+            text = explain(other, misplaced[0], metadata.zarr_format, len(misplaced))
+            self._note(Problem("error", path, text, key=misplaced[0]))
         if strange:
             more = " (and others)" if len(strange) > 1 else ""
             self._note(Problem("warning", path, f"this is no part of the array{more}", key=strange[0]))

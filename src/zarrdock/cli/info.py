@@ -9,8 +9,10 @@ from typing import Any
 
 from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.metadata.misplaced import explain, likely_other
 from zarrdock.array.metadata.unknown import UnknownGrid, UnknownKeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
+from zarrdock.array.node_storage import join
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import Found, brief, find, leaf
 from zarrdock.cli.options import as_json, node_options
@@ -76,7 +78,18 @@ def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         "unknown": [{"kind": error.kind, "name": error.name} for error in metadata.unknown],
         "read_leniently": [asdict(one) for one in metadata.leniencies],
     }
-    return facts | _stored_facts(stored)
+    return facts | {"misplaced": _misplaced(metadata, found)} | _stored_facts(stored)
+
+
+def _misplaced(metadata: ArrayMetadata, found: Found) -> str | None:
+    """What to say where the first chunk lies under the other separator; asked for where metadata name none."""
+    other = likely_other(metadata)
+    if other is None:
+        return None
+    first = (0,) * metadata.ndim
+    named, elsewhere = (join(found.path, keys.key(first)) for keys in (metadata.key_encoding, other))
+    sizes = found.store.sizes([named, elsewhere])
+    return explain(other, elsewhere, metadata.zarr_format) if sizes[0] is None and sizes[1] is not None else None
 
 
 def _group_facts(metadata: GroupMetadata, found: Found, stored: tuple[int, int] | None) -> dict[str, Any]:
@@ -172,6 +185,8 @@ def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}, metadata included{ratio}"))
     rows += [("unknown", str(error)) for error in metadata.unknown]
     rows += [("read leniently", str(one)) for one in metadata.leniencies]
+    if (text := _misplaced(metadata, found)) is not None:
+        rows.append(("misplaced", text))
     print(f"{_where(found)}: array, Zarr v{metadata.zarr_format}")
     table(rows)
 
