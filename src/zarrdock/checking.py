@@ -1,4 +1,4 @@
-"""Whether what is stored is whole: metadata, shard indexes, checksums, and every chunk decoded once."""
+"""Check the integrity of stored hierarchies: metadata, shard indexes, checksums; every chunk is decoded once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was looked at: nodes, objects with chunks in them, chunks decoded, and bytes read for that."""
+    """Counts of a check: nodes, objects that hold chunks, chunks decoded, and bytes read for them."""
 
     n_groups: int = 0
     n_arrays: int = 0

@@ -47,11 +47,11 @@ Pairs = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was mended.
+    """One repair.
 
     Attributes:
         path: of the array. key: of the object. message: one line.
-        n_bytes: by how many the object became smaller.
+        n_bytes: bytes by which the object became smaller.
     """
 
     path: str
@@ -126,7 +126,7 @@ def _repair_array(store: Store, path: str, metadata: ArrayMetadata) -> Iterator[
 
 
 def _has_checksums(sharding: Sharding) -> bool:
-    """Whether no byte of an inner chunk can change unnoticed."""
+    """True if a checksum covers every byte of an inner chunk."""
     last = sharding.codecs[-1]
     if isinstance(last, Sharding):
         return len(sharding.codecs) == 1 and isinstance(last.index_codecs[-1], Crc32c) and _has_checksums(last)
@@ -208,7 +208,7 @@ def _data_area(sharding: BoundSharding, n_bytes: int) -> tuple[int, int]:
 
 
 def _gaps(spans: Sequence[tuple[int, int]], first: int, last: int) -> list[tuple[int, int]]:
-    """What sorted spans (start, length) leave uncovered between ``first`` and ``last``, as (start, stop)."""
+    """Gaps (start, stop) between ``first`` and ``last`` that no sorted span (start, length) covers."""
     found = []
     for start, length in spans:
         if start > first:
@@ -259,7 +259,7 @@ def _suspects(pairs: Pairs, wrong: Sequence[int], first: int, last: int) -> Iter
 
 
 def _is_good(sharding: BoundSharding, view: memoryview, pair: Pairs, first: int, last: int) -> bool:
-    """Whether an entry is empty, or leads to something that is a chunk."""
+    """True if an entry is empty, or leads to a chunk that decodes."""
     offset, length = int(pair[0]), int(pair[1])
     if offset == length == EMPTY:
         return True

@@ -68,7 +68,7 @@ class ZarrdockFileSystem(AbstractFileSystem):  # type: ignore[misc]
         raise FileNotFoundError(path)
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        """What is right below a folder; a file alone is itself."""
+        """List the direct children of a folder; a file lists itself."""
         key = self._strip_protocol(path)
         listing = self.store.list_dir(key)
         before = f"{check_prefix(key)}/" if key else ""

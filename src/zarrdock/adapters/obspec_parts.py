@@ -1,4 +1,4 @@
-"""What the obspec face is made of: errors with obspec's names, tags for versions, the answer to a get."""
+"""Parts of the obspec adapter: errors with obspec's names, tags for versions, the answer to a get."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Got:
 
     @property
     def meta(self) -> ObjectMeta:
-        """Of the whole object. Where a part of it was read, its size is asked for here, with one request."""
+        """Metadata of the whole object. After a partial read this asks for the size, with one request."""
         size = self.complete()._size
         assert size is not None
         return describe(self._path, size, self._tag)

@@ -291,7 +291,7 @@ def _object_sizes(array: Array) -> tuple[int | tuple[int, ...], ...]:
 
 
 def _codecs(array: Array) -> dict[str, Any]:
-    """What writing the variable again needs, in a form that zarr-python takes."""
+    """The codecs needed to write the variable again, in a form that zarr-python accepts."""
     try:
         if array.zarr_format == 2:
             return _codecs_v2(array)

@@ -86,7 +86,7 @@ class CodecPipeline(ZarrPipeline):
 
     @cached_property
     def _own(self) -> Any:
-        """What zarr-python makes for such an array on any other store."""
+        """The codec pipeline zarr-python uses for such an array on any other store."""
         return create_codec_pipeline(self._metadata)
 
     @cached_property
@@ -189,7 +189,7 @@ class CodecPipeline(ZarrPipeline):
     def _wanted(
         self, batch: Batch, array: Any, drop_axes: tuple[int, ...]
     ) -> tuple[Store, Layout, Product | Points] | None:
-        """Where and what a batch is of; None where zarr-python has to do it itself."""
+        """Store, layout and selection of a batch; None if zarr-python has to process it itself."""
         if not batch or self._ours is None:
             return None
         place, spec = batch[0][0], batch[0][1]
@@ -231,7 +231,7 @@ class CodecPipeline(ZarrPipeline):
         return Division.of(self._ours.grid, self._ours.shape)
 
     def _knows(self, batch: Batch, coords: Callable[[int], tuple[int, ...]]) -> bool:
-        """Whether chunks that differ in shape are where they were: the array may have been resized since."""
+        """True if chunks of differing shapes are where they were: the array may have been resized since."""
         try:
             return all(
                 tuple(chunk[1].shape) == tuple(self._chunks.extent(axis, c)[1] for axis, c in enumerate(coords(i)))

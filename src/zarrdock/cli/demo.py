@@ -53,7 +53,7 @@ SELECTIONS: tuple[tuple[str, str, Any], ...] = (
 
 
 class DemoFailedError(ZarrdockError):
-    """What was read is not what was written, or not as announced."""
+    """The values read differ from those written, or a read cost something else than its plan said."""
 
 
 @click.command("demo")

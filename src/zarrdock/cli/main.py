@@ -1,7 +1,7 @@
-"""Where the command begins and ends: it turns every outcome into an exit status, and every mistake into one line.
+"""Entry point of the ``zarrdock`` command: turns every outcome into an exit status, and every mistake into one line.
 
-Exit status: 0 all is well; 1 something is wrong with what was asked for, or ``check`` found errors; 2 the command line
-itself is wrong; 130 interrupted; 141 whoever read the output went away.
+Exit status: 0 success; 1 the request failed, or ``check`` found errors; 2 the command line itself is wrong;
+130 interrupted; 141 the reader of the output closed it.
 """
 
 from __future__ import annotations

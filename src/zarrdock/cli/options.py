@@ -46,7 +46,7 @@ def debug_option(function: F) -> F:
 
 
 def node_options(function: F) -> F:
-    """What says which node is meant: ``URL``, ``--path``, ``--storage-option``."""
+    """Parameters that name a node: ``URL``, ``--path``, ``--storage-option``."""
     decorators: list[Callable[[F], F]] = [
         click.argument("url"),
         click.option("--path", default="", metavar="PATH", help="Node within the store, for instance in a zip."),

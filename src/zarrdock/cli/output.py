@@ -67,7 +67,7 @@ def table(rows: list[tuple[str, str]], indent: str = "  ") -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where rich output goes. What is not a terminal gets plain text of any width."""
+    """The console for rich output. Anything but a terminal gets plain text of unlimited width."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout

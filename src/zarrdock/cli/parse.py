@@ -1,4 +1,4 @@
-"""What a user types for selections, shapes, compressors and sizes. Nothing is evaluated."""
+"""Parse selections, shapes, compressors and sizes typed by a user. No text is evaluated as code."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def parse_shape(text: str) -> Any:
 
 
 def parse_chunks(text: str) -> Any:
-    """What :func:`parse_shape` takes, or the lengths of chunks along each axis, ``[[2,6,2],4]``, or a grid's metadata.
+    """Parse a shape (:func:`parse_shape`), lengths of chunks along each axis, ``[[2,6,2],4]``, or a grid's metadata.
 
     Raises:
         click.BadParameter: it is something else.

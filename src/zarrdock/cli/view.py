@@ -64,7 +64,7 @@ def _has_screen() -> bool:
 
 @contextmanager
 def _interrupted() -> Iterator[Callable[[], object]]:
-    """What waits until this process is asked to stop."""
+    """Yield a function that waits until this process is asked to stop."""
     stop = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}

@@ -1,4 +1,4 @@
-"""What a copy will do: every node of the source, and its metadata in the destination. Nothing is written here."""
+"""The plan of a copy: every node of the source, and its metadata in the destination. This module writes nothing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Contents:
 
 
 def node_documents(node: Node) -> dict[str, bytes]:
-    """What has to be stored for a node, in this order: with the last document the node is there."""
+    """Documents to store for a node, in this order: the node exists once the last one is written."""
     found = documents(node)
     return {name: found[name] for name in reversed(found) if name != ".zattrs" or node.attributes}
 

@@ -109,12 +109,12 @@ class Npy:
 
     @property
     def url(self) -> str:
-        """Where the file is."""
+        """URL of the file."""
         return f"{self.store.url.rstrip('/')}/{self.key}"
 
     @property
     def grain(self) -> tuple[int, ...]:
-        """What is best read as a whole: a row."""
+        """Shape best read at once: a row."""
         n = len(self.shape)
         fastest = 0 if self.is_fortran else n - 1
         return tuple(max(1, length) if i == fastest else 1 for i, length in enumerate(self.shape))

@@ -1,4 +1,4 @@
-"""What is known of a copy under way: its progress, and the mark it leaves in the destination until it is finished."""
+"""State of a copy under way: its progress, and the mark it leaves in the destination until it is finished."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ _INDEX_CACHE_BYTES = 16 * 2**20
 
 
 def same_leaves(original: ArrayMetadata, new: ArrayMetadata) -> bool:
-    """Whether the smallest chunks of an array are, byte by byte, what they are to be in a copy that has shards of
-    another kind, or the same ones in another order.
+    """True if a copy can take over the smallest chunks byte by byte, because only their shards, or the order in them,
+    differ.
     """
     if original.unknown or original.dtype != new.dtype:
         return False
@@ -140,7 +140,7 @@ class _Collector:
         self.found.update(zip(coords, found.encoded(), strict=True))
 
     def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
-        """What is not there is not copied."""
+        """Skip chunks missing in the source."""
 
     def barrier(self) -> None:
         """A changed object is read again, and all that is kept of it replaced, but for chunks that are gone."""

@@ -1,4 +1,4 @@
-"""What can be copied from: anything that reads a box of elements into an array it is given."""
+"""Sources of copies: anything that reads a box of elements into a given array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the metadata of a copy is: the source's, but for what was asked to be different. Pure."""
+"""Metadata of a copy: the source's, except for the requested differences. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Parts", "Wishes", "new_metadata", "retarget", "retarget_group"]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What shall be different in the copy; "keep" for what shall not. See :func:`zarrdock.copy`."""
+    """Requested differences of a copy; "keep" leaves a property as it is. See :func:`zarrdock.copy`."""
 
     chunks: Any = "keep"
     shards: Any = "keep"

@@ -31,12 +31,12 @@ N_REMOTE = 8
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a part of a copy came to.
+    """Result of a part of a copy.
 
     Attributes:
-        n_elements: elements dealt with, those included that did not have to be written.
+        n_elements: elements done, including those that did not have to be written.
         n_written: objects written, and n_bytes: their bytes.
-        n_kept: objects that were there already, from an attempt before.
+        n_kept: objects that an earlier attempt had already written.
     """
 
     n_elements: int = 0

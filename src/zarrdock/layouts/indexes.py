@@ -42,9 +42,7 @@ class ObjectIndexes:
     extents: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def usage(self, layout: Layout) -> ShardUsage:
-        """What its bytes are used for. A shard in a shard is a chunk of the outer one, with indexes and garbage
-        of its own.
-        """
+        """Count the uses of its bytes. A shard inside is a chunk of the outer, with indexes and garbage of its own."""
         if not self.indexes:
             return ShardUsage(chunks=self.nbytes)
         levels = layout.at(self.coords).levels

@@ -1,7 +1,7 @@
-"""What reading would cost if an array were laid out in another way.
+"""Predict the cost of reads if an array were laid out in another way.
 
-Nothing is modelled: the reader itself plans its requests, against objects that have only sizes and indexes. With the
-chunks there are a prediction is what would be counted; with chunks of another shape their lengths are estimated.
+There is no model: the reader itself plans its requests, against objects that have only sizes and indexes. For the
+existing chunks a prediction equals the later count; for chunks of another shape their lengths are estimated.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a store takes for its service: time, and money.
+    """Prices of a store's service: time, and money.
 
     Attributes:
         rtt_s: seconds from a round's first request to its first byte. request_s: seconds of work a request.
@@ -114,8 +114,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the reads of one pattern cost, together. One reader makes them one after another and keeps the shard
-    indexes it has seen.
+    """Total cost of the reads of one pattern. One reader makes them one after another and keeps the shard indexes it
+    has seen.
 
     Attributes:
         n_reads: selections. n_rounds, n_requests, n_bytes: over all of them.
@@ -148,7 +148,7 @@ class Prediction:
 
     @property
     def total(self) -> Cost:
-        """Of all patterns."""
+        """Cost of all patterns together."""
         return sum(self.costs[1:], self.costs[0])
 
 
@@ -267,7 +267,7 @@ def predict(
 
 
 def _borders(layout: Layout) -> list[int | IntArray]:
-    """Of the smallest chunks along each axis: their length, or where they begin if they differ in it."""
+    """Length of the smallest chunks along each axis, or their starts if the lengths differ."""
     if layout.levels or layout.irregular is None:
         return list(layout.leaf_shape)
     pairs = zip(layout.irregular.bounds, layout.leaf_shape, strict=True)

@@ -1,4 +1,4 @@
-"""What there is of an array: the length of every encoded chunk, and what the bytes of its objects are used for."""
+"""Statistics of a stored array: the length of every encoded chunk, and the use of the bytes of its objects."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["Connections", "Limits"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may take of a server.
+    """Limits on the time and connections a client may take of a server.
 
     Attributes:
         n_connections: open at one time; further ones are closed at once.
@@ -37,7 +37,7 @@ class Connections:
         self._guards: dict[Any, _Guard] = {}
 
     def protocol(self, inner: asyncio.Protocol) -> asyncio.Protocol:
-        """What stands before the protocol of a new connection."""
+        """Wrap the protocol of a new connection in one that enforces the limits."""
         return _Guard(inner, self)
 
     def begin(self, transport: Any) -> None:

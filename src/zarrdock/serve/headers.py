@@ -1,4 +1,4 @@
-"""What HTTP says of ranges, tags and listings. Pure."""
+"""HTTP headers for ranges, tags and listings. Pure functions, no I/O."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def parse_ranges(header: str | None) -> list[Range] | None:
 
 
 def tag_matches(header: str, tag: str | None, *, weak: bool) -> bool:
-    """Whether an If-Match (``weak=False``) or If-None-Match header names a tag.
+    """True if an If-Match (``weak=False``) or If-None-Match header names a tag.
 
     Source: RFC 9110, 8.8.3.2.
     """

@@ -1,4 +1,4 @@
-"""What all parts of the contract suite stand on."""
+"""The base of all parts of the contract suite."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class ContractBase(ABC):
         return self._face(inner)
 
     def _face(self, store: Store) -> Store:
-        """What the tests talk to; the asynchronous half puts its facade in between."""
+        """The store the tests call; the asynchronous suite puts its facade in between."""
         return store
 
     # A test of something a store says it can't do tests that it says so when it is asked to.

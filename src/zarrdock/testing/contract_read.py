@@ -64,7 +64,7 @@ def whole(store: Store, key: str) -> bytes | None:
 
 
 def in_fork(check: Callable[[], bool]) -> bool:
-    """What ``check`` returns in a forked child; False where it raises or takes more than 30 seconds."""
+    """Result of ``check`` in a forked child; False if it raises or takes more than 30 seconds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads: that is what is tested
         pid = os.fork()

@@ -18,14 +18,14 @@ __all__ = ["FaultyStore", "LatencyStore", "StoreFault"]
 
 @dataclass(frozen=True, slots=True)
 class StoreFault:
-    """What goes wrong, where, and how often.
+    """A fault: its kind, the calls it hits, and how often.
 
     Attributes:
         method: the name of the store's method, "*" for any.
         key: a pattern (``fnmatch``) for the key or prefix; of ``read`` any of its keys.
         error: raised; a class is called with a message and the key. None where only ``spoil`` is wanted.
-        count: how many calls it befalls; None for all.
-        after: how many matching calls go well first.
+        count: number of calls it hits; None for all.
+        after: number of matching calls that go well first.
         when: "before" the call, or "lost": it is done, and the error comes all the same, as when a reply is lost.
         spoil: for ``read``: given the bytes of each blob whose key matches, returns those to be handed out.
     """
@@ -46,12 +46,12 @@ class StoreFault:
 
 
 class FaultyStore(WrapperStore):
-    """Hands everything on, but for the faults it was given.
+    """Forwards every call to the store inside, except those hit by a fault.
 
-    Every call is held against the faults in their order: each that matches counts it, the first that is due befalls it.
+    Every call is compared with the faults in their order: each that matches counts it, the first that is due hits it.
 
     Attributes:
-        n_faults: calls that a fault befell.
+        n_faults: calls hit by a fault.
     """
 
     def __init__(self, store: Store, faults: Sequence[StoreFault] = ()) -> None:
@@ -62,13 +62,13 @@ class FaultyStore(WrapperStore):
         self._n_calls = [0] * len(faults)
 
     def add(self, fault: StoreFault) -> None:
-        """One more fault, from now on."""
+        """Add a fault."""
         with self._lock:
             self._faults.append(fault)
             self._n_calls.append(0)
 
     def clear(self) -> None:
-        """No more faults."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
             self._n_calls.clear()
@@ -163,11 +163,11 @@ class FaultyStore(WrapperStore):
 
 
 class LatencyStore(WrapperStore):
-    """Hands everything on after a while: a batch of reads waits once, as requests that travel together do.
+    """Forwards every call with a delay: a batch of reads waits once, as requests that travel together do.
 
     Args:
-        seconds: for every call. A read's answer is what the store held when it was asked.
-        seconds_per_byte: more of it for every byte read or written.
+        seconds: delay of every call. A read returns the values the store held before the delay.
+        seconds_per_byte: further delay for every byte read or written.
     """
 
     def __init__(self, store: Store, seconds: float, *, seconds_per_byte: float = 0.0) -> None:

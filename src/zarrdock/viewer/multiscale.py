@@ -126,13 +126,13 @@ def _axis(axis: object, scale: float, pointer: str) -> Axis:
 
 
 def open_picture(target: Any, *, path: str = "", storage_options: dict[str, Any] | None = None) -> Picture:
-    """What there is to look at.
+    """Open an array or OME-Zarr image to look at.
 
     Args:
         target: an array, a group, or anything :func:`zarrdock.open_store` takes. path: of the node in it.
     Raises:
-        NodeNotFoundError: nothing there, or a group that is no OME-Zarr image.
-        MetadataError: metadata that is wrong. UnsupportedError: levels of different dimensions.
+        NodeNotFoundError: there is no node, or a group that is no OME-Zarr image.
+        MetadataError: the metadata is invalid. UnsupportedError: levels of different dimensions.
     """
     if isinstance(target, Array) and not path:
         return _of_array(target)

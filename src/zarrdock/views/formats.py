@@ -63,7 +63,7 @@ def as_v3(store: Any, *, storage_options: dict[str, Any] | None = None) -> AsV3V
 
 
 def has_no_v2_form(node: ArrayMetadata) -> bool:
-    """Whether an array's codecs are what keeps it from being shown as v2."""
+    """True if an array's codecs have no v2 form."""
     if node.zarr_format == 2:
         return False
     try:
@@ -127,10 +127,10 @@ def to_v3_node(node: ArrayMetadata) -> ArrayMetadata:
 
 
 class _FormatView(View):
-    """What both directions share.
+    """Base of the views in both directions.
 
     Attributes:
-        documents: names of the documents that are shown in place of others.
+        documents: names of the documents shown in place of others.
     """
 
     documents: ClassVar[tuple[str, ...]]

@@ -46,7 +46,7 @@ _MOST_BLOCKS = 1000
 
 
 def has_raw_edges(read: ReadAt, address: int, base: int, sizes: tuple[int, int]) -> bool:
-    """Whether chunks that are cut off by the end of a chunked dataset are stored without filters
+    """True if partial chunks at the end of a chunked dataset are stored without filters
     (``H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS``).
 
     Args:
@@ -114,10 +114,10 @@ _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """Where chunks are.
+    """Places of chunks in the file.
 
     Attributes:
-        numbers: of the chunks that are stored, in C order of the grid, sorted.
+        numbers: of the stored chunks, in C order of the grid, sorted.
         starts, lengths: their bytes in the file. masks: bit i set: filter i was skipped.
     """
 
@@ -148,7 +148,7 @@ class Dataset:
     heads: int = 0
 
     def head(self, mask: int) -> bytes:
-        """What a chunk begins with, whose filters of this mask were skipped."""
+        """First bytes of a chunk whose filters in this mask were skipped."""
         return (~mask & ((1 << len(self.filters)) - 1)).to_bytes(self.heads, "little") if self.heads else b""
 
 
@@ -390,7 +390,7 @@ def _attribute(node: Any, name: str) -> Any:
 
 
 def _quietly(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What h5py makes of something; None where it is damaged, or of a kind that it does not know."""
+    """Call h5py; None if the object is damaged, or of a kind h5py does not know."""
     try:
         return function(*arguments)
     except (OSError, RuntimeError, TypeError, ValueError, KeyError):

@@ -65,7 +65,7 @@ def hdf5(
 def open_hdf5(
     url: str, *, storage_options: dict[str, Any] | None = None, read_only: bool = True, **tuning: Any
 ) -> HDF5View:
-    """What the URLs ``hdf5://PATH`` and ``hdf5::URL`` open. Read-only, asked for or not."""
+    """Open the URLs ``hdf5://PATH`` and ``hdf5::URL``. The view is always read-only."""
     folder, key = _split(url.removeprefix("hdf5://") if url.startswith("hdf5://") else url.removeprefix("hdf5::"))
     return HDF5View(open_store(folder, storage_options=storage_options, read_only=True, **tuning), key)
 
@@ -119,7 +119,7 @@ class HDF5View(View):
 
     @property
     def identity(self) -> Identity:
-        """That of the file, seen as Zarr."""
+        """Identity of the file, seen as Zarr."""
         return self.store.identity.below(self._key).as_file().seen_as(f"{self.name}({self._reencode}, {self._masks})")
 
     @property
@@ -136,7 +136,7 @@ class HDF5View(View):
     # -- the file ------------------------------------------------------------------------------------------------------
 
     def _with(self, function: Callable[[_State], T], *, fresh: bool = False) -> T:
-        """What a function makes of the file, of one version of it."""
+        """Call a function on the file, on one version of it."""
         with self._lock:
             for _ in range(ATTEMPTS):
                 try:
@@ -339,7 +339,7 @@ def _grid(metadata: ArrayMetadata) -> tuple[int, ...]:
 
 
 def _is_good(name: str) -> bool:
-    """Whether a store can have such a key: HDF5 allows names of any characters."""
+    """True if the name can be a key of a store: HDF5 allows any characters."""
     try:
         return check_key(name).rpartition("/")[2] != DOCUMENT
     except InvalidKeyError:

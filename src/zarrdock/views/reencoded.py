@@ -78,7 +78,7 @@ class ReencodedView(View):
 
     @property
     def identity(self) -> Identity:
-        """That of the store inside, seen as what is re-encoded here."""
+        """Identity of the store inside, seen re-encoded."""
         needs = getattr(self._needs, "__qualname__", repr(self._needs))
         return self.store.identity.seen_as(f"{self.name}({needs}, {sorted(self._dtypes.items())})")
 

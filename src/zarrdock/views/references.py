@@ -130,7 +130,7 @@ class ReferenceTables:
         return found
 
     def keys(self, start: str) -> Iterator[tuple[str, bytes | list[Any]]]:
-        """Those that begin with ``start``, and their values."""
+        """Keys that begin with ``start``, and their values."""
         for key in (INDEX, *self._documents):
             if key.startswith(start) and (document := self._document(key)) is not None:
                 yield key, document
@@ -251,7 +251,7 @@ def references(
 
 
 def _loaded(document: Any, options: dict[str, Any] | None) -> Any:
-    """What the JSON of a document holds, or tables."""
+    """Contents of a JSON document, or tables."""
     if isinstance(document, Mapping):
         return document
     try:
@@ -303,8 +303,8 @@ def _of_tables(
 def open_reference(
     url: str, *, storage_options: dict[str, Any] | None = None, read_only: bool = False, **tuning: Any
 ) -> Store:
-    """What the URLs ``reference://`` and ``reference::URL`` open: this view, or fsspec's filesystem where the document
-    is one that the view refuses.
+    """Open the URLs ``reference://`` and ``reference::URL``: as this view, or by fsspec's filesystem if the view
+    refuses the document.
 
     Args:
         storage_options: those of fsspec's filesystem: ``fo``, the document, where the URL does not name it;
@@ -334,12 +334,12 @@ def _located(document: Any, protocol: str | None) -> Any:
 
 
 class Places(Protocol):
-    """Where the values of keys are."""
+    """Places of the values of keys."""
 
     def find(self, keys: Sequence[str]) -> list[Place]: ...
 
     def keys(self, start: str) -> Iterator[tuple[str, Place]]:
-        """Those that begin with ``start``."""
+        """Keys that begin with ``start``, and their places."""
         ...
 
     def name(self) -> str:
@@ -348,7 +348,7 @@ class Places(Protocol):
 
 
 class _Fixed:
-    """Of a document."""
+    """Places listed in a document."""
 
     def __init__(self, places: dict[str, Place]) -> None:
         self._places = places
@@ -370,7 +370,7 @@ class _Fixed:
 
 
 class _Lazy:
-    """Of tables, of which only those are read that keys are asked for in."""
+    """Places listed in tables; a table is read when a key in it is first asked for."""
 
     def __init__(self, tables: ReferenceTables, roots: frozenset[str], protocol: str | None) -> None:
         self._tables = tables

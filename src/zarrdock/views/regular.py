@@ -129,7 +129,7 @@ class RegularView(View):
         return Document(data, hashlib.sha256(data).hexdigest() if self.traits.conditional_read else None)
 
     def _is_there(self, recipe: _Recipe, box: tuple[slice, ...]) -> bool:
-        """Whether any of the objects is that a chunk is made of."""
+        """True if any of the objects a chunk is made of exists."""
         layout = recipe.array._layout
         division = Division.of(recipe.node.grid, recipe.node.shape)
         corners = np.array([[part.start for part in box], [part.stop - 1 for part in box]], np.int64)

@@ -263,7 +263,7 @@ def _shard_of(layout: Layout, coords: tuple[int, ...]) -> tuple[int, ...] | None
 
 
 def _is_sharded(node: ArrayMetadata) -> bool:
-    """Whether it has shards that can be read in part."""
+    """True if the array has shards that can be read in part."""
     try:
         return not node.unknown and bool(Layout.of(node).levels)
     except (MetadataError, UnsupportedError):

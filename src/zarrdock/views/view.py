@@ -1,4 +1,4 @@
-"""What all views share: they say where a key's bytes are, and the reading is done here, batch-wise and merged."""
+"""Base of all views: a view locates the bytes of a key; this module reads them, batch-wise and merged."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ class View(RefusingStore):
 
     @abstractmethod
     def _locate(self, keys: Sequence[str], *, fresh: bool = False) -> list[Place]:
-        """Where the bytes of each key are.
+        """Locate the bytes of each key.
 
         Args:
-            fresh: nothing remembered may be relied upon that reading the bytes would not find out.
+            fresh: rely on no cached information whose error a read of the bytes would not reveal.
         """
 
     @abstractmethod
@@ -206,12 +206,12 @@ class View(RefusingStore):
 
     @property
     def identity(self) -> Identity:
-        """That of the store inside, seen as what the view shows."""
+        """Identity of the store inside, as this view shows it."""
         return self.store.identity.seen_as(self.name)
 
     @property
     def url(self) -> str:
-        """That of the store inside, and the view's name."""
+        """URL of the store inside, and the view's name."""
         return f"{self.name}({self.store.url})"
 
 
