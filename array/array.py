@@ -78,7 +78,7 @@ class OrthogonalIndex(_Index):
 class VectorIndex(_Index):
     """One array of coordinates an axis, broadcast against each other, or one mask of the array's shape."""
 
-    def _selection(self, selection: Any) -> Points:
+    def _selection(self, selection: Any) -> Product | Points:
         return vectorised(selection, self._array.shape)
 
 

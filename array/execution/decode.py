@@ -17,8 +17,9 @@ from zarrdock.array.execution.pool import Jobs
 from zarrdock.array.planning.caches import Chunks
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import Found
+from zarrdock.array.planning.runs import Index, put, take
 from zarrdock.array.planning.selection import AxisPieces, IntArray
-from zarrdock.array.planning.tasks import Index, Leaves, ProductLeaves, Task
+from zarrdock.array.planning.tasks import Leaves, ProductLeaves, Task
 from zarrdock.codecs.codec import AnyArray, Buffer
 from zarrdock.config import config
 from zarrdock.errors import CodecError
@@ -255,7 +256,7 @@ class Scatter:
             self._out[region] = value
             return
         for _, outer in leaves.indices(np.arange(len(leaves.flat)) if numbers is None else numbers):
-            self._out[outer] = value
+            put(self._out, outer, value)
 
     def barrier(self) -> None:
         """Finish what was taken. What comes after may be the same leaves again, from another version of the object:
@@ -310,9 +311,9 @@ class Scatter:
                 work.clear()
                 raise error.at(key=found.task.key, chunk=_chunk(found, number)) from error
             if self._out_rows and found.leaves.is_sliced:
-                copy_rows(out[outer], chunk[inner])
+                copy_rows(out[outer], chunk[inner])  # type: ignore[index]
             else:
-                out[outer] = chunk[inner]
+                put(out, outer, take(chunk, inner))
             del chunk  # its memory is the next one's
 
     def deliver(self, copy: Callable[[], None]) -> None:
@@ -370,9 +371,9 @@ class Scatter:
                     # Of its own, where it came as part of something larger.
                     decoded.append(chunk if chunk.base is None or isinstance(chunk.base, bytes) else chunk.copy())
                 if rows:
-                    copy_rows(out[outer], chunk[inner])
+                    copy_rows(out[outer], chunk[inner])  # type: ignore[index]
                 else:
-                    out[outer] = chunk[inner]
+                    put(out, outer, take(chunk, inner))
                 del chunk  # its memory is the next one's
         except CodecError as error:
             raise error.at(key=found.task.key, chunk=_chunk(found, int(found.numbers[at]))) from error

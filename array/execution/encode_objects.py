@@ -10,14 +10,15 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from zarrdock.array.execution.decode import copy_rows
 from zarrdock.array.execution.pool import run
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.tasks import Index, Leaves, Pieces, Task
+from zarrdock.array.planning.runs import Index, Runs, put, take
+from zarrdock.array.planning.tasks import Leaves, Pieces, Task
 from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.codec import AnyArray, Buffer, ChunkSpec
 from zarrdock.codecs.empty_chunks import EmptyTest
@@ -43,7 +44,11 @@ class PlainShard(LazyParts):
     """
 
     def __init__(
-        self, value: AnyArray, parts: list[Buffer | Index], shape: tuple[int, ...], stored: np.dtype[np.generic]
+        self,
+        value: AnyArray,
+        parts: list[Buffer | tuple[Any, ...]],
+        shape: tuple[int, ...],
+        stored: np.dtype[np.generic],
     ) -> None:
         self._value = value
         self._parts = parts
@@ -86,8 +91,9 @@ def plain_shard(layout: Layout, task: Task, value: AnyArray, is_empty: EmptyTest
     leaves = task.pieces.leaves(sharding.grid)
     n = sharding.layout.n_chunks
     offsets, lengths = np.full(n, -1, np.int64), np.zeros(n, np.int64)
-    places: dict[int, Index] = {}
+    places: dict[int, tuple[Any, ...]] = {}
     for flat, (_, outer) in zip(leaves.flat.tolist(), leaves.indices(np.arange(len(leaves.flat))), strict=True):
+        assert isinstance(outer, tuple)  # pieces are sliced
         if is_empty is None or not is_empty(value[outer]):
             places[flat] = outer
     if not places:
@@ -98,7 +104,7 @@ def plain_shard(layout: Layout, task: Task, value: AnyArray, is_empty: EmptyTest
     encoded = sharding.layout.serialise(index)
     at_start = sharding.layout.location == "start"
     chunks = [places[flat] for flat in present[np.argsort(index.offsets[present])].tolist()]
-    parts: list[Buffer | Index] = [encoded, *chunks] if at_start else [*chunks, encoded]
+    parts: list[Buffer | tuple[Any, ...]] = [encoded, *chunks] if at_start else [*chunks, encoded]
     return PlainShard(value, parts, leaf.spec.shape, leaf.serializer.stored)
 
 
@@ -152,7 +158,8 @@ class Edit:
 
     def build(self, task: Task) -> Parts | LazyParts | None:
         """The new object where all of it is covered; None where it would hold nothing but fill value."""
-        if can_be_plain(task.layout) and self._value.dtype == task.layout.dtype:
+        # Gathered chunks are slices of the value: in another order of rows they would be other chunks.
+        if can_be_plain(task.layout) and self._value.dtype == task.layout.dtype and task.pieces.sliced:
             return plain_shard(task.layout, task, self._value, None if self._keep_empty else self._is_empty)
         return self.apply([self.prepare(task)], None, task)
 
@@ -195,7 +202,7 @@ class Edit:
         whole = np.flatnonzero(leaves.whole)
         patched = np.flatnonzero(~leaves.whole)
         patches = [
-            (int(leaves.flat[n]), inner, self._value[outer])
+            (int(leaves.flat[n]), inner, take(self._value, outer))
             for n, (inner, outer) in zip(patched.tolist(), leaves.indices(patched), strict=True)
         ]
         return Prepared(self._encode_all(leaves, whole, first), patches, [])
@@ -247,12 +254,14 @@ class Edit:
 
     def _new_leaf(self, inner: Index, outer: Index) -> AnyArray:
         spec = self.layout.leaf.spec
-        piece = self._value[outer or ...]  # of a 0-d array numpy would give a scalar, or an object as it is
-        if piece.shape == spec.shape and all(isinstance(i, slice) and (i.step or 1) == 1 for i in inner):
+        # Of a 0-d array numpy would give a scalar, or an object as it is.
+        piece = take(self._value, outer) if isinstance(outer, Runs) else self._value[outer or ...]
+        are_slices = not isinstance(inner, Runs) and all(isinstance(i, slice) and (i.step or 1) == 1 for i in inner)
+        if piece.shape == spec.shape and are_slices:
             return piece if piece.dtype == spec.dtype else piece.astype(spec.dtype)
         # At the array's edge a chunk reaches beyond it; what lies there is fill value.
         leaf = np.full(spec.shape, spec.fill_value, spec.dtype)
-        leaf[inner] = piece
+        put(leaf, inner, piece)
         return leaf
 
     def _encode(self, leaf: AnyArray, coords: Coords | None) -> Buffer | None:
@@ -351,7 +360,7 @@ class Edit:
             leaf[...] = spec.fill_value if old is None else self.layout.leaf.decode(old)
         except CodecError as error:
             raise error.at(key=task.key, chunk=chunk) from error.__cause__
-        leaf[inner] = values
+        put(leaf, inner, values)
         return self._encode(leaf, place)
 
 

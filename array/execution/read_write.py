@@ -120,7 +120,7 @@ class _Reading:
     ) -> None:
         settings = read_settings(layout, store, cache, seen)
         self.selection = selection
-        shape = (len(selection.coords),) if isinstance(selection, Points) else selection.full_shape
+        shape = (selection.n,) if isinstance(selection, Points) else selection.full_shape
         self.out = out
         direct = None if out is None else _every_axis(out, selection)
         self.is_direct = direct is not None

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.planning.read_types import Asked, Found, IntArray, ReadSettings, Sink, Wanted
-from zarrdock.array.planning.tasks import Index, Leaves, Task
+from zarrdock.array.planning.runs import Index, Runs
+from zarrdock.array.planning.tasks import Leaves, Task
 from zarrdock.codecs.blosc_ import Blosc
 from zarrdock.codecs.blosc_frame import BoundExcerpt, Frame, head_nbytes, parse
 from zarrdock.codecs.bytes_ import BoundBytes
@@ -155,7 +156,7 @@ def block_of(leaves: Leaves, number: int, leaf: BoundChain, gap_bytes: int) -> B
     if not spec.shape:
         return None
     ((inner, _),) = leaves.indices([number])
-    bounds = [_bounds(index) for index in inner]
+    bounds = inner.bounds() if isinstance(inner, Runs) else [_bounds(index) for index in inner]
     along = next((i for i, (low, high) in enumerate(bounds) if high - low != 1), len(bounds) - 1)
     low, high = bounds[along]
     rest = spec.shape[along + 1 :]
@@ -173,6 +174,8 @@ def block_of(leaves: Leaves, number: int, leaf: BoundChain, gap_bytes: int) -> B
 def _bounds(index: Any) -> tuple[int, int]:
     if isinstance(index, slice):
         return index.start, index.stop
+    if isinstance(index, int):
+        return index, index + 1
     return int(index.min()), int(index.max()) + 1
 
 
@@ -198,7 +201,10 @@ class _Shifted(Leaves):
 
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
         for inner, outer in self._leaves.indices(numbers):
-            yield tuple(_shift(index, start) for index, start in zip(inner, self._starts, strict=True)), outer
+            if isinstance(inner, Runs):
+                yield Runs(inner.starts - np.asarray(self._starts, np.int64), inner.lengths), outer
+            else:
+                yield tuple(_shift(index, start) for index, start in zip(inner, self._starts, strict=True)), outer
 
 
 def _shift(index: Any, start: int) -> Any:

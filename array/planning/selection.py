@@ -5,18 +5,21 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from zarrdock.array.planning.runs import IntArray, Runs, cut, first_of_runs, mask_runs
 from zarrdock.errors import SelectionError
 
 __all__ = [
     "Axis",
     "AxisPieces",
     "IntArray",
+    "PointRuns",
     "Points",
     "Product",
     "Selector",
@@ -24,7 +27,6 @@ __all__ = [
     "blocks",
     "element",
     "group_owners",
-    "group_points",
     "keeps_zero_dimensions",
     "orthogonal",
     "vectorised",
@@ -39,9 +41,7 @@ __all__ = [
 #
 # Vectorised: numpy works on axes, never element by element or chunk by chunk.
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
-Selector: TypeAlias = "slice | IntArray"
-
+Selector: TypeAlias = "slice | IntArray | Runs"
 
 # Chunks along an axis up to which plain Python is faster.
 _FEW = 24
@@ -57,7 +57,7 @@ class AxisPieces:
         whole: shape (m,), True where the piece is all of the chunk. A chunk that reaches beyond the array is never
             whole: another writer may have made the array longer meanwhile, and what it wrote there must survive.
         n: length of the result's axis.
-        is_slice: all selectors are slices.
+        is_slice: all selectors are slices, those within the result one behind the other.
     """
 
     chunks: IntArray
@@ -70,18 +70,60 @@ class AxisPieces:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A selection along one axis: ``n`` positions, ``start + step * i`` (step >= 1), or those in ``indices``."""
+    """A selection along one axis: ``n`` positions, ``start + step * i`` (step >= 1), or those in ``indices``.
+
+    Attributes:
+        lengths: where given, ``indices`` are the beginnings of runs of consecutive positions, and these their lengths.
+    """
 
     start: int
     step: int
     n: int
     indices: IntArray | None = None
+    lengths: IntArray | None = None
+
+    @classmethod
+    def of_indices(cls, indices: IntArray) -> Axis:
+        """Positions in any order, as the simplest of these forms."""
+        n = len(indices)
+        if n < 2:
+            return cls(int(indices[0]) if n else 0, 1, n)
+        first = first_of_runs(indices)
+        if len(first) == 1:
+            return cls(int(indices[0]), 1, n)
+        if 2 * len(first) <= n:
+            return cls(0, 1, n, indices[first], np.diff(np.append(first, n)))
+        step = int(indices[1] - indices[0])
+        if step > 1 and (np.diff(indices) == step).all():
+            return cls(int(indices[0]), step, n)
+        return cls(0, 1, n, indices)
+
+    @classmethod
+    def of_mask(cls, mask: npt.NDArray[np.bool_]) -> Axis:
+        """The positions where a mask is true."""
+        starts, lengths = mask_runs(mask)
+        n = int(lengths.sum())
+        if len(starts) == 1:
+            return cls(int(starts[0]), 1, n)
+        return cls.of_indices(np.flatnonzero(mask)) if 2 * len(starts) > n else cls(0, 1, n, starts, lengths)
+
+    @property
+    def stop(self) -> int:
+        """The end of the smallest slice that holds all positions."""
+        if self.indices is None:
+            return self.start + self.step * (self.n - 1) + 1 if self.n else self.start
+        ends = self.indices + (1 if self.lengths is None else self.lengths)
+        return int(ends.max()) if self.n else 0
 
     def pieces(self, chunk: int) -> AxisPieces:
         """Cut along chunks of that length."""
         if self.n == 0:
             return AxisPieces(np.empty(0, np.int64), [], [], np.empty(0, bool), 0)
-        return self._of_indices(self.indices, chunk) if self.indices is not None else self._of_range(chunk)
+        if self.indices is None:
+            return self._of_range(chunk)
+        lengths = self.lengths
+        places = np.arange(self.n) if lengths is None else np.cumsum(lengths) - lengths
+        return run_pieces(self.indices, lengths, places, chunk)
 
     def _of_range(self, chunk: int) -> AxisPieces:
         start, step, n = self.start, self.step, self.n
@@ -130,25 +172,54 @@ class Axis:
             begin = end
         return AxisPieces(np.arange(first_chunk, last_chunk + 1, dtype=np.int64), inner, outer, np.array(whole), n)
 
-    @staticmethod
-    def _of_indices(indices: IntArray, chunk: int) -> AxisPieces:
-        n = len(indices)
-        owner = indices // chunk
-        in_order = n == 1 or bool((owner[1:] >= owner[:-1]).all())
-        order = None if in_order else np.argsort(owner, kind="stable")
-        sorted_owner = owner if order is None else owner[order]
-        first = np.flatnonzero(np.append(True, sorted_owner[1:] != sorted_owner[:-1]))
-        last = np.append(first[1:], n)
-        chunks = sorted_owner[first]
-        local = (indices if order is None else indices[order]) - sorted_owner * chunk
-        inner: list[Selector] = []
-        outer: list[Selector] = []
-        whole = np.zeros(len(chunks), bool)
-        for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-            inner.append(local[a:b])
-            outer.append(slice(a, b) if order is None else order[a:b])
-            whole[i] = b - a >= chunk and len(np.unique(local[a:b])) == chunk
-        return AxisPieces(chunks, inner, outer, whole, n, is_slice=False)
+
+def run_pieces(starts: IntArray, lengths: IntArray | None, places: IntArray, chunk: int) -> AxisPieces:
+    """Runs of positions along an axis (in any order), cut along chunks.
+
+    Args:
+        lengths: None where each is one position. places: where each run begins in the result's axis.
+    """
+    if lengths is not None:
+        run, begins, lengths = cut(starts, lengths, chunk)
+        starts, places = begins, places[run] + begins - starts[run]
+    owner = starts // chunk
+    local = starts - owner * chunk
+    if (owner[1:] < owner[:-1]).any():
+        order = np.argsort(owner, kind="stable")
+        owner, local, places = owner[order], local[order], places[order]
+        lengths = None if lengths is None else lengths[order]
+    first = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
+    inner: list[Selector] = []
+    outer: list[Selector] = []
+    whole = np.zeros(len(first), bool)
+    n = 0
+    for i, (a, b) in enumerate(zip(first.tolist(), [*first[1:].tolist(), len(owner)], strict=True)):
+        n_each = None if lengths is None else lengths[a:b]
+        part = _selector(local[a:b], n_each)
+        inner.append(part)
+        outer.append(_selector(places[a:b], n_each))
+        n_part = b - a if n_each is None else int(n_each.sum())
+        n += n_part
+        if n_part >= chunk:
+            whole[i] = isinstance(part, slice) or len(np.unique(_positions(part))) == chunk
+    is_slice = all(isinstance(part, slice) for part in inner) and _are_consecutive(outer)
+    return AxisPieces(owner[first], inner, outer, whole, n, is_slice)
+
+
+def _are_consecutive(parts: list[Selector]) -> bool:
+    return all(isinstance(part, slice) for part in parts) and all(a.stop == b.start for a, b in pairwise(parts))  # type: ignore[union-attr]
+
+
+def _positions(selector: IntArray | Runs) -> IntArray:
+    return selector.arrays()[0] if isinstance(selector, Runs) else selector
+
+
+def _selector(starts: IntArray, lengths: IntArray | None) -> Selector:
+    """Runs along one axis: a slice, where they follow one another."""
+    n_each = 1 if lengths is None else lengths
+    if (starts[1:] == (starts + n_each)[:-1]).all():
+        return slice(int(starts[0]), int((starts + n_each)[-1]))
+    return starts if lengths is None else Runs(starts[:, None], lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +258,56 @@ class Points:
     Attributes:
         coords: shape (n_points, ndim), int64, within the array.
         shape: of the result; its elements are the points in C order.
+        lengths: where given, ``coords`` are the beginnings of runs along the last axis, and these their lengths.
     """
 
     coords: IntArray
     shape: tuple[int, ...]
+    lengths: IntArray | None = None
+
+    @property
+    def n(self) -> int:
+        """How many points."""
+        return prod(self.shape)
+
+    def cut(self, chunk: int, bounds: IntArray | None = None) -> PointRuns:
+        """The points as runs that each lie in one chunk along the last axis; see
+        :func:`zarrdock.array.planning.runs.cut`.
+        """
+        if self.lengths is None:
+            return PointRuns(self.coords, np.arange(len(self.coords)))
+        return PointRuns(self.coords, np.cumsum(self.lengths) - self.lengths, self.lengths).cut(chunk, bounds)
 
 
-def group_points(points: Points, chunk_shape: tuple[int, ...]) -> tuple[IntArray, IntArray, IntArray]:
-    """Points by the chunk they lie in, see :func:`group_owners`."""
-    return group_owners(points.coords // np.asarray(chunk_shape, np.int64))
+@dataclass(frozen=True, slots=True)
+class PointRuns:
+    """Some points of a list, as runs along the last axis.
+
+    Attributes:
+        coords: shape (n_runs, ndim), where each begins. numbers: shape (n_runs,), of its first point in the list.
+        lengths: shape (n_runs,), how many points it has; None where each has one.
+    """
+
+    coords: IntArray
+    numbers: IntArray
+    lengths: IntArray | None = None
+
+    def cut(self, chunk: int, bounds: IntArray | None = None) -> PointRuns:
+        """The same points as runs that end where chunks do."""
+        if self.lengths is None:
+            return self
+        starts = self.coords[:, -1]
+        run, begins, lengths = cut(starts, self.lengths, chunk, bounds)
+        if len(run) == len(starts):
+            return self
+        coords = self.coords[run]
+        coords[:, -1] = begins
+        return PointRuns(coords, self.numbers[run] + begins - starts[run], lengths)
+
+    def pick(self, which: IntArray, origin: IntArray | None = None) -> PointRuns:
+        """Some of them, with their coordinates relative to ``origin``."""
+        coords = self.coords[which] if origin is None else self.coords[which] - origin
+        return PointRuns(coords, self.numbers[which], None if self.lengths is None else self.lengths[which])
 
 
 def group_owners(owners: IntArray) -> tuple[IntArray, IntArray, IntArray]:
@@ -294,8 +406,7 @@ def _index_array(item: Any, length: int, axis: int) -> IntArray:
     """Integers or a mask of one axis as non-negative integers, of the shape given."""
     array = _as_array(item)
     if array.dtype == bool:
-        if array.shape != (length,):
-            raise SelectionError(f"axis {axis}: a mask of shape {array.shape} does not fit an axis of length {length}")
+        _check_mask(array, length, axis)
         return np.flatnonzero(array)
     if array.size == 0 and not isinstance(item, np.ndarray):
         array = array.astype(np.int64)
@@ -303,7 +414,7 @@ def _index_array(item: Any, length: int, axis: int) -> IntArray:
         raise SelectionError(
             f"axis {axis}: indices must be integers, slices, or arrays of integers or booleans, not {item!r:.60}"
         )
-    indices: IntArray = array.astype(np.int64)
+    indices: IntArray = array.astype(np.int64, copy=False)
     if indices.size:
         low, high = int(indices.min()), int(indices.max())
         if low < -length or high >= length or (array.dtype == np.uint64 and int(array.max()) >= length):
@@ -312,6 +423,11 @@ def _index_array(item: Any, length: int, axis: int) -> IntArray:
         if low < 0:
             indices = np.where(indices < 0, indices + length, indices)
     return indices
+
+
+def _check_mask(mask: npt.NDArray[Any], length: int, axis: int) -> None:
+    if mask.shape != (length,):
+        raise SelectionError(f"axis {axis}: a mask of shape {mask.shape} does not fit an axis of length {length}")
 
 
 def _product(axes: list[Axis], dropped: set[int], flips: tuple[int, ...]) -> Product:
@@ -355,7 +471,7 @@ def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
             raise SelectionError(
                 f"a mask must have the array's shape, {shape}, and stand alone; masks of single axes go to .oindex"
             )
-        return Points(np.argwhere(mask).astype(np.int64), (int(np.count_nonzero(mask)),))
+        return _masked(mask)
     kinds = ["s" if isinstance(item, slice) else "i" if _as_int(item) is not None else "a" for item in items]
     if "s" not in kinds:
         return vectorised(tuple(items), shape)
@@ -365,9 +481,11 @@ def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
             " .vindex[...] for points"
         )
     at = kinds.index("a")
-    indices = _index_array(items[at], shape[at], at)
-    flat = [indices.reshape(-1) if i == at else item for i, item in enumerate(items)]
-    product = _orthogonal(flat, shape)
+    indices = items[at]
+    if indices.dtype != bool:
+        indices = _index_array(indices, shape[at], at)
+    product = _orthogonal([indices.reshape(-1) if i == at else item for i, item in enumerate(items)], shape)
+    shape_there = (product.full_shape[at],) if indices.dtype == bool else indices.shape
     # numpy: integers count as advanced, too; if slices separate them from the array, the array's axes come first.
     advanced = [i for i, kind in enumerate(kinds) if kind != "s"]
     kept = [i for i, kind in enumerate(kinds) if kind != "i"]
@@ -375,9 +493,25 @@ def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
     front = kept.index(at) if apart else 0
     if front:
         rest = [n for i, n in enumerate(product.shape) if i != front]
-        return replace(product, shape=(*indices.shape, *rest), moved=front)
+        return replace(product, shape=(*shape_there, *rest), moved=front)
     where = kept.index(at)
-    return replace(product, shape=(*product.shape[:where], *indices.shape, *product.shape[where + 1 :]))
+    return replace(product, shape=(*product.shape[:where], *shape_there, *product.shape[where + 1 :]))
+
+
+def _masked(mask: npt.NDArray[np.bool_]) -> Product | Points:
+    """The elements where a mask of the array's shape is true, in C order."""
+    n = int(np.count_nonzero(mask))
+    if mask.ndim == 0 or n == 0:
+        return Points(np.argwhere(mask).astype(np.int64), (n,))
+    every = tuple(range(mask.ndim))
+    masks = [np.asarray(mask.any(axis=every[:i] + every[i + 1 :])) if mask.ndim > 1 else mask for i in every]
+    if prod(int(np.count_nonzero(axis)) for axis in masks) == n:  # a box, rows, columns: a product of its axes
+        return replace(_product([Axis.of_mask(axis) for axis in masks], set(), ()), shape=(n,))
+    starts, lengths = mask_runs(mask.reshape(-1))
+    _, starts, lengths = cut(starts, lengths, mask.shape[-1])
+    if 2 * len(starts) > n:
+        return Points(np.argwhere(mask).astype(np.int64), (n,))
+    return Points(np.stack(np.unravel_index(starts, mask.shape), axis=1), (n,), lengths)
 
 
 def orthogonal(selection: Any, shape: tuple[int, ...]) -> Product | Points:
@@ -408,16 +542,24 @@ def _orthogonal(items: list[Any], shape: tuple[int, ...]) -> Product:
             axes.append(_int_axis(index, shape[i], i))
             dropped.add(i)
         else:
-            indices = _index_array(item, shape[i], i)
-            if indices.ndim != 1:
-                raise SelectionError(
-                    f"axis {i}: orthogonal selection takes one-dimensional arrays, not {indices.ndim}-dimensional ones"
-                )
-            axes.append(Axis(0, 1, len(indices), indices))
+            axes.append(_array_axis(item, shape[i], i))
     return _product(axes, dropped, tuple(flips))
 
 
-def vectorised(selection: Any, shape: tuple[int, ...]) -> Points:
+def _array_axis(item: Any, length: int, axis: int) -> Axis:
+    array = _as_array(item)
+    if array.dtype == bool:
+        _check_mask(array, length, axis)
+        return Axis.of_mask(array)
+    indices = _index_array(item, length, axis)
+    if indices.ndim != 1:
+        raise SelectionError(
+            f"axis {axis}: orthogonal selection takes one-dimensional arrays, not {indices.ndim}-dimensional ones"
+        )
+    return Axis.of_indices(indices)
+
+
+def vectorised(selection: Any, shape: tuple[int, ...]) -> Product | Points:
     """``array.vindex[selection]``: arrays of integers, one an axis, broadcast against each other; or a mask of the
     array's shape.
 
@@ -430,7 +572,7 @@ def vectorised(selection: Any, shape: tuple[int, ...]) -> Points:
         if mask.dtype == bool:
             if mask.shape != shape:
                 raise SelectionError(f"a mask of shape {mask.shape} does not fit an array of shape {shape}")
-            return Points(np.argwhere(mask).astype(np.int64), (int(np.count_nonzero(mask)),))
+            return _masked(mask)
     if len(items) != len(shape) or any(isinstance(item, slice) or item is Ellipsis or item is None for item in items):
         raise SelectionError(
             f"vectorised selection takes one array of integers for each of the {len(shape)} axes, or a mask"
@@ -440,9 +582,16 @@ def vectorised(selection: Any, shape: tuple[int, ...]) -> Points:
         together = np.broadcast_arrays(*arrays)
     except ValueError as error:
         raise SelectionError(f"indices of shapes {[a.shape for a in arrays]} don't broadcast") from error
-    result_shape = together[0].shape if together else ()
-    coords = np.stack([a.reshape(-1) for a in together], axis=1) if together else np.empty((1, 0), np.int64)
-    return Points(np.ascontiguousarray(coords), result_shape)
+    if not together:
+        return Points(np.empty((1, 0), np.int64), ())
+    flat = [a.reshape(-1) for a in together]
+    result_shape, n = together[0].shape, len(flat[0])
+    if len(flat) == 1:
+        return replace(_product([Axis.of_indices(flat[0])], set(), ()), shape=result_shape)
+    first = first_of_runs(*flat) if n else np.empty(0, np.int64)
+    if 2 * len(first) > n or not n:
+        return Points(np.stack(flat, axis=1), result_shape)
+    return Points(np.stack([axis[first] for axis in flat], axis=1), result_shape, np.diff(np.append(first, n)))
 
 
 def blocks(

@@ -12,19 +12,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.planning.layout import Irregular, Layout, Level
-from zarrdock.array.planning.selection import Axis, AxisPieces, Points, Product, Selector, group_owners, group_points
+from zarrdock.array.planning.runs import Index, IntArray, Runs, cut
+from zarrdock.array.planning.selection import (
+    Axis,
+    AxisPieces,
+    PointRuns,
+    Points,
+    Product,
+    Selector,
+    group_owners,
+    run_pieces,
+)
 
 __all__ = ["Leaves", "Pieces", "PointLeaves", "ProductLeaves", "Task", "irregular_tasks", "tasks"]
 
-
-IntArray: TypeAlias = npt.NDArray[np.int64]
-Index: TypeAlias = tuple[Any, ...]
 
 # So many leaves' indices are made at once and kept while a shard is read; of more, only those asked for.
 _MAX_PAIRS = 4096
@@ -48,13 +55,16 @@ class Leaves(ABC):
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
         """For each leaf: the index into its array, and the index into the selection's result."""
 
-    def region(self) -> Index | None:
+    def region(self) -> tuple[slice, ...] | None:
         """Index into the result of all leaves together, where that is one block."""
         return None
 
 
 class Pieces(ABC):
     """What is wanted of one node: an object in the store, or a shard within it."""
+
+    #: All indices into leaves are slices.
+    sliced: bool = False
 
     @abstractmethod
     def children(self, level: Level) -> list[tuple[int, Pieces]]:
@@ -105,11 +115,11 @@ def tasks(selection: Product | Points, layout: Layout) -> Iterator[Task]:
         return
     n_leaves = prod(chunk // leaf for chunk, leaf in zip(layout.chunk_shape, layout.leaf_shape, strict=True))
     if isinstance(selection, Points):
-        order, first, coords = group_points(selection, layout.chunk_shape)
+        runs_ = selection.cut(layout.leaf_shape[-1] if layout.leaf_shape else 1)
+        order, first, coords = group_owners(runs_.coords // np.asarray(layout.chunk_shape, np.int64))
         for i, row in enumerate(coords.tolist()):
             at = tuple(row)
-            numbers = order[first[i] : first[i + 1]]
-            pieces: Pieces = PointPieces(selection.coords[numbers], numbers, layout.leaf_shape)
+            pieces: Pieces = PointPieces(runs_.pick(order[first[i] : first[i + 1]]), layout.leaf_shape)
             yield Task(layout.key(at), at, pieces, layout.n_leaves_in(at), n_leaves, layout)
         return
     if 0 in selection.full_shape:
@@ -231,10 +241,9 @@ class ProductLeaves(Leaves):
         within = zip(*([axis[p] for p in place] for axis, place in zip(inner, places, strict=True)), strict=True)
         outside = zip(*([axis[p] for p in place] for axis, place in zip(outer, places, strict=True)), strict=True)
         each = zip(within, outside, strict=True)
-        # With integer arrays among them, numpy means a product only if all axes are open meshes.
-        return each if self.is_sliced else ((_mesh(a), _mesh(b)) for a, b in each)
+        return each if self.is_sliced else ((_numpy_index(a), _numpy_index(b)) for a, b in each)
 
-    def region(self) -> Index | None:
+    def region(self) -> tuple[slice, ...] | None:
         if not self.is_sliced:
             return None
         ends = (
@@ -243,38 +252,44 @@ class ProductLeaves(Leaves):
         return tuple(slice(first.start, last.stop) for first, last in ends)  # type: ignore[union-attr]
 
 
-def _mesh(index: Index) -> Index:
-    return np.ix_(*(np.arange(i.start, i.stop, i.step or 1) if isinstance(i, slice) else i for i in index))
+def _numpy_index(index: tuple[Any, ...]) -> Index:
+    """The product of selectors, one an axis, as an index."""
+    if len(index) == 1 and isinstance(index[0], Runs):
+        return index[0]
+    arrays = tuple(i.arrays()[0] if isinstance(i, Runs) else i for i in index)
+    if sum(not isinstance(i, slice) for i in arrays) < 2:
+        return arrays
+    # With several arrays of integers, numpy means a product only if all axes are open meshes.
+    return np.ix_(*(np.arange(i.start, i.stop, i.step or 1) if isinstance(i, slice) else i for i in arrays))
 
 
 class PointPieces(Pieces):
-    """Some points: ``coords`` (n, ndim) in the array, and ``numbers`` (n,), their places in the result."""
+    """Some points. Their runs lie in one leaf each."""
 
-    __slots__ = ("coords", "leaf_shape", "numbers")
+    __slots__ = ("leaf_shape", "runs")
 
-    def __init__(self, coords: IntArray, numbers: IntArray, leaf_shape: tuple[int, ...]) -> None:
-        self.coords = coords
-        self.numbers = numbers
+    def __init__(self, runs: PointRuns, leaf_shape: tuple[int, ...]) -> None:
+        self.runs = runs
         self.leaf_shape = leaf_shape
 
     @property
     def n_leaves(self) -> int:
         if not self.leaf_shape:
             return 1
-        return len(np.unique(self.coords // np.asarray(self.leaf_shape), axis=0))
+        return len(np.unique(self.runs.coords // np.asarray(self.leaf_shape), axis=0))
 
     def covers(self) -> bool:
         return False
 
     def children(self, level: Level) -> list[tuple[int, Pieces]]:
-        order, first, where = group_points(Points(self.coords, ()), level.sharding.inner.spec.shape)
+        order, first, where = group_owners(self.runs.coords // np.asarray(level.sharding.inner.spec.shape, np.int64))
         flat = (
             np.ravel_multi_index(tuple((where % np.asarray(level.sharding.grid)).T), level.sharding.grid)
             if where.shape[1]
             else np.zeros(len(where), np.int64)
         )
         return [
-            (number, PointPieces(self.coords[order[a:b]], self.numbers[order[a:b]], self.leaf_shape))
+            (number, PointPieces(self.runs.pick(order[a:b]), self.leaf_shape))
             for number, a, b in zip(flat.tolist(), first[:-1].tolist(), first[1:].tolist(), strict=True)
         ]
 
@@ -285,12 +300,13 @@ class PointPieces(Pieces):
 class PointLeaves(Leaves):
     """Leaves that hold points."""
 
-    __slots__ = ("_first", "_local", "_numbers", "flat")
+    __slots__ = ("_first", "_runs", "flat")
 
     def __init__(self, pieces: PointPieces, grid: tuple[int, ...]) -> None:
-        order, self._first, where = group_points(Points(pieces.coords, ()), pieces.leaf_shape)
-        self._local = pieces.coords[order] % np.asarray(pieces.leaf_shape, np.int64)
-        self._numbers = pieces.numbers[order]
+        leaf = np.asarray(pieces.leaf_shape, np.int64)
+        owners = pieces.runs.coords // leaf
+        order, self._first, where = group_owners(owners)
+        self._runs = pieces.runs.pick(order, owners[order] * leaf)
         flat = np.zeros(len(where), np.int64)
         for axis, n in enumerate(grid):
             flat = flat * n + where[:, axis] % n
@@ -301,10 +317,18 @@ class PointLeaves(Leaves):
         return np.zeros(len(self.flat), bool)
 
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
+        coords, places, lengths = self._runs.coords, self._runs.numbers, self._runs.lengths
         for i in np.asarray(numbers).tolist():
             part = slice(self._first[i], self._first[i + 1])
-            # A zero-dimensional chunk has one element, which is a point of no coordinates.
-            yield tuple(self._local[part].T) or (None,), (self._numbers[part],)
+            if lengths is None:
+                # A zero-dimensional chunk has one element, which is a point of no coordinates.
+                yield tuple(coords[part].T) or (None,), (places[part],)
+                continue
+            inside, outside = Runs(coords[part], lengths[part]), Runs(places[part, None], lengths[part])
+            if len(inside.lengths) == 1:
+                yield inside.slices()[0], outside.slices()[0]
+            else:
+                yield inside, outside
 
 
 # -- Selections of arrays whose objects differ in shape: each object is seen as an array of its own. Pure.
@@ -343,15 +367,19 @@ def _parts(axis: Axis, bounds: IntArray | None, chunk: int, leaf: int) -> Iterat
         chunk: length of an object where ``bounds`` is None. leaf: length of a leaf; 0 where an object is one.
     """
     if axis.indices is not None:
-        owners = axis.indices // chunk if bounds is None else np.searchsorted(bounds, axis.indices, "right") - 1
+        starts, lengths, places = axis.indices, axis.lengths, np.arange(len(axis.indices))
+        if lengths is not None:
+            _, starts, lengths = cut(starts, lengths, chunk, bounds)
+            places = np.cumsum(lengths) - lengths
+        owners = starts // chunk if bounds is None else np.searchsorted(bounds, starts, "right") - 1
         order = np.argsort(owners, kind="stable")
         numbers, first = np.unique(owners[order], return_index=True)
         ends = np.append(first[1:], len(order))
         for number, a, b in zip(numbers.tolist(), first.tolist(), ends.tolist(), strict=True):
-            start, length = _extent(number, bounds, chunk)
-            places = order[a:b]
-            own = Axis(0, 1, b - a, axis.indices[places] - start).pieces(leaf or length)
-            yield number, _moved(own, [places[part] for part in own.outer])
+            origin, length = _extent(number, bounds, chunk)
+            mine = order[a:b]
+            n_each = None if lengths is None else lengths[mine]
+            yield number, run_pieces(starts[mine] - origin, n_each, places[mine], leaf or length)
         return
     start, step, n = axis.start, axis.step, axis.n
     last = start + step * (n - 1)
@@ -365,7 +393,7 @@ def _parts(axis: Axis, bounds: IntArray | None, chunk: int, leaf: int) -> Iterat
             outer: list[Selector] = [
                 slice(part.start + begin, part.stop + begin) for part in own.outer if isinstance(part, slice)
             ]
-            yield number, _moved(own, outer)
+            yield number, AxisPieces(own.chunks, own.inner, outer, own.whole, own.n)
 
 
 def _extent(number: int, bounds: IntArray | None, chunk: int) -> tuple[int, int]:
@@ -376,20 +404,16 @@ def _extent(number: int, bounds: IntArray | None, chunk: int) -> tuple[int, int]
     return start, int(bounds[number + 1]) - start
 
 
-def _moved(own: AxisPieces, outer: list[Selector]) -> AxisPieces:
-    return AxisPieces(own.chunks, own.inner, outer, own.whole, own.n, own.is_slice)
-
-
 def _of_points(selection: Points, layout: Layout, irregular: Irregular) -> Iterator[Task]:
-    owners = np.empty_like(selection.coords)
+    runs = selection.cut(layout.chunk_shape[-1], irregular.bounds[-1])
+    owners = np.empty_like(runs.coords)
     for axis, (bounds, chunk) in enumerate(zip(irregular.bounds, layout.chunk_shape, strict=True)):
-        positions = selection.coords[:, axis]
+        positions = runs.coords[:, axis]
         owners[:, axis] = positions // chunk if bounds is None else np.searchsorted(bounds, positions, "right") - 1
     order, first, coords = group_owners(owners)
     for i, row in enumerate(coords.tolist()):
         at = tuple(row)
         own = layout.at(at)
-        numbers = order[first[i] : first[i + 1]]
-        local = selection.coords[numbers] - np.asarray(layout.starts(at), np.int64)
-        pieces = PointPieces(local, numbers, own.leaf_shape)
+        mine = runs.pick(order[first[i] : first[i + 1]], np.asarray(layout.starts(at), np.int64))
+        pieces = PointPieces(mine.cut(own.leaf_shape[-1]), own.leaf_shape)
         yield Task(layout.key(at), at, pieces, layout.n_leaves_in(at), _n_leaves(own), own)

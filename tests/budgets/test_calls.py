@@ -111,6 +111,21 @@ def test_opening(store: zarrdock.Store) -> None:
     assert n_calls(lambda: zarrdock.open_array(store, path="sharded", zarr_format=3)) <= BUDGETS["open again"]
 
 
+def test_masks_of_runs(store: zarrdock.Store) -> None:
+    """A mask, or a list of rows, costs what slices of the same chunks cost."""
+    mask = np.zeros(SHAPE, bool)
+    mask[3:40] = True
+    rows = np.arange(3, 40)
+    scattered = np.append(rows, 60)
+    for path in ("sharded", "chunks"):
+        array = zarrdock.open_array(store, path=path)
+        array[...]
+        slices = n_calls(lambda: array[3:40])  # noqa: B023 - called at once
+        for selection in (mask, rows, mask[:, 0, 0]):
+            assert n_calls(lambda: array[selection]) <= slices + 80  # noqa: B023
+        assert n_calls(lambda: array[scattered]) <= 3 * n_calls(lambda: array[...])  # noqa: B023
+
+
 def test_a_plan(store: zarrdock.Store) -> None:
     array = zarrdock.open_array(store, path="sharded")
     array[...]

@@ -58,10 +58,7 @@ def selection_of(
 def _end(selection: Product | Points) -> tuple[int, ...]:
     if isinstance(selection, Points):
         return tuple((selection.coords.max(axis=0) + 1).tolist())
-    return tuple(
-        axis.start + axis.step * (axis.n - 1) + 1 if axis.indices is None else int(axis.indices.max()) + 1
-        for axis in selection.axes
-    )
+    return tuple(axis.stop for axis in selection.axes)
 
 
 def _as_tuple(selection: Any) -> tuple[Any, ...]:
@@ -140,7 +137,7 @@ def _mesh(batch: Chunks, coords: Coords, chunks: Division, drop_axes: tuple[int,
             indices[outer.reshape(-1) if isinstance(outer, np.ndarray) else outer] = local
         if (indices < 0).any():
             raise NotASelectionError("places of the result that no chunk fills")
-        axes.append(Axis(0, 1, n, indices))
+        axes.append(Axis.of_indices(indices))
     full = tuple(axis.n for axis in axes)
     return Product(tuple(axes), full, tuple(n for i, n in enumerate(full) if i in kept), tuple(drop_axes))
 
