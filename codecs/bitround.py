@@ -93,7 +93,7 @@ def _round_floats(raw: AnyArray, element: Element, keepbits: int) -> AnyArray:
 
 
 def _round_integers(raw: AnyArray, keepbits: int, largest: Any) -> AnyArray:
-    """Of unsigned integers, none of which may become larger than ``largest``."""
+    """Round unsigned integers; no result exceeds ``largest``."""
     one = raw.dtype.type(1)
     below = raw.copy()
     for step in (1, 2, 4, 8, 16, 32):

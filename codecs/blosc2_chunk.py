@@ -95,7 +95,7 @@ def _special(kind: int, rest: memoryview, nbytes: int, typesize: int) -> bytes:
 
 
 def _pipeline(filters: bytes, metas: bytes) -> list[Any]:
-    """What has to be done to a block, the last filter first."""
+    """Operations that undo the filters of a block, the last filter first."""
     undo: list[Any] = []
     for code, meta in zip(reversed(filters), reversed(metas), strict=True):
         if code in (_SHUFFLE, _BITSHUFFLE) and not meta:

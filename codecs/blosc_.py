@@ -76,7 +76,7 @@ class Blosc(BytesBytesCodec):
 
     @classmethod
     def from_user(cls, configuration: Configuration) -> Blosc:
-        """Of a configuration for a new array, which will say what is missing."""
+        """Parse the configuration of a new array; the array's data type fills in missing members."""
         return cls(**known_members(configuration, ("cname", "clevel", "shuffle", "typesize", "blocksize")))
 
     @classmethod

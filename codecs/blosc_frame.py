@@ -37,12 +37,12 @@ def head_nbytes(nbytes: int, blocksize: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What a frame's header and table say.
+    """Header and table of a frame.
 
     Attributes:
-        nbytes: of content; blocksize: of a block's content, the last one's may be less.
-        starts, lengths: shape (n_blocks,), the bytes of each block in the frame. None where the content stands behind
-            the header as it is.
+        nbytes: size of the content; blocksize: size of a block's content, less for the last one.
+        starts, lengths: shape (n_blocks,), the bytes of each block in the frame. None if the content follows the
+            header uncompressed.
     """
 
     flags: int

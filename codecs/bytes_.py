@@ -24,7 +24,7 @@ __all__ = ["BoundBytes", "Bytes", "has_byte_order"]
 
 
 def has_byte_order(dtype: np.dtype[Any]) -> bool:
-    """Whether elements depend on the byte order: not for single bytes and raw bits, for structs if their fields do."""
+    """True if elements depend on the byte order. Single bytes and raw bits do not; structs do if their fields do."""
     if dtype.names is not None and dtype.fields is not None:
         return any(has_byte_order(dtype.fields[name][0]) for name in dtype.names)
     if dtype.subdtype is not None:

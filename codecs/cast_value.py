@@ -39,10 +39,10 @@ class Caster:
     scalar_map: tuple[tuple[Any, ...], ...] = ()
 
     def __call__(self, array: AnyArray) -> AnyArray:
-        """Of any byte order and strides, to an array of the target's native dtype.
+        """Cast an array of any byte order and strides to the target's native dtype.
 
         Raises:
-            ValueError: a value that the target does not have.
+            ValueError: the target type cannot represent a value.
         """
         values = array.astype(self.source.native, copy=False)
         with np.errstate(all="ignore"):

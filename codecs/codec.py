@@ -1,4 +1,4 @@
-"""What a codec is: a frozen configuration that is bound, once, to the chunk it will work on.
+"""Base classes of codecs: a codec is a frozen configuration that is bound, once, to the chunk it will work on.
 
 Three kinds, as in Zarr v3: array to array, array to bytes, bytes to bytes. ``bind`` validates and returns an object
 with no checks left to do per chunk.
@@ -51,7 +51,7 @@ Configuration: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ChunkSpec:
-    """What a chunk is: its shape, its numpy dtype (native or not), its fill value (a scalar of that dtype)."""
+    """Description of a chunk: its shape, its numpy dtype (native or not), its fill value (a scalar of that dtype)."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -84,8 +84,8 @@ class ByteSpec:
 
     @classmethod
     def compressed(cls, before: ByteSpec) -> ByteSpec:
-        """Of the output of a compressor: every compressor in use here grows incompressible input by less than 1/8 +
-        64 KiB.
+        """Size limit of a compressor's output: every compressor used here grows incompressible input by less than
+        1/8 + 64 KiB.
         """
         return cls(None, before.limit + before.limit // 8 + 65536, 1)
 
@@ -124,7 +124,7 @@ class Codec(ABC):
     @classmethod
     @abstractmethod
     def from_json(cls, configuration: Configuration) -> Codec:
-        """Of a v3 ``configuration`` object ({} where the metadata has none).
+        """Parse a v3 ``configuration`` object ({} if the metadata has none).
 
         Raises:
             MetadataError: with ``pointer`` relative to the configuration object, e.g. "/level".
@@ -185,7 +185,7 @@ class BoundBytesBytes(ABC):
 
     @property
     def needs_coords(self) -> bool:
-        """Whether encoding depends on where in the array the chunk is."""
+        """True if encoding depends on the chunk's position in the array."""
         return False
 
     def encode_at(self, data: Buffer, coords: tuple[int, ...] | None) -> Buffer:

@@ -93,7 +93,7 @@ class Conditional(BytesBytesCodec):
 
     @classmethod
     def from_user(cls, configuration: Configuration) -> Conditional:
-        """Of a configuration for a new array; nested codecs may leave out what the array says."""
+        """Parse the configuration of a new array; nested codecs may omit members that follow from the array."""
         members = known_members(configuration, ("codecs", "header_bits"))
         return cls(**{"codecs": None, **members})
 
@@ -267,7 +267,7 @@ def _smallest(trial: Trial, n: int) -> int:
 
 
 def _longer(one: ByteSpec, other: ByteSpec) -> ByteSpec:
-    """What a codec makes of ``one`` if it is applied, and what is left if it is not."""
+    """Size limit of the bytes after a codec that may be applied or skipped."""
     return ByteSpec(None, max(one.limit, other.limit), one.itemsize)
 
 

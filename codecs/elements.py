@@ -1,7 +1,8 @@
-"""What the codecs that look into elements must know of a data type: its bits, its sign, its mantissa.
+"""Properties of data types for codecs that work on the bits of elements: width, sign, mantissa.
 
-The small types (``int4``, ``bfloat16``, ``float8_e5m2``, ...) are numpy dtypes of ml_dtypes, told by their name:
-whoever has such an array has the library. Complex types without a numpy dtype are structs of two equal floats.
+The small types (``int4``, ``bfloat16``, ``float8_e5m2``, ...) are numpy dtypes of ml_dtypes, recognised by their name:
+such an array can only exist where the library is installed. Complex types without a numpy dtype are structs of two
+equal floats.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Element:
 
     @property
     def is_small(self) -> bool:
-        """Whether it is one of ml_dtypes' types, or made of them."""
+        """True for the types of ml_dtypes, and for structs of them."""
         return self.component.name in _SMALL
 
     def limits(self) -> tuple[int, int]:
@@ -82,7 +83,7 @@ _NUMPY: Final = frozenset(
 
 @lru_cache(256)
 def element_of(dtype: np.dtype[Any]) -> Element | None:
-    """What ``dtype`` is, in any byte order; None where it is no number (text, raw bits, structs, times)."""
+    """The properties of ``dtype``, in any byte order; None if it is no number (text, raw bits, structs, times)."""
     if dtype.kind in "TO":  # without any byte order to ask about
         return None
     native = dtype.newbyteorder("=")

@@ -15,8 +15,8 @@ def _samples(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
 
 
 class EmptyTest:
-    """Whether a chunk holds nothing but the fill value, compared bit by bit: -0.0 is not 0.0, and a NaN equals only
-    the same NaN. Text and objects are compared as values of one Python type.
+    """Test if a chunk holds only the fill value, compared bit by bit: -0.0 is not 0.0, and a NaN equals only the same
+    NaN. Text and objects are compared as values of one Python type.
     """
 
     __slots__ = ("_bits", "_fill", "_kind", "_samples", "_shape", "_zero")

@@ -72,7 +72,7 @@ class Zlib(BytesBytesCodec):
 
 
 class _BoundDeflate(BoundBytesBytes):
-    """What both envelopes share."""
+    """Base of the gzip and zlib codecs, which differ in the envelope around the deflate stream."""
 
     __slots__ = ("_exact", "_level", "_name", "decoded", "encoded")
     makes_new = True

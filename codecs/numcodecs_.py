@@ -67,7 +67,7 @@ class NumcodecsCodec(Codec):
         return {"name": self.name, "configuration": self.configuration}
 
     def not_in_v3(self) -> UnsupportedError:
-        """What to raise where v3 metadata would have to name it."""
+        """The error to raise if v3 metadata would have to name this codec."""
         return UnsupportedError(f"Zarr v3 has no codec like numcodecs' {self.numcodecs_id!r}; only Zarr v2 has")
 
     @property
@@ -404,7 +404,7 @@ _UINT32 = struct.Struct("<I")
 
 
 def flat(result: Any) -> Buffer:
-    """What numcodecs returns (bytes, arrays, views) as flat bytes."""
+    """Results of numcodecs (bytes, arrays, views) as flat bytes."""
     if isinstance(result, bytes):
         return result
     return memoryview(result).cast("B")

@@ -49,7 +49,7 @@ class NumcodecsFilter(StoredNumcodecsCodec, ArrayArrayCodec):
         return self
 
     def dtypes(self, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
-        """What it sees elements of ``dtype`` as, and what it makes of them."""
+        """The dtype the filter reads elements of ``dtype`` as, and the dtype of its output."""
         return dtype, dtype
 
     def bind(self, spec: ChunkSpec) -> BoundArrayArray:

@@ -30,12 +30,12 @@ MAX_OFFSET = 2**61
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
-    """Where the inner chunks of one shard are.
+    """Offsets and lengths of the inner chunks of one shard.
 
     Attributes:
         offsets: shape (n_chunks,), int64, C order of the grid of chunks: first byte, counted from the start of the
-            shard; -1 where the chunk is empty.
-        lengths: shape (n_chunks,), int64, bytes; 0 where the chunk is empty.
+            shard; -1 for an empty chunk.
+        lengths: shape (n_chunks,), int64, bytes; 0 for an empty chunk.
     """
 
     offsets: IntArray
@@ -118,7 +118,7 @@ class IndexLayout:
         return Tail(self.nbytes) if self.location == "end" else Span(0, self.nbytes)
 
     def span_within(self, start: int, length: int) -> tuple[int, int]:
-        """Where the index is, (start, stop), for a shard that lies at ``start`` in something larger.
+        """Place of the index, (start, stop), of a shard that begins at ``start`` in a larger object.
 
         Raises:
             ShardIndexError: the shard is shorter than its index.

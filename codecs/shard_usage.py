@@ -1,4 +1,4 @@
-"""What the bytes of a shard are used for. Pure."""
+"""Uses of the bytes of a shard: chunks, indexes, garbage. Pure functions, no I/O."""
 
 from __future__ import annotations
 

@@ -293,7 +293,7 @@ class BoundSharding(BoundArrayBytes):
         return nbytes == shard_nbytes and np.array_equal(wanted.offsets, index.offsets)
 
     def arrange(self, index: ShardIndex) -> tuple[ShardIndex, int]:
-        """Where :meth:`assemble` would put chunks of such lengths that lie so, and how long the shard would be."""
+        """Index and size of the shard that :meth:`assemble` would make of these chunks, in their present sequence."""
         sequence = self._sequence(index.offsets, np.zeros(self.layout.n_chunks, bool))
         return ShardIndex(self._packed(index.lengths, sequence), index.lengths), self.layout.nbytes + int(
             index.lengths[sequence].sum()

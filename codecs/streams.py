@@ -15,11 +15,11 @@ _BLOCK_BYTES = 8192
 
 
 class StreamDecompressor(Protocol):
-    """What the objects of zlib, bz2 and lzma have in common."""
+    """Protocol of the decompressor objects of zlib, bz2 and lzma."""
 
     @property
     def eof(self) -> bool:
-        """Whether the end of the stream was reached."""
+        """True once the end of the stream was reached."""
 
     @property
     def unused_data(self) -> bytes:

@@ -33,7 +33,7 @@ MAX_NBYTES: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class _Vlen(ArrayBytesCodec):
-    """What both have in common: a name, and nothing to configure."""
+    """Base of both codecs: a name, and no configuration."""
 
     kinds: ClassVar[str]  # numpy's, of what it stores
     stores: ClassVar[str]

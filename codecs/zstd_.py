@@ -46,8 +46,8 @@ _MAX_BLOCKS: Final = 8
 
 
 def single_frames(data: Buffer, starts: IntArray, lengths: IntArray) -> bool:
-    """Whether each piece of ``data`` is one frame, whole and with nothing behind it. The frames' contents are not
-    looked at. False also where a frame has many blocks.
+    """True if each piece of ``data`` is exactly one complete frame. The contents of frames are not examined. False
+    also for frames of many blocks.
     """
     flat: npt.NDArray[Any] = np.frombuffer(data, np.uint8)
     ends = starts + lengths
@@ -101,10 +101,10 @@ def _little_endian(flat: npt.NDArray[Any], at: IntArray, n: int) -> IntArray:
 
 
 def frame_end(data: memoryview, start: int) -> int:
-    """Where the frame that begins at ``start`` ends, from its header and its blocks' headers.
+    """End of the frame that begins at ``start``, found in its header and the headers of its blocks.
 
     Raises:
-        CodecError: there is no frame there, or it is cut off.
+        CodecError: there is no frame, or it is cut off.
     Source: RFC 8878, sections 3.1.1 and 3.1.2.
     """
     magic = data[start : start + 4]
