@@ -105,10 +105,10 @@ def parse_extra(members: dict[str, Any], known: frozenset[str]) -> dict[str, Any
 
 
 def parse_transformers(value: JSON, lenient: bool) -> dict[str, Any]:
-    """``storage_transformers``: zarrdock knows none; those that may be ignored are kept, to be written again, and with
-    ``lenient`` the others, too.
+    """``storage_transformers``: zarrdock knows none. Those that may be ignored are kept, to be written again, as is an
+    empty list, and with ``lenient`` the others, too.
     """
-    if value is None or value == []:
+    if value is None:
         return {}
     if not isinstance(value, list):
         raise MetadataError(pointer="/storage_transformers", expected="an array", found=value)

@@ -263,6 +263,8 @@ _MOST = 64
 _MAX_NBYTES = 2**14
 
 _DEFAULT = ShardOptions()
+# Members beyond the standard ones that change nothing; zarr-python writes the second.
+_PLAIN: tuple[dict[str, Any], ...] = ({}, {"storage_transformers": []})
 
 _nodes: dict[tuple[bytes, int], ArrayMetadata] = {}
 # By the identity of what they were made of, which the metadata kept with them keeps from being anybody else's.
@@ -277,7 +279,9 @@ def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) 
     known = _nodes.get(seen)
     if known is None:
         node = parse_node(document, key, lenient=lenient)
-        if not isinstance(node, ArrayMetadata) or node.unknown or node.extra or node.dtype.kind not in "biufcmM":
+        if not isinstance(node, ArrayMetadata) or node.unknown or node.dtype.kind not in "biufcmM":
+            return node
+        if node.extra not in _PLAIN:
             return node
         if len(_nodes) >= _MOST:
             _nodes.clear()
