@@ -99,19 +99,19 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a store can do, as positive facts, and what a round trip costs it.
+    """Capabilities of a store, as positive facts, and the cost of a round trip.
 
     Attributes:
         writable: mutating operations are possible at all.
         listable: ``list`` and ``list_dir`` work.
         atomic_update: ``update`` and ``create_only`` are atomic against every other writer that uses the same service.
-        conditional_read: a version asked for is checked by the read itself.
+        conditional_read: a read checks the version it is given.
         remote: reads cost a round trip; many should be in flight together.
         merge_gap_bytes: unwanted bytes that are cheaper to fetch than one more request.
         max_request_bytes: a merged request is not grown beyond this.
         n_concurrent: requests kept in flight at once.
-        max_versions: versions that stay good at once, where their number is bounded: of more, those used longest ago
-            count as changed, with no writer about.
+        max_versions: number of versions that stay valid at once, if it is bounded: beyond it the least recently used
+            count as changed, without any writer.
     """
 
     writable: bool = True
@@ -175,7 +175,7 @@ class LazyParts(Sequence[Buffer]):
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """Of all parts together."""
+        """Size of all parts together in bytes."""
 
     def __getitem__(self, i: Any) -> Any:
         which = range(len(self))[i]
@@ -358,7 +358,7 @@ class Store(ABC):
 
     @property
     def url(self) -> str:
-        """Where the store is, without credentials, for messages and for opening it again."""
+        """URL of the store without credentials, for messages and for opening it again."""
         return f"<{type(self).__name__}>"
 
     def __repr__(self) -> str:

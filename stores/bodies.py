@@ -52,6 +52,6 @@ async def read_body(response: Any, n_bytes: int | None) -> bytes:
 
 
 def _must_wait(me: _Body) -> bool:
-    """Whether an older body of the same loop is being read as fast as this process can."""
+    """True if an older body of the same loop is being read as fast as this process can."""
     oldest = next(body for body in _bodies if body.loop is me.loop)
     return oldest is not me and time.perf_counter() - oldest.last < _BUSY_SECONDS

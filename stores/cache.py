@@ -219,9 +219,7 @@ class CachingStore(WrapperStore):
         return others
 
     def _may_share(self, request: Read) -> bool:
-        """Whether the answer to a question asked a moment ago is as good as a new one: not where it has to be the
-        latest.
-        """
+        """True if the request may share the answer to an equal one under way; not if it has to be the latest."""
         return request.version is not None or self._may_trust()
 
     def _find(self, index: int, request: Read) -> _Kept | None:

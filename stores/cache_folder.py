@@ -40,7 +40,7 @@ _SEGMENT = re.compile(r"(?:(\d+)-(\d+)|tail-(\d+))(?:-of-(\d+))?")
 
 
 class _Object:
-    """What this process knows of an object's folder."""
+    """This process's knowledge of an object's folder."""
 
     __slots__ = ("known", "names", "path", "stamp", "verified")
 
@@ -358,7 +358,7 @@ def _read(path: str, offset: int, n: int, *, whole: bool) -> Buffer | None:
 
 
 def _words(path: str) -> dict[str, object] | None:
-    """What a file in ``keys`` says; None: it is not there, or damaged."""
+    """Contents of a file in ``keys``; None if it is missing or damaged."""
     try:
         with open(path, encoding="utf-8") as file:
             words = json.load(file)

@@ -48,7 +48,7 @@ class Known:
         self.stops: list[int] = []
 
     def locate(self, range_: Range) -> Place | None:
-        """Where the bytes of a range are; None where they are not all known, or where the range is beyond the end."""
+        """Locate the bytes of a range; None if not all of them are known, or if the range is beyond the end."""
         if self.size is None:
             match range_:
                 case Tail(n) if n <= self.tail:
@@ -70,10 +70,10 @@ class Known:
         return None
 
     def learn(self, range_: Range, n: int) -> int:
-        """What an answer of ``n`` bytes to a read of ``range_`` tells about the object's size.
+        """Derive the object's size from an answer of ``n`` bytes to a read of ``range_``.
 
         Returns:
-            Where the segment of those bytes begins.
+            The start of the segment of those bytes.
         """
         match range_:
             case None:

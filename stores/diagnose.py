@@ -77,7 +77,7 @@ class TruncatedError(Exception):
 
 
 class Kind(enum.Enum):
-    """What went wrong."""
+    """Kind of a failure."""
 
     MISSING = "no such key"
     NO_BUCKET = "no such bucket"
@@ -231,12 +231,12 @@ def redact(text: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What an exception means.
+    """Diagnosis of an exception.
 
     Attributes:
-        kind: what went wrong.
-        status: the HTTP status, where there was one.
-        code: the service's own word for it ("SlowDown"), where there was one.
+        kind: kind of the failure.
+        status: the HTTP status, if there was one.
+        code: the service's own error code ("SlowDown"), if there was one.
         text: the exception in words, without credentials.
         retry_after: seconds the service asked to wait.
     """
@@ -315,7 +315,7 @@ def _words(error: BaseException) -> str:
 
 
 def diagnose(error: BaseException) -> Diagnosis:
-    """What ``error``, or what it came from, means. What a service answered says more than what a library made of it."""
+    """Diagnose ``error`` or one of its causes: the answer of a service says more than a library error."""
     first: Diagnosis | None = None
     for link in _chain(error):
         status, code = _service_answer(link)

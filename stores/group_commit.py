@@ -238,7 +238,7 @@ class _Queue:
                 self.waiting.pop(key, None)
 
     def give_back(self, key: str, tickets: Sequence[Ticket]) -> None:
-        """What was taken was not made: all but the first, whose thread ends, wait on."""
+        """Return tickets whose changes were not made: all but the first, whose thread ends, wait again."""
         with self.guard:
             waiting = self.waiting.pop(key, [])
             for i, ticket in enumerate(tickets):
@@ -250,7 +250,7 @@ class _Queue:
             self.guard.notify_all()
 
     def conclude(self, tickets: Sequence[Ticket]) -> None:
-        """What was taken was made, or failed."""
+        """Mark tickets as done: their changes were made, or failed."""
         with self.guard:
             for ticket in tickets:
                 ticket.done = True

@@ -175,7 +175,7 @@ class HTTPStore(RangedStore):
         return take(data, read.range, status=206, content_range=header, length=None)
 
     async def _cut(self, response: aiohttp.ClientResponse, read: Read) -> bytes:
-        """What was asked for, out of the whole object; no more of it is read than that takes."""
+        """Cut the requested range out of the whole object; bytes behind it are not read."""
         total = _length(response)
         if total is None and isinstance(read.range, Span):
             data = await _take(response, read.range.start, read.range.stop - read.range.start, short=True)

@@ -20,7 +20,7 @@ Identity: TypeAlias = tuple[int, int, int, int]
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """What tells one open file from another, and from itself after a change in place."""
+    """Identity of an open file: differs from every other file, and from the same one after a change in place."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -57,7 +57,7 @@ class MappingStore(Store):
 
     @property
     def identity(self) -> Identity:
-        """That of the mapping."""
+        """Identity of the mapping."""
         return identity_of_object("mapping", self.mapping)
 
     @property

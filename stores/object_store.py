@@ -80,19 +80,18 @@ class Lineage:
 
     @classmethod
     def parse(cls, text: str | None) -> Lineage:
-        """What ``str`` made; of anything else something that matches no token."""
+        """Parse the text made by ``str``; any other text gives a lineage that matches no token."""
         tokens = tuple(part for part in (text or "").split(",") if part)
         return cls(tokens[:-1], False) if tokens[-1:] == ("...",) else cls(tokens)
 
 
 def landed(token: str, parent: Lineage, found: Lineage) -> bool | None:
-    """Whether the write marked ``token``, built on a value of lineage ``parent``, was applied, told by the lineage
-    found now.
+    """Decide from the lineage found now if the write marked ``token``, built on a value of lineage ``parent``, was
+    applied.
 
     Returns:
-        True: it was, and what is there was built on it. False: it was not, or what it wrote has since been replaced
-            as a whole by a writer that did
-        not look at it, so that making the change now counts it once. None: nobody can tell.
+        True: it was, and the present value was built on it. False: it was not, or a writer that did not look at its
+            value has replaced that as a whole, so that making the change now counts it once. None: undecidable.
     """
     if token in found.tokens:
         return True
@@ -277,7 +276,7 @@ class ConditionalStore(FsspecStore):
     async def _settle(
         self, live: Live, key: str, is_delete: bool, token: str, parent: Lineage
     ) -> tuple[bool, Version | None]:
-        """Whether a write that was refused had been applied by an earlier try, and the version that is there now."""
+        """Find out if an earlier try had applied a write that was refused, and the present version."""
         try:
             version, found = await self._send_head(live, key)
         except Exception as error:

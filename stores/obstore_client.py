@@ -240,7 +240,7 @@ class Fetched:
 
 
 class Client:
-    """What both faces share. Sits where the bridge expects a filesystem."""
+    """Base of both clients. Stands where the bridge expects a filesystem."""
 
     protocol = "obstore"
     cachable = False
@@ -296,7 +296,7 @@ class SyncClient(Client, AbstractFileSystem):  # type: ignore[misc]
             raise explained(error) from error
 
     def list_all(self, prefix: str | None) -> list[Any]:
-        """What is said of every object below a prefix."""
+        """Metadata of every object below a prefix."""
         self._check_process()
         try:
             return [meta for page in self.store.list(prefix) for meta in page]

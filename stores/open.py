@@ -1,7 +1,7 @@
-"""What a user types, or already has, to a store.
+"""Open a store from a path, a URL, or an object the user already has.
 
-fsspec, and what speaks to remote stores, is imported only where it is needed: opening a local path would wait for it
-longer than for all the rest.
+fsspec and the clients of remote stores are imported only when needed: importing them takes longer than opening a local
+path.
 """
 
 from __future__ import annotations

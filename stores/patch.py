@@ -28,10 +28,10 @@ class OldValue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """What becomes of a value: it is cut or lengthened with zeros to ``size``, then pieces are written over it.
+    """A partial change of a value: it is cut or lengthened with zeros to ``size``, then pieces are written over it.
 
     Attributes:
-        pieces: where each begins, and its bytes; all within ``size``.
+        pieces: start and bytes of each; all within ``size``.
     """
 
     size: int

@@ -1,6 +1,6 @@
-"""What all stores behind fsspec have in common.
+"""Base of all stores behind fsspec.
 
-The contract's verbs are sent over the bridge to coroutines, which one service or filesystem implements.
+The contract's verbs are sent over the bridge to coroutines, which a service or filesystem implements.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ class BridgedStore(Store):
         return results
 
     def _path(self, key: str) -> str:
-        """Where a key is in the filesystem; the root for ""."""
+        """Path of a key in the filesystem; the root for ""."""
         if not key:
             return self._root
         return f"{self._root.rstrip('/')}/{key}" if self._root else key

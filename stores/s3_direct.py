@@ -77,7 +77,7 @@ class _Caught(Exception):
 
 
 class _Unsigned:
-    """What a signer of botocore's looks at."""
+    """The part of a request that botocore's signer reads."""
 
     __slots__ = ("body", "context", "headers", "method", "params", "url")
 
@@ -239,9 +239,9 @@ async def _find_route(live: Live, bucket: str) -> _Route | None:
 
 
 def _is_hooked(client: Any) -> bool:
-    """Whether anybody but botocore listens to what becomes of a GET: it would miss those that go through the lane.
+    """True if a listener other than botocore's is registered for GETs: it would miss direct ones.
 
-    A listener that says that it is off (moto's, in every process that imported moto) misses nothing.
+    A listener that declares itself off (moto's, in every process that imported moto) misses nothing.
     """
     events = client.meta.events
     handlers = getattr(events, "_emitter", events)._handlers
@@ -275,7 +275,7 @@ async def _prepared_by_botocore(live: Live, client: Any, bucket: str) -> Any:
 
 
 def _same(ours: dict[str, str], theirs: dict[str, str]) -> bool:
-    """Whether our headers are theirs, but for those that we drop; names of ``theirs`` are in lower case."""
+    """True if our headers equal theirs, except for those we drop; names of ``theirs`` are in lower case."""
     mine = {name.lower(): value for name, value in ours.items() if name.lower() not in _DROPPED}
     return mine == {name: value for name, value in theirs.items() if name not in _DROPPED}
 

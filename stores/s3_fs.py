@@ -57,7 +57,7 @@ def plain(fs: S3FileSystem) -> S3FileSystem:
 
 
 def is_usual(fs: S3FileSystem) -> bool:
-    """Whether ``fs`` is ours, with a session that s3fs made itself: nobody had a chance to hook into its requests."""
+    """True if ``fs`` is ours, with a session that s3fs made itself: no foreign hook can watch its requests."""
     return type(fs) is PlainS3FileSystem and fs.storage_options.get("session") is None
 
 

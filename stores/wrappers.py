@@ -89,12 +89,12 @@ class WrapperStore(Store):
 
     @property
     def identity(self) -> Identity:
-        """That of the store inside."""
+        """Identity of the store inside."""
         return self.store.identity
 
     @property
     def url(self) -> str:
-        """That of the store inside."""
+        """URL of the store inside."""
         return self.store.url
 
 
@@ -221,12 +221,12 @@ class PrefixStore(WrapperStore):
 
     @property
     def identity(self) -> Identity:
-        """That of the store inside, and the prefix."""
+        """Identity of the store inside, and the prefix."""
         return self.store.identity.below(self.prefix)
 
     @property
     def url(self) -> str:
-        """That of the store inside, and the prefix."""
+        """URL of the store inside, and the prefix."""
         return f"{self.store.url.rstrip('/')}/{self.prefix}" if self.prefix else self.store.url
 
 

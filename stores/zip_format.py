@@ -1,7 +1,7 @@
-"""What a zip archive says about itself: end record, central directory, local headers. Pure: bytes in, values out.
+"""Structures of a zip archive: end record, central directory, local headers. Pure: bytes in, values out.
 
-Nothing an archive claims is believed before it was held against the bytes that are there: a damaged or hostile archive
-is a ``StoreError``, and no claim makes anything be allocated. Source: PKWARE APPNOTE 6.3.10, sections 4.3 to 4.5.
+Every claim of an archive is checked against its bytes before use: a damaged or hostile archive raises ``StoreError``,
+and no claim causes an allocation. Source: PKWARE APPNOTE 6.3.10, sections 4.3 to 4.5.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def _end_at(tail: bytes, position: int) -> End | None:
 
 
 def _zip64_end(tail: bytes, position: int) -> tuple[int, ...] | None:
-    """Where the zip64 end record before the end record at ``position`` stands, then its fields behind the signature."""
+    """Place of the zip64 end record before the end record at ``position``, then its fields after the signature."""
     locator = position - ZIP64_LOCATOR.size
     if locator < ZIP64_END.size or not tail.startswith(_ZIP64_LOCATOR_SIGNATURE, locator):
         return None
@@ -336,12 +336,12 @@ def check_entry(name: str, entry: Entry, directory: Directory, store: object) ->
 
 
 def data_offset(header: Buffer, name: str | None, entry: Entry, directory: Directory) -> int | None:
-    """Where in the archive the bytes of an entry begin, and remember it.
+    """Find where in the archive the bytes of an entry begin, and remember it.
 
     Args:
-        header: the local header, name included. name: None where it is not decodable.
+        header: the local header, name included. name: None if it is not decodable.
     Returns:
-        None where that is not the header of this entry, or what follows has no room.
+        None if that is not the header of this entry, or the archive ends too early for its bytes.
     """
     if len(header) < LOCAL.size + entry.name_length:
         return None
@@ -421,7 +421,7 @@ def relocated(record: Buffer, header: int) -> bytes:
 
 
 def placed(record: bytes, header: int) -> bytes:
-    """What :func:`new_record` gave, with the local header at ``header``."""
+    """The record from :func:`new_record`, with the local header at ``header``."""
     if header >= _MAX_32:
         return relocated(record, header)
     return b"".join((record[:_HEADER_AT], header.to_bytes(4, "little"), record[CENTRAL.size :]))
@@ -455,7 +455,7 @@ def local_header(record: Buffer) -> bytes:
 
 
 def end_records(n_entries: int, size: int, offset: int, comment: bytes) -> bytes:
-    """What follows a directory of ``size`` bytes at ``offset``."""
+    """End records behind a directory of ``size`` bytes at ``offset``."""
     zip64 = b""
     if n_entries >= _MAX_16 or size >= _MAX_32 or offset >= _MAX_32:
         zip64 = ZIP64_END.pack(

@@ -1,12 +1,12 @@
-"""What was written to a zip since its directory was: a file next to the archive.
+"""Journal of a zip archive: a file next to it that lists the entries written since its directory.
 
-A directory stands at the end of an archive, so that writing it anew for each entry would cost more and more. Instead an
-entry is added behind the end of the archive and then, in one record, to the journal: with that record it is there. A
-record that a killed writer left half-written counts for nothing, nor does what it added to the archive. Without writing
-into it, what the archive had before stays where it is.
+The directory stands at the end of an archive, so that writing it anew for each entry would cost more and more. Instead
+an entry is added behind the end of the archive and then, in one record, to the journal: that record makes it exist. A
+record that a killed writer left half-written does not count, nor do the bytes it added to the archive. The earlier
+contents of the archive are never written over.
 
-The file: a head that says how long the archive was (``base``), with a digest of its last bytes by which a journal left
-behind knows the archive it is not of; then records, each with length and checksum. It only ever grows.
+The file: a head with the archive's length (``base``) and a digest of its last bytes, which exposes a journal left
+behind by another archive; then records, each with length and checksum. It only ever grows.
 """
 
 from __future__ import annotations

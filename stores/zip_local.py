@@ -49,12 +49,12 @@ class LocalSnapshot(Snapshot):
 
 @dataclass(slots=True)
 class State:
-    """What is known of the archive.
+    """This process's knowledge of the archive.
 
     Attributes:
         snapshot: its directory, which follows the journal.
-        stamp: size and time of the file, which tell whether another program changed an archive that has no journal.
-        stop: length of the archive with everything in it that counts.
+        stamp: size and time of the file, which show if another program changed an archive that has no journal.
+        stop: length of the archive including all that counts.
         ignored: inode, size and time of a journal that is not one of this archive.
     """
 
@@ -149,7 +149,7 @@ class LocalArchive(Archive):
     # -- what is known -------------------------------------------------------------------------------------------------
 
     def fresh(self) -> State:
-        """What is known, brought up to date. Call it under the guard."""
+        """The state, brought up to date. Call it under the guard."""
         try:
             state = self.known
             if state is None or not self._is_current(state):
@@ -314,7 +314,7 @@ def _id(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _stop_of(fd: int, position: int) -> int | None:
-    """Where an archive stops whose end record is at ``position``; None where that can't be one of this file."""
+    """End of an archive whose end record is at ``position``; None if that cannot be the end record of this file."""
     before = min(position, ZIP64_LOCATOR.size)
     record = os.pread(fd, before + END.size, position - before)
     if len(record) < before + END.size:

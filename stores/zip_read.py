@@ -65,10 +65,10 @@ class Snapshot:
 
 
 class Archive(ABC):
-    """Where the bytes of an archive come from.
+    """Source of the bytes of an archive.
 
     Attributes:
-        traits: those of a zip store on this archive. url, identity: of the archive.
+        traits: traits of a zip store on this archive. url, identity: of the archive.
     """
 
     traits: Traits
@@ -196,7 +196,7 @@ class StoreArchive(Archive):
         return Snapshot(directory, blob.version)
 
     def _start(self, tail: bytes) -> int:
-        """Where in the archive its tail begins: one more request, for archives that are not as most are."""
+        """Start of the tail in the archive: one more request, for unusual archives only."""
         size = self.store.size(self.key)
         if size is None or size < len(tail):
             raise ChangedError("the archive was replaced while its directory was read")

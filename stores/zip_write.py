@@ -142,7 +142,7 @@ class WritableArchive(LocalArchive):
 
 
 class Writing:
-    """What the only writer of an archive can do."""
+    """Operations of the one writer that holds an archive."""
 
     def __init__(self, archive: WritableArchive, state: State, held: Held) -> None:
         self.archive = archive
