@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import prod
@@ -397,6 +398,26 @@ class Array(Described):
             raise ValueError("an array in a store cannot be had as a numpy array without a copy")
         array = self.read()
         return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __float__(self) -> float:
+        return float(self._only())
+
+    def __int__(self) -> int:
+        return int(self._only())
+
+    def __complex__(self) -> complex:
+        return complex(self._only())
+
+    def __index__(self) -> int:
+        return operator.index(self._only())
+
+    def __bool__(self) -> bool:
+        return bool(self.shape[0]) if self.shape else bool(self._only())
+
+    def _only(self) -> Any:
+        if self.ndim:
+            raise TypeError(f"only arrays without dimensions become a number, not one of shape {self.shape}: index it")
+        return self[()]
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

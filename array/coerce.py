@@ -29,11 +29,17 @@ def values_of(value: Any, shape: tuple[int, ...], data_type: DataType) -> AnyArr
             array = _fixed(value, dtype)
         else:
             # What has no dtype of its own becomes the array's: a Python number that does not fit is an error then.
-            array = np.asarray(value, None if hasattr(value, "dtype") else dtype)
+            # Types of pandas are none of numpy's: only it knows which of their values the array's type has.
+            array = np.asarray(value, None if isinstance(getattr(value, "dtype", None), np.dtype) else dtype)
             if array.dtype.kind in "OUST":
                 array = np.asarray(array if array.dtype.kind == "O" else array.astype(object), dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise SelectionError(f"the value is not something that fits an array of {dtype}: {error}") from error
+    if array.dtype.kind in "mM" and not array.dtype.isnative:
+        # numpy swaps the bytes of times without a unit here, and nowhere else.
+        native = np.empty(array.shape, array.dtype.newbyteorder("="))
+        native[...] = array
+        array = native
     if array.dtype != dtype and not _castable(array.dtype, dtype):
         raise SelectionError(f"values of {array.dtype} can't be cast to the array's {dtype}")
     while array.ndim > len(shape) and array.shape[0] == 1:  # as numpy's assignment has it

@@ -333,7 +333,7 @@ def _codecs_v2(data_type: DataType, filters: Any, compressors: Any, order: Any, 
         n = len(given_filters)
         compressor = dict(configs[n]) if len(configs) > n else None
         return from_v2(
-            compressor, [dict(c) for c in configs[:n]] or None, dtype=data_type.numpy, order=order, ndim=ndim
+            compressor, [dict(c) for c in configs[:n]] or None, dtype=data_type.stored_v2, order=order, ndim=ndim
         )
-    is_big = data_type.serializer == Bytes.name and data_type.numpy.str[0] == ">"
+    is_big = data_type.serializer == Bytes.name and data_type.stored_v2.str[0] == ">"
     return _codecs_v3(data_type, filters, Bytes("big") if is_big else "auto", compressors, order, ndim)

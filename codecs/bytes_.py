@@ -106,7 +106,10 @@ class BoundBytes(BoundArrayBytes):
 
     def encode(self, array: AnyArray) -> Buffer:
         if array.dtype != self._stored:
-            array = array.astype(self._stored)
+            if self._stored.kind in "mM" and array.dtype.newbyteorder() == self._stored:
+                array = array.byteswap().view(self._stored)  # of times without a unit astype() would swap nothing
+            else:
+                array = array.astype(self._stored)
         # A view, not a copy, wherever the array is contiguous already.
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 

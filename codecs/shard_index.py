@@ -26,6 +26,8 @@ EMPTY = 2**64 - 1
 
 # No object is longer. Offsets up to it can be added to lengths and to one another without a second thought.
 MAX_OFFSET = 2**61
+# numpy's limit.
+_MAX_NDIM = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class IndexLayout:
     Attributes:
         grid: chunks in a shard along each axis.
         location: before or after the chunks.
-        chain: the index's own codecs, bound to uint64 of shape ``grid + (2,)``.
+        chain: the index's own codecs, bound to uint64 of shape ``grid + (2,)``, or (n_chunks, 2) where numpy has no
+            such shape.
         nbytes: bytes of the encoded index.
         max_chunk_nbytes: no inner chunk is longer in any honest shard; one that claims to be is not read at all.
     """
@@ -93,7 +96,10 @@ class IndexLayout:
         """Raises MetadataError where the index codecs don't give a fixed length: without one the index can't be
         found.
         """
-        spec = ChunkSpec((*grid, 2), np.dtype(np.uint64), np.uint64(EMPTY))
+        # Of a shard of as many dimensions as numpy has the index has one too many, which only a transposition needs.
+        flat = len(grid) >= _MAX_NDIM and [codec.name for codec in codecs[:1]] == ["bytes"]
+        shape = (prod(grid), 2) if flat else (*grid, 2)
+        spec = ChunkSpec(shape, np.dtype(np.uint64), np.uint64(EMPTY))
         try:
             chain = bind_chain(codecs, spec)
         except MetadataError as error:
@@ -180,4 +186,4 @@ class IndexLayout:
         pairs = np.empty((self.n_chunks, 2), np.int64)
         pairs[:, 0] = index.offsets
         pairs[:, 1] = np.where(index.offsets < 0, -1, index.lengths)
-        return self.chain.encode(pairs.view(np.uint64).reshape(*self.grid, 2))
+        return self.chain.encode(pairs.view(np.uint64).reshape(self.chain.spec.shape))

@@ -102,6 +102,11 @@ class DataType(ABC):
         """The ``dtype`` of v2 metadata."""
         return self.numpy.str
 
+    @property
+    def stored_v2(self) -> np.dtype[Any]:
+        """The elements as Zarr v2 stores them: ``numpy``, but perhaps in another byte order."""
+        return self.numpy
+
 
 class AsItIs(DataType):
     """A data type whose fill values are JSON values as they stand."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,13 +18,20 @@ _MICRO: Final = ("μs", "µs")  # the Greek letter and the sign
 _NOT_A_TIME: Final = -(2**63)
 
 
+@dataclass(frozen=True, slots=True)
 class Time(DataType):
     """Moments and durations. What was never written is NaT unless another fill value is given.
+
+    numpy does not swap the bytes of times without a unit when it casts them. So these are always in native byte order
+    in memory, in v2 too, where another order is that of the codec ``bytes``.
+
+    Attributes:
+        swapped: v2 stores times without a unit in the byte order that is not native.
 
     Source: Zarr extensions, data types "numpy.datetime64" and "numpy.timedelta64".
     """
 
-    __slots__ = ()
+    swapped: bool = False
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
@@ -40,7 +48,9 @@ class Time(DataType):
 
     @classmethod
     def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:
-        return cls("numpy.datetime64" if dtype.kind == "M" else "numpy.timedelta64", dtype)
+        name = "numpy.datetime64" if dtype.kind == "M" else "numpy.timedelta64"
+        swapped = not dtype.isnative and np.datetime_data(dtype)[0] == "generic"
+        return cls(name, dtype.newbyteorder("=") if swapped else dtype, swapped)
 
     def parse_fill(self, value: JSON, pointer: str = "") -> Any:
         if value == "NaT":
@@ -79,6 +89,13 @@ class Time(DataType):
     def to_json(self) -> JSON:
         unit, factor = np.datetime_data(self.numpy)
         return {"name": self.name, "configuration": {"unit": unit, "scale_factor": factor}}
+
+    @property
+    def stored_v2(self) -> np.dtype[Any]:
+        return self.numpy.newbyteorder() if self.swapped else self.numpy
+
+    def to_json_v2(self) -> JSON:
+        return self.stored_v2.str
 
     @property
     def _native(self) -> np.dtype[Any]:

@@ -147,7 +147,7 @@ def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
     details = metadata.v2 or V2Details()
     members = details.members
     if members is None:
-        compressor, filters, order = to_v2(metadata.codecs, dtype=metadata.dtype, ndim=metadata.ndim)
+        compressor, filters, order = to_v2(metadata.codecs, dtype=metadata.data_type.stored_v2, ndim=metadata.ndim)
         members = {"compressor": compressor, "filters": filters, "order": order}
     data_type, keys = metadata.data_type, metadata.key_encoding
     fill = details.fill_value
@@ -223,7 +223,7 @@ def _codecs(
     if isinstance(data_type, UnknownDataType):
         return ()
     try:
-        return from_v2(compressor, filters or None, dtype=data_type.numpy, order=order, ndim=ndim)
+        return from_v2(compressor, filters or None, dtype=data_type.stored_v2, order=order, ndim=ndim)
     except (UnknownExtensionError, UnsupportedError) as error:
         if not lenient:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import hypothesis.strategies as st
@@ -19,10 +20,10 @@ POINT = np.dtype([("x", "f4"), ("p", [("n", "i1"), ("t", "M8[s]")]), ("s", "S3")
 SUBARRAYS = np.dtype([("v", "<i2", (2, 2)), ("x", ">f8"), ("u", ">U2")])
 SMALL = ["bfloat16", "int4", "uint2", "float8_e4m3fn", "float6_e3m2fn", "float4_e2m1fn", "float8_e8m0fnu"]
 V3: list[Any] = [
-    *("U5", "S7", "M8[ns]", "m8[10s]", POINT, *SMALL),
+    *("U5", "S7", "M8[ns]", "m8[10s]", "M8", "m8", POINT, *SMALL),
     *("complex_float16", "complex_bfloat16", "complex_float8_e5m2", "complex_float64", "r24"),
 ]
-V2: list[Any] = ["<U5", ">U5", "S7", ">M8[ns]", "<m8[10s]", SUBARRAYS, "bfloat16", "int4"]
+V2: list[Any] = ["<U5", ">U5", "S7", ">M8[ns]", "<m8[10s]", ">M8", "<M8", ">m8", SUBARRAYS, "bfloat16", "int4"]
 
 
 def random_values(dtype: np.dtype[Any], shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -103,7 +104,7 @@ def test_arrays_of_v2(dtype: Any, order: Any) -> None:
 
 
 @pytest.mark.parametrize("endian", ["little", "big"])
-@pytest.mark.parametrize("dtype", ["U5", "M8[ns]", POINT, "bfloat16", "complex_bfloat16"], ids=str)
+@pytest.mark.parametrize("dtype", ["U5", "M8[ns]", "M8", "m8", POINT, "bfloat16", "complex_bfloat16"], ids=str)
 def test_byte_orders(dtype: Any, endian: str) -> None:
     store = zarrdock.MemoryStore()
     serializer = {"name": "bytes", "configuration": {"endian": endian}}
@@ -111,7 +112,28 @@ def test_byte_orders(dtype: Any, endian: str) -> None:
     array[...] = model = random_values(array.dtype, (4,), 1)
     same(array[...], model)
     stored = bytes(store.get("c/0").data)  # type: ignore[union-attr]
-    assert stored == model.astype(array.dtype.newbyteorder("<" if endian == "little" else ">")).tobytes()
+    if model.dtype.kind in "mM":
+        model = model.view("i8")  # numpy would not swap the bytes of times without a unit
+    assert stored == model.astype(model.dtype.newbyteorder("<" if endian == "little" else ">")).tobytes()
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("kind", ["M8", "m8"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_times_without_a_unit_keep_their_counts_in_any_byte_order(zarr_format: Any, kind: str, order: str) -> None:
+    counts = np.array([0, 1, -2, 100, 2**62], f"{order}i8")
+    store = zarrdock.MemoryStore()
+    array = zarrdock.create_array(store, data=counts.view(order + kind), chunks=2, zarr_format=zarr_format)
+    assert array[...].view("i8").tolist() == counts.tolist()
+    array[1:4] = counts.view(order + kind)[::-1][1:4]
+    array.append(counts.view(order + kind)[:1])
+    assert array[...].view("i8").tolist() == [0, 100, -2, 1, 2**62, 0]
+    again = zarrdock.open_array(store)
+    assert again[...].view("i8").tolist() == [0, 100, -2, 1, 2**62, 0]
+    if zarr_format == 2:
+        assert json.loads(bytes(store.get(".zarray").data))["dtype"] == order + kind  # type: ignore[union-attr]
+    copied = zarrdock.copy(store, zarrdock.MemoryStore(), zarr_format=5 - zarr_format)
+    assert copied[...].view("i8").tolist() == [0, 100, -2, 1, 2**62, 0]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +256,62 @@ def test_values_of_other_kinds() -> None:
     assert written("f4", np.array([1.5, 2], "bfloat16")) == [1.5, 2]
     assert written("i4", ["1", "2"]) == [1, 2]
     assert written([("a", "i4"), ("b", "f8")], [(1, 2.5), (3, 4.5)]) == [(1, 2.5), (3, 4.5)]
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u1", "bool"])
+def test_missing_values_of_pandas_are_refused_where_numpy_refuses_them(dtype: str) -> None:
+    pd = pytest.importorskip("pandas")
+    array = zarrdock.create_array({}, shape=3, dtype=dtype, chunks=2)
+    kind = "boolean" if dtype == "bool" else "Int64"
+    for value in (pd.array([1, None, 0], dtype=kind), pd.Series([1, None, 0], dtype=kind)):
+        with pytest.raises((TypeError, ValueError)):
+            np.zeros(3, dtype)[:] = value
+        with pytest.raises(SelectionError):
+            array[...] = value
+    array[...] = pd.array([1, 1, 0], dtype=kind)
+    assert array[...].tolist() == [1, 1, 0]
+    floats = zarrdock.create_array({}, shape=3, dtype="f8", chunks=2)
+    floats[...] = pd.Series([1.5, None, 3], dtype="Float64")
+    assert np.array_equal(floats[...], [1.5, np.nan, 3], equal_nan=True)
+    texts = zarrdock.create_array({}, shape=2, dtype=str, chunks=2)
+    texts[...] = pd.array(["a", "b"], dtype="string")
+    assert texts[...].tolist() == ["a", "b"]
+    with pytest.raises(SelectionError):
+        texts[...] = pd.array(["a", None], dtype="string")
+
+
+@pytest.mark.parametrize("shards", [None, ()])
+def test_an_array_without_dimensions_is_a_number(shards: Any) -> None:
+    number = zarrdock.create_array({}, data=np.float64(4.5), shards=shards)
+    assert (float(number), int(number), complex(number), bool(number)) == (4.5, 4, 4.5 + 0j, True)
+    with pytest.raises(TypeError):
+        range(number)  # type: ignore[call-overload]
+    count = zarrdock.create_array({}, data=np.int8(3), shards=shards)
+    assert list(range(count)) == [0, 1, 2]  # type: ignore[call-overload]
+    assert not zarrdock.create_array({}, shape=(), dtype="i4", shards=shards)
+    one = zarrdock.create_array({}, data=np.ones(1))
+    for make in (float, int, complex):
+        with pytest.raises(TypeError, match=r"shape \(1,\)"):
+            make(one)
+    assert one
+    assert not zarrdock.create_array({}, shape=0, dtype="i4")
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("ndim", [32, 33, 63, 64])
+def test_as_many_dimensions_as_numpy_has(ndim: int, sharded: bool) -> None:
+    shape = (2, 2, 2) + (1,) * (ndim - 3)
+    store = zarrdock.MemoryStore()
+    array = zarrdock.create_array(store, shape=shape, dtype="i2", chunks=(1,) * ndim, shards=shape if sharded else None)
+    model = np.arange(8, dtype="i2").reshape(shape)
+    array[...] = model
+    array[0, :, 1:] = model[0, :, 1:] = 5
+    assert np.array_equal(zarrdock.open_array(store)[::-1, 0], model[::-1, 0])
+    array.append(model[:1])
+    assert np.array_equal(array[...], np.concatenate([model, model[:1]]))
+    assert check(store).is_good
+    with pytest.raises(MetadataError, match="64 dimensions"):
+        zarrdock.create_array({}, shape=(1,) * 65, dtype="i2")
 
 
 def test_what_v3_has_no_form_for_is_refused_before_anything_is_stored() -> None:

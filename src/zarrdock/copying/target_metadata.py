@@ -225,7 +225,7 @@ def byte_codecs(compressors: Any, ndim: int, data_type: DataType) -> tuple[Codec
     found: list[Codec] = []
     for given in several:
         if isinstance(given, Mapping) and "id" in given:
-            chain = from_v2(dict(given), None, dtype=data_type.numpy, order="C", ndim=ndim)
+            chain = from_v2(dict(given), None, dtype=data_type.stored_v2, order="C", ndim=ndim)
             found += [codec for codec in chain if not isinstance(codec, Bytes)]
         else:
             found.append(given if isinstance(given, Codec) else parse_codec(given, "/compressors"))
