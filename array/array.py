@@ -135,7 +135,7 @@ class Described(Placed):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the elements; in v2 with the byte order they are stored in."""
+        """Data type of the elements; in v2 with the byte order they are stored in."""
         return self.metadata.dtype
 
     @property
@@ -183,7 +183,7 @@ class Described(Placed):
 
     @property
     def fill_value(self) -> Any:
-        """What elements are that were never written."""
+        """Value of elements that were never written."""
         return self.metadata.fill_value
 
     @property
@@ -476,8 +476,8 @@ class Array(Described):
             raise SelectionError(f"out: {self.dtype} does not go into {out.dtype}")
 
     def plan(self, selection: Any = ...) -> Plan:
-        """What reading ``selection`` would ask of the store now: rounds, requests, bytes. Reads shard indexes at
-        most, never data.
+        """Predict the cost of reading ``selection`` now: rounds, requests, bytes. Reads at most shard indexes, never
+        data.
         """
         return make_plan(self._store, self._layout, basic(selection, self.shape), self._cache)
 

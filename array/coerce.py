@@ -1,4 +1,4 @@
-"""What a user gives to be written, as an array of the kind that is stored."""
+"""Convert values given by a user into an array of the stored data type."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _fixed(value: Any, dtype: np.dtype[Any]) -> AnyArray:
 
 
 def _castable(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Whether numpy's assignment could mean something: between numbers and raw bits or structures it does not."""
+    """True if numpy's assignment has a meaning here: between numbers and raw bits or structures it has none."""
     # Small floats and integers are of kind V, but numbers.
     given_raw, wanted_raw = (d.kind == "V" and d.type is np.void for d in (given, wanted))
     if given_raw and not wanted_raw:

@@ -37,8 +37,8 @@ Member: TypeAlias = "Array | Group"
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What nodes hand on to the nodes opened through them: read-only or not, how shards are written, whether unsafe
-    writes were asked for, and where decoded chunks are kept.
+    """Options that nodes pass on to the nodes opened through them: read-only or not, how shards are written, if unsafe
+    writes are allowed, and the cache of decoded chunks.
     """
 
     read_only: bool = False

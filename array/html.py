@@ -1,4 +1,4 @@
-"""What a notebook shows of an array: its facts and a drawing of its chunks. Nothing is read for it."""
+"""HTML of an array for notebooks: its facts and a drawing of its chunks. Reads nothing from the store."""
 
 from __future__ import annotations
 

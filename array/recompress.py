@@ -26,11 +26,11 @@ __all__ = ["Recompressed", "recompress"]
 
 @dataclass(frozen=True, slots=True)
 class Recompressed:
-    """What became of an array.
+    """Result of recompressing an array.
 
     Attributes:
-        n_objects: objects in the store that were looked at; n_chunks: (inner) chunks in them.
-        n_changed: chunks whose bytes are others now; objects without any were not written.
+        n_objects: objects examined in the store; n_chunks: (inner) chunks in them.
+        n_changed: chunks whose bytes have changed; objects without any were not written.
         nbytes_before, nbytes_after: of all objects together.
     """
 

@@ -1,4 +1,4 @@
-"""What resizing means for chunks."""
+"""Effects of a resize on chunks."""
 
 from __future__ import annotations
 

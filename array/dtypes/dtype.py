@@ -25,11 +25,11 @@ MAX_ITEM_BYTES: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class DataType(ABC):
-    """What an element is.
+    """Data type of the elements of an array.
 
     Attributes:
-        name: as in v3 metadata.
-        numpy: in memory. Native byte order in v3, where the codecs order the bytes; as stored in v2 (``>i4``).
+        name: the name in v3 metadata.
+        numpy: dtype in memory. Native byte order in v3, whose codecs order the bytes; as stored in v2 (``>i4``).
     """
 
     name: str
@@ -43,7 +43,7 @@ class DataType(ABC):
     @classmethod
     @abstractmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        """Of v3 metadata.
+        """Parse v3 metadata.
 
         Raises:
             MetadataError: with ``pointer`` relative to the configuration.

@@ -28,7 +28,7 @@ _SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf
 
 
 class _Small(Number):
-    """What all of them share: v2 has no form for them but TensorStore's, which is the name."""
+    """Base of the types from ml_dtypes. In v2 they only have TensorStore's form, which is the name."""
 
     __slots__ = ()
 
@@ -91,8 +91,8 @@ class SmallFloat(_Small):
         raise MetadataError(pointer=pointer, expected=expected, found=value)
 
     def _means(self, scalar: Any, value: float) -> bool:
-        """Whether ``scalar`` is ``value``, rounded: types without infinity turn what is too large into something else,
-        those without NaN a NaN into a number, and those without a sign or zero these.
+        """True if ``scalar`` is ``value``, rounded. Types without infinity convert values that are too large into
+        others, types without NaN convert NaN into a number; likewise types without a sign or a zero.
         """
         got = float(scalar)
         if math.isnan(value) or math.isnan(got):

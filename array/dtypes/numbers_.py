@@ -14,7 +14,7 @@ __all__ = ["Bool", "Complex", "Float", "Integer", "Number"]
 
 
 class Number(DataType):
-    """What booleans, integers, floats and complex numbers share: v3's name is numpy's."""
+    """Base of booleans, integers, floats and complex numbers: their names in v3 are numpy's."""
 
     __slots__ = ()
 

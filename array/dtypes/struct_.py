@@ -35,7 +35,7 @@ class Struct(DataType):
 
     @classmethod
     def of(cls, name: str, fields: Iterable[Field], place: str = "") -> Struct:
-        """Of its fields.
+        """Make a struct of its fields.
 
         Raises:
             MetadataError: no fields, two of one name, one of variable length, or too many bytes.
@@ -85,7 +85,7 @@ class Struct(DataType):
 
     @classmethod
     def from_json_v2(cls, value: Sequence[JSON], pointer: str) -> Struct:
-        """Of v2's list of fields: name, data type, and perhaps the shape of an array of it."""
+        """Parse v2's list of fields: name, data type, and optionally the shape of a subarray."""
         fields: list[Field] = []
         for i, item in enumerate(value):
             place = pointer_to(pointer, i)

@@ -21,7 +21,7 @@ __all__ = ["FixedBytes", "FixedText", "Objects", "String", "VariableBytes"]
 
 
 def _zero(value: Any) -> bool:
-    """What zarr-python 2 wrote for a default it had no better form for."""
+    """True for the 0 that zarr-python 2 wrote as default of types without a better form."""
     return isinstance(value, int) and not isinstance(value, bool) and value == 0
 
 
@@ -135,7 +135,7 @@ class Objects(AsItIs):
 
     @classmethod
     def of(cls, filter: str) -> DataType:
-        """Those that the object codec ``filter`` makes."""
+        """The data type of the objects that the object codec ``filter`` decodes to."""
         return cls("object", np.dtype(object), filter)
 
     @classmethod

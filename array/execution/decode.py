@@ -43,7 +43,7 @@ def _raw(nbytes: int) -> np.dtype[Any]:
 
 
 def has_rows(array: AnyArray) -> bool:
-    """Whether parts of an array may be copied to by :func:`copy_rows`."""
+    """True if :func:`copy_rows` may copy to parts of the array."""
     dtype = array.dtype
     return bool(array.ndim and array.strides[-1] == dtype.itemsize and not dtype.hasobject and dtype.itemsize)
 

@@ -117,7 +117,7 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
 
 
 def _is_still(store: Store, key: str, version: Version | None) -> bool:
-    """Whether an object is of that version: one byte is asked for."""
+    """True if an object still has that version; asks for one byte."""
     try:
         return isinstance(store.read([Read(key, Span(0, 1), version)])[0], Blob)
     except RangeError:  # empty now

@@ -1,5 +1,5 @@
-"""What a write makes of an object: new from scratch, or a change to what is there that leaves the other inner chunks
-as the bytes they are.
+"""Encode the objects of a write: new from scratch, or as a change of the stored object that keeps the bytes of the
+other inner chunks.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PlainShard(LazyParts):
 
     @property
     def nbytes(self) -> int:
-        """Of all parts together."""
+        """Size of all parts together in bytes."""
         chunk = prod(self._shape) * self._stored.itemsize
         return sum(chunk if isinstance(part, tuple) else len(part) for part in self._parts)
 
@@ -75,7 +75,7 @@ class PlainShard(LazyParts):
 
 
 def can_be_plain(layout: Layout) -> bool:
-    """Whether shards of that layout, where they are written whole, are gathered chunks and an index."""
+    """True if shards of that layout, when written whole, are just gathered chunks and an index."""
     return len(layout.levels) == 1 and bool(layout.shape) and layout.leaf.is_plain
 
 
@@ -274,7 +274,7 @@ class Edit:
         return self.layout.first_leaf(task.coords) if self.layout.leaf.needs_coords else None
 
     def _inside(self, first: Coords | None, depth: int, flat: int) -> Coords | None:
-        """Of the first leaf in inner chunk ``flat`` of the node at ``depth`` whose own first leaf is given."""
+        """The first leaf in inner chunk ``flat`` of the node at ``depth``, from that node's first leaf."""
         levels = self.layout.levels
         if first is None or not levels:
             return first

@@ -28,11 +28,10 @@ Pieces = list[tuple[int, Buffer]]
 
 
 def change_in_place(edit: Edit, changes: Sequence[Prepared], old: OldValue | None, task: Task) -> Patch | Value | None:
-    """What becomes of an object: a patch of it; all of it anew, where that is less trouble; None where nothing but fill
-    value is left.
+    """Apply changes to an object: a patch of it; the whole object, if that is simpler; None if only fill value is left.
 
     Raises:
-        CodecError: what is there is damaged, where it would have to be understood.
+        CodecError: a part of the object that has to be decoded is damaged.
     """
     if old is None:
         return edit.apply(changes, None, task)
@@ -48,7 +47,7 @@ def change_in_place(edit: Edit, changes: Sequence[Prepared], old: OldValue | Non
 
 @dataclass(slots=True)
 class _Changed:
-    """Of a shard changed in place: its size, and what is written where in its object."""
+    """A shard changed in place: its size, and the pieces to write, with their places in its object."""
 
     size: int
     pieces: Pieces

@@ -21,16 +21,16 @@ __all__ = ["Plan", "make_plan"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What reading a selection will cost. Prints well.
+    """Predicted cost of reading a selection. Prints well.
 
     Attributes:
         shape: of the result. n_objects: objects in the store that hold it; n_chunks: (inner) chunks.
-        n_rounds: times the reader waits for the store; the requests of a round are in flight together.
-        n_requests: requests over all rounds, those for indexes included.
-        n_bytes: bytes that come back.
+        n_rounds: number of times the reader waits for the store; the requests of a round are in flight together.
+        n_requests: requests over all rounds, including those for indexes.
+        n_bytes: bytes returned.
         n_missing: objects that do not exist: all fill value.
         rounds: requests and bytes of each round.
-        reads: every read, in order; their versions are those of the objects as they were when the plan was made.
+        reads: every read, in order, with the versions of the objects when the plan was made.
     """
 
     shape: tuple[int, ...]
@@ -203,8 +203,8 @@ class _Planner:
         return results, nbytes
 
     def _may_be_missing(self, read: Read) -> bool:
-        """Whether the store has to be asked what a read of data brings. An index points to nothing that is missing;
-        of a chunk that is read whole, or in part without an index, nothing is known yet.
+        """True if only the store can tell if a read of data finds something. The chunks in an index exist; a chunk read
+        whole, or in part without an index, may not.
         """
         is_part = isinstance(read.range, Span)
         return not is_part or (not self._settings.layout.levels and read.version is None)
@@ -231,7 +231,7 @@ class _Peek(IndexCache):
         self._dropped: set[str] = set()
 
     def get(self, key: str) -> tuple[Version, Indexes] | None:
-        """What the other cache knows, and the plan has not found to be of no use."""
+        """The other cache's entry, unless the plan has found it useless."""
         return None if key in self._dropped else self._cache.get(key)
 
     def drop(self, key: str) -> None:

@@ -19,7 +19,7 @@ __all__ = ["Ahead", "Future", "read_now", "submitter"]
 
 
 class Future(Protocol):
-    """What a concurrent and an asyncio future have in common."""
+    """The common interface of concurrent and asyncio futures."""
 
     def cancel(self) -> bool: ...
 

@@ -60,8 +60,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def unsafe_update(store: Store, key: str, change: Change) -> None:
-    """What ``Store.update`` does, without its promise: nobody else may write ``key`` meanwhile. The threads of this
-    process take turns, whatever they write.
+    """Update a value like ``Store.update``, but without its promise: no other process may write ``key`` meanwhile. The
+    threads of this process take turns for all keys.
     """
     with _lock:
         blob = store.get(key)
@@ -79,7 +79,7 @@ Seen = dict[str, Version | None]
 
 
 def read_settings(layout: Layout, store: Store, cache: IndexCache, seen: Seen | None = None) -> ReadSettings:
-    """What reads of ``layout`` from ``store`` go by."""
+    """Settings for reads of ``layout`` from ``store``."""
     remote = store.traits.remote
     # Locally an index costs next to nothing, and spans keep memory bounded: a whole object is read only where there is
     # no index.
@@ -415,7 +415,7 @@ def read_consistent(
 
 
 def _moved(store: Store, seen: Seen) -> bool:
-    """Whether any object is another version now than the one that was read, or was made or deleted since."""
+    """True if any object has changed since it was read, or was made or deleted."""
     try:
         answers = store.read([Read(key, Span(0, 1), version) for key, version in seen.items()])
     except RangeError:  # empty now, and no chunk is

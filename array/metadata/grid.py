@@ -90,10 +90,10 @@ class RegularGrid(ChunkGrid):
 
     @classmethod
     def from_json(cls, value: JSON, pointer: str = "") -> RegularGrid:
-        """Of the metadata's ``chunk_grid``.
+        """Parse the metadata's ``chunk_grid``.
 
         Raises:
-            MetadataError: not such a grid.
+            MetadataError: it is no such grid.
         """
         _, configuration = named(value, pointer, what="chunk grid")
         place = pointer_to(pointer, "configuration")
@@ -139,10 +139,10 @@ class RectilinearGrid(ChunkGrid):
 
     @classmethod
     def of(cls, axes: Sequence[int | Sequence[int]], pointer: str = "") -> RectilinearGrid:
-        """Of a length, or a list of lengths, for each axis.
+        """Make a grid from a length, or a list of lengths, for each axis.
 
         Raises:
-            MetadataError: a length that is none.
+            MetadataError: an invalid length.
         """
         found: list[Lengths] = []
         for i, axis in enumerate(axes):
@@ -156,10 +156,10 @@ class RectilinearGrid(ChunkGrid):
 
     @classmethod
     def from_json(cls, value: JSON, pointer: str = "") -> RectilinearGrid:
-        """Of the metadata's ``chunk_grid``.
+        """Parse the metadata's ``chunk_grid``.
 
         Raises:
-            MetadataError: not such a grid.
+            MetadataError: it is no such grid.
         """
         _, configuration = named(value, pointer, what="chunk grid")
         place = pointer_to(pointer, "configuration")
@@ -220,7 +220,7 @@ class RectilinearGrid(ChunkGrid):
         return tuple(found)
 
     def bounds(self) -> tuple[IntArray | None, ...]:
-        """Where chunks begin along each axis, and where the last one ends; None for an axis with one length."""
+        """Starts of the chunks along each axis, and the end of the last one; None for an axis with one length."""
         return tuple(None if isinstance(axis, int) else bounds_of(axis) for axis in self.axes)
 
     def resized(self, shape: tuple[int, ...], unit: tuple[int, ...]) -> ChunkGrid:
@@ -234,7 +234,7 @@ class RectilinearGrid(ChunkGrid):
 
 @functools.lru_cache(256)
 def bounds_of(runs: tuple[tuple[int, int], ...]) -> IntArray:
-    """Where chunks begin, and where the last one ends: one more than there are chunks. Not to be written to."""
+    """Starts of the chunks, and the end of the last one: one more than there are chunks. Must not be written to."""
     lengths = np.repeat([n for n, _ in runs], [count for _, count in runs]).astype(np.int64)
     bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     bounds.flags.writeable = False

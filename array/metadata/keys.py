@@ -99,10 +99,10 @@ class SeparatedKeys(KeyEncoding):
 
     @classmethod
     def from_json(cls, value: JSON, pointer: str = "") -> SeparatedKeys:
-        """Of the metadata's ``chunk_key_encoding``; the separator may be left out ("/" for default, "." for v2).
+        """Parse the metadata's ``chunk_key_encoding``; the separator may be omitted ("/" for default, "." for v2).
 
         Raises:
-            MetadataError: not such an encoding.
+            MetadataError: it is no such encoding.
         """
         name, configuration = named(value, pointer, what="chunk key encoding")
         place = pointer_to(pointer, "configuration")

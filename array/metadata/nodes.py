@@ -68,7 +68,7 @@ class LazyNodes(Mapping[str, Node]):
         return f"<{len(self)} nodes of consolidated metadata>"
 
     def document(self, path: str) -> Any:
-        """What :meth:`__getitem__` parses."""
+        """The raw JSON document of the node at ``path``."""
         return self._documents[self._root + path]
 
     def below(self, path: str) -> LazyNodes:

@@ -25,7 +25,7 @@ __all__ = ["UnknownCodec", "UnknownDataType", "UnknownGrid", "UnknownKeyEncoding
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What strict parsing refuses.
+    """Metadata of an unknown extension, which strict parsing refuses.
 
     Attributes:
         text: the metadata as JSON text, which can be compared and hashed.
@@ -40,12 +40,12 @@ class Found:
 
     @classmethod
     def of(cls, value: JSON, error: UnknownExtensionError) -> Found:
-        """What caused ``error``."""
+        """Keep the metadata that caused ``error``."""
         return cls(json.dumps(value), error.kind, error.name, error.hint, error.pointer)
 
 
 class _StandIn:
-    """What all stand-ins share: they are written as they were found."""
+    """Base of all stand-ins: they are written as they were found."""
 
     __slots__ = ()
 
@@ -55,7 +55,7 @@ class _StandIn:
         return json.loads(self.found.text)
 
     def error(self) -> UnknownExtensionError:
-        """What strict parsing says."""
+        """The error that strict parsing raises."""
         found = self.found
         return UnknownExtensionError(found.kind, found.name, hint=found.hint, pointer=found.pointer)
 
@@ -70,7 +70,7 @@ class UnknownCodec(_StandIn, Codec):
 
     @classmethod
     def of(cls, value: JSON, error: UnknownExtensionError) -> UnknownCodec:
-        """What caused ``error``."""
+        """Keep the metadata that caused ``error``."""
         return cls(Found.of(value, error))
 
     @classmethod
@@ -94,7 +94,7 @@ class UnknownGrid(_StandIn, ChunkGrid):
 
     @classmethod
     def of(cls, value: JSON, shape: tuple[int, ...], error: UnknownExtensionError) -> UnknownGrid:
-        """What caused ``error``."""
+        """Keep the metadata that caused ``error``."""
         return cls(Found.of(value, error), shape)
 
     @property
@@ -123,7 +123,7 @@ class UnknownKeyEncoding(_StandIn, KeyEncoding):
 
     @classmethod
     def of(cls, value: JSON, error: UnknownExtensionError) -> UnknownKeyEncoding:
-        """What caused ``error``."""
+        """Keep the metadata that caused ``error``."""
         return cls(Found.of(value, error))
 
     @property
@@ -148,7 +148,7 @@ class UnknownDataType(_StandIn, AsItIs):
 
     @classmethod
     def of(cls, value: JSON, error: UnknownExtensionError) -> UnknownDataType:
-        """What caused ``error``."""
+        """Keep the metadata that caused ``error``."""
         return cls(error.name, np.dtype("V0"), Found.of(value, error))
 
     @classmethod

@@ -70,7 +70,7 @@ def parse_group_v2(
 
 
 def array_v2_from_json(document: JSON, attributes: dict[str, Any], *, lenient: bool = False) -> ArrayMetadata:
-    """Of a parsed ``.zarray`` and the attributes."""
+    """Parse the JSON of a ``.zarray`` and the attributes."""
     members = expect_object(document, expected="an object, the metadata of an array")
     try:
         return _strict_array(members, attributes, lenient)
@@ -118,7 +118,7 @@ def _strict_array(members: dict[str, Any], attributes: dict[str, Any], lenient: 
 
 
 def group_v2_from_json(document: JSON, attributes: dict[str, Any]) -> GroupMetadata:
-    """Of a parsed ``.zgroup`` and the attributes."""
+    """Parse the JSON of a ``.zgroup`` and the attributes."""
     members = expect_object(document, expected="an object, the metadata of a group")
     leniencies: tuple[Leniency, ...] = ()
     try:
@@ -170,10 +170,10 @@ def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
 
 
 def documents(metadata: Node) -> dict[str, bytes]:
-    """What has to be stored for a node, by the last part of the key: ``zarr.json``, or the documents of v2.
+    """Documents to store for a node, by the last part of the key: ``zarr.json``, or the documents of v2.
 
     Raises:
-        MetadataError: an attribute that JSON has no form for.
+        MetadataError: an attribute that has no form in JSON.
         UnsupportedError: a chain of codecs that v2 cannot express.
     """
     if metadata.zarr_format == 3:

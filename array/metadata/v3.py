@@ -56,13 +56,13 @@ _GROUP_MEMBERS = frozenset({"zarr_format", "node_type", "attributes", "consolida
 
 @dataclass(frozen=True, slots=True)
 class V2Details:
-    """What a v2 document says that ``ArrayMetadata`` has no other place for.
+    """Details of a v2 document that ``ArrayMetadata`` has no other place for.
 
     Attributes:
         fill_value_is_null: missing chunks are undefined; they are read as the data type's default.
-        fill_value: as found, to be written again; None where it is null, or follows from the array's fill value.
-        members: ``compressor``, ``filters`` and ``order`` as found; None where they follow from the codecs.
-        names_separator: the document says which separator keys of chunks have.
+        fill_value: as found, to be written again; None if it is null, or follows from the array's fill value.
+        members: ``compressor``, ``filters`` and ``order`` as found; None if they follow from the codecs.
+        names_separator: the document names the separator in keys of chunks.
     """
 
     fill_value_is_null: bool = False
@@ -73,7 +73,7 @@ class V2Details:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArrayMetadata:
-    """What there is to know about an array without its chunks. Equal where the documents would be, NaNs included.
+    """Metadata of an array. Two are equal if their documents would be, NaNs included.
 
     Attributes:
         shape: elements along each dimension, at most 64 of them, each below 2**63.
@@ -81,10 +81,10 @@ class ArrayMetadata:
         fill_value: a numpy scalar of ``dtype``, in native byte order; None only of an unknown data type.
         codecs: array to array, then one array to bytes, then bytes to bytes.
         attributes: the user's, any JSON.
-        dimension_names: of v3; None where there are none at all.
+        dimension_names: of v3; None if there are none at all.
         extra: members that need not be understood, as found; they are written again.
-        leniencies: what in the documents breaks the specification, and how it was read.
-        v2: only where ``zarr_format`` is 2, and even there may be None.
+        leniencies: breaches of the specification in the documents, and how they were read.
+        v2: set only if ``zarr_format`` is 2, and even then may be None.
 
     Raises:
         MetadataError: shape, chunks and dimension names don't fit each other.
@@ -124,15 +124,15 @@ class ArrayMetadata:
 
     @classmethod
     def from_json(cls, document: JSON, *, lenient: bool = False) -> ArrayMetadata:
-        """Of a parsed ``zarr.json``.
+        """Parse the JSON of a ``zarr.json``.
 
         Args:
             document: as a JSON parser gives it.
             lenient: keep unknown codecs, data type, grid, key encoding and storage transformers as they are, see
                 ``unknown``, instead of raising.
         Raises:
-            UnknownExtensionError: it uses something that nobody here knows.
-            MetadataError: it is wrong.
+            UnknownExtensionError: it uses an extension that is not known here.
+            MetadataError: it is invalid.
 
         Source: Zarr v3 core, "Array metadata".
         """
@@ -216,7 +216,7 @@ class ArrayMetadata:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the elements; in v2 with the byte order they are stored in."""
+        """Data type of the elements; in v2 with the byte order they are stored in."""
         return self.data_type.numpy
 
     @property
@@ -240,7 +240,7 @@ class ArrayMetadata:
 
     @property
     def unknown(self) -> tuple[UnknownExtensionError, ...]:
-        """What lenient parsing let pass, as the errors that strict parsing raises."""
+        """Unknown extensions that lenient parsing accepted, as the errors that strict parsing raises."""
         parts = (self.data_type, self.grid, self.key_encoding, *self.codecs)
         kinds = (UnknownDataType, UnknownGrid, UnknownKeyEncoding, UnknownCodec)
         errors = [part.error() for part in parts if isinstance(part, kinds)]
@@ -281,14 +281,14 @@ class ArrayMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupMetadata:
-    """What there is to know about a group.
+    """Metadata of a group.
 
     Attributes:
         attributes: the user's, any JSON.
         extra: members that need not be understood, as found; they are written again.
-        leniencies: what in the documents breaks the specification, and how it was read.
-        consolidated: path, relative to this group, to the metadata of every node below it; None where nobody
-            consolidated it. Arrays in it were parsed leniently (see ``ArrayMetadata.require_known``), and perhaps only
+        leniencies: breaches of the specification in the documents, and how they were read.
+        consolidated: path, relative to this group, to the metadata of every node below it; None if it is not
+            consolidated. Arrays in it were parsed leniently (see ``ArrayMetadata.require_known``), and perhaps only
             when looked up.
     """
 
@@ -302,10 +302,10 @@ class GroupMetadata:
 
     @classmethod
     def from_json(cls, document: JSON, *, key: str = "") -> GroupMetadata:
-        """Of a parsed ``zarr.json``; ``key`` is for the errors of consolidated metadata, which is parsed later.
+        """Parse the JSON of a ``zarr.json``; ``key`` is for the errors of consolidated metadata, which is parsed later.
 
         Raises:
-            MetadataError: it is wrong.
+            MetadataError: it is invalid.
 
         Source: Zarr v3 core, "Group metadata"; consolidated metadata as zarr-python 3 writes it.
         """

@@ -240,7 +240,7 @@ def chunks_of(cache: ChunkCache | None, store: Store, metadata: ArrayMetadata) -
 
 
 def _place_of(store: Store) -> Hashable:
-    """What two stores have in common if a version of a key means the same to both."""
+    """A value that is equal for two stores if a version of a key means the same to both."""
     while isinstance(store, ReadOnlyStore):
         store = store.store
     if isinstance(store, LocalStore):  # versions are the files themselves

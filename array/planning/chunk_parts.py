@@ -116,9 +116,7 @@ def read_part(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked
 
 
 def narrowed(task: Task, wanted: Wanted, gap_bytes: int) -> tuple[list[Wanted], Block | None]:
-    """What has to be read of the only chunk wanted of a shard, and the block that this is; None where it is all of the
-    chunk.
-    """
+    """Narrow the read of a shard's only wanted chunk to a block of it; None as block if all of it is needed."""
     leaves, numbers, starts, lengths = wanted
     leaf = task.layout.leaf
     if not leaf.is_plain or int(lengths[0]) != leaf.spec.nbytes:
@@ -223,10 +221,10 @@ _MAX_CHANGES = 3
 
 
 def pays(leaf: BoundChain, nbytes: int, traits: Traits) -> bool:
-    """Whether one more round is worth it, to read and decode no more than blocks that hold ``nbytes`` of a chunk.
+    """True if it is worth one more round to read and decode only the blocks that hold ``nbytes`` of a chunk.
 
-    Locally, where that leaves out half of the chunk and 512 KiB of it; remotely, where it leaves out what takes longer
-    than a round trip.
+    Locally, if that saves half of the chunk and 512 KiB of it; remotely, if reading the rest takes longer than a round
+    trip.
     """
     if leaf.framed is None or not traits.conditional_read:
         return False

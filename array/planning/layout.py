@@ -107,12 +107,12 @@ class Layout:
 
     @classmethod
     def of(cls, metadata: ArrayMetadata, prefix: str = "", codecs: tuple[Codec, ...] | None = None) -> Layout:
-        """Of an array's metadata.
+        """Make the layout of an array from its metadata.
 
         Args:
-            prefix: of the keys. codecs: in place of those of the metadata.
+            prefix: of the keys. codecs: in place of those in the metadata.
         Raises:
-            MetadataError: they can't work on such chunks.
+            MetadataError: the codecs cannot work on such chunks.
         """
         grid = metadata.grid
         layout = cls.bind(
@@ -150,7 +150,7 @@ class Layout:
         return self if self.irregular is None else self.irregular.layout_of(self, self.lengths(coords))
 
     def starts(self, coords: tuple[int, ...]) -> tuple[int, ...]:
-        """Where the object at ``coords`` begins."""
+        """Start of the object at ``coords``."""
         if self.irregular is None:
             return tuple(c * n for c, n in zip(coords, self.chunk_shape, strict=True))
         return self.irregular.starts(coords, self.chunk_shape)
@@ -163,7 +163,7 @@ class Layout:
         return tuple(b - a for a, b in zip(self.starts(coords), stops, strict=True))
 
     def end_of(self, axis: int, position: int) -> int:
-        """Where the object that holds ``position`` ends along an axis."""
+        """End along an axis of the object that holds ``position``."""
         bounds = None if self.irregular is None else self.irregular.bounds[axis]
         if bounds is None:
             return (position // self.chunk_shape[axis] + 1) * self.chunk_shape[axis]
@@ -241,7 +241,7 @@ class Irregular:
         return found
 
     def starts(self, coords: tuple[int, ...], chunk_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Where objects begin."""
+        """Starts of objects."""
         return tuple(
             c * n if bounds is None else int(bounds[c])
             for c, n, bounds in zip(coords, chunk_shape, self.bounds, strict=True)

@@ -50,12 +50,12 @@ class Division:
         )
 
     def coords(self, number: int) -> tuple[int, ...]:
-        """Of the part with this flat number in C order."""
+        """Coordinates of the part with this flat number in C order."""
         grid = self.grid
         return tuple(int(c) for c in np.unravel_index(number, grid)) if grid else ()
 
     def starts(self, coords: IntArray) -> IntArray:
-        """Where parts begin; ``coords`` has shape (n, ndim)."""
+        """Starts of parts; ``coords`` has shape (n, ndim)."""
         found = coords * np.asarray(self.length, np.int64)
         for axis, bounds in enumerate(self.bounds):
             if bounds is not None:
@@ -63,7 +63,7 @@ class Division:
         return found
 
     def extent(self, axis: int, number: int) -> tuple[int, int]:
-        """Where a part begins along an axis, and its length."""
+        """Start of a part along an axis, and its length."""
         bounds = self.bounds[axis]
         if bounds is None:
             return number * self.length[axis], self.length[axis]

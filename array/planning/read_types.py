@@ -1,4 +1,4 @@
-"""What the steps of a read hand over, and to whom."""
+"""Types that the steps of a read exchange: requests, found chunks, sinks, settings."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ Steps: TypeAlias = Generator[Asked, list[Result], None]
 
 @dataclass(frozen=True, slots=True)
 class ReadSettings:
-    """What a read goes by.
+    """Settings of a read.
 
     Attributes:
         round_bytes: bytes one round may bring.
-        whole_fraction: from this share of an object's chunks on it is read whole.
-        chunks: where decoded chunks are kept, if they are.
-        in_part: chunks may be handed over in part. in_blocks: and read by what their own headers say.
-        seen: where given, filled with the version of every object that was read, None for those that are not there.
+        whole_fraction: an object is read whole if this share of its chunks is wanted.
+        chunks: the cache of decoded chunks, if there is one.
+        in_part: chunks may be handed over in part. in_blocks: and read block by block, as their own headers say.
+        seen: if given, filled with the version of every object that was read, None for missing ones.
     """
 
     layout: Layout

@@ -127,6 +127,6 @@ def _upcoming(rounds: list[tuple[Batch, list[Read]]], i: int) -> list[Read] | No
 
 
 def _concerns(asked: Asked, error: RangeError) -> bool:
-    """Whether an error is about these reads. A store within another one names the keys of the outer one."""
+    """True if an error is about these reads. A store within another one names the keys of the outer one."""
     key = asked.reads[0].key
     return error.key == key or error.key.endswith("/" + key)

@@ -120,7 +120,7 @@ _BLOCK = 2**15
 
 
 def first_of_runs(*coords: IntArray) -> IntArray:
-    """Where runs begin in a list of points: numbers of those that are not one further along the last axis than the
+    """Starts of runs in a list of points: numbers of the points that are not one further along the last axis than the
     point before.
 
     Args:

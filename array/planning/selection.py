@@ -49,7 +49,7 @@ _FEW = 24
 
 @dataclass(frozen=True, slots=True)
 class AxisPieces:
-    """What a selection along one axis takes of each chunk it touches.
+    """Parts that a selection along one axis takes of each chunk it touches.
 
     Attributes:
         chunks: shape (m,), numbers of the chunks touched, ascending.

@@ -31,7 +31,7 @@ __all__ = ["Keep", "confirm", "kept_whole", "read_task", "split_kept"]
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What is kept of an object that was read whole: the version of it, and the indexes found in it."""
+    """Version and indexes kept of an object that was read whole."""
 
     version: Version
     indexes: Indexes = field(default_factory=dict)
@@ -54,7 +54,7 @@ def kept_whole(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
 
 
 def confirm(task: Task, version: Version | None) -> Generator[Asked, list[Result], bool]:
-    """Whether an object is still of a version that all that is kept of it comes from: one byte is asked for."""
+    """True if an object still has the version that its kept chunks come from; asks for one byte."""
     (answer,) = yield Asked([Read(task.key, Span(0, 1), version)], True, 1)
     return isinstance(answer, Blob)
 
@@ -62,7 +62,7 @@ def confirm(task: Task, version: Version | None) -> Generator[Asked, list[Result
 def split_kept(
     task: Task, wanted: list[Wanted], version: Version, settings: ReadSettings
 ) -> tuple[list[Wanted], list[Found]]:
-    """What has to be read of the leaves wanted, and those that were kept decoded."""
+    """Split the wanted leaves into those to read, and those kept decoded."""
     assert settings.chunks is not None
     missing: list[Wanted] = []
     kept: list[Found] = []

@@ -1,5 +1,5 @@
-"""What a selection takes of each object in the store: one :class:`Task` an object, and its pieces down to the leaf
-chunks. Pure.
+"""Tasks of a selection: one :class:`Task` per object in the store, with its pieces down to the leaf chunks. Pure
+functions, no I/O.
 
 Pieces are kept as arrays for as long as possible; Python objects exist for objects in the store and for levels of
 shards, not for leaf chunks.
@@ -61,7 +61,7 @@ class Leaves(ABC):
 
 
 class Pieces(ABC):
-    """What is wanted of one node: an object in the store, or a shard within it."""
+    """The wanted parts of one node: an object in the store, or a shard within it."""
 
     #: All indices into leaves are slices.
     sliced: bool = False
@@ -397,7 +397,7 @@ def _parts(axis: Axis, bounds: IntArray | None, chunk: int, leaf: int) -> Iterat
 
 
 def _extent(number: int, bounds: IntArray | None, chunk: int) -> tuple[int, int]:
-    """Where an object begins, and its length."""
+    """Start of an object, and its length."""
     if bounds is None:
         return number * chunk, chunk
     start = int(bounds[number])
