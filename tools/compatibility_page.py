@@ -66,7 +66,7 @@ def document(results: Sequence[Result], peers: Mapping[str, str]) -> str:
 
 
 def cell(results: Iterable[Result]) -> str:
-    """What became of several cases, in a few letters."""
+    """The outcomes of several cases, in a few letters."""
     given = [result for result in results if result.ours != "refused"]
     if not given:
         return "–"

@@ -168,7 +168,7 @@ THEIRS: Final[Mapping[str, Prepare]] = {
 
 
 def _peer(name: str, where: Place) -> Counted | None:
-    """What zarr-python takes; None where it can't."""
+    """Cost of zarr-python; None if it cannot do the operation."""
     if name not in THEIRS:
         return None
     with warnings.catch_warnings():

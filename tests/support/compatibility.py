@@ -33,11 +33,11 @@ Outcome: TypeAlias = Literal["good", "refused", "other"]
 
 @dataclass(slots=True)
 class Result:
-    """What became of a case.
+    """Result of a case.
 
     Attributes:
-        ours: of zarrdock alone; "refused" where the parts don't go together.
-        reads, writes: of each peer that can be asked: what it read of ours, and what we read of its.
+        ours: of zarrdock alone; "refused" if the parts don't go together.
+        reads, writes: of each peer that can be asked: its reading of our array, and our reading of its array.
         notes: the errors: peer and "reads" or "writes", to the message.
     """
 

@@ -1,4 +1,4 @@
-"""What the matrix of compatibility is made of: data types, codecs, layouts, and the values that are written."""
+"""Cases of the matrix of compatibility: data types, codecs, layouts, and the values that are written."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def _with_dtype(filters: Any, dtype: Any) -> Any:
 def values(
     dtype: np.dtype[Any], *, is_small: bool, as_bytes: bool = False, seed: int = 0
 ) -> np.ndarray[Any, np.dtype[Any]]:
-    """What is written: any bits that the type has a meaning for, or small whole numbers; shape ``SHAPE``."""
+    """Values to write: any bits that the type has a meaning for, or small whole numbers; shape ``SHAPE``."""
     random = np.random.default_rng(seed)
     if dtype.hasobject or dtype.kind in "US":
         words = random.choice(np.array(["", "a", "häß", "測試"] if dtype.kind != "S" else ["", "a", "bc"]), SHAPE)
@@ -259,7 +259,7 @@ def values(
 
 
 def is_small_number(dtype: np.dtype[Any]) -> bool:
-    """Whether it is a number that numpy has not."""
+    """True for the number types of ml_dtypes."""
     return dtype.type.__module__ != "numpy"
 
 

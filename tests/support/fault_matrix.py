@@ -217,7 +217,7 @@ def _check_equal(blob: object, expected: bytes) -> None:
 
 
 def _check_state(store: Store, key: str, cell: Cell, outcome: str) -> None:
-    """What the key holds now: the change once where it was reported done; once or not at all where it was not."""
+    """Check the value of the key: changed once if that was reported done; once or not at all if not."""
     before = None if cell.operation == "create" else OLD
     after = {"delete": None, "update: GET": OLD + b"+", "update: PUT": OLD + b"+"}.get(cell.operation, NEW)
     blob = store.get(key)

@@ -45,7 +45,7 @@ _HOP_HEADERS = frozenset(
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong, for which requests, how often.
+    """A fault: its kind, the requests it hits, and how often.
 
     Attributes:
         kind: ``status`` answers with ``status``, and with the service's word ``code`` for it; ``delay`` waits

@@ -55,7 +55,7 @@ _BUCKET: Final = "zarrdock-test"
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a call cost: round trips one after another, and requests."""
+    """Cost of a call: round trips one after another, and requests."""
 
     rounds: int
     requests: int
@@ -222,7 +222,7 @@ class Operation:
     lists: bool = False
 
     def is_for(self, place: Place) -> bool:
-        """Whether it means something there."""
+        """True if the operation has a meaning there."""
         return not (place.scheme == "http" and (self.writes or self.lists))
 
     def __str__(self) -> str:

@@ -53,7 +53,7 @@ class StrictGCS(LoopbackServer):
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """What gcsfs needs to talk to it."""
+        """Storage options for gcsfs."""
         return {"project": "test", "token": "anon", "endpoint_url": self.url}
 
     def put(self, bucket: str, key: str, data: bytes) -> None:

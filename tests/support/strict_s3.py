@@ -48,7 +48,7 @@ class StrictS3(LoopbackServer):
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """What s3fs needs to talk to it."""
+        """Storage options for s3fs."""
         return {
             "key": "test",
             "secret": "test",

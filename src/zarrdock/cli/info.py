@@ -82,7 +82,7 @@ def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
 
 
 def _misplaced(metadata: ArrayMetadata, found: Found) -> str | None:
-    """What to say where the first chunk lies under the other separator; asked for where metadata name none."""
+    """Hint for an array whose first chunk has the other separator in its key; used if the metadata names none."""
     other = likely_other(metadata)
     if other is None:
         return None

@@ -1,4 +1,4 @@
-"""What storms share: how large they are, where they run, and what they report."""
+"""Scale, places and outcomes of storms."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ class Scale:
     seed: int = 0
 
     def of(self, n: int, least: int = 1) -> int:
-        """That share of ``n``."""
+        """The scaled ``n``."""
         return max(least, round(n * self.share))
 
     def over(self, *names: str) -> list[str]:
-        """Those of the places that were asked for."""
+        """The requested places among ``names``."""
         return [name for name in names if name in self.places]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a storm in one place.
+    """Outcome of a storm in one place.
 
     Attributes:
-        storm, place: which one, where.
-        did: what was done, in words, with numbers.
-        n_bad: what must be 0.
-        bad: what ``n_bad`` counts, in words.
-        notes: what else was counted.
-        seconds: it took.
-        examples: a few of what was bad.
+        storm, place: their names.
+        did: the work done, in words, with numbers.
+        n_bad: number of failures, which must be 0.
+        bad: the kind of failure that ``n_bad`` counts, in words.
+        notes: other counts.
+        seconds: duration.
+        examples: a few of the failures.
     """
 
     storm: str

@@ -86,7 +86,7 @@ def make(store: Store) -> Array:
 
 
 def judge(store: Store, operation: Operation, error: Exception | None) -> Verdict:
-    """What became of the array, seen through a store without faults."""
+    """Judge the state of the array, seen through a store without faults."""
     if error is not None and not isinstance(error, ZarrdockError):
         return f"{type(error).__name__}: {error}"
     try:

@@ -40,10 +40,10 @@ STORES: Final[dict[str, Callable[[Path], Store]]] = {
 
 
 class Victims:
-    """What children write to until they are killed, and what is known of it.
+    """Arrays that children write to until they are killed, and the numbers of their writes.
 
-    The numbers live in memory that outlives a child: of each shard the version it began to write last and the one it
-    finished last, and the same for rows, which are numbered over all children.
+    The numbers live in memory that outlives a child: for each shard the version begun last and the version finished
+    last, and the same for rows, which are numbered over all children.
     """
 
     def __init__(self, store: Store) -> None:
@@ -75,7 +75,7 @@ class Victims:
         self.done[-1] = self.begun[-1]
 
     def write_for_ever(self, seed: int) -> None:
-        """What a child does."""
+        """Write without end: the work of a child."""
         rng = random.Random(seed)
         while True:
             if rng.random() < 0.3:

@@ -27,8 +27,8 @@ _PERIOD = 7
 
 
 def contents(version: int) -> npt.NDArray[np.int64]:
-    """What a shard holds in a version: how well it compresses, and so where each chunk begins, differs from one to the
-    next.
+    """Contents of a shard in a version. They compress differently, and so the starts of chunks differ, from version to
+    version.
     """
     noise = np.arange(SHARD, dtype=np.int64) * 2654435761 * (version + 1)
     return (np.int64(version) << 24) + (noise & ((1 << 3 * (version % _PERIOD)) - 1))
@@ -87,7 +87,7 @@ def write_and_tell(array: Array, who: int, done: Array, n: int) -> tuple[int, in
 
 
 def part(role: str, array: Array, who: int, done: Array, n: int) -> tuple[int, int, int]:
-    """What one process does."""
+    """The work of one process."""
     return write_and_tell(array, who, done, n) if role == "writer" else read_shards(array, who, done)
 
 

@@ -1,4 +1,6 @@
-"""What is fuzzed: good inputs, and code that is given broken ones. Of it only our own errors may come."""
+"""Targets of fuzzing: good inputs, and code that is given broken ones. It may raise only subclasses of
+``ZarrdockError``.
+"""
 
 from __future__ import annotations
 
