@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
-from zarrdock.array.execution.read_write import unsafe_update
+from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.metadata.consolidated import parse_consolidated_v2
 from zarrdock.array.metadata.lenient import Leniency
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
@@ -260,7 +260,7 @@ def update_metadata(
             new = _written(change(stored), "zarr.json")
             return documents(new)["zarr.json"]
 
-        _update(store, key, rewrite, unsafe)
+        update_key(store, key, rewrite, unsafe=unsafe)
         return new
     # v2: attributes are a document of their own, so a change touches one of the two; the other one is only needed to
     # make sense of it.
@@ -278,7 +278,7 @@ def update_metadata(
         new = _written(change(stored), name)
         return documents(new)[name]
 
-    _update(store, key, rewrite_v2, unsafe)
+    update_key(store, key, rewrite_v2, unsafe=unsafe)
     return new
 
 
@@ -293,10 +293,3 @@ def _present(document: Buffer | None, key: str) -> Buffer:
     if document is None:
         raise NodeNotFoundError(f"{key!r} is gone: the node was deleted")
     return document
-
-
-def _update(store: Store, key: str, rewrite: Callable[[Buffer | None], Buffer], unsafe: bool) -> None:
-    if store.traits.atomic_update or not unsafe:
-        store.update(key, rewrite)
-        return
-    unsafe_update(store, key, rewrite)

@@ -14,7 +14,7 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.execution.pool import run
-from zarrdock.array.execution.read_write import unsafe_update
+from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.codec import Buffer
 from zarrdock.codecs.conditional import BoundConditional, Decision, with_decision
@@ -63,7 +63,7 @@ def recompress(array: Array, decision: Decision = "smaller") -> Recompressed:
             "the array's chunks have no 'conditional' codec that could be decided anew; zarrdock.copy writes an array "
             "with other codecs"
         )
-    store, unsafe = array.store, array._unsafe and not array.store.traits.atomic_update
+    store = array.store
     n_objects = n_chunks = n_changed = before = after = 0
     for coords in _stored(store, layout):
         key = layout.key(coords)
@@ -74,10 +74,7 @@ def recompress(array: Array, decision: Decision = "smaller") -> Recompressed:
         parts = work.rewritten(blob.data)
         if work.n_changed:
             change = partial(_change, layout, key, coords, memoryview(blob.data), parts)
-            if unsafe:
-                unsafe_update(store, key, change)
-            else:
-                store.update(key, change)
+            update_key(store, key, change, unsafe=array._unsafe)
             array._cache.drop(key)
         n_objects += 1
         n_chunks += work.n_chunks

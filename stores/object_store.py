@@ -13,30 +13,53 @@ was: by our own write, or by somebody else's? Comparing contents can't tell: two
 So each conditional write marks the object's metadata with a token of its own, followed by the tokens of the writes it
 was built on (its *lineage*),
 and the lineage found there afterwards decides: see :func:`landed`.
+
+**Conditions that are ignored.** Imitations of S3 exist that take a condition and write all the same. A service that is
+not known to keep them is asked once in a process, before the first conditional write: see
+:meth:`ConditionalStore.conditions`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
+import functools
 import random
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from zarrdock.errors import ConflictError, KeyExistsError, RangeError, UnsupportedError, VersionChangedError
+from zarrdock.errors import (
+    AccessError,
+    ConflictError,
+    KeyExistsError,
+    RangeError,
+    UnsupportedError,
+    VersionChangedError,
+)
 from zarrdock.ranges import Range, Tail
-from zarrdock.stores.base import Blob, Change, Read, Result, Traits, Version
-from zarrdock.stores.diagnose import Kind, diagnose
+from zarrdock.stores.base import Blob, Change, Read, Result, Traits, Value, Version
+from zarrdock.stores.diagnose import Diagnosis, Kind, diagnose
 from zarrdock.stores.fsspec_ import FsspecStore
-from zarrdock.stores.group_commit import Combiner, Doubt, Ticket, apply_all
+from zarrdock.stores.group_commit import Combiner, Doubt, KeyLocks, Ticket, apply_all
 from zarrdock.stores.http_ranges import take
 from zarrdock.stores.io_loop import Live
 from zarrdock.stores.remote import as_bytes, n_bytes_of
 
-__all__ = ["ABSENT", "METADATA_NAME", "Absent", "Answer", "ConditionalStore", "Expected", "Lineage", "landed"]
+__all__ = [
+    "ABSENT",
+    "METADATA_NAME",
+    "Absent",
+    "Answer",
+    "ConditionalStore",
+    "Conditions",
+    "Expected",
+    "Lineage",
+    "landed",
+]
 
 METADATA_NAME: Final = "zarrdock-writes"
 # S3 allows 2 KiB of metadata for each object; 64 tokens of 12 characters take 831 bytes.
@@ -100,6 +123,26 @@ def landed(token: str, parent: Lineage, found: Lineage) -> bool | None:
     return False if found.is_whole else None
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Which conditional requests a service refuses when the condition does not hold, as it must.
+
+    Attributes:
+        create: PUT of an object that must not exist. replace: PUT over one version only. delete: DELETE of one version.
+    """
+
+    create: bool = True
+    replace: bool = True
+    delete: bool = True
+
+
+# By service and bucket: what services answered in this process.
+_answers: dict[str, Conditions] = {}
+_asking = KeyLocks()
+# No object has this ETag.
+_STALE: Final = '"00000000000000000000000000000000"'
+
+
 class _LostRace(ConflictError):
     """The object was not the version the write was to replace, and nothing was changed."""
 
@@ -118,20 +161,103 @@ class Answer:
     lineage: Lineage = Lineage()
 
 
+def _is_refusal(found: Diagnosis) -> bool:
+    """True where a service says that the condition of a write does not hold."""
+    return found.kind is Kind.PRECONDITION or (found.kind is Kind.CONFLICT and not found.is_transient)
+
+
 class ConditionalStore(FsspecStore):
-    """See the module."""
+    """See the module.
+
+    Args:
+        conditional_writes: the service refuses writes whose condition does not hold; None: Amazon, Google and Azure do,
+            any other is asked. The other arguments are those of :class:`~zarrdock.stores.fsspec_.FsspecStore`.
+    """
 
     default_concurrency = 128  # planes across many chunks are one round, not two; more than that gains nothing
     # Whether a library sends a PUT or a DELETE again by itself: aiohttp does so with both where a connection breaks.
     put_may_repeat = False
     delete_may_repeat = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, conditional_writes: bool | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._combiner = Combiner()
+        self._kept: Conditions | None = None
+        if conditional_writes is not None:
+            self._keep(Conditions(*[conditional_writes] * 3))
 
     def _make_traits(self, traits: Traits) -> Traits:
         return replace(traits, atomic_update=True, conditional_read=True, remote=True)
+
+    # -- what the service keeps
+    # --------------------------------------------------------------------------------------------------
+
+    def conditions(self) -> Conditions:
+        """The conditional requests that the service keeps. Amazon, Google and Azure are known to keep all of them.
+
+        An imitation of S3 is asked once in a process, by five small requests before the first conditional write: a mark
+        is created beside the store's keys, created again, replaced and deleted on stale conditions, and deleted.
+
+        Raises:
+            AccessError, StoreError: the mark cannot be written.
+        """
+        if self._kept is None:
+            identity = self.identity
+            if not identity.service.startswith("s3 at "):
+                return self._keep(Conditions())
+            name = f"{identity.service}/{identity.path.partition('/')[0]}"
+            with _asking(name):
+                if name not in _answers:
+                    try:
+                        _answers[name] = self._bridge.run_to_end(self._ask, _FINISH_SECONDS)
+                    except AccessError as error:
+                        text = "conditional_writes=True on the store says that the service keeps conditions on writes"
+                        error.add_note(f"to find out, a mark is written beside the keys; {text}")
+                        raise
+                return self._keep(_answers[name])
+        return self._kept
+
+    def _keep(self, conditions: Conditions) -> Conditions:
+        self._kept = conditions
+        if self.traits.atomic_update and not (conditions.create and conditions.replace):
+            self.traits = replace(self.traits, atomic_update=False)
+        return conditions
+
+    def _is_atomic(self) -> bool:
+        conditions = self.conditions()
+        return conditions.create and conditions.replace
+
+    async def _ask(self, live: Live) -> Conditions:
+        key = f".zarrdock-conditions-{uuid.uuid4().hex}"
+
+        async def refuses(send: Callable[[], Awaitable[object]]) -> bool:
+            async def request() -> bool:
+                try:
+                    await send()
+                except Exception as error:
+                    if _is_refusal(diagnose(error)):
+                        return True
+                    raise
+                return False
+
+            return await self._request(live, key, request)
+
+        def put(expected: Expected) -> Awaitable[object]:
+            return self._send_put(live, key, b"a mark by zarrdock: it may be removed\n", expected, None)
+
+        try:
+            await refuses(lambda: put(ABSENT))  # refused where an earlier try was applied and its reply lost
+            conditions: list[Expected] = [ABSENT, _STALE]
+            create, replaces = await asyncio.gather(*(refuses(functools.partial(put, one)) for one in conditions))
+        except UnsupportedError:  # "not implemented"; where a plain PUT is neither, that is another matter
+            await self._request(live, key, lambda: put(None))
+            create = replaces = False
+        try:
+            deletes = await refuses(lambda: self._send_delete(live, key, _STALE))
+        except UnsupportedError:  # as an update that deletes will be told
+            deletes = True
+        await self._delete_one(live, key)
+        return Conditions(create, replaces, deletes)
 
     # -- reading
     # -----------------------------------------------------------------------------------------------------------
@@ -180,6 +306,10 @@ class ConditionalStore(FsspecStore):
     # -----------------------------------------------------------------------------------------------------------
 
     async def _put(self, live: Live, key: str, data: bytes, create_only: bool) -> Version | None:
+        if create_only and not (self._kept or Conditions()).create:
+            if await self._size(live, key) is not None:
+                raise KeyExistsError("the key exists already", key=key, store=self)
+            create_only = False
         if not create_only:
             return await self._request(
                 live, key, lambda: self._send_put(live, key, data, None, None), n_bytes=len(data)
@@ -189,9 +319,19 @@ class ConditionalStore(FsspecStore):
         except _LostRace as error:
             raise KeyExistsError("the key exists already", key=key, store=self) from error
 
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        if create_only:
+            self._check_key(key)
+            self._check_writable(key)
+            self.conditions()
+        return super().write(key, value, create_only=create_only)
+
     def update(self, key: str, change: Change, /) -> None:
         self._check_key(key)
         self._check_writable(key)
+        if not self._is_atomic():
+            super().update(key, change)
+            return
         # Threads of this process join forces here instead of colliding over there.
         self._combiner.update(key, change, self._exclusive(key), lambda tickets: self._update(key, tickets))
 
@@ -220,6 +360,11 @@ class ConditionalStore(FsspecStore):
             return
         if base is not None and base.version is None:
             raise UnsupportedError(f"{self}: key {key!r}: the service tells no version, so no write can be tied to one")
+        if new is None and not self.conditions().delete:
+            raise UnsupportedError(
+                f"{self}: key {key!r}: the service ignores conditions on DELETE, so that an update that deletes could "
+                "take another writer's value with it; write_empty_chunks=True keeps empty chunks"
+            )
         data = None if new is None else as_bytes(new)
         expected, parent = (base.version, base.lineage) if base else (ABSENT, Lineage())
         doubt = Doubt(
@@ -260,8 +405,7 @@ class ConditionalStore(FsspecStore):
                 return await self._send_put(live, key, data, expected, parent.then(token))
             except Exception as error:
                 found = diagnose(error)
-                refused = found.kind is Kind.PRECONDITION or (found.kind is Kind.CONFLICT and not found.is_transient)
-                if not refused and (found.kind is not Kind.MISSING or expected in (None, ABSENT)):
+                if not _is_refusal(found) and (found.kind is not Kind.MISSING or expected in (None, ABSENT)):
                     raise
                 if n_sent > 1 or (self.delete_may_repeat if data is None else self.put_may_repeat):
                     # An earlier try may have been applied, and be the very reason for this refusal. Settled at once:

@@ -46,6 +46,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
         retry: when to try again.
         n_concurrent: requests in flight at most.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
+        conditional_writes: the service refuses writes whose condition does not hold; None: an imitation of S3 is asked.
 
     Of obstore's stores, those of S3, Google Cloud Storage, Azure and memory have versions and atomic updates. Its local
     files have neither (ETags of inode, time and size can come again): give the path instead, for
@@ -71,6 +72,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
         retry: RetryPolicy | None = None,
         n_concurrent: int | None = None,
         merge_gap_bytes: int | None = None,
+        conditional_writes: bool | None = None,
     ) -> None:
         self._kind = kind_of(store)
         self._writable = self._kind != "http" and (hasattr(store, "put") or hasattr(store, "put_async"))
@@ -82,6 +84,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
             retry=retry,
             n_concurrent=n_concurrent,
             merge_gap_bytes=merge_gap_bytes,
+            conditional_writes=conditional_writes,
         )
         self._url = _url_of(store, self._kind)
 
@@ -103,7 +106,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
     @property
     def identity(self) -> Identity:
         """The endpoint, account, bucket and prefix; an object that tells none of them is a place of its own."""
-        return identity_of(self._bridge.fs.store, self._kind)
+        return identity_of(self._bridge.fs.store)
 
     # -- the contract, where it differs -------------------------------------------------------------------------------
 
@@ -114,7 +117,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
 
     def update(self, key: str, change: Change, /) -> None:
         # Without conditional writes: refused, or, with a single writer, under a lock.
-        (ConditionalStore if self.traits.atomic_update else BridgedStore).update(self, key, change)
+        (ConditionalStore if self._kind in _CONDITIONAL_WRITES else BridgedStore).update(self, key, change)
 
     def delete(self, key: str, /) -> None:
         with self._exclusive(key) if self._kind == "memory" else nullcontext():

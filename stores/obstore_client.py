@@ -183,8 +183,9 @@ _ENDPOINTS = {
 }
 
 
-def identity_of(store: Any, kind: str) -> Identity:
+def identity_of(store: Any) -> Identity:
     """The identity of obstore's own stores, by their settings; any other object is a place of its own."""
+    kind = kind_of(store)
     if kind in ("", "memory"):
         return identity_of_object("obstore", store)
     prefix = str(store.prefix or "") if kind != "http" else ""

@@ -34,9 +34,9 @@ class S3Store(ConditionalStore):
     """A prefix of an S3 bucket.
 
     One request for any read, and no HEAD before it; ETags are versions; writes are conditional where they must be
-    (If-None-Match and If-Match, on DELETE too). A service that answers such a condition with "not implemented" gives
-    an UnsupportedError; one that ignores it without a word, as some imitations of S3 do, is no place for several
-    writers.
+    (If-None-Match and If-Match, on DELETE too). An imitation of S3 may refuse such conditions as "not implemented", or
+    ignore them without a word: a service that is not Amazon's is asked once in a process, by five small requests before
+    the first conditional write. Without conditions it is a store without atomic updates, which refuses partial writes.
 
     Args:
         fs: a URL (``s3://bucket/prefix``), or an s3fs filesystem, of which a copy is used that does not retry by

@@ -238,6 +238,8 @@ How it comes about:
   believe to have created the array. With `overwrite` the place is listed, so that nothing of the old array stays.
 - *A part of a shard* is one GET and one PUT on condition that the shard is still the same. zarr-python's PUT has no
   condition: of two writers one loses.
+- *Not counted*: a service that speaks S3's protocol and is not Amazon's is asked once in a process, before the first
+  conditional write, whether it keeps conditions: five small requests in four rounds (see `docs/stores.md`).
 - *Without consolidated metadata* a group's members are one page of listing for each 1,000 names, then all their
   documents in one round.
 """

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from zarrdock.stores.async_store import AsyncStore
 
-__all__ = ["read", "read_async", "read_consistent", "read_settings", "unsafe_update", "write"]
+__all__ = ["read", "read_async", "read_consistent", "read_settings", "update_key", "write"]
 
 
 # -- Read, change, write back on stores that cannot do it in one step: for callers who vouch for being the only
@@ -59,10 +59,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def unsafe_update(store: Store, key: str, change: Change) -> None:
-    """Update a value like ``Store.update``, but without its promise: no other process may write ``key`` meanwhile. The
-    threads of this process take turns for all keys.
+def update_key(store: Store, key: str, change: Change, *, unsafe: bool = False) -> None:
+    """``store.update``, or with ``unsafe``, where the store has none, a plain read and write: no other process
+    may write ``key`` meanwhile. The threads of this process take turns for all keys.
     """
+    if store.traits.atomic_update or not unsafe:
+        try:
+            store.update(key, change)
+            return
+        except UnsupportedError:  # of a service that was found to ignore conditions at this moment
+            if not unsafe:
+                raise
     with _lock:
         blob = store.get(key)
         new = change(None if blob is None else blob.data)
@@ -341,7 +348,7 @@ def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, unsafe:
         if task.is_whole():
             parts = edit.build(task)
             if unsafe and not store.traits.atomic_update:
-                unsafe_update(store, task.key, lambda old: parts)
+                update_key(store, task.key, lambda old: parts, unsafe=True)
             elif parts is None:
                 store.delete(task.key)
             else:
@@ -361,10 +368,8 @@ def _update(store: Store, task: Task, edit: Edit, unsafe: bool, changes: Sequenc
     patch = patch_of(store) if edit.options.in_place and task.layout.levels else None
     if patch is not None:
         patch(task.key, lambda old: change_in_place(edit, changes, old, task))
-    elif unsafe and not store.traits.atomic_update:
-        unsafe_update(store, task.key, change)
     else:
-        store.update(task.key, change)
+        update_key(store, task.key, change, unsafe=unsafe)
 
 
 def _in_threads(jobs: Iterator[Callable[[], None]], n: int) -> None:

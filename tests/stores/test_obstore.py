@@ -192,8 +192,10 @@ def proxy(strict_s3: Endpoint) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def store(proxy: FaultProxy, strict_s3: Endpoint, prefix: str) -> ObstoreStore:
+    store = ObstoreStore(s3(strict_s3, prefix, proxy.url), retry=QUICK)
+    store.conditions()  # asked once in a process: see test_conditions.py
     proxy.clear()
-    return ObstoreStore(s3(strict_s3, prefix, proxy.url), retry=QUICK)
+    return store
 
 
 def test_requests_of_the_rest(store: ObstoreStore, proxy: FaultProxy) -> None:

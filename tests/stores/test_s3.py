@@ -39,8 +39,10 @@ def proxy(strict_s3: Endpoint) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def store(proxy: FaultProxy, strict_s3: Endpoint, prefix: str) -> S3Store:
+    store = S3Store(f"s3://{strict_s3.bucket}/{prefix}", storage_options=strict_s3.through(proxy), retry=QUICK)
+    store.conditions()  # asked once in a process: see test_conditions.py
     proxy.clear()
-    return S3Store(f"s3://{strict_s3.bucket}/{prefix}", storage_options=strict_s3.through(proxy), retry=QUICK)
+    return store
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------
@@ -331,6 +333,8 @@ def test_moto_answers_conditions(moto: Endpoint, prefix: str) -> None:
     # What the other tests take from the strict fake, once from the emulator.
     with FaultProxy(moto.url) as proxy:
         store = S3Store(f"s3://{moto.bucket}/{prefix}", storage_options=moto.through(proxy), retry=QUICK)
+        store.conditions()
+        proxy.clear()
         store.write("k", DATA)
         version = store.get("k").version
         store.update("k", lambda old: DATA + b"!")
