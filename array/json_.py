@@ -58,7 +58,7 @@ def in_document(key: str) -> Iterator[None]:
     try:
         yield
     except MetadataError as error:
-        raise error.with_key(key) from error.__cause__
+        raise error.with_key(key or error.key) from error.__cause__
 
 
 def loads(document: bytes | bytearray | memoryview) -> JSON:

@@ -1,6 +1,7 @@
 """The xarray engine, on what xarray and zarr-python wrote."""
 
 import asyncio
+import json
 import pickle
 import subprocess
 import sys
@@ -18,6 +19,7 @@ pd = pytest.importorskip("pandas")
 import zarrdock  # noqa: E402
 from zarrdock.adapters.xarray import XarrayBackend  # noqa: E402
 from zarrdock.adapters.zarr_python import ZarrStore  # noqa: E402
+from zarrdock.stores.wrappers import WrapperStore  # noqa: E402
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore:.*(String|UTF32|Consolidated).*")]
 
@@ -142,12 +144,13 @@ def test_a_tree_costs_rounds_by_its_depth(zarr_format: int) -> None:
     assert store.n_requests <= (4 + 51 if zarr_format == 3 else 4 + 39 * 2 + 12 * 3)
 
 
-def test_a_bad_array_in_a_tree_is_an_error() -> None:
+def test_a_bad_array_in_a_tree_is_an_error_when_it_is_read() -> None:
     store = zarrdock.MemoryStore()
     zarrdock.create_group(store).create_group("g").create_array("a", shape=(2,), dtype="f4", dimension_names=["t"])
     store.write("g/a/zarr.json", b"{")
+    tree = xr.open_datatree(store, engine=XarrayBackend)
     with pytest.raises(zarrdock.errors.MetadataError, match="g/a"):
-        xr.open_datatree(store, engine=XarrayBackend)
+        tree["g/a"].load()
 
 
 def test_dimensions_without_a_name() -> None:
@@ -253,3 +256,82 @@ def test_guessing() -> None:
     assert backend.guess_can_open("s3://bucket/a.zarr/")
     assert backend.guess_can_open(Path("a.zarr.zip"))
     assert not backend.guess_can_open("a.nc")
+
+
+def broken(kind: str, document: dict[str, Any]) -> bytes:
+    if kind == "codec":
+        document["codecs"].append({"name": "who.knows"})
+    elif kind == "type":
+        document["data_type"] = "odd"
+    elif kind == "text":
+        document["data_type"] = "string"  # and the codec bytes, which can't hold it
+    elif kind == "other shape":
+        document = document | {"shape": [7], "data_type": "odd"}
+    return b"{" if kind == "document" else json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("consolidated", [False, True])
+@pytest.mark.parametrize("kind", ["codec", "type", "text", "other shape", "document"])
+def test_one_bad_array_hides_no_other(kind: str, consolidated: bool, tmp_path: Path) -> None:
+    group = zarrdock.create_group(tmp_path / "a.zarr")
+    for name in ("good", "bad", "t"):
+        group.create_array(name, data=np.arange(3.0), dimension_names=["t"], fill_value="NaN")
+    inner = group.create_group("inner")
+    inner.create_array("fine", data=np.arange(2), dimension_names=["u"])
+    path = tmp_path / "a.zarr" / "bad" / "zarr.json"
+    path.write_bytes(broken(kind, json.loads(path.read_bytes())))
+    if consolidated:
+        group.consolidate()
+    if not consolidated or kind != "document":  # consolidated metadata leave out what is no document
+        found = open_ours(tmp_path / "a.zarr")
+        assert sorted(found.variables) == ["bad", "good", "t"]
+        assert found.good.values.tolist() == [0, 1, 2]
+        with pytest.raises(zarrdock.ZarrdockError) as caught:
+            found["bad"].load()
+        assert "bad/zarr.json" in str(caught.value) or "'/bad'" in str(caught.value)
+        assert any("drop_variables=['bad']" in note for note in caught.value.__notes__)
+        assert found["bad"].attrs["error"] == str(caught.value)
+        assert "bad" in repr(found)
+        tree = xr.open_datatree(tmp_path / "a.zarr", engine=XarrayBackend)
+        assert tree["inner/fine"].values.tolist() == [0, 1]
+    for dropped in ("bad", ["bad", "none"]):
+        assert sorted(open_ours(tmp_path / "a.zarr", drop_variables=dropped).variables) == ["good", "t"]
+
+
+@pytest.mark.parametrize("kind", ["codec", "document"])
+def test_a_bad_coordinate_is_left_out_with_a_warning(kind: str, tmp_path: Path) -> None:
+    group = zarrdock.create_group(tmp_path)
+    for name in ("good", "t"):
+        group.create_array(name, data=np.arange(3.0), dimension_names=["t"])
+    path = tmp_path / "t" / "zarr.json"
+    path.write_bytes(broken(kind, json.loads(path.read_bytes())))
+    with pytest.warns(UserWarning, match="coordinate 't' cannot be read and is left out"):
+        found = open_ours(tmp_path)
+    assert list(found.variables) == ["good"]
+    assert list(open_ours(tmp_path, drop_variables="t").variables) == ["good"]
+
+
+def test_a_store_that_fails_is_no_bad_array(tmp_path: Path) -> None:
+    group = zarrdock.create_group(tmp_path)
+    group.create_array("good", data=np.arange(3.0), dimension_names=["t"])
+    group.create_array("bad", data=np.arange(3.0), dimension_names=["t"])
+
+    class Failing(WrapperStore):
+        def read(self, requests: Any, /) -> Any:
+            if any(request.key.startswith("bad/") for request in requests):
+                raise zarrdock.errors.StoreError("down", key="bad/zarr.json")
+            return self.store.read(requests)
+
+    with pytest.raises(zarrdock.errors.StoreError, match="down"):
+        open_ours(Failing(zarrdock.open_store(tmp_path)))
+    assert list(open_ours(Failing(zarrdock.open_store(tmp_path)), drop_variables="bad").variables) == ["good"]
+
+
+@pytest.mark.parametrize(("name", "member"), [("_nczarr_array", "dimension_references"), ("_NCZARR_ARRAY", "dimrefs")])
+def test_dimensions_of_nczarr(name: str, member: str, tmp_path: Path) -> None:
+    group = zarrdock.create_group(tmp_path, zarr_format=2)
+    details = {member: ["/y", "/g/x"], "storage": "chunked"}
+    group.create_array("a", data=np.ones((2, 3)), attributes={name: details, "units": "m"})
+    found = open_ours(tmp_path)
+    assert found.a.dims == ("y", "x")
+    assert found.a.attrs == {"units": "m"}

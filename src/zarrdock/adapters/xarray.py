@@ -12,6 +12,7 @@ import inspect
 import itertools
 import os
 import struct
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,13 @@ from xarray.core import indexing
 
 import zarrdock
 from zarrdock.array.array import Array
-from zarrdock.array.group import Group
-from zarrdock.array.hierarchy import walk
+from zarrdock.array.group import Group, wrap
+from zarrdock.array.hierarchy import Hierarchy, walk
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.nodes import LazyNodes, Node
 from zarrdock.array.metadata.v2 import to_v2_documents
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
+from zarrdock.array.node_storage import join
 from zarrdock.codecs.codec import ArrayBytesCodec
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Store
@@ -70,17 +73,43 @@ class GroupStore(AbstractDataStore):
 
     Args:
         fill_value_is_mask: take Zarr's fill value for netCDF's ``_FillValue``, as has always been done in v2.
+        left_out: names of arrays that are not looked at.
     """
 
-    def __init__(self, group: Group, fill_value_is_mask: bool) -> None:
+    def __init__(self, group: Group, fill_value_is_mask: bool, left_out: Iterable[str] = ()) -> None:
         self._group = group
         self._mask = fill_value_is_mask
+        self._left_out = frozenset(left_out)
 
     def get_variables(self) -> dict[str, Variable]:
-        """Name to lazy variable."""
-        arrays = dict(self._group.arrays())
+        """Name to lazy variable. Arrays whose metadata cannot be used are variables that raise when they are read."""
+        arrays: dict[str, Array] = {}
+        broken: dict[str, tuple[ZarrdockError, ArrayMetadata | None]] = {}
+        for name, node in _members(self._group, self._left_out):
+            if isinstance(node, GroupMetadata):
+                continue
+            if isinstance(node, MetadataError):
+                broken[name] = node, None
+                continue
+            try:
+                array = wrap(self._group.store, join(self._group.path, name), node, self._group._options)
+            except (MetadataError, UnsupportedError) as error:
+                broken[name] = error, node
+                continue
+            assert isinstance(array, Array)
+            arrays[name] = array
         dims = _all_named({name: (_dimensions(array), array.shape) for name, array in arrays.items()})
-        return {name: self._variable(array, dims[name]) for name, array in arrays.items()}
+        variables = {name: self._variable(array, dims[name]) for name, array in arrays.items()}
+        sizes = {dim: n for name, names in dims.items() for dim, n in zip(names, arrays[name].shape, strict=True)}
+        for name, (error, metadata) in broken.items():
+            error.add_note(f"drop_variables=[{name!r}] opens the dataset without this array")
+            if name in sizes or (metadata is not None and name in (metadata.dims or ())):
+                # xarray reads such variables at once, to make an index of them.
+                text = f"the coordinate {name!r} cannot be read and is left out: {error}"
+                warnings.warn(text, UserWarning, stacklevel=2)
+            else:
+                variables[name] = _unreadable(error, metadata, sizes)
+        return variables
 
     def get_attrs(self) -> dict[str, Any]:
         """The group's attributes, but those of NCZarr."""
@@ -111,6 +140,34 @@ class GroupStore(AbstractDataStore):
             if "_FillValue" in attributes:
                 attributes["_FillValue"] = _decode_fill(attributes["_FillValue"], array.dtype)
         return Variable(dims, indexing.LazilyIndexedArray(LazyArray(array)), attributes, encoding)
+
+
+class UnreadableArray(BackendArray):
+    """An array whose metadata cannot be used: reading it raises the error that says why."""
+
+    def __init__(self, error: ZarrdockError, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._error = error
+        self.shape = shape
+        self.dtype = dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        raise self._error
+
+
+def _unreadable(error: ZarrdockError, metadata: ArrayMetadata | None, sizes: dict[str, int]) -> Variable:
+    """A variable for an array that can't be read, of its shape where that is known and fits the others' ``sizes``."""
+    names: tuple[str | None, ...] = ()
+    shape: tuple[int, ...] = ()
+    # Of objects xarray looks at one, to see what they are.
+    dtype: np.dtype[Any] = np.dtype("V1")
+    if metadata is not None and metadata.dims is not None and None not in metadata.dims:
+        fits = all(sizes.get(str(d), n) == n for d, n in zip(metadata.dims, metadata.shape, strict=True))
+        names, shape = (metadata.dims, metadata.shape) if fits else (names, shape)
+        if metadata.dtype.itemsize and not metadata.dtype.hasobject:
+            dtype = metadata.dtype
+    array = indexing.LazilyIndexedArray(UnreadableArray(error, shape, dtype))
+    # The array's own attributes would have xarray decode, and so read, some of it.
+    return Variable(names, array, {"error": str(error)})
 
 
 class XarrayBackend(BackendEntrypoint):
@@ -146,6 +203,7 @@ class XarrayBackend(BackendEntrypoint):
 
         Args:
             filename_or_obj: anything :func:`zarrdock.open_store` takes.
+            drop_variables: names of arrays to leave out; what is wrong with them does not matter.
             group: path within it; the root by default.
             consolidated: True: there must be consolidated metadata; False: it is not used; None: used if there.
             use_zarr_fill_value_as_mask: whether elements with Zarr's fill value are missing values; by default in v2.
@@ -187,7 +245,9 @@ class XarrayBackend(BackendEntrypoint):
     @staticmethod
     def _decode(group: Group, fill_value_is_mask: bool | None, **decoding: Any) -> Dataset:
         mask = group.zarr_format == 2 if fill_value_is_mask is None else fill_value_is_mask
-        return StoreBackendEntrypoint().open_dataset(GroupStore(group, mask), **decoding)
+        dropped = decoding.get("drop_variables") or ()
+        store = GroupStore(group, mask, [dropped] if isinstance(dropped, str) else dropped)
+        return StoreBackendEntrypoint().open_dataset(store, **decoding)
 
 
 # What xarray finds out by itself of engines that are installed, and not of one that is given as a class.
@@ -221,21 +281,39 @@ def _with_members(group: Group) -> Group:
         return group
     nodes = {}
     for path, node in walk(group.store, group.path, group.metadata):
-        if isinstance(node, ZarrdockError):
+        if isinstance(node, ZarrdockError) and not isinstance(node, MetadataError):
             raise node
         nodes[path] = node
     whole = group.metadata.replace(consolidated=LazyNodes(nodes, _as_it_is, ""))
     return Group(group.store, group.path, whole, group._options)
 
 
-def _as_it_is(path: str, node: Node) -> Node:
+def _as_it_is(path: str, node: Node | MetadataError) -> Node:
+    if isinstance(node, MetadataError):
+        raise node
     return node
 
 
 def _groups(group: Group, path: str) -> Iterator[tuple[str, Group]]:
     yield path, group
-    for name, member in group.groups():
-        yield from _groups(member, f"{path.rstrip('/')}/{name}")
+    for name, node in _members(group):
+        if isinstance(node, GroupMetadata):
+            member = Group(group.store, join(group.path, name), node, group._options)
+            yield from _groups(member, f"{path.rstrip('/')}/{name}")
+
+
+def _members(group: Group, left_out: frozenset[str] = frozenset()) -> Iterator[tuple[str, Node | MetadataError]]:
+    """Names and metadata of what is right below a group, or what is wrong with it.
+
+    Raises:
+        StoreError: the store could not be read, which says nothing of the metadata.
+    """
+    for name, node in Hierarchy(group.store).members(group.path, group.metadata):
+        if name in left_out:
+            continue
+        if isinstance(node, ZarrdockError) and not isinstance(node, MetadataError):
+            raise node
+        yield name, node
 
 
 def _without_nczarr(attributes: Any) -> dict[str, Any]:
@@ -244,8 +322,6 @@ def _without_nczarr(attributes: Any) -> dict[str, Any]:
 
 def _dimensions(array: Array) -> tuple[str | None, ...]:
     names: Any = array.dimension_names or ()
-    if not names and "_NCZARR_ARRAY" in array.metadata.extra:
-        names = [name.rpartition("/")[2] for name in array.metadata.extra["_NCZARR_ARRAY"]["dimrefs"]]
     if len(names) != array.ndim or (None in names and array.zarr_format == 2):
         where = "dimension_names" if array.zarr_format == 3 else _DIMENSIONS
         raise MetadataError(
