@@ -13,6 +13,7 @@ from typing import TypeAlias
 from zarrdock.array.metadata.consolidated import below
 from zarrdock.array.metadata.v3 import GroupMetadata, Node
 from zarrdock.array.node_storage import join, load, load_many
+from zarrdock.array.removal import DOCUMENTS
 from zarrdock.errors import MetadataError, ZarrdockError
 from zarrdock.stores.base import Listing, Store
 
@@ -30,6 +31,9 @@ class Hierarchy:
     Args:
         store: of the hierarchy.
         lenient: arrays with unknown extensions are metadata, not errors.
+    Attributes:
+        files: keys of files right in the groups read so far that are no documents of Zarr.
+        folders: folders in them that are no nodes.
     """
 
     def __init__(self, store: Store, *, lenient: bool = True) -> None:
@@ -38,6 +42,8 @@ class Hierarchy:
         # Groups whose members were not asked for yet, in the order in which a walk comes to them.
         self._waiting: dict[str, GroupMetadata] = {}
         self._found: dict[str, list[Member]] = {}
+        self.files: list[str] = []
+        self.folders: list[str] = []
 
     def members(self, path: str, group: GroupMetadata) -> Iterator[Member]:
         """The nodes right below a group, in the order of their names, as they are read."""
@@ -51,12 +57,14 @@ class Hierarchy:
         depth = path.count("/")
         beside = [other for other in self._waiting if other.count("/") == depth][: _MANY - 1]
         listings = self._list({path: group} | {other: self._waiting.pop(other) for other in beside})
+        self.files += [join(at, name) for at, one in listings.items() for name in one.keys if name not in DOCUMENTS]
         places = [(at, name) for at, listing in listings.items() for name in listing.prefixes]
         self._found |= {at: [] for at in listings if at != path}
         paths = [join(at, name) for at, name in places]
         nodes = load_many(self._store, paths, group.zarr_format, lenient=self._lenient)
         for (at, name), node in zip(places, nodes, strict=True):
-            if node is None:  # a folder of something else
+            if node is None:
+                self.folders.append(join(at, name))
                 continue
             if isinstance(node, GroupMetadata) and node.consolidated is None:
                 self._waiting[join(at, name)] = node
@@ -75,11 +83,16 @@ class Hierarchy:
             return {first: self._store.list_dir(first) for first in [next(iter(groups))]}
 
 
-def walk(store: Store, path: str, group: GroupMetadata) -> Iterator[tuple[str, Node | ZarrdockError]]:
+def walk(
+    store: Store, path: str, group: GroupMetadata, hierarchy: Hierarchy | None = None
+) -> Iterator[tuple[str, Node | ZarrdockError]]:
     """Every node below a group, depth first in the order of names: its path relative to the group, and its metadata
     (arrays leniently parsed), or the error that its metadata is.
+
+    Args:
+        hierarchy: what reads it, for callers that want to know what else lies there.
     """
-    return _walk(Hierarchy(store), path, group, "")
+    return _walk(Hierarchy(store) if hierarchy is None else hierarchy, path, group, "")
 
 
 def _walk(hierarchy: Hierarchy, path: str, group: GroupMetadata, prefix: str) -> Iterator[Member]:

@@ -26,14 +26,14 @@ from zarrdock.stores.wrappers import PrefixStore, WrapperStore
 if TYPE_CHECKING:
     from zarrdock.stores.local import LocalStore
 
-__all__ = ["COPY_MARK", "Inventory", "Keys", "describe_keys", "remove", "survey"]
+__all__ = ["COPY_MARK", "DOCUMENTS", "Inventory", "Keys", "describe_keys", "remove", "survey"]
 
 #: Name of the mark of an unfinished copy, which says what the chunks of arrays without a document yet are called.
 COPY_MARK: Final = ".zarrdock-copy.json"
 
 _MAIN: Final = frozenset({"zarr.json", ".zarray", ".zgroup", COPY_MARK})
-# The others belong to a node; those of NCZarr before 4.9 lie beside the documents of Zarr.
-_DOCUMENTS: Final = _MAIN | {".zattrs", ".zmetadata", ".nczarr", ".nczgroup", ".nczarray", ".nczattr", ".nczvar"}
+#: Names of the documents of nodes. Those of NCZarr before 4.9 lie beside the documents of Zarr.
+DOCUMENTS: Final = _MAIN | {".zattrs", ".zmetadata", ".nczarr", ".nczgroup", ".nczarray", ".nczattr", ".nczvar"}
 # Chunks of an array whose document can't be read: keys as nearly every writer makes them.
 _LIKELY_CHUNK: Final = re.compile(r"c(?:[./]\d+)*|\d+(?:[./]\d+)*", re.ASCII)
 _PAGE: Final = 1000  # documents read in one round
@@ -123,7 +123,7 @@ def survey(store: Store, path: str) -> Inventory:
     mine: list[str] = []
     foreign: list[str] = []
     for key in found:
-        belongs = key.rpartition("/")[2] in _DOCUMENTS or _is_chunk(key, arrays)
+        belongs = key.rpartition("/")[2] in DOCUMENTS or _is_chunk(key, arrays)
         (mine if belongs else foreign).append(key)
     return Inventory(path, path in nodes, frozenset(nodes), tuple(mine), tuple(foreign))
 
@@ -227,7 +227,7 @@ def _delete(store: Store, inventory: Inventory) -> None:
             # What a link leads to is not in this hierarchy: the link goes, and nothing else.
             store.delete_prefix(link)
             keys = tuple(key for key in keys if not key.startswith(f"{link}/"))
-    documents = [key for key in keys if key.rpartition("/")[2] in _DOCUMENTS]
+    documents = [key for key in keys if key.rpartition("/")[2] in DOCUMENTS]
     last = set(documents)
     store.delete_many([key for key in keys if key not in last])
     by_depth: dict[int, list[str]] = {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from zarrdock.array.array import Array
@@ -11,7 +14,7 @@ from zarrdock.cli.app import click
 from zarrdock.cli.options import as_json, debug_option, layout_options, memory_option, storage_option
 from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text
 from zarrdock.codecs.chunk_order import ORDERS
-from zarrdock.copying import CopyProgress, copy
+from zarrdock.copying import CopyProgress, IncompleteCopyWarning, copy
 from zarrdock.copying.parallel import Workers
 
 __all__ = ["command"]
@@ -30,6 +33,11 @@ __all__ = ["command"]
 @click.option("--order", type=click.Choice([str(order) for order in ORDERS]), help="Order of the chunks in a shard.")
 @click.option("--zarr-format", type=click.Choice(["2", "3"]), help="Convert to this version of Zarr.")
 @click.option("--write-empty-chunks", is_flag=True, help="Store chunks of nothing but the fill value, too.")
+@click.option(
+    "--other-files/--no-other-files",
+    default=True,
+    help="Copy files in the hierarchy that are no Zarr, too.  [default: other-files]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the node that is at DST, with all below it.")
 @click.option(
     "--resume/--no-resume",
@@ -61,13 +69,15 @@ def command(
     overwrite: bool,
     resume: bool,
     **settings: Any,
-) -> None:
+) -> int:
     """Copy the array, group or .npy file at SRC to DST, as Zarr: with other chunks, shards, compressors or version if
     asked for, else as it is. An interrupted copy is completed by the same command.
+
+    Exit status 3 if the copy is there, but without something of the source, which is named.
     """  # fmt: skip
     started = time.perf_counter()
     last = CopyProgress()
-    with _workers(dask) as workers, progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar:
+    with _workers(dask) as workers, progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar, _said_below():
         task = bar.add_task("copying", total=None)
 
         def progress(now: CopyProgress) -> None:
@@ -99,16 +109,30 @@ def command(
                 "n_objects": last.n_objects,
                 "nbytes_written": last.n_bytes_written,
                 "n_kept": last.n_kept,
+                "n_files": last.n_files,
+                "left_out": list(last.left_out),
                 "seconds": round(seconds, 3),
             }
         )
     elif not quiet:
         kept = f", {count(last.n_kept, 'object')} kept from an earlier attempt" if last.n_kept else ""
+        files = f", {count(last.n_files, 'other file')}" if last.n_files else ""
         shape = f"{shape_text(node.shape)} {node.dtype}, " if isinstance(node, Array) else ""
         print(
             f"{shape}{size_text(last.n_bytes_total)} into {count(last.n_objects, 'object')} of "
-            f"{size_text(last.n_bytes_written)} altogether{kept}, {seconds:.1f} s"
+            f"{size_text(last.n_bytes_written)} altogether{files}{kept}, {seconds:.1f} s"
         )
+    for line in last.left_out:
+        print(f"not copied: {line}", file=sys.stderr)
+    return 3 if last.left_out else 0
+
+
+@contextmanager
+def _said_below() -> Iterator[None]:
+    """What a copy lacks is printed here, in lines of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteCopyWarning)
+        yield
 
 
 def _workers(address: str | None) -> AbstractContextManager[Workers | None]:

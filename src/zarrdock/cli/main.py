@@ -1,7 +1,7 @@
 """Entry point of the ``zarrdock`` command: turns every outcome into an exit status, and every mistake into one line.
 
-Exit status: 0 success; 1 the request failed, or ``check`` found errors; 2 the command line itself is wrong;
-130 interrupted; 141 the reader of the output closed it.
+Exit status: 0 success; 1 the request failed, or ``check`` found errors; 2 the command line itself is wrong; 3 a copy is
+there that lacks something of the source; 130 interrupted; 141 the reader of the output closed it.
 """
 
 from __future__ import annotations

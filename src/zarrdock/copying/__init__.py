@@ -6,6 +6,6 @@ decoding, ``state.py`` remembers what is unfinished.
 """
 
 from zarrdock.copying.copy_ import copy
-from zarrdock.copying.progress import CopyProgress
+from zarrdock.copying.progress import CopyProgress, IncompleteCopyWarning
 
-__all__ = ["CopyProgress", "copy"]
+__all__ = ["CopyProgress", "IncompleteCopyWarning", "copy"]

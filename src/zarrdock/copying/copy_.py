@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,16 +15,17 @@ from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.node_storage import ZarrFormat, load, node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
-from zarrdock.array.removal import describe_keys, remove
+from zarrdock.array.removal import Keys, describe_keys, remove
 from zarrdock.codecs.chunk_order import Order, permutation
 from zarrdock.codecs.sharding import ShardOptions, with_options
 from zarrdock.copying.copy_objects import copy_objects
 from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
+from zarrdock.copying.foreign import File, copy_files, files_below
 from zarrdock.copying.npy import is_npy, open_npy
 from zarrdock.copying.parallel import Workers
-from zarrdock.copying.progress import CopyProgress, Mark, below
+from zarrdock.copying.progress import CopyProgress, IncompleteCopyWarning, Mark, below
 from zarrdock.copying.repack_shards import regroup, same_leaves
-from zarrdock.copying.sources import InMemory, Source, ZarrSource, stored_chunks
+from zarrdock.copying.sources import InMemory, Source, Stored, ZarrSource, stored_chunks
 from zarrdock.copying.target_metadata import Wishes, new_metadata
 from zarrdock.copying.transfer import Outcome, transfer
 from zarrdock.errors import MetadataError, NodeExistsError, NodeNotFoundError, UnsupportedError
@@ -48,6 +50,7 @@ def copy(
     zarr_format: ZarrFormat | None = None,
     subchunk_write_order: Order | None = None,
     write_empty_chunks: bool = False,
+    other_files: bool = True,
     overwrite: bool = False,
     resume: bool = False,
     src_storage_options: Mapping[str, Any] | None = None,
@@ -78,6 +81,8 @@ def copy(
         zarr_format: 2 or 3, which converts; shards are then left out for 2.
         subchunk_write_order: how chunks are laid out in a shard, see :func:`zarrdock.create_array`.
         write_empty_chunks: store chunks that hold nothing but the fill value.
+        other_files: copy files in the hierarchy that are no Zarr, too, byte by byte, such as OME's
+            ``METADATA.ome.xml``; where the source can be listed.
         overwrite: replace a node that is there, with all nodes below it; what is no Zarr is never removed.
         resume: complete an earlier copy of the same source with the same settings, where there is an unfinished one.
         memory_bytes: about what may be held at one time. A single chunk of the source, and an encoded object of the
@@ -86,7 +91,8 @@ def copy(
         workers: who reads, encodes and writes in place of this process, a dask cluster for one
             (:class:`zarrdock.adapters.dask_workers.DaskWorkers`). ``memory_bytes`` is then that of each worker.
     Returns:
-        The copy, open for reading and writing.
+        The copy, open for reading and writing. What it lacks of the source is named by an
+        :class:`~zarrdock.copying.IncompleteCopyWarning`, and by ``CopyProgress.left_out``.
     Raises:
         NodeNotFoundError: there is no source. NodeExistsError: there is something at the destination.
         MetadataError, CodecError, StoreError: the first thing that is wrong with either; run again with ``resume`` when
@@ -107,7 +113,7 @@ def copy(
     store._check_writable(at)
     if workers is not None:
         workers.check(store, *(one for one in (contents.store,) if one is not None))
-    copier = _Copier(contents, layouts, store, at, memory_bytes, progress, write_empty_chunks, workers)
+    copier = _Copier(contents, layouts, store, at, memory_bytes, progress, write_empty_chunks, other_files, workers)
     copier.run(overwrite=overwrite, resume=resume)
     return wrap(store, at, contents.root, NodeOptions(shards=options))
 
@@ -156,6 +162,7 @@ class _Copier:
         memory_bytes: int,
         progress: Callable[[CopyProgress], None] | None,
         write_empty: bool,
+        takes_files: bool,
         workers: Workers | None,
     ) -> None:
         self._workers = workers
@@ -166,6 +173,8 @@ class _Copier:
         self._path = path
         self._memory_bytes = memory_bytes
         self._report = progress
+        self._takes_files = takes_files
+        self._beside: Stored | None = None  # what was listed of the array at work
         self._progress = CopyProgress(n_bytes_total=sum(part.nbytes for part in contents.arrays))
 
     def run(self, *, overwrite: bool, resume: bool) -> None:
@@ -176,7 +185,7 @@ class _Copier:
         every = {below(part.path, name): data for part, docs in self._pairs(arrays) for name, data in docs.items()}
         every |= {below(path, name): data for path, docs in groups for name, data in docs.items()}
         reading = self._contents.reading
-        mark = Mark.of(self._contents.url, reading and reading.identity, every)
+        mark = Mark.of(self._contents.url, None if reading is None else reading.identity, every)
         resumed = self._begin(mark, overwrite=overwrite, resume=resume)
         finished = self._finished(arrays) if resumed else set()
         for i, (part, docs) in enumerate(self._pairs(arrays)):
@@ -187,10 +196,42 @@ class _Copier:
             done = self._done_keys(part) if resumed else frozenset()
             for outcome in self._copy_array(part, self._layouts[i], done):
                 self._advance(part, outcome, outcome.n_elements * itemsize)
+            if self._beside is not None:
+                self._copy_files(part.path, self._beside.others, Keys.of(part.metadata))
             self._write_documents(part.path, docs)
+        contents = self._contents
+        if contents.store is not None and self._takes_files:
+            self._copy_files("", files_below(contents.store, contents.path, contents.files, contents.folders))
         for path, docs in groups:
             self._write_documents(path, docs)
         mark.remove(self._store, self._path)
+        if self._progress.left_out:
+            warnings.warn(f"not copied: {'; '.join(self._progress.left_out)}", IncompleteCopyWarning, stacklevel=3)
+
+    def _copy_files(self, path: str, files: Iterable[File], chunks: Keys | None = None) -> None:
+        """Copy files that are no Zarr.
+
+        Args:
+            path: of the node that they lie in, relative.
+            chunks: names of the chunks of the copy, if it is an array: files of such names would be taken for some.
+        """
+        store = self._contents.store
+        assert store is not None
+        clashes = [file for file in files if chunks.match(file[0])] if chunks is not None else []
+        files = (file for file in files if file not in clashes)
+        self._leave_out(f"{below(path, name)}: it would be taken for a chunk of the copy" for name, _ in clashes)
+        places = store, below(self._contents.path, path), self._store, below(self._path, path)
+        for outcome in copy_files(files, *places, memory_bytes=self._memory_bytes, workers=self._workers):
+            self._progress = replace(self._progress, n_files=self._progress.n_files + outcome.n_written)
+            if self._report is not None:
+                self._report(self._progress)
+
+    def _leave_out(self, what: Iterable[str]) -> None:
+        found = tuple(what)
+        if found:
+            self._progress = replace(self._progress, left_out=self._progress.left_out + found)
+            if self._report is not None:
+                self._report(self._progress)
 
     def _pairs(self, documents: list[dict[str, bytes]]) -> Iterator[tuple[ArrayPart, dict[str, bytes]]]:
         return zip(self._contents.arrays, documents, strict=True)
@@ -282,6 +323,7 @@ class _Copier:
             grid = part.original.grid.n_chunks(part.original.shape)
             from_path = below(contents.path, part.path)
             stored = stored_chunks(contents.store, from_path, part.original.key_encoding, grid)
+            self._beside = stored if self._takes_files else None
             if layout is None or part.source is None:
                 yield from copy_objects(
                     contents.store,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from zarrdock.array.aliasing import Reading
-from zarrdock.array.group import walk
+from zarrdock.array.hierarchy import Hierarchy, walk
 from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v2 import documents
@@ -53,6 +53,7 @@ class Contents:
         groups: path, relative, to metadata in the copy. arrays: in the order in which they are copied.
         consolidated: groups that get consolidated metadata.
         reading: what is read of stores; None where the source is in memory.
+        files, folders: keys and prefixes, relative, of what lies in groups and is no Zarr, as far as a listing tells.
     """
 
     url: str
@@ -62,6 +63,8 @@ class Contents:
     groups: dict[str, GroupMetadata] = field(default_factory=dict)
     consolidated: frozenset[str] = frozenset()
     reading: Reading | None = None
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     @property
     def root(self) -> Node:
@@ -114,7 +117,8 @@ def of_hierarchy(
     consolidated: set[str] = {""} if root.consolidated is not None else set()
     contents = Contents(url, store, path, [], {"": retarget_group(root, wishes)})
     nodes: dict[str, Node] = {"": root.replace(consolidated=None)}
-    for relative, node in walk(store, path, start):
+    hierarchy = Hierarchy(store)
+    for relative, node in walk(store, path, start, hierarchy):
         if isinstance(node, ZarrdockError):
             raise node
         nodes[relative] = node.replace(consolidated=None) if isinstance(node, GroupMetadata) else node
@@ -125,8 +129,14 @@ def of_hierarchy(
         contents.groups[relative] = retarget_group(node, wishes)
         if listed and node.consolidated is not None and not _is_below(relative, consolidated):
             consolidated.add(relative)
-    reading = Reading(store, path, nodes)
-    return Contents(url, store, path, contents.arrays, contents.groups, frozenset(consolidated), reading)
+    skip = len(path) + 1 if path else 0
+    return replace(
+        contents,
+        consolidated=frozenset(consolidated),
+        reading=Reading(store, path, nodes),
+        files=tuple(key[skip:] for key in hierarchy.files),
+        folders=tuple(folder[skip:] for folder in hierarchy.folders),
+    )
 
 
 def _is_below(path: str, groups: Iterable[str]) -> bool:

@@ -14,7 +14,7 @@ from zarrdock.errors import KeyExistsError, NodeExistsError
 from zarrdock.stores.base import Store
 from zarrdock.stores.identity import Identity
 
-__all__ = ["MARK", "CopyProgress", "Mark", "below"]
+__all__ = ["MARK", "CopyProgress", "IncompleteCopyWarning", "Mark", "below"]
 
 #: Name of the mark, next to where the copy's metadata will be. No Zarr reader takes it for a part of a hierarchy.
 MARK = COPY_MARK
@@ -23,6 +23,10 @@ MARK = COPY_MARK
 def below(path: str, relative: str) -> str:
     """The path or key ``relative`` below ``path``; either may be empty."""
     return join(path, relative) if relative else path
+
+
+class IncompleteCopyWarning(UserWarning):
+    """A copy is done, but lacks something of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class CopyProgress:
         n_bytes: bytes of elements dealt with, uncompressed, and n_bytes_total: of all arrays together.
         n_objects: objects written, and n_bytes_written: their bytes.
         n_kept: objects found finished by an earlier attempt.
+        n_files: files copied that lie in the hierarchy and are no Zarr.
+        left_out: what the copy does not have of the source, and why, one line each.
     """
 
     path: str = ""
@@ -42,6 +48,8 @@ class CopyProgress:
     n_objects: int = 0
     n_bytes_written: int = 0
     n_kept: int = 0
+    n_files: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

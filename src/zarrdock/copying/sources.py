@@ -16,6 +16,7 @@ from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_storage import ZarrFormat, load
 from zarrdock.array.planning.overlap import MAX_TABLE
+from zarrdock.array.removal import DOCUMENTS
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import IntArray, Region
 from zarrdock.copying.progress import Mark
@@ -138,19 +139,26 @@ class _Listed(WrapperStore):
 
 
 class Stored:
-    """Which objects of an array exist, from a listing: coordinates and sizes, in batches."""
+    """Which objects of an array exist, from a listing: coordinates and sizes, in batches.
+
+    Attributes:
+        others: keys relative to the array, and sizes, of what was met so far that is neither chunk nor document.
+    """
 
     def __init__(self, entries: Iterator[Entry], prefix: str, encoding: KeyEncoding, grid: tuple[int, ...]) -> None:
         self._entries = entries
         self._prefix = prefix
         self._encoding = encoding
         self._grid = grid
+        self.others: list[tuple[str, int | None]] = []
 
     def __iter__(self) -> Iterator[tuple[tuple[int, ...], int | None]]:
         """Coordinates, and bytes where the listing tells."""
         skip = len(self._prefix)
         for entry in self._entries:
             coords = self._encoding.parse(entry.key[skip:], len(self._grid))
+            if coords is None and entry.key.rpartition("/")[2] not in DOCUMENTS:
+                self.others.append((entry.key[skip:], entry.size))
             # What lies outside is a leftover of a larger array: nobody reads it.
             if coords is not None and all(c < n for c, n in zip(coords, self._grid, strict=True)):
                 yield coords, entry.size
