@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import zarrdock
 from support.stores import WithTraits
+from zarrdock.array.planning.layout import Layout
 from zarrdock.checking import Counts, Problem, check
 from zarrdock.errors import NodeNotFoundError
 
@@ -89,7 +90,7 @@ def test_a_broken_inner_shard_does_not_hide_the_others() -> None:
     array = make(chunks=(4, 4), shards=[(32, 32), (16, 16)])
     value = bytearray(array.store.get("c/0/0").data)  # type: ignore[union-attr]
     # The first inner shard's index ends where the second one begins.
-    level = array._layout.levels[0].sharding
+    level = Layout.of(array.metadata).levels[0].sharding
     index = level.split(bytes(value))
     value[int(index.offsets[0] + index.lengths[0]) - 1] ^= 1
     array.store.write("c/0/0", bytes(value))

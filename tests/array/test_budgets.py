@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 import zarrdock
 from support.stores import HookedStore, WithTraits, remote
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
 from zarrdock.codecs.sharding import BoundSharding
 
@@ -321,7 +322,7 @@ def test_attributes_and_resizing_are_one_update_of_the_document(store: zarrdock.
 
 
 def encoded_chunks(array: zarrdock.Array, key: str) -> dict[int, bytes]:
-    codec = array.metadata.codecs[0].bind(array._layout.chain.spec)  # type: ignore[attr-defined]
+    codec = array.metadata.codecs[0].bind(Layout.of(array.metadata).chain.spec)  # type: ignore[attr-defined]
     assert isinstance(codec, BoundSharding)
     blob = array.store.get(key)
     assert blob is not None

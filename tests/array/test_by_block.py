@@ -27,6 +27,7 @@ import zarrdock
 from support.stores import HookedStore, WithTraits
 from zarrdock.array.planning import chunk_parts
 from zarrdock.array.planning.chunk_parts import pays
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs import chain
 from zarrdock.codecs.blosc_frame import Frame, parse
 from zarrdock.errors import CodecError
@@ -129,7 +130,7 @@ def test_what_one_more_round_is_worth() -> None:
         array = zarrdock.create_array(
             zarrdock.MemoryStore(), shape=mib * 2**20, dtype="u1", chunks=mib * 2**20, compressors=blosc(**changes)
         )
-        return array._layout.leaf
+        return Layout.of(array.metadata).leaf
 
     assert pays(leaf(1), 2**18, local)
     assert not pays(leaf(1), 2**19, local)
@@ -140,12 +141,12 @@ def test_what_one_more_round_is_worth() -> None:
     assert not pays(leaf(64), 57 * 2**20, remote)
     assert pays(leaf(64), 55 * 2**20, remote)
     small = zarrdock.create_array(zarrdock.MemoryStore(), shape=2**18, dtype="u1", chunks=2**18, compressors=blosc())
-    assert small._layout.leaf.framed is None
+    assert Layout.of(small.metadata).leaf.framed is None
     for compressors in (["zstd"], [*blosc(), "crc32c"]):
         other = zarrdock.create_array(
             zarrdock.MemoryStore(), shape=2**20, dtype="u1", chunks=2**20, compressors=compressors
         )
-        assert other._layout.leaf.framed is None
+        assert Layout.of(other.metadata).leaf.framed is None
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -247,7 +248,7 @@ def test_what_others_wrote(name: str) -> None:
     for path in paths:
         with everything_pays():
             array = zarrdock.open_array(PrefixStore(store, path))
-            n += array._layout.leaf.framed is not None
+            n += Layout.of(array.metadata).leaf.framed is not None
             expected = array[...]
             for i in range(0, array.shape[0], 3):
                 np.testing.assert_array_equal(array[i], expected[i])

@@ -15,6 +15,7 @@ import zarrdock
 from support.stores import remote
 from zarrdock.array.planning import caches
 from zarrdock.array.planning.caches import ChunkCache, configured_cache
+from zarrdock.array.planning.layout import Layout
 from zarrdock.config import config
 
 SHAPE = (32, 32)
@@ -57,7 +58,7 @@ def test_what_was_read_once_is_only_confirmed(
     array = zarrdock.open_array(store, cache_bytes=10**6)
     assert np.array_equal(read(array), read_numpy(read, values))
     assert np.array_equal(read(array), read_numpy(read, values))
-    bound = type(array._layout.leaf)
+    bound = type(Layout.of(array.metadata).leaf)
     monkeypatch.setattr(bound, "decode", None)  # whoever decodes now fails
     store.reset()
     assert np.array_equal(read(array), read_numpy(read, values))

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, example, given, settings
 
 import zarrdock
 from support.stores import remote
+from zarrdock.array.planning.layout import Layout
 from zarrdock.errors import (
     ChecksumError,
     CodecError,
@@ -112,7 +113,7 @@ def test_a_flipped_bit_in_an_index(kind: str, read: str, data: st.DataObject) ->
     array = create(zarrdock.MemoryStore(), **SHARDED[kind])
     shard = bytearray(value(array.store, "x/c/1"))
     at = data.draw(st.integers(0, 67))
-    n = array._layout.levels[0].sharding.layout.nbytes if array._layout.levels else 68
+    n = Layout.of(array.metadata).levels[0].sharding.layout.nbytes if Layout.of(array.metadata).levels else 68
     at %= n
     shard[at if kind == "start" else len(shard) - n + at] ^= 1 << data.draw(st.integers(0, 7))
     array.store.write("x/c/1", shard)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 
 import zarrdock
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.errors import ShardIndexError, StoreError, UnsupportedError
 from zarrdock.layouts.relayout import relayout
@@ -307,7 +308,7 @@ def test_damage_is_not_written_over(tmp_path: Path) -> None:
 
 def test_chunks_that_share_bytes_are_told_apart(tmp_path: Path) -> None:
     store, array = create(tmp_path, "plain")
-    sharding = array._layout.levels[0].sharding
+    sharding = Layout.of(array.metadata).levels[0].sharding
     blob = store.get("c/0/0")
     assert blob is not None
     index = sharding.split(blob.data)
@@ -325,12 +326,12 @@ def test_chunks_that_share_bytes_are_told_apart(tmp_path: Path) -> None:
 def test_chunks_without_bytes_have_no_place(tmp_path: Path, kind: str, within: int) -> None:
     """An index that claims such is damaged; what lies where it points is another chunk, the index, or nothing."""
     store, array = create(tmp_path, kind)
-    layout = array._layout.levels[0].sharding.layout
+    layout = Layout.of(array.metadata).levels[0].sharding.layout
     blob = store.get("c/0/0")
     assert blob is not None
     data = bytearray(blob.data)
     first, stop = layout.span_within(0, len(data))
-    index = array._layout.levels[0].sharding.split(data)
+    index = Layout.of(array.metadata).levels[0].sharding.split(data)
     index.offsets[0], index.lengths[0] = index.offsets[-1] + within, 0  # 128: where the last chunk ends
     data[first:stop] = layout.serialise(index)
     store.write("c/0/0", data)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 import zarrdock
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.errors import MetadataError, UnsupportedError
 
@@ -93,7 +94,7 @@ def inner_shards(array: zarrdock.Array, store: zarrdock.Store) -> dict[int, byte
     """The encoded inner shards of the one object there is."""
     blob = store.get("c/0/0")
     assert blob is not None
-    outer = array.metadata.codecs[0].bind(array._layout.chain.spec)  # type: ignore[attr-defined]
+    outer = array.metadata.codecs[0].bind(Layout.of(array.metadata).chain.spec)  # type: ignore[attr-defined]
     assert isinstance(outer, BoundSharding)
     index = outer.split(blob.data)
     there = np.flatnonzero(index.offsets >= 0).tolist()

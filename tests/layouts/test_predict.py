@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 import zarrdock
 from support.stores import WithTraits
+from zarrdock.array.planning.layout import Layout
 from zarrdock.errors import MetadataError, SelectionError, UnsupportedError
 from zarrdock.layouts import access_patterns as accesses
 from zarrdock.layouts.access_patterns import Access, Recorded, read_log, selection_text
@@ -72,7 +73,7 @@ def test_what_is_stored(kind: str, traits: Any) -> None:
     array[20:40, 30:50] = 7  # the chunks of shards lie in no order of any name now
     seen = survey(store, "", array.metadata)
     assert seen.is_complete
-    shards = tuple(level.sharding.decoded.shape for level in array._layout.levels)
+    shards = tuple(level.sharding.decoded.shape for level in Layout.of(array.metadata).levels)
     prediction = predict(seen, PATTERNS, Candidate(None, shards, (8, 8, 8)), traits=traits, prices=Prices())
     assert prediction.is_exact
     assert foretold(prediction) == counted(store, array, traits)
@@ -85,7 +86,7 @@ def test_other_orders(kind: str, order: Any, traits: Any) -> None:
     store = zarrdock.MemoryStore()
     array = create(store, kind)
     seen = survey(store, "", array.metadata)
-    shards = tuple(level.sharding.decoded.shape for level in array._layout.levels)
+    shards = tuple(level.sharding.decoded.shape for level in Layout.of(array.metadata).levels)
     prediction = predict(seen, PATTERNS, Candidate(order, shards, (8, 8, 8)), traits=traits, prices=Prices())
     relayout(store, order=order)
     assert foretold(prediction) == counted(store, array, traits)
@@ -151,14 +152,14 @@ def test_lengths_of_chunks(kind: str) -> None:
     array = create(store, kind)
     store.reset()
     seen = survey(store, "", array.metadata)
-    assert store.n_rounds == len(array._layout.levels)
+    assert store.n_rounds == len(Layout.of(array.metadata).levels)
     assert seen.lengths.shape == (7, 9, 4)
     for at in np.ndindex(7, 9, 4):
         box = tuple(slice(8 * c, 8 * c + 8) for c in at)
         leaf = np.zeros((8, 8, 8), "u2")
         inside = VALUES[box]
         leaf[tuple(slice(0, n) for n in inside.shape)] = inside
-        assert seen.lengths[at] == (len(array._layout.leaf.encode(leaf)) if leaf.any() else -1)
+        assert seen.lengths[at] == (len(Layout.of(array.metadata).leaf.encode(leaf)) if leaf.any() else -1)
     assert seen.usage.chunks == seen.lengths[seen.lengths > 0].sum()
     assert seen.usage.total == sum(entry.size or 0 for entry in store.list("c"))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import zarrdock
+from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.chunk_order import permutation
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.codecs.sharding import BoundSharding
@@ -57,7 +58,7 @@ def garbage(array: zarrdock.Array) -> int:
 
 def litter(store: zarrdock.Store, array: zarrdock.Array, n_bytes: int = 1024) -> None:
     """Unused bytes in front of the chunks of every shard, as writers leave them that never move a chunk."""
-    sharding = array._layout.levels[0].sharding
+    sharding = Layout.of(array.metadata).levels[0].sharding
     for entry in [*store.list("c")]:
         blob = store.get(entry.key)
         assert blob is not None
@@ -87,7 +88,7 @@ def test_the_order_asked_for_and_nothing_decoded(kind: str, order: Any, counting
     assert done.n_bytes_saved == 1024 * len(before)
     assert {entry.key: entry.size for entry in store.list("c")} == before
     assert garbage(array) == 0
-    grid = array._layout.levels[-1].sharding.grid
+    grid = Layout.of(array.metadata).levels[-1].sharding.grid
     sequence = permutation(order, grid).tolist()
     for found in places(array).values():
         assert found == [flat for flat in sequence if flat in found]
@@ -182,7 +183,7 @@ def test_a_hierarchy(tmp_path: Path) -> None:
 def test_a_shard_whose_chunks_share_bytes_is_left_alone() -> None:
     store = zarrdock.MemoryStore()
     array = zarrdock.create_array(store, data=np.ones((8, 8), "u1"), chunks=(4, 4), shards=(8, 8), compressors=None)
-    sharding = array._layout.levels[0].sharding
+    sharding = Layout.of(array.metadata).levels[0].sharding
     assert isinstance(sharding, BoundSharding)
     shared = ShardIndex(np.zeros(4, np.int64), np.full(4, 16, np.int64))
     store.write("c/0/0", [b"\x01" * 16, sharding.layout.serialise(shared)])
@@ -192,7 +193,7 @@ def test_a_shard_whose_chunks_share_bytes_is_left_alone() -> None:
 
 
 def test_a_shard_that_holds_nothing_but_garbage_goes() -> None:
-    sharding = create(zarrdock.MemoryStore())._layout.levels[0].sharding
+    sharding = Layout.of(create(zarrdock.MemoryStore()).metadata).levels[0].sharding
     assert relayout_shard(sharding, b"\xaa" * 100 + bytes(sharding.empty())) == []
 
 

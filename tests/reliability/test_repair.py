@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import zarrdock
+from zarrdock.array.planning.layout import Layout
 from zarrdock.checking import check
 from zarrdock.cli.main import run as run_command
 from zarrdock.errors import CodecError, ReadOnlyError
@@ -38,7 +39,7 @@ def stored(array: zarrdock.Array) -> bytes:
 
 
 def index_of(array: zarrdock.Array, data: bytes) -> tuple[int, int]:
-    n = array._layout.levels[0].sharding.layout.nbytes
+    n = Layout.of(array.metadata).levels[0].sharding.layout.nbytes
     return (0, n) if array.metadata.codecs[0].index_location == "start" else (len(data) - n, len(data))
 
 
@@ -84,7 +85,7 @@ def test_any_number_of_entries_where_chunks_lie_in_a_known_order(order: str) -> 
     )
     good = stored(array)
     start, _ = index_of(array, good)
-    by_place = np.argsort(array._layout.levels[0].sharding.split(good).offsets)
+    by_place = np.argsort(Layout.of(array.metadata).levels[0].sharding.split(good).offsets)
     broken = bytearray(good)
     for i in by_place[::2].tolist():  # every other one, so that none is next to another
         broken[start + 16 * i : start + 16 * i + 16] = random.Random(i).randbytes(16)
@@ -122,7 +123,7 @@ def test_indexes_of_shards_within_a_shard(location: str, outer_too: bool) -> Non
         checksums=True,
     )
     good = stored(array)
-    outer, inner = (level.sharding for level in array._layout.levels)
+    outer, inner = (level.sharding for level in Layout.of(array.metadata).levels)
     index = outer.split(good)
     for damaged in ([1], [0, 3]):
         broken = bytearray(good)
@@ -192,7 +193,7 @@ def test_unused_bytes_are_removed(location: str) -> None:
     )
     good = stored(array)
     # As a writer leaves it that adds chunks behind those they replace.
-    sharding = array._layout.levels[0].sharding
+    sharding = Layout.of(array.metadata).levels[0].sharding
     index = sharding.split(good)
     body = good[: -sharding.layout.nbytes] if location == "end" else good[sharding.layout.nbytes :]
     index.offsets[:] += 100
