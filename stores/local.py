@@ -38,14 +38,13 @@ from zarrdock.stores.base import (
     value_parts,
 )
 from zarrdock.stores.identity import Identity as PlaceIdentity
-from zarrdock.stores.local_buffers import Slab
 from zarrdock.stores.local_files import (
     MISSING,
     READ_FLAGS,
     Part,
     failure,
     make_folders,
-    pread_part,
+    pread_all,
     prune,
     sync_folder,
     writev_all,
@@ -327,16 +326,15 @@ class LocalStore(Store):
         results: Results = [None] * len(requests)
         opened: _Opened = {}
         current: dict[str, Identity | None] = {}
-        slab = Slab()
         for mine in by_key.values():
             version, handle = None, None
             for i in mine:
                 request = requests[i]
                 if handle is not None and request.version is version and not is_empty(request.range):
                     # Many spans of one file: it was looked at for the first of them.
-                    results[i] = Blob(self._pread(handle, request.range, request.key, slab), version)
+                    results[i] = Blob(self._pread(handle, request.range, request.key), version)
                     continue
-                results[i] = found = self._read_one(request, opened, current, slab)
+                results[i] = found = self._read_one(request, opened, current)
                 if isinstance(request.version, LocalVersion) and isinstance(found, Blob):
                     identity = current.get(request.key)
                     version = request.version
@@ -344,7 +342,7 @@ class LocalStore(Store):
             opened.clear()  # a batch of many keys holds one file open, beside those kept for versions
         return results
 
-    def _read_one(self, request: Read, opened: _Opened, current: dict[str, Identity | None], slab: Slab) -> Result:
+    def _read_one(self, request: Read, opened: _Opened, current: dict[str, Identity | None]) -> Result:
         if is_empty(request.range):
             return Blob(b"")
         key = request.key
@@ -353,16 +351,16 @@ class LocalStore(Store):
             found = opened[key] if key in opened else opened.setdefault(key, self._open(key))
             if found is None:
                 return None
-            return Blob(self._pread(found[1], request.range, key, slab), found[0])
+            return Blob(self._pread(found[1], request.range, key), found[0])
         identity = current[key] if key in current else current.setdefault(key, self._identity(key))
         if identity is None:
             return None
         handle = version.handle_for(identity) if isinstance(version, LocalVersion) else None
         if handle is None:
             return VersionChangedError("the file was replaced", key=key, store=self)
-        return Blob(self._pread(handle, request.range, key, slab), version)
+        return Blob(self._pread(handle, request.range, key), version)
 
-    def _pread(self, handle: Handle, range_: Range, key: str, slab: Slab) -> Part:
+    def _pread(self, handle: Handle, range_: Range, key: str) -> Part:
         size = handle.size
         if type(range_) is Span and range_.stop <= size:  # nearly all reads of chunks
             start, stop = range_.start, range_.stop
@@ -372,7 +370,7 @@ class LocalStore(Store):
                 raise RangeError(f"{range_} starts at or beyond the end, at {size} bytes", key=key, store=self)
             start, stop = span
         try:
-            data = pread_part(handle.fd, start, stop, slab)
+            data = pread_all(handle.fd, start, stop)
         except OSError as error:
             raise failure(error, doing="read", path=self._below_root + key, key=key, store=self) from error
         if len(data) != stop - start:

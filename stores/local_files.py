@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
 from zarrdock.stores.base import LazyParts
-from zarrdock.stores.local_buffers import Slab
 
 __all__ = [
     "MAX_ATTEMPTS",
@@ -59,12 +58,6 @@ def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
     if n < len(whole):
         del whole[n:]
     return whole
-
-
-def pread_part(fd: int, start: int, stop: int, slab: Slab) -> Part:
-    """The same, in memory that is used again once nobody refers to it; ``slab`` is that of a batch of reads."""
-    view = slab.take(stop - start)
-    return pread_all(fd, start, stop) if view is None else view[: _fill(fd, view, start, 0)]
 
 
 def _fill(fd: int, view: memoryview, start: int, n: int) -> int:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from zarrdock.stores import bodies
-from zarrdock.stores.bodies import read_body
+from zarrdock.stores import s3_direct
+from zarrdock.stores.s3_direct import _read_body
 
 N = 2 * 2**20
 PART = 2**16
@@ -45,31 +45,31 @@ def slowly() -> Any:
 
 @pytest.fixture(autouse=True)
 def _generous(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_BUSY_SECONDS", 0.5)  # a busy machine is not taken for a slow network
+    monkeypatch.setattr(s3_direct, "_BUSY_SECONDS", 0.5)  # a busy machine is not taken for a slow network
 
 
 async def test_short_bodies_and_those_of_unknown_length_are_read_as_they_are() -> None:
     events: list[str] = []
-    assert await read_body(Response("a", events, at_once), 5) == b"short"
-    assert await read_body(Response("a", events, at_once), None) == b"short"
+    assert await _read_body(Response("a", events, at_once), 5) == b"short"
+    assert await _read_body(Response("a", events, at_once), None) == b"short"
     assert events == ["whole", "whole"]
 
 
 async def test_one_after_the_other() -> None:
     events: list[str] = []
-    found = await asyncio.gather(*(read_body(Response(name, events, at_once), N) for name in "abc"))
+    found = await asyncio.gather(*(_read_body(Response(name, events, at_once), N) for name in "abc"))
     assert found == [b"a" * N, b"b" * N, b"c" * N]
     # Nobody is known to be fast before its first part.
     last = {name: len(events) - events[::-1].index(name) for name in "abc"}
     assert events[: last["a"]].count("b") <= 2
     assert events[: last["b"]].count("c") <= 3
-    assert not bodies._bodies
+    assert not s3_direct._bodies
 
 
 async def test_nobody_waits_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_BUSY_SECONDS", 1e-9)
+    monkeypatch.setattr(s3_direct, "_BUSY_SECONDS", 1e-9)
     events: list[str] = []
-    await asyncio.gather(read_body(Response("a", events, slowly), N), read_body(Response("b", events, at_once), N))
+    await asyncio.gather(_read_body(Response("a", events, slowly), N), _read_body(Response("b", events, at_once), N))
     assert events[:33].count("b") >= 30
 
 
@@ -79,11 +79,11 @@ async def test_one_that_is_given_up_holds_nobody_up() -> None:
     async def for_ever() -> None:
         await asyncio.sleep(0 if not events else 3600)
 
-    first = asyncio.ensure_future(read_body(Response("a", events, for_ever), N))
-    second = asyncio.ensure_future(read_body(Response("b", events, at_once), N))
+    first = asyncio.ensure_future(_read_body(Response("a", events, for_ever), N))
+    second = asyncio.ensure_future(_read_body(Response("b", events, at_once), N))
     await asyncio.sleep(0.01)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
     assert await asyncio.wait_for(second, 10) == b"b" * N
-    assert not bodies._bodies
+    assert not s3_direct._bodies
