@@ -98,6 +98,10 @@ class HookedStore(WrapperStore):
     def delete(self, key: str, /) -> None:
         self._call(Event("delete", key), lambda: self.store.delete(key))
 
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        for key in keys:
+            self.delete(key)
+
     def delete_prefix(self, prefix: str, /) -> None:
         self._call(Event("delete_prefix", prefix), lambda: self.store.delete_prefix(prefix))
 
