@@ -8,38 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from obstore.store import S3Store as Obstore
 
 import zarrdock
+from support.deaf_s3 import Deaf, by_obstore, by_s3fs
 from support.servers import Fault, FaultProxy, StrictGCS, StrictS3
 from zarrdock.errors import AccessError, KeyExistsError, NodeExistsError, UnsupportedError
 from zarrdock.stores import object_store
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.object_store import Conditions
-from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
 
 pytestmark = pytest.mark.server
 
-QUICK = RetryPolicy(attempts=3, deadline_seconds=10, attempt_seconds=3, initial=0.01, max=0.02)
 ASKED = [("PUT", 200), ("PUT", 412), ("PUT", 412), ("DELETE", 412), ("DELETE", 204)]
-
-
-class Deaf(StrictS3):
-    """A fake of S3 that keeps only some conditions."""
-
-    def __init__(self, *buckets: str, keeps: Conditions) -> None:
-        super().__init__(*buckets)
-        self.keeps = keeps
-
-    def _check(self, request: Any, old: Any) -> None:
-        is_create = "If-None-Match" in request.headers
-        keeps = (
-            self.keeps.delete if request.method == "DELETE" else self.keeps.create if is_create else self.keeps.replace
-        )
-        if keeps:
-            super()._check(request, old)
 
 
 @pytest.fixture
@@ -52,24 +34,6 @@ def deaf() -> Iterator[Deaf]:
 def strict() -> Iterator[tuple[StrictS3, FaultProxy]]:
     with StrictS3("bucket") as server, FaultProxy(server.url) as proxy:
         yield server, proxy
-
-
-def by_s3fs(server: StrictS3, proxy: FaultProxy | None = None, **settings: Any) -> S3Store:
-    options = {**server.storage_options, "endpoint_url": proxy.url if proxy else server.url}
-    return S3Store("s3://bucket/x", storage_options=options, retry=QUICK, **settings)
-
-
-def by_obstore(server: StrictS3, proxy: FaultProxy | None = None, **settings: Any) -> ObstoreStore:
-    inner = Obstore(
-        "bucket",
-        prefix="x",
-        endpoint=proxy.url if proxy else server.url,
-        access_key_id="test",
-        secret_access_key="test",
-        region="us-east-1",
-        client_options={"allow_http": True},
-    )
-    return ObstoreStore(inner, retry=QUICK, **settings)
 
 
 CLIENTS = pytest.mark.parametrize("client", [by_s3fs, by_obstore])

@@ -23,6 +23,7 @@ _COMMANDS = {
     "copy": "zarrdock.cli.copy_",
     "plan": "zarrdock.cli.plan",
     "check": "zarrdock.cli.check",
+    "check-store": "zarrdock.cli.check_store",
     "layout": "zarrdock.cli.layout",
     "relayout": "zarrdock.cli.relayout",
     "serve": "zarrdock.cli.serve",
