@@ -84,7 +84,7 @@ class VectorIndex(_Index):
 
 
 class BlockIndex(_Index):
-    """Integers and slices count chunks (shards, where there are shards), which is what is cheap to write."""
+    """Integers and slices count chunks (shards, if there are shards), the units that are cheap to write."""
 
     def _selection(self, selection: Any) -> Product:
         layout = self._array._layout
@@ -326,7 +326,7 @@ class Array(Described):
         options: how shards are written; what the store or the codecs can't do raises UnsupportedError, unless nothing
             can be written anyway.
         unsafe_concurrent_writes: on stores without an atomic update, change parts of chunks all the same; the caller
-            vouches that nobody else writes there.
+            promises that no other process writes there.
         chunk_cache: where decoded chunks are kept; None: where ``config.cache_bytes`` says.
     """
 

@@ -234,7 +234,7 @@ def named(value: JSON, pointer: str = "", *, what: str = "extension") -> tuple[s
 
 
 def reject_members(value: Mapping[str, Any], known: set[str] | frozenset[str], pointer: str = "") -> None:
-    """Refuse members that nobody here understands."""
+    """Refuse unknown members."""
     for member in value:
         if member not in known:
             raise MetadataError(

@@ -42,7 +42,7 @@ _N_NAMED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """How the chunks of one array are named: ``encoding`` is None where nobody knows."""
+    """How the chunks of one array are named: ``encoding`` is None if it is unknown."""
 
     encoding: KeyEncoding | None
     ndim: int

@@ -82,11 +82,12 @@ def parse_codec(json: object, pointer: str = "", *, new: bool = False) -> Codec:
     Args:
         json: the value, as a JSON parser gives it.
         pointer: where it stands in its document, for errors.
-        new: it is what a user gave for a new array: what ``with_defaults`` derives may be missing, though metadata must
-            have it. A codec takes part by having a class method ``from_user(configuration)``.
+        new: the configuration comes from a user, for a new array: members that ``with_defaults`` derives may be
+            missing, though metadata must have them. A codec takes part by having a class method
+            ``from_user(configuration)``.
     Raises:
-        UnknownExtensionError: nobody provides a codec of that name.
-        MetadataError: its metadata is wrong.
+        UnknownExtensionError: no package provides a codec of that name.
+        MetadataError: its metadata is invalid.
     """
     if isinstance(json, str):
         json = {"name": json}

@@ -34,7 +34,7 @@ class Flights:
         self._under_way: dict[Read, threading.Event] = {}
 
     def begin(self, reads: Iterable[Read]) -> dict[Read, threading.Event]:
-        """Begin those that nobody has begun.
+        """Begin those not yet begun.
 
         Returns:
             Those that another thread has, each with the event of its end.

@@ -144,7 +144,7 @@ class FsspecStore(BridgedStore):
         storage_options: options of the filesystem; only with a URL.
         read_only: refuse every mutating verb.
         assume_single_writer: make ``update`` a plain read and write under a lock of this process, where the filesystem
-            has nothing atomic. Whoever sets it promises that no other process writes the same keys.
+            has nothing atomic. The caller promises that no other process writes the same keys.
         retry: when to try again.
         n_concurrent: requests in flight at most, over all users of this store object.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
@@ -389,7 +389,7 @@ class FsspecStore(BridgedStore):
         raise StoreError(f"{len(data)} bytes came for {range_} of an object of {size}", key=key, store=self)
 
     async def _beyond_end(self, live: Live, key: str, range_: Range, error: OSError) -> bytes:
-        """Some filesystems raise for a range beyond the end: no data then, if that is what it was."""
+        """Some filesystems raise for a range beyond the end: no data, if that was the cause."""
         if isinstance(range_, (Span, From)) and not isinstance(error, PermissionError):
             size = await self._size_once(live, key)
             if size is not None and range_.start >= size:

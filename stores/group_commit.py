@@ -1,8 +1,8 @@
 """Updates of one key by several threads, made together: one read and one write for all that wait.
 
-Whoever gets the key's lock first takes the changes of all who wait for it, applies them one after another to one
-value, and answers for all. Under contention the cost of n updates falls from n rewrites to about two: the one under
-way, and the next.
+The first thread to get the key's lock takes the changes of all threads that wait for it, applies them one after
+another to one value, and answers for all. Under contention the cost of n updates falls from n rewrites to about two:
+the one under way, and the next.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Combiner", "Doubt", "KeyLocks", "apply_all"]
 
 
 class KeyLocks:
-    """One lock a key, made when it is first wanted and gone when nobody wants it any more.
+    """One lock per key, made when first wanted and dropped when no thread wants it any more.
 
     ``with locks(key): ...`` excludes the other threads that ask for the same key, and nobody else. Not reentrant. A
     forked child starts with no lock held: the threads that held them exist in the parent only. A copy made by
@@ -82,7 +82,7 @@ class Ticket:
     Attributes:
         done: made, or failed with ``error``.
         is_taken: a thread is about making it, this ticket's own or another.
-        is_withdrawn: whoever wanted it was interrupted, and it must not be made later.
+        is_withdrawn: its thread was interrupted, and the change must not be made later.
     """
 
     __slots__ = ("change", "done", "error", "is_taken", "is_withdrawn")
@@ -123,7 +123,7 @@ def _twin(error: Exception) -> Exception:
 
 
 class Doubt:
-    """Between the sending of a write and its outcome: nobody can tell whether the changes in it were made.
+    """Between the sending of a write and its outcome: it is unknown if the changes in it were made.
 
     Whoever sends may be interrupted (Ctrl-C) at any moment, and the others must neither make their changes a second
     time nor take them for made. So the changes count as concluded, with an error, from here on; what became of them is
@@ -258,7 +258,7 @@ class _Queue:
             self.guard.notify_all()
 
     def withdraw(self, key: str, ticket: Ticket) -> None:
-        """From here on the change is not made any more; waits for whoever is making it this moment."""
+        """From here on the change is not made any more; waits for the thread that is making it at this moment."""
         with self.guard:
             ticket.is_withdrawn = True
             waiting = self.waiting.get(key, [])

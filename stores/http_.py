@@ -163,7 +163,7 @@ class HTTPStore(RangedStore):
             return Blob(await self._partial(live, response, read), version)
 
     async def _partial(self, live: Live, response: aiohttp.ClientResponse, read: Read) -> bytes:
-        """The body of a 206, if it is what was asked for."""
+        """The body of a 206, if it is the requested range."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise StoreError("the server compresses its partial answers", key=read.key, store=self)
         header = response.headers.get("Content-Range")

@@ -164,7 +164,7 @@ def level(folder: str, store: object) -> Listing:
 
 
 def stale(folder: str, root: str, *, remove: bool) -> Iterator[str]:
-    """Lock files and the like below ``folder`` that nobody holds, as paths relative to ``root``."""
+    """Unheld lock files and the like below ``folder``, as paths relative to ``root``."""
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
@@ -247,7 +247,7 @@ def create_value(path: str, parts: Sequence[Part], held: Held, *, durable: bool,
     """Write a value whose name must be free.
 
     Raises:
-        TakenError: it is not. NoExclusiveCreateError: nobody can tell, here.
+        TakenError: it is not. NoExclusiveCreateError: this filesystem cannot tell.
     """
     # A link is never made over another name, so that a program that takes no lock is noticed too. It is made of a
     # second file: the lock file is written to by whoever holds it next, also where we die before its name is gone.
@@ -584,9 +584,9 @@ class LocalStore(Store):
     # -- what writers that died left behind --------------------------------------------------------------------------
 
     def stale_files(self, prefix: str = "") -> Iterator[str]:
-        """Files that a writer left behind and nobody holds, as paths relative to the root.
+        """Files that a writer left behind and no process holds, as paths relative to the root.
 
-        On a file system without locks nobody can tell: there it is the files that were not touched for a day.
+        A file system without locks cannot tell; there the files not touched for a day are taken.
         """
         return stale(self._below_root + self._check_prefix(prefix), self.root, remove=False)
 

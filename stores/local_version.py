@@ -25,7 +25,7 @@ def identity_of(status: os.stat_result) -> Identity:
 
 
 class Handle:
-    """An open descriptor, closed when the last reference goes: whoever reads holds one."""
+    """An open descriptor, closed when the last reference goes: every reader holds one."""
 
     __slots__ = ("fd", "identity", "size")
 

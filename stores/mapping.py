@@ -39,7 +39,7 @@ class MappingStore(Store):
     Args:
         mapping: the mapping; its other keys (not strings, or not valid keys) are left alone and not listed.
         read_only: refuse every mutating verb.
-        assume_single_writer: allow ``update`` on a mapping that may be shared with other processes; whoever sets it
+        assume_single_writer: allow ``update`` on a mapping that may be shared with other processes; the caller
             promises that it is not, or that no other process writes the same keys.
 
     ``update`` and ``create_only`` are atomic between all stores over one mapping in one process. That is everybody who

@@ -1,7 +1,7 @@
 """Stores of services with conditional requests: S3 by ETag, Google Cloud Storage by generation.
 
-Here is what they share: reads that check what they got and what it is a version of, and an update that is lost to
-nobody, not even when the reply to a write is lost. A service implements the six requests at the end.
+Their common part: reads that check the bytes and the version they got, and an update that is never lost, not even when
+the reply to a write is lost. A service implements the six requests at the end.
 
 **An update** reads the value with its version, changes it, and writes it on condition that the version is still the
 same; if it is not, it begins again.
@@ -387,7 +387,7 @@ class ConditionalStore(FsspecStore):
     async def _commit(
         self, live: Live, key: str, data: bytes | None, expected: Expected, parent: Lineage
     ) -> Version | None:
-        """Write ``data``, or delete, if the object is what is ``expected``.
+        """Write ``data``, or delete, if the object still is the ``expected`` one.
 
         Raises:
             _LostRace: it is not. ConflictError: nobody can tell whether the change was made.
@@ -460,11 +460,11 @@ class ConditionalStore(FsspecStore):
     async def _send_put(
         self, live: Live, key: str, data: bytes, expected: Expected, lineage: Lineage | None
     ) -> Version:
-        """Write the whole object if it is what is expected, with the lineage in its metadata."""
+        """Write the whole object if it still is the expected one, with the lineage in its metadata."""
 
     @abstractmethod
     async def _send_delete(self, live: Live, key: str, expected: Expected) -> None:
-        """Delete the object if it is what is expected."""
+        """Delete the object if it still is the expected one."""
 
     @abstractmethod
     async def _send_head(self, live: Live, key: str) -> tuple[Version, Lineage]:

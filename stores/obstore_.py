@@ -42,7 +42,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
             its ``retry_config`` was set.
         read_only: refuse every mutating verb.
         assume_single_writer: make ``update`` a plain read and write under a lock of this process, where the store has
-            no conditional writes. Whoever sets it promises that no other process writes the same keys.
+            no conditional writes. The caller promises that no other process writes the same keys.
         retry: when to try again.
         n_concurrent: requests in flight at most.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.

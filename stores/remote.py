@@ -46,7 +46,7 @@ _key_locks = KeyLocks()
 
 
 def as_bytes(value: Value) -> bytes:
-    """A value, in one part or several, as bytes that nobody else can change."""
+    """A value, in one part or several, as bytes that no other code can change."""
     return bytes(join_value(value))
 
 
@@ -217,7 +217,7 @@ class BridgedStore(Store):
     async def _request(self, live: Live, key: str, request: Callable[[], Awaitable[T]], *, n_bytes: int = 0) -> T:
         """Send one request: inside the store's limits, tried again as the policy says, with errors of our own kind.
 
-        FileExistsError is passed on as it is. ``n_bytes`` is what it is expected to bring or take.
+        FileExistsError is passed on as it is. ``n_bytes`` is the expected amount.
         """
 
         async def attempt(seconds: float) -> T:
@@ -264,7 +264,7 @@ class BridgedStore(Store):
 
 
 class RangedStore(BridgedStore):
-    """One whose server may answer a byte range with the whole object. Whoever reads is told so, once.
+    """One whose server may answer a byte range with the whole object. The reader is warned of it, once.
 
     Attributes:
         price_of_a_part: what reading a part costs then, in the warning's words.

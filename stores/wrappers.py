@@ -99,7 +99,7 @@ class WrapperStore(Store):
 
 
 class RefusingStore(Store):
-    """Refuses every verb that changes something. The base of stores that nobody can write to.
+    """Refuses every verb that changes something. The base of stores that cannot be written to.
 
     Attributes:
         refusal: what the error says.
@@ -127,7 +127,7 @@ class RefusingStore(Store):
 
 
 class ReadOnlyStore(RefusingStore, WrapperStore):
-    """A store that nobody can write to by way of this object."""
+    """A store that refuses writes by way of this object."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)

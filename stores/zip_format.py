@@ -262,7 +262,7 @@ def parse_directory(data: Buffer, end: End, *, start: int, shift: int, store: ob
 
 
 def is_key(name: str) -> bool:
-    """False for folders, and for names that would lead out of the hierarchy: nobody can ask for those."""
+    """False for folders, and for names that would lead out of the hierarchy: those are no keys."""
     if name.endswith("/"):
         return False
     try:

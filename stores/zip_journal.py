@@ -201,7 +201,7 @@ class Journal:
         return records
 
     def append(self, data: bytes, *, durable: bool) -> None:
-        """Write a record; whoever calls this holds the lock file, and says so with :meth:`follow` afterwards."""
+        """Write a record; the caller holds the lock file, and calls :meth:`follow` afterwards."""
         fd = self.file.fd
         if self.size != self.position:
             os.ftruncate(fd, self.position)  # half a record, of a writer that was killed

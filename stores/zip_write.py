@@ -151,7 +151,7 @@ class Writing:
 
     @property
     def snapshot(self) -> LocalSnapshot:
-        """The archive as it is now: nobody else changes it."""
+        """The archive as it is now: no other writer changes it."""
         return self.state.snapshot
 
     @property
@@ -293,7 +293,7 @@ class Writing:
     def records(self) -> list[bytes]:
         """The directory's records of all entries there are now, those of other writers as they wrote them.
 
-        Entries that are no keys stay too: whoever made them can still want them.
+        Entries that are no keys stay too: their writer may still want them.
         """
         directory = self.directory
         live = {entry.header: name for name, entry in directory.entries.items()}

@@ -176,7 +176,7 @@ def parse_data_type(value: JSON, pointer: str = "") -> DataType:
     """The data type that v3 metadata names.
 
     Raises:
-        UnknownExtensionError: one that nobody here knows. MetadataError: not a data type.
+        UnknownExtensionError: it is not known here. MetadataError: not a data type.
     """
     name, configuration = named(value, pointer, what="data type")
     implementation = _lookup("r*" if _RAW_NAME.fullmatch(name) else name)

@@ -27,7 +27,7 @@ def parse_data_type_v2(value: JSON, pointer: str = "", *, filters: JSON = None) 
     Args:
         filters: of the same document; only objects need them.
     Raises:
-        UnknownExtensionError: one that nobody here knows. MetadataError: not a data type.
+        UnknownExtensionError: it is not known here. MetadataError: not a data type.
 
     Source: Zarr v2, "Data type encoding".
     """

@@ -60,7 +60,7 @@ class Jobs:
     """A queue of jobs, worked on by helpers from the moment they are added.
 
     ``weight`` is the memory a job holds until it is done. :meth:`add` itself works on the queue while more than
-    ``max_weight`` is outstanding, which bounds the memory of whoever produces jobs faster than they are done.
+    ``max_weight`` is outstanding, which bounds the memory of a caller that adds jobs faster than they are done.
     """
 
     def __init__(self, max_weight: int) -> None:

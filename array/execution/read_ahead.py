@@ -61,7 +61,7 @@ class Ahead(Generic[F]):
         return future
 
     def close(self) -> None:
-        """Forget what was sent early, and what of the last round nobody waits for any more."""
+        """Forget reads sent early, and those of the last round that no caller waits for any more."""
         _forget(self._current)
         _forget(self._early)
         self._current = self._early = None
@@ -101,7 +101,7 @@ def _submit_parts(submit: Callable[[list[Read]], Any], reads: list[Read]) -> Any
 
 class _Parts(Sequence[Result]):
     """A round in parts that are all on their way: its own future, whose result is there at once and waits where it is
-    looked at. Each answer is given out once, so that nobody keeps it longer than needed.
+    looked at. Each answer is given out once, so that it is not kept longer than needed.
     """
 
     def __init__(self, futures: list[Any], stops: list[int]) -> None:

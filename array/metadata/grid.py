@@ -245,7 +245,7 @@ def parse_chunk_grid(value: JSON, pointer: str = "") -> ChunkGrid:
     """The grid that the metadata's ``chunk_grid`` describes.
 
     Raises:
-        UnknownExtensionError: a grid that nobody here knows. MetadataError: not a grid.
+        UnknownExtensionError: the grid is not known here. MetadataError: not a grid.
     """
     name, _ = named(value, pointer, what="chunk grid")
     if name == "regular":

@@ -172,7 +172,7 @@ def parse_key_encoding(value: JSON, pointer: str = "") -> KeyEncoding:
     """The encoding that the metadata's ``chunk_key_encoding`` describes.
 
     Raises:
-        UnknownExtensionError: one that nobody here knows. MetadataError: not an encoding.
+        UnknownExtensionError: it is not known here. MetadataError: not an encoding.
     """
     return _parse(value, pointer, 0)
 

@@ -72,7 +72,7 @@ def parse_codecs_or_unknown(value: JSON, lenient: bool) -> tuple[Codec, ...]:
 
 
 def parse_dimension_names(value: JSON) -> tuple[str | None, ...] | None:
-    """``dimension_names``; null is what some writers put for none at all."""
+    """``dimension_names``; some writers put null for none at all."""
     if value is None:
         return None
     if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Stand-ins for what nobody here understands, so that the rest of an array's metadata can still be shown and copied.
+"""Stand-ins for unknown extensions, so that the rest of an array's metadata can still be shown and copied.
 
 They come only from lenient parsing, and ``ArrayMetadata.require_known`` turns them into the error that strict parsing
 would have raised.

@@ -158,7 +158,7 @@ class ChunkCache:
         return found
 
     def put(self, place: tuple[Hashable, str, Version], chunks: Sequence[tuple[int, AnyArray]]) -> None:
-        """Keep chunks by the offset they begin at. They must be nobody else's to write to."""
+        """Keep chunks by the offset they begin at. No other code may write to them."""
         with self._lock:
             for offset, chunk in chunks:
                 nbytes = chunk.nbytes + _OVERHEAD

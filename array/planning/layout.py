@@ -272,7 +272,7 @@ _layouts: dict[tuple[Any, ...], tuple[ArrayMetadata, Layout]] = {}
 
 
 def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) -> Node:
-    """See :func:`zarrdock.array.metadata.v3.parse_node`. Attributes are nobody else's, ready to be changed."""
+    """See :func:`zarrdock.array.metadata.v3.parse_node`. Attributes belong to the caller, ready to be changed."""
     if len(document) > _MAX_NBYTES:
         return parse_node(document, key, lenient=lenient)
     seen = bytes(document), Registry.n_added  # a name may stand for another codec by now

@@ -19,7 +19,7 @@ Int64Array: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes ``start`` to ``stop``, half-open. ``stop`` may lie beyond the end: then there is what there is."""
+    """Bytes ``start`` to ``stop``, half-open. ``stop`` may lie beyond the end; the range then ends there."""
 
     start: int
     stop: int

@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         self._loaded[name] = implementation
 
     def get(self, name: str) -> T | None:
-        """The implementation, imported now if it was not yet; None where nobody provides one.
+        """The implementation, imported now if it was not yet; None if no package provides one.
 
         Raises:
             ImportError: it is provided, but its module can't be imported (a missing extra, say).

@@ -1,9 +1,9 @@
-"""Making shards whole again, as far as it is certain what they were.
+"""Repair of damaged shards, as far as their original contents are certain.
 
-Two things are mended: an index that is damaged while the chunks are not, and room that no chunk uses. A new index is
-only taken where it is proved right: where its checksum is the one that is stored; or, where the checksum itself is what
-is damaged, where the entries as they stand cover the shard without a gap and every chunk has a checksum that agrees.
-Everything else stays as it is, byte by byte: what is damaged may be worth more to somebody who knows more.
+Two kinds of damage are repaired: an index that is damaged while the chunks are not, and space that no chunk uses. A
+new index is accepted only with proof: its checksum is the stored one; or, if the checksum itself is damaged, the
+entries as they stand cover the shard without a gap and every chunk has a checksum that agrees.
+Everything else stays as it is, byte by byte: a user who knows more may save more of it.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Tags:
             return tag
 
     def version(self, tag: str) -> Version:
-        """The version of a tag; of one that is not known, the tag itself, which is what a store may call it."""
+        """The version of a tag; an unknown tag is returned as it is, since the store may use it as its version."""
         with self._lock:
             return self._versions.get(tag, tag)
 

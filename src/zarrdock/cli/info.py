@@ -213,7 +213,7 @@ def _show_group(metadata: GroupMetadata, found: Found, stored: tuple[int, int] |
 
 
 def _members(found: Found, metadata: GroupMetadata) -> list[tuple[str, Any]] | None:
-    """None where nobody can tell."""
+    """None if it cannot be told."""
     if metadata.consolidated is None and not found.store.traits.listable:
         return None
     return list(Hierarchy(found.store).members(found.path, metadata))

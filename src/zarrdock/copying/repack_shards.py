@@ -71,7 +71,7 @@ def regroup(
 
     Args:
         store, layout: the destination; its smallest chunks are those of the source.
-        chunks: coordinates of the objects that the source has, arrays of shape (n, ndim); None where nobody knows.
+        chunks: coordinates of the objects that the source has, arrays of shape (n, ndim); None if they are unknown.
         done: keys in the destination that are finished.
         budget: about what may be held at one time, in bytes; at least one object of the destination.
     Raises:

@@ -91,7 +91,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     """The array's metadata in the copy, and whether its objects hold the same bytes.
 
     Raises:
-        UnknownExtensionError: there is something that nobody here knows, and it would have to be understood.
+        UnknownExtensionError: an unknown extension that would have to be understood.
         MetadataError: the wishes don't fit the array, or each other.
     """
     zarr_format = wishes.zarr_format or metadata.zarr_format

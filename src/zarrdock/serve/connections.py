@@ -1,4 +1,4 @@
-"""Connections that nobody may keep for ever: how many there are, and for how long each may be idle."""
+"""Bounds on connections: how many there are, and for how long each may be idle."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Dataset:
     """A dataset as an array.
 
     Attributes:
-        metadata: of the array; with a codec or a data type that nobody knows where there is no way to show its chunks.
+        metadata: of the array; with an unknown codec or data type if its chunks cannot be shown.
         chunks: where they are; None where they have to be made of what h5py reads.
         filters: as codecs. heads: bytes in front of each chunk that say which of them were applied; 0 where all were.
     """
@@ -159,7 +159,7 @@ def dataset_of(dataset: Any, read: ReadAt, *, reencode: bool, conditional: bool)
         read: bytes of its file.
         reencode: what has no form as byte ranges is shown decoded.
         conditional: chunks with skipped filters are told apart by the codec of that name; otherwise all chunks are
-            said to have all filters, and whoever hands them out has to see to it.
+            declared to have all filters, and the caller has to apply the skipped ones.
     """
     import h5py
 

@@ -45,8 +45,8 @@ def hdf5(
     Args:
         file: path or URL of the file; or a store, with the file's ``key`` in it.
         reencode: show what Zarr has no codec for (other filters, data in HDF5's heap, such as text of any length)
-            decoded by h5py and encoded anew when it is asked for. Otherwise such a dataset is an array with a codec or
-            data type that nobody knows, named after what it is.
+            decoded by h5py and encoded anew when it is asked for. Otherwise such a dataset is an array with an unknown
+            codec or data type, named after the dataset's own.
         masks: how a dataset is shown that has chunks to which filters were not applied: "conditional" hands chunks out
             as they are, under the codec of that name; "encode" applies the missing filters to those chunks when they
             are asked for, for readers that don't know the codec.
