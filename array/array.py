@@ -39,7 +39,8 @@ from zarrdock.array.planning.selection import (
 )
 from zarrdock.array.resize import clear_outside, clear_rows, new_shape_of, shrinks
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BytesBytesCodec, Codec
-from zarrdock.codecs.sharding import Sharding, ShardOptions
+from zarrdock.codecs.sharding import Sharding
+from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreError, UnsupportedError
 from zarrdock.registry import Registry
@@ -323,10 +324,8 @@ class Array(Described):
         store: where the hierarchy is. path: of the array within it.
         metadata: as parsed from the store.
         read_only: refuse to write.
-        options: how shards are written; what the store or the codecs can't do raises UnsupportedError, unless nothing
+        options: how chunks are written; what the store or the codecs can't do raises UnsupportedError, unless nothing
             can be written anyway.
-        unsafe_concurrent_writes: on stores without an atomic update, change parts of chunks all the same; the caller
-            promises that no other process writes there.
         chunk_cache: where decoded chunks are kept; None: where ``config.cache_bytes`` says.
     """
 
@@ -337,20 +336,18 @@ class Array(Described):
         metadata: ArrayMetadata,
         *,
         read_only: bool = False,
-        options: ShardOptions = ShardOptions(),  # noqa: B008 - frozen
-        unsafe_concurrent_writes: bool = False,
+        options: WriteOptions = DEFAULT_WRITE_OPTIONS,
         chunk_cache: ChunkCache | None = None,
     ) -> None:
         self._store = store
         self._path = path
         self._read_only = read_only or store.read_only
-        self._options = ShardOptions() if self._read_only else options  # which may ask what only a writer needs
-        if self._options.in_place and patch_of(store) is None:
+        options = DEFAULT_WRITE_OPTIONS if self._read_only else options  # which may ask what only a writer needs
+        if options.in_place and patch_of(store) is None:
             raise UnsupportedError(
                 f"in_place=True: {store} can only replace whole objects, which in_place=False does; it is for "
                 "folders of the local file system"
             )
-        self._unsafe = unsafe_concurrent_writes
         most = store.traits.max_versions
         self._cache = IndexCache(config.index_cache_bytes, None if most is None else max(1, most // 2))
         self._chunk_cache = chunk_cache
@@ -359,17 +356,17 @@ class Array(Described):
         self._number = 0  # of the change of metadata that `_state` comes from
         self._cache.other_keys = likely_other(metadata)
         known = metadata.require_known(self._document(metadata))
-        self._state = known, self._bind(known)
+        self._state = known, self._bind(known, options)
 
     def _document(self, metadata: ArrayMetadata) -> str:
         return join(self._path, "zarr.json" if metadata.zarr_format == 3 else ".zarray")
 
-    def _bind(self, metadata: ArrayMetadata) -> Layout:
+    def _bind(self, metadata: ArrayMetadata, options: WriteOptions | None = None) -> Layout:
         self._cache.chunks = chunks_of(self._chunk_cache or configured_cache(), self._store, metadata)
         with in_document(self._document(metadata)):
             prefix = f"{self._path}/" if self._path else ""
             try:
-                return layout_of(metadata, prefix, self._options)
+                return layout_of(metadata, prefix, self._layout.options if options is None else options)
             except UnsupportedError as error:
                 raise UnsupportedError(f"{self.name}: {error}") from error.__cause__
 
@@ -522,9 +519,7 @@ class Array(Described):
     def _write(self, selection: Product | Points, value: Any) -> None:
         self._check_writable()
         array = self._value(selection.shape, value)
-        read_write.write(
-            self._store, self._layout, selection, array, self._cache, unsafe=self._unsafe, options=self._options
-        )
+        read_write.write(self._store, self._layout, selection, array, self._cache)
 
     def _value(self, shape: tuple[int, ...], value: Any) -> AnyArray:
         return values_of(value, shape, self.metadata.data_type)
@@ -555,7 +550,12 @@ class Array(Described):
             return change(stored)
 
         new = update_metadata(
-            self._store, self._path, self.metadata, numbered, attributes=attributes, unsafe=self._unsafe
+            self._store,
+            self._path,
+            self.metadata,
+            numbered,
+            attributes=attributes,
+            single_writer=self._layout.options.single_writer,
         )
         assert isinstance(new, ArrayMetadata)
         return self._adopt(new, number)
@@ -583,7 +583,7 @@ class Array(Described):
         shape = new_shape_of(new_shape, self.shape)
         cleared = self.shape
         if shrinks(cleared, shape):
-            clear_outside(self._store, replace(self._layout, shape=shape), cleared, self._cache, unsafe=self._unsafe)
+            clear_outside(self._store, replace(self._layout, shape=shape), cleared, self._cache)
         for _ in range(_ATTEMPTS):
             found = cleared
 
@@ -598,7 +598,7 @@ class Array(Described):
             if layout.shape == shape:
                 return
             cleared = found
-            clear_outside(self._store, replace(layout, shape=shape), cleared, self._cache, unsafe=self._unsafe)
+            clear_outside(self._store, replace(layout, shape=shape), cleared, self._cache)
         raise ConflictError("the array grew as often as it was to be made smaller", key=self._path, store=self._store)
 
     def append(self, data: Any, axis: int = 0) -> tuple[int, ...]:
@@ -645,7 +645,7 @@ class Array(Described):
             raise
         where = tuple(slice(start, start + n) if i == axis else slice(None) for i in range(self.ndim))
         try:
-            read_write.write(self._store, layout, basic(where, layout.shape), value, self._cache, unsafe=self._unsafe)
+            read_write.write(self._store, layout, basic(where, layout.shape), value, self._cache)
         except Exception as error:
             try:
                 self._give_back(layout, axis, start)
@@ -659,7 +659,7 @@ class Array(Described):
 
     def _give_back(self, layout: Layout, axis: int, start: int) -> None:
         """Make claimed rows fill value while they are still ours, then the array shorter, if nothing came behind."""
-        clear_rows(self._store, layout, axis, start, self._cache, unsafe=self._unsafe)
+        clear_rows(self._store, layout, axis, start, self._cache)
 
         def change(stored: ArrayMetadata) -> ArrayMetadata:
             if stored.shape != layout.shape:
@@ -676,8 +676,7 @@ class Array(Described):
             "path": self._path,
             "metadata": self.metadata,
             "read_only": self._read_only,
-            "options": self._options,
-            "unsafe_concurrent_writes": self._unsafe,
+            "options": self._layout.options,
             "chunk_cache": self._chunk_cache,
         }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from zarrdock.array.array import Array
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
@@ -16,69 +18,131 @@ from zarrdock.array.metadata.grid import RegularGrid, rectilinear_of
 from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys, parse_key_encoding
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import ZarrFormat, save_new
+from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
-from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
+from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.shard_index import IndexLocation
-from zarrdock.codecs.sharding import Sharding, ShardOptions
+from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.transpose import Transpose
 from zarrdock.codecs.v2_codecs import from_v2
+from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.codecs.zstd_ import Zstd
-from zarrdock.errors import MetadataError
+from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.stores.base import Store
 
-__all__ = ["CodecLike", "Shape", "check_for_shards", "make_array", "make_metadata"]
+__all__ = [
+    "ArrayParameters",
+    "ChunkKeyEncodingLike",
+    "ChunksLike",
+    "CodecLike",
+    "CodecsLike",
+    "DTypeLike",
+    "Shape",
+    "ShardsLike",
+    "check_parameters",
+    "make_array",
+    "make_metadata",
+]
 
 Shape: TypeAlias = int | Sequence[int]
+#: A length for every axis, or one per axis.
+DTypeLike: TypeAlias = "npt.DTypeLike | DataType | Mapping[str, Any]"
+#: Lengths; "auto"; or, for a rectilinear grid, the lengths of all chunks along each axis.
+ChunksLike: TypeAlias = "Shape | Sequence[int | Sequence[int]] | Mapping[str, Any] | Literal['auto']"
+#: As for chunks; several shapes, outermost first, for several levels; a mapping with "shape" and "index_location".
+ShardsLike: TypeAlias = "ChunksLike | Sequence[Shape] | None"
+#: A codec of zarrdock, its v3 metadata or name; in v2 its numcodecs configuration.
 CodecLike: TypeAlias = "Codec | Mapping[str, Any] | str"
-Codecs: TypeAlias = "Literal['auto'] | CodecLike | Iterable[CodecLike] | None"
+CodecsLike: TypeAlias = "Literal['auto'] | CodecLike | Iterable[CodecLike] | None"
+ChunkKeyEncodingLike: TypeAlias = "KeyEncoding | Mapping[str, Any] | str | None"
 
 # A chunk is what the smallest read costs, a shard what a writer must hold in memory.
 AUTO_CHUNK_BYTES = 2**20
 AUTO_SHARD_BYTES = 128 * 2**20
 
 
+class ArrayParameters(TypedDict, total=False):
+    """Parameters of a new array that every function that makes one takes; see :func:`zarrdock.create_array`."""
+
+    shape: Shape
+    dtype: DTypeLike
+    data: Any
+    chunks: ChunksLike
+    shards: ShardsLike
+    filters: CodecsLike
+    serializer: CodecLike | Literal["auto"]
+    compressors: CodecsLike
+    fill_value: Any
+    order: Literal["C", "F"]
+    attributes: Mapping[str, Any] | None
+    dimension_names: Sequence[str | None] | None
+    chunk_key_encoding: ChunkKeyEncodingLike
+    checksums: bool
+
+
+def check_parameters(given: Mapping[str, Any], function: str, known: Iterable[str] | None = None) -> None:
+    """Refuse keywords that are no parameter of a new array.
+
+    Raises:
+        TypeError: there is one; the message has the nearest name.
+    """
+    names = list(ArrayParameters.__annotations__ if known is None else known)
+    for name in given:
+        if name not in names:
+            moved = _MOVED.get(name)
+            near = difflib.get_close_matches(name, names, 1)
+            hint = moved or (f"did you mean {near[0]}=?" if near else f"it takes {', '.join(names)}")
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}; {hint}")
+
+
+_MOVED = {
+    **{
+        name: f"it is a field of options=zarrdock.WriteOptions({name}=...)"
+        for name in ("write_empty_chunks", "subchunk_write_order", "in_place", "single_writer")
+    },
+    "unsafe_concurrent_writes": "say options=zarrdock.WriteOptions(single_writer=True)",
+    "index_location": "say shards={'shape': ..., 'index_location': ...}",
+    "compressor": "say compressors=",
+    "codecs": "say filters=, serializer= and compressors=",
+    "dimension_separator": "say chunk_key_encoding=",
+    "chunk_shape": "say chunks=",
+}
+
+
 def make_array(
     store: Store,
     path: str,
-    metadata: ArrayMetadata,
+    parameters: ArrayParameters,
     *,
+    zarr_format: ZarrFormat,
     overwrite: bool,
-    options: ShardOptions,
-    unsafe: bool,
-    data: AnyArray | None = None,
+    options: WriteOptions,
+    chunk_cache: ChunkCache | None = None,
 ) -> Array:
-    """Store a new array's metadata, and perhaps its values.
+    """Store a new array's metadata, and the values where the parameters have some.
 
     Raises:
-        SelectionError: the values don't fit; nothing is stored then.
+        UnsupportedError: shape or data type are missing. SelectionError: the values don't fit; nothing is stored then.
     """
-    array = Array(store, path, metadata, options=options, unsafe_concurrent_writes=unsafe)
+    given: dict[str, Any] = dict(parameters)
+    data = given.pop("data", None)
+    if data is not None:
+        data = np.asarray(data) if not hasattr(data, "shape") else data
+        for name in ("shape", "dtype"):
+            if given.get(name) is None:
+                given[name] = getattr(data, name)
+    if given.get("shape") is None or given.get("dtype") is None:
+        raise UnsupportedError("a new array needs shape= and dtype=, or data=")
+    metadata = make_metadata(zarr_format=zarr_format, subchunk_write_order=options.subchunk_write_order, **given)
+    array = Array(store, path, metadata, options=options, chunk_cache=chunk_cache)
     value = None if data is None else array._value(array.shape, data)
     save_new(store, path, metadata, overwrite=overwrite)
     if value is not None:
         array[...] = value
     return array
-
-
-def check_for_shards(metadata: ArrayMetadata, **given: bool | None) -> None:
-    """Settings of a writer of shards would change nothing without shards, and who gave them has forgotten these.
-
-    Raises:
-        MetadataError: one of them was given for an array without shards.
-    """
-    if any(isinstance(codec, Sharding) for codec in metadata.codecs):
-        return
-    for name, value in given.items():
-        if value:
-            raise MetadataError(
-                "it says how shards are written, and this array has none",
-                pointer=f"/{name}",
-                expected="shards= as well, or neither" if metadata.zarr_format == 3 else "zarr_format=3 with shards=",
-                found=value,
-            )
 
 
 def make_metadata(
@@ -87,29 +151,31 @@ def make_metadata(
     dtype: Any,
     chunks: Shape | Literal["auto"] = "auto",
     shards: Any = None,
-    filters: Codecs = "auto",
+    filters: CodecsLike = "auto",
     serializer: CodecLike | Literal["auto"] = "auto",
-    compressors: Codecs = "auto",
+    compressors: CodecsLike = "auto",
     fill_value: Any = None,
     order: Literal["C", "F"] = "C",
     zarr_format: ZarrFormat = 3,
     attributes: Mapping[str, Any] | None = None,
     dimension_names: Sequence[str | None] | None = None,
     chunk_key_encoding: Any = None,
-    index_location: IndexLocation = "end",
     subchunk_write_order: Order = "lexicographic",
     checksums: bool = False,
 ) -> ArrayMetadata:
-    """The metadata of a new array; see :func:`zarrdock.create_array` for the arguments.
+    """Metadata of a new array; see :func:`zarrdock.create_array` for the arguments.
 
     Raises:
         MetadataError: the parts don't fit each other; the pointer says which.
     """
+    if not isinstance(checksums, (bool, np.bool_)):
+        raise UnsupportedError(f"checksums: True or False, not {checksums!r}")
     if zarr_format not in (2, 3):
         raise MetadataError(pointer="/zarr_format", expected="2 or 3", found=zarr_format)
     full_shape = _shape(shape, "/shape")
     data_type = _data_type(dtype, filters, zarr_format)
     fill = data_type.default_fill() if fill_value is None else data_type.cast_fill(fill_value)
+    shards, index_location = _shards(shards)
     rectilinear = rectilinear_of(chunks, shards, full_shape)
     if rectilinear is None:
         levels = _levels(shards, full_shape, data_type, chunks)
@@ -168,7 +234,7 @@ def make_metadata(
     )
 
 
-def _data_type(dtype: Any, filters: Codecs, zarr_format: int) -> DataType:
+def _data_type(dtype: Any, filters: CodecsLike, zarr_format: int) -> DataType:
     """The data type; in v2 that of Python objects follows from the filters."""
     if zarr_format == 2 and not isinstance(dtype, (DataType, Mapping)) and (dtype is object or dtype in ("O", "|O")):
         given = [] if filters is None or filters == "auto" else _several(filters)
@@ -181,6 +247,19 @@ def _shape(shape: Any, pointer: str) -> tuple[int, ...]:
     if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in items):
         raise MetadataError(pointer=pointer, expected="non-negative integers", found=shape)
     return tuple(int(n) for n in items)
+
+
+def _shards(given: Any) -> tuple[Any, IndexLocation]:
+    """Shapes of shards, and where their index is: a mapping may say both, as in zarr-python."""
+    if not isinstance(given, Mapping) or "shape" not in given:
+        return given, "end"
+    for name in given:
+        if name not in ("shape", "index_location"):
+            raise MetadataError(pointer=f"/shards/{name}", expected="shape and index_location only", found=name)
+    location = given.get("index_location", "end")
+    if location not in ("start", "end"):
+        raise MetadataError(pointer="/shards/index_location", expected="'start' or 'end'", found=location)
+    return given["shape"], location
 
 
 def _levels(shards: Any, shape: tuple[int, ...], data_type: DataType, chunks: Any) -> list[tuple[int, ...]]:

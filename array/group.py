@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
-
-import numpy as np
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, Unpack
 
 from zarrdock.array.array import Array
-from zarrdock.array.create import check_for_shards, make_array, make_metadata
+from zarrdock.array.create import ArrayParameters, check_parameters, make_array
 from zarrdock.array.hierarchy import Hierarchy, consolidated_node, walk
 from zarrdock.array.json_ import as_json, serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
@@ -18,8 +16,7 @@ from zarrdock.array.node import Attributes, Placed
 from zarrdock.array.node_storage import join, load, new_node_path, node_path, save_new, update_metadata
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.array.removal import remove
-from zarrdock.codecs.chunk_order import Order
-from zarrdock.codecs.sharding import ShardOptions
+from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions, WriteOptionsLike, write_options
 from zarrdock.errors import (
     InvalidKeyError,
     MetadataError,
@@ -37,13 +34,12 @@ Member: TypeAlias = "Array | Group"
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """Options that nodes pass on to the nodes opened through them: read-only or not, how shards are written, if unsafe
-    writes are allowed, and the cache of decoded chunks.
+    """Settings that nodes hand on to the nodes opened through them: read-only or not, how arrays are written, and where
+    decoded chunks are kept.
     """
 
     read_only: bool = False
-    shards: ShardOptions = field(default_factory=ShardOptions)
-    unsafe_concurrent_writes: bool = False
+    write: WriteOptions = DEFAULT_WRITE_OPTIONS
     chunk_cache: ChunkCache | None = None
 
 
@@ -55,8 +51,7 @@ def wrap(store: Store, path: str, node: Node, options: NodeOptions) -> Member:
             path,
             node,
             read_only=options.read_only,
-            options=options.shards,
-            unsafe_concurrent_writes=options.unsafe_concurrent_writes,
+            options=options.write,
             chunk_cache=options.chunk_cache,
         )
     return Group(store, path, node, options)
@@ -187,39 +182,36 @@ class Group(Placed):
 
     def create_array(
         self,
-        name: str,
+        path: str,
         *,
-        data: Any = None,
         overwrite: bool = False,
-        write_empty_chunks: bool | None = None,
-        subchunk_write_order: Order | None = None,
-        in_place: bool | None = None,
-        **arguments: Any,
+        options: WriteOptionsLike = None,
+        **parameters: Unpack[ArrayParameters],
     ) -> Array:
-        """Make an array at ``name``, and groups at every level above it that is missing. Arguments as for
-        :func:`zarrdock.create_array`.
+        """Make an array at ``path``, and groups at every level above it that is missing.
+
+        Args:
+            path: of the array below this group.
+            overwrite: replace the node that is there.
+            options: how the array is written; a mapping changes some of the group's own.
+            parameters: those of :func:`zarrdock.create_array`.
+        Raises:
+            NodeExistsError, MetadataError, ReadOnlyError, StoreError. TypeError: an unknown keyword.
+
+        >>> group = zarrdock.create_group(zarrdock.MemoryStore())
+        >>> group.create_array("a/b", shape=(4, 4), dtype="int16", chunks=(2, 2)).path
+        'a/b'
         """
-        path = self._new_path(name)
-        shards = self._options.shards
-        if write_empty_chunks is not None:
-            shards = replace(shards, write_empty_chunks=write_empty_chunks)
-        if subchunk_write_order is not None:
-            shards = replace(shards, order=subchunk_write_order)
-        if in_place is not None:
-            shards = replace(shards, in_place=in_place)
-        if data is not None:
-            data = data if hasattr(data, "shape") else np.asarray(data)
-            arguments = {"shape": data.shape, "dtype": data.dtype, **arguments}
-        metadata = make_metadata(zarr_format=self._metadata.zarr_format, subchunk_write_order=shards.order, **arguments)
-        check_for_shards(metadata, in_place=in_place)
+        check_parameters(parameters, "create_array")
+        write = write_options(options, self._options.write)
         return make_array(
             self._store,
-            path,
-            metadata,
+            self._new_path(path),
+            parameters,
+            zarr_format=3 if self._metadata.zarr_format == 3 else 2,
             overwrite=overwrite,
-            options=shards,
-            unsafe=self._options.unsafe_concurrent_writes,
-            data=data,
+            options=write,
+            chunk_cache=self._options.chunk_cache,
         )
 
     def __delitem__(self, path: str) -> None:
@@ -259,7 +251,7 @@ class Group(Placed):
             self._metadata,
             lambda stored: stored.replace(attributes=change(dict(stored.attributes))),
             attributes=True,
-            unsafe=self._options.unsafe_concurrent_writes,
+            single_writer=self._options.write.single_writer,
         )
         assert isinstance(new, GroupMetadata)
         self._metadata = new if new.consolidated is not None else new.replace(consolidated=self._metadata.consolidated)
@@ -286,7 +278,7 @@ class Group(Placed):
             bare,
             lambda stored: consolidate(stored.replace(consolidated=None), nodes),
             attributes=False,
-            unsafe=self._options.unsafe_concurrent_writes,
+            single_writer=self._options.write.single_writer,
         )
         assert isinstance(new, GroupMetadata)
         self._metadata = new

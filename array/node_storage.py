@@ -237,7 +237,7 @@ def _exists(store: Store, path: str) -> str:
 
 
 def update_metadata(
-    store: Store, path: str, node: Node, change: Callable[[Any], Any], *, attributes: bool, unsafe: bool = False
+    store: Store, path: str, node: Node, change: Callable[[Any], Any], *, attributes: bool, single_writer: bool = False
 ) -> Node:
     """Change a node's stored metadata atomically, starting from what is stored now.
 
@@ -260,7 +260,7 @@ def update_metadata(
             new = _written(change(stored), "zarr.json")
             return documents(new)["zarr.json"]
 
-        update_key(store, key, rewrite, unsafe=unsafe)
+        update_key(store, key, rewrite, single_writer=single_writer)
         return new
     # v2: attributes are a document of their own, so a change touches one of the two; the other one is only needed to
     # make sense of it.
@@ -278,7 +278,7 @@ def update_metadata(
         new = _written(change(stored), name)
         return documents(new)[name]
 
-    update_key(store, key, rewrite_v2, unsafe=unsafe)
+    update_key(store, key, rewrite_v2, single_writer=single_writer)
     return new
 
 

@@ -74,7 +74,7 @@ def recompress(array: Array, decision: Decision = "smaller") -> Recompressed:
         parts = work.rewritten(blob.data)
         if work.n_changed:
             change = partial(_change, layout, key, coords, memoryview(blob.data), parts)
-            update_key(store, key, change, unsafe=array._unsafe)
+            update_key(store, key, change, single_writer=layout.options.single_writer)
             array._cache.drop(key)
         n_objects += 1
         n_chunks += work.n_chunks

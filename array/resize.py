@@ -43,7 +43,7 @@ def shrinks(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     return any(new < old for new, old in zip(after, before, strict=True))
 
 
-def clear_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: IndexCache, *, unsafe: bool) -> None:
+def clear_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: IndexCache) -> None:
     """Before an array shrinks from ``before`` to ``layout.shape``: delete the chunks that will lie outside, clear what
     will be cut off of those at the edge.
 
@@ -63,10 +63,10 @@ def clear_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: 
                 layout.starts(coords), layout.lengths(coords), layout.shape, before, strict=True
             )
         ):
-            _clear_margin(store, layout, coords, cache, unsafe=unsafe)
+            _clear_margin(store, layout, coords, cache)
 
 
-def clear_rows(store: Store, layout: Layout, axis: int, start: int, cache: IndexCache, *, unsafe: bool) -> None:
+def clear_rows(store: Store, layout: Layout, axis: int, start: int, cache: IndexCache) -> None:
     """Make everything from ``start`` on along ``axis`` fill value. What is that already is not written, so that it
     works where nothing can be written any more, if nothing was.
     """
@@ -80,7 +80,7 @@ def clear_rows(store: Store, layout: Layout, axis: int, start: int, cache: Index
         rows = Product(tuple(axes), shape, shape)
         if not is_fill(read_write.read(store, layout, rows, cache)):
             fill = np.broadcast_to(np.asarray(layout.fill_value, layout.dtype), shape)
-            read_write.write(store, layout, rows, fill, cache, unsafe=unsafe)
+            read_write.write(store, layout, rows, fill, cache)
         start = stop
 
 
@@ -93,7 +93,7 @@ def _stored(store: Store, layout: Layout, grid: tuple[int, ...]) -> Iterable[tup
     return [coords for coords in found if coords is not None]
 
 
-def _clear_margin(store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache, *, unsafe: bool) -> None:
+def _clear_margin(store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache) -> None:
     """Set what lies outside the array in one of its edge chunks to the fill value: the chunk seen as an array of its
     own.
     """
@@ -110,4 +110,4 @@ def _clear_margin(store: Store, layout: Layout, coords: tuple[int, ...], cache: 
         axes[axis] = Axis(start + inside, 1, n - inside)
         shape = tuple(a.n for a in axes)
         fill = np.broadcast_to(np.asarray(layout.fill_value, layout.dtype), shape)
-        read_write.write(store, whole, Product(tuple(axes), shape, shape), fill, cache, unsafe=unsafe)
+        read_write.write(store, whole, Product(tuple(axes), shape, shape), fill, cache)

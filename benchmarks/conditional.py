@@ -94,7 +94,7 @@ def create(values: NDArray[np.uint16], chunk: int, codecs: Any) -> tuple[dict[st
         chunks=(chunk,) * 3,
         shards=(SHARD,) * 3,
         compressors=codecs,
-        write_empty_chunks=True,
+        options={"write_empty_chunks": True},
     )
     return store, array
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.codecs.chain import BoundChain, bind_chain
-from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
+from zarrdock.codecs.chunk_order import for_level, permutation
 from zarrdock.codecs.codec import (
     AnyArray,
     ArrayBytesCodec,
@@ -29,39 +29,12 @@ from zarrdock.codecs.codec import (
 )
 from zarrdock.codecs.empty_chunks import EmptyTest
 from zarrdock.codecs.shard_index import IndexLayout, IndexLocation, ShardIndex
-from zarrdock.errors import CodecError, MetadataError, UnsupportedError
+from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
+from zarrdock.errors import CodecError, MetadataError
 
-__all__ = ["BoundSharding", "ShardOptions", "Sharding", "with_options"]
+__all__ = ["BoundSharding", "Sharding", "with_options"]
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOptions:
-    """Settings of the writer of shards: never part of the metadata.
-
-    Attributes:
-        order: in which inner chunks are laid out, see :mod:`zarrdock.codecs.chunk_order`.
-        write_empty_chunks: store inner chunks that hold nothing but the fill value.
-        in_place: partial writes go through the store's ``patch``: chunks are written over those they replace, or behind
-            all others; the order is then that in which they come.
-        max_garbage: with ``in_place``, a shard of which more than this share would be garbage is written anew.
-    Raises:
-        UnsupportedError: no order, no share, or neither True nor False.
-    """
-
-    order: Order = "lexicographic"
-    write_empty_chunks: bool = False
-    in_place: bool = False
-    max_garbage: float = 0.5
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "order", frozen(self.order))
-        for name in ("write_empty_chunks", "in_place"):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise UnsupportedError(f"{name}: True or False, not {getattr(self, name)!r}")
-        if not 0 <= self.max_garbage <= 1:
-            raise UnsupportedError(f"max_garbage: a share between 0 and 1, not {self.max_garbage!r}")
 
 
 def _default_index_codecs() -> tuple[Codec, ...]:
@@ -89,7 +62,7 @@ class Sharding(ArrayBytesCodec):
     codecs: tuple[Codec, ...]
     index_codecs: tuple[Codec, ...] = field(default_factory=_default_index_codecs)
     index_location: IndexLocation = "end"
-    options: ShardOptions = field(default=ShardOptions(), compare=False)
+    options: WriteOptions = field(default=DEFAULT_WRITE_OPTIONS, compare=False)
 
     @classmethod
     def from_json(cls, configuration: Configuration) -> Sharding:
@@ -163,11 +136,11 @@ class Sharding(ArrayBytesCodec):
         return BoundSharding(spec, layout, inner, self.options)
 
 
-def with_options(codecs: tuple[Codec, ...], options: ShardOptions, depth: int = 0) -> tuple[Codec, ...]:
+def with_options(codecs: tuple[Codec, ...], options: WriteOptions, depth: int = 0) -> tuple[Codec, ...]:
     """The same codecs, their shards (at every level) to be written with ``options``; ``depth`` is that of the
     outermost ones among them.
     """
-    here = replace(options, order=for_level(options.order, depth))
+    here = replace(options, subchunk_write_order=for_level(options.subchunk_write_order, depth))
     return tuple(
         replace(codec, codecs=with_options(codec.codecs, options, depth + 1), options=here)
         if isinstance(codec, Sharding)
@@ -183,7 +156,7 @@ class BoundSharding(BoundArrayBytes):
         layout: of the index. inner: codecs of an inner chunk. grid: inner chunks along each axis.
     """
 
-    def __init__(self, spec: ChunkSpec, layout: IndexLayout, inner: BoundChain, options: ShardOptions) -> None:
+    def __init__(self, spec: ChunkSpec, layout: IndexLayout, inner: BoundChain, options: WriteOptions) -> None:
         self.decoded = spec
         self.layout = layout
         self.inner = inner
@@ -197,7 +170,7 @@ class BoundSharding(BoundArrayBytes):
         )
         self.is_empty = EmptyTest(inner.spec)
 
-    def with_options(self, options: ShardOptions) -> BoundSharding:
+    def with_options(self, options: WriteOptions) -> BoundSharding:
         """The same codec for another writer, at this level."""
         return BoundSharding(self.decoded, self.layout, self.inner, options)
 
@@ -309,12 +282,12 @@ class BoundSharding(BoundArrayBytes):
 
     def _sequence(self, offsets: IntArray, is_new: npt.NDArray[np.bool_]) -> IntArray:
         """Flat numbers of the chunks present, in the order they are to be written."""
-        if self.options.order == "unordered":
+        if self.options.subchunk_write_order == "unordered":
             # What was there stays where it was, in front; what is new comes behind.
             present = np.flatnonzero(offsets >= 0)
             return present[np.lexsort((present, np.where(is_new[present], np.iinfo(np.int64).max, offsets[present])))]
         if self._order is None:  # a callable is asked once
-            self._order = permutation(self.options.order, self.grid)
+            self._order = permutation(self.options.subchunk_write_order, self.grid)
         order = self._order
         return order[offsets[order] >= 0]
 

@@ -201,7 +201,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
         else:
             raise UnsupportedError(
                 f"{self}: key {key!r}: an update that deletes needs a conditional deletion, which obstore has not for "
-                "this service; keep empty chunks with write_empty_chunks=True, or open the gs:// URL instead"
+                "this service; keep empty chunks (options={'write_empty_chunks': True}), or open the gs:// URL instead"
             )
 
     async def _send_head(self, live: Live, key: str) -> tuple[Version, Lineage]:

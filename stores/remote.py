@@ -158,7 +158,7 @@ class BridgedStore(Store):
             raise UnsupportedError(
                 f"{self.url} cannot replace a value atomically, so concurrent writers of {key!r} would lose each "
                 "other's changes; write whole shards or chunks, or promise a single writer with "
-                "unsafe_concurrent_writes=True on the array (assume_single_writer=True on the store)"
+                "options={'single_writer': True} on the array (assume_single_writer=True on the store)"
             )
         with self._exclusive(key):
             blob = self.get(key)

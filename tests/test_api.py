@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import UserDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from zarrdock.errors import (
     UnknownExtensionError,
     UnsupportedError,
 )
+from zarrdock.stores.wrappers import WrapperStore
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -138,8 +140,6 @@ def test_values_that_do_not_fit_leave_nothing_behind(store: zarrdock.Store) -> N
         ({"dimension_names": ["a", "b"]}, "/dimension_names"),
         ({"zarr_format": 2, "compressors": [{"id": "zlib"}, {"id": "bz2"}]}, "/compressor"),
         ({"chunk_key_encoding": "-"}, "/chunk_key_encoding"),
-        ({"in_place": True}, "/in_place"),
-        ({"in_place": True, "zarr_format": 2}, "/in_place"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(store: zarrdock.Store, arguments: dict[str, Any], pointer: str) -> None:
@@ -165,41 +165,20 @@ def test_other_mistakes(store: zarrdock.Store) -> None:
             chunks=1,
             shards=3,
             dtype="u1",
-            subchunk_write_order="zigzag",  # type: ignore[arg-type]
+            options={"subchunk_write_order": "zigzag"},  # type: ignore[arg-type]
         )
     with pytest.raises(InvalidKeyError):
         zarrdock.create_array(store, name="a/../b", shape=3, dtype="u1")
-    with pytest.raises(UnsupportedError, match="create"):
-        zarrdock.open(store, "w")
     assert keys(store) == []
 
 
-FOR_SHARDS: dict[str, Any] = {"in_place": True}
-
-
-def test_settings_for_shards_need_shards_where_an_array_is_made(tmp_path: Path) -> None:
-    store = zarrdock.LocalStore(tmp_path)
-    group = zarrdock.open_group(store, "a", **FOR_SHARDS)
-    made = group.create_array("a", shape=20, dtype="u1")  # said for all that is made there, with shards or without
-    assert made.shards is None
-    for name, value in FOR_SHARDS.items():
-        with pytest.raises(MetadataError, match=rf"/{name}: it says how shards are written.* shards= as well"):
-            group.create_array("b", shape=20, dtype="u1", **{name: value})
-    with pytest.raises(MetadataError, match="zarr_format=3 with shards="):
-        zarrdock.create_array(store, name="b", shape=20, dtype="u1", zarr_format=2, **FOR_SHARDS)
-    assert [*group] == ["a"]
-    assert zarrdock.open_array(store, "a", path="a", **FOR_SHARDS)[3] == 0
-    assert zarrdock.create_array(store, name="b", shape=20, dtype="u1", shards=10, **FOR_SHARDS).shards == (10,)
-
-
-@pytest.mark.parametrize(
-    "name", ["write_empty_chunks", "in_place", "unsafe_concurrent_writes", "overwrite", "checksums"]
-)
+@pytest.mark.parametrize("name", ["write_empty_chunks", "in_place", "single_writer", "overwrite", "checksums"])
 @pytest.mark.parametrize("value", ["yes", 1, None])
-def test_what_is_neither_true_nor_false(store: zarrdock.Store, name: str, value: Any) -> None:
-    wrong: dict[str, Any] = {name: value}
+def test_neither_true_nor_false(store: zarrdock.Store, name: str, value: Any) -> None:
+    of_options = name not in ("overwrite", "checksums")
+    wrong: dict[str, Any] = {"options": {name: value}} if of_options else {name: value}
     calls = [lambda: zarrdock.create_array(store, shape=20, dtype="u1", shards=10, **wrong)]
-    if name not in ("overwrite", "checksums"):
+    if of_options:
         calls += [lambda: zarrdock.open(store, **wrong), lambda: zarrdock.open_group(store, "a", **wrong)]
     for call in calls:
         with pytest.raises(UnsupportedError, match=f"{name}: True or False, not {value!r}"):
@@ -207,14 +186,98 @@ def test_what_is_neither_true_nor_false(store: zarrdock.Store, name: str, value:
     assert keys(store) == []
 
 
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda store: zarrdock.open_array(store, chunkz=3), "did you mean chunks="),
+        (lambda store: zarrdock.open(store, "a", chunkz=3), "did you mean chunks="),
+        (lambda store: zarrdock.create_array(store, shape=3, dtype="u1", compresors=None), "did you mean compressors="),
+        (lambda store: zarrdock.create_group(store).create_array("a", dtpye="u1"), "did you mean dtype="),
+        (lambda store: zarrdock.open_group(store, atributes={}), "atributes"),
+        (lambda store: zarrdock.open_array(store, "a", write_empty_chunks=True), "WriteOptions"),
+    ],
+)
+def test_a_mistyped_keyword_is_an_error_everywhere(store: zarrdock.Store, call: Any, hint: str) -> None:
+    with pytest.raises(TypeError, match=hint):
+        call(store)
+
+
+def test_an_unknown_option_is_an_error(store: zarrdock.Store) -> None:
+    with pytest.raises(UnsupportedError, match="'in_plaze'"):
+        zarrdock.open_group(store, "a", options={"in_plaze": True})
+    assert keys(store) == []
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_modes_that_create_nothing_take_no_parameters_of_new_arrays(store: zarrdock.Store, mode: Any) -> None:
+    zarrdock.create_array(store, shape=3, dtype="u1")
+    with pytest.raises(UnsupportedError, match=r"shape= is for new arrays, and mode 'r\+?' creates none"):
+        zarrdock.open_array(store, mode, shape=3)
+
+
+def test_open_creates_arrays_and_groups(store: zarrdock.Store) -> None:
+    assert isinstance(zarrdock.open(store, "a"), zarrdock.Group)
+    made = zarrdock.open(store, "a", path="x", shape=3, dtype="u1")
+    assert isinstance(made, zarrdock.Array)
+    made[...] = 7
+    again = zarrdock.open(store, "a", path="x", shape=3, dtype="u1")
+    assert again[...].tolist() == [7, 7, 7]  # it was there
+    assert zarrdock.open(store, "w", path="x", shape=2, dtype="u1")[...].tolist() == [0, 0]
+    with pytest.raises(NodeExistsError):
+        zarrdock.open(store, "w-", path="x", shape=2, dtype="u1")
+
+
+class Late(WrapperStore):
+    """A store where another process makes the node between our look and our own creation."""
+
+    def __init__(self, store: zarrdock.Store, make: Callable[[], object]) -> None:
+        super().__init__(store)
+        self._make: Callable[[], object] | None = make
+
+    def write(self, key: str, value: Any, /, *, create_only: bool = False) -> Any:
+        make, self._make = self._make, None
+        if make is not None:
+            make()
+        return super().write(key, value, create_only=create_only)
+
+
+OPTIONS = zarrdock.WriteOptions(write_empty_chunks=True)
+
+
+def test_a_group_opened_by_the_loser_of_a_race_has_its_options() -> None:
+    inside = zarrdock.MemoryStore()
+    store = Late(inside, lambda: zarrdock.create_group(inside))
+    group = zarrdock.open_group(store, "a", options=OPTIONS, cache_bytes=2**20)
+    array = group.create_array("x", data=np.zeros(4, "u1"), chunks=2)
+    assert sorted(key for key in keys(inside) if "/c/" in key) == ["x/c/0", "x/c/1"]
+    assert array._chunk_cache is not None
+
+
+@pytest.mark.parametrize("mode", ["a", "w", "w-"])
+def test_a_new_array_has_the_cache_that_was_asked_for(store: zarrdock.Store, mode: Any) -> None:
+    array = zarrdock.open_array(store, mode, data=np.arange(8), cache_bytes=2**20)
+    assert array._chunk_cache is not None
+    recorder = zarrdock.RecordingStore(store)
+    array = zarrdock.open_array(recorder, "w", data=np.arange(8, dtype="u1"), cache_bytes=2**20)
+    assert array[:].tolist() == array[:].tolist()
+    assert array._cache.chunks is not None
+
+
+@pytest.mark.parametrize("shards", [None, 4])
+def test_appends_store_empty_chunks_where_asked_to(store: zarrdock.Store, shards: Any) -> None:
+    array = zarrdock.create_array(store, shape=0, dtype="u1", chunks=2, shards=shards, options=OPTIONS)
+    array.append(np.zeros(8, "u1"))
+    assert sum("c/" in key for key in keys(store)) == (4 if shards is None else 2)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_orders_of_chunks(store: zarrdock.Store, order: Any) -> None:
     array = zarrdock.create_array(
-        store, shape=(7, 9), chunks=(2, 1), shards=(6, 5), dtype="i4", subchunk_write_order=order
+        store, shape=(7, 9), chunks=(2, 1), shards=(6, 5), dtype="i4", options={"subchunk_write_order": order}
     )
     array[...] = np.arange(63).reshape(7, 9)
     assert "morton" not in str(array.metadata.to_json())
-    again = zarrdock.open_array(store, "r+", subchunk_write_order=order)
+    again = zarrdock.open_array(store, "r+", options={"subchunk_write_order": order})
     again[2] = 0
     expected = np.arange(63).reshape(7, 9)
     expected[2] = 0
@@ -492,7 +555,7 @@ def test_stores_without_an_atomic_update() -> None:
         with pytest.raises(UnsupportedError):
             act()
     assert zarrdock.open_array(store)[...].tolist() == [1] * 4 + [0] * 4
-    single = zarrdock.open_array(store, "r+", unsafe_concurrent_writes=True)
+    single = zarrdock.open_array(store, "r+", options={"single_writer": True})
     single[0] = 2
     single[6:] = 3
     single.attrs["a"] = 1

@@ -27,7 +27,7 @@ LAYOUTS: list[dict[str, Any]] = [
     {"chunks": (8, 8)},
     {"chunks": (8, 8), "zarr_format": 2, "compressors": {"id": "zlib", "level": 1}},
     {"chunks": (4, 4), "shards": (16, 16)},
-    {"chunks": (4, 4), "shards": (16, 16), "index_location": "start"},
+    {"chunks": (4, 4), "shards": {"shape": (16, 16), "index_location": "start"}},
     {"chunks": (4, 4), "shards": [(32, 32), (16, 16), (8, 8)]},
 ]
 

@@ -159,11 +159,10 @@ def test_all_that_metadata_says_is_kept_and_objects_are_the_same_bytes() -> None
         shape=(10, 12),
         dtype="float64",
         chunks=(2, 3),
-        shards=(4, 6),
+        shards={"shape": (4, 6), "index_location": "start"},
         fill_value=nan,
         attributes={"unit": "mm"},
         dimension_names=("y", None),
-        index_location="start",
         compressors=["gzip", {"name": "crc32c"}],
     )
     source[3:9, 2:7] = 4.5
@@ -292,9 +291,9 @@ def test_what_is_no_array_of_zarr_gets_chunks_and_shards() -> None:
 def test_the_order_in_shards_is_as_asked_for(order: Any) -> None:
     source = zarrdock.create_array(None, data=DATA, chunks=(10, 10, 10), shards=(20, 20, 20))
     direct = zarrdock.create_array(
-        None, data=DATA, chunks=(10, 10, 10), shards=(20, 20, 20), subchunk_write_order=order
+        None, data=DATA, chunks=(10, 10, 10), shards=(20, 20, 20), options={"subchunk_write_order": order}
     )
-    copied = zarrdock.copy(source, None, subchunk_write_order=order)
+    copied = zarrdock.copy(source, None, options={"subchunk_write_order": order})
     for key in keys(direct.store):
         assert bytes(direct.store.get(key).data) == bytes(copied.store.get(key).data)  # type: ignore[union-attr]
 
@@ -610,7 +609,7 @@ def test_memory_is_bounded_for_a_large_dense_array(tmp_path: Path) -> None:
     with (tmp_path / "x.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         file.truncate(file.tell() + 2**29)  # 512 MiB of zeros that take no room
-    wishes = {"chunks": (64, 64, 64), "write_empty_chunks": True}
+    wishes = {"chunks": (64, 64, 64), "options": {"write_empty_chunks": True}}
     assert peak_mib(tmp_path / "x.npy", tmp_path / "a", shards=(128, 128, 128), **wishes) < 160
     # One object larger than what may be held: slab by slab.
     assert peak_mib(tmp_path / "x.npy", tmp_path / "b", shards=(512, 512, 1024), **wishes) < 160

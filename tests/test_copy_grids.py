@@ -201,7 +201,7 @@ def test_touched_parts_are_those_that_chunks_overlap(data: st.DataObject, source
         {"shards": [(8, 12), (2, 4)]},
         {"shards": None},
         {"index_location": "start"},
-        {"subchunk_write_order": "morton"},
+        {"options": {"subchunk_write_order": "morton"}},
     ],
 )
 def test_chunks_in_shards_that_differ_are_not_decoded(wishes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

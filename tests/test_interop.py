@@ -146,10 +146,10 @@ def test_codecs_of_v2(peer: str, tmp_path: Path, compressor: str, order: Any) ->
 
 
 LAYOUTS: dict[str, dict[str, Any]] = {
-    "index at start": {"shards": (6, 8), "index_location": "start"},
+    "index at start": {"shards": {"shape": (6, 8), "index_location": "start"}},
     "nested": {"shards": [(12, 16), (6, 8)]},
     "three levels": {"shards": [(24, 16), (12, 16), (6, 8)]},
-    "nested, index at start": {"shards": [(12, 16), (6, 8)], "index_location": "start"},
+    "nested, index at start": {"shards": {"shape": [(12, 16), (6, 8)], "index_location": "start"}},
     "one chunk a shard": {"shards": (3, 4)},
     "big endian": {"serializer": {"name": "bytes", "configuration": {"endian": "big"}}},
     "transposed": {"filters": [{"name": "transpose", "configuration": {"order": [1, 0]}}]},
@@ -158,12 +158,12 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "shards": (6, 8),
     },
     "order F": {"order": "F", "shards": (6, 8)},
-    "empty chunks": {"write_empty_chunks": True, "shards": (6, 8)},
+    "empty chunks": {"options": {"write_empty_chunks": True}, "shards": (6, 8)},
     "chunks larger than the array": {"chunks": (30, 30), "shards": (60, 30)},
     "dots": {"chunk_key_encoding": "."},
     "v2's keys": {"chunk_key_encoding": {"name": "v2", "separator": "/"}},
     **{
-        f"order {name}": {"shards": (12, 16), "subchunk_write_order": name}
+        f"order {name}": {"shards": (12, 16), "options": {"subchunk_write_order": name}}
         for name in ("morton", "hilbert", "unordered")
     },
 }
@@ -236,8 +236,9 @@ def test_shards_are_tensorstores_byte_for_byte(tmp_path: Path, location: Any, sh
 
     data = values("uint16", shape)
     data[:3, 4:8] = 1  # a chunk of fill value
-    arguments: Any = {"chunks": (3, 4), "shards": (6, 8), "compressors": None, "fill_value": 1}
-    ours = zarrdock.create_array(tmp_path / "ours", shape=shape, dtype="uint16", index_location=location, **arguments)
+    shards = {"shape": (6, 8), "index_location": location}
+    arguments: Any = {"chunks": (3, 4), "shards": shards, "compressors": None, "fill_value": 1}
+    ours = zarrdock.create_array(tmp_path / "ours", shape=shape, dtype="uint16", **arguments)
     if write_order == "at once":
         ours[...] = data
     else:

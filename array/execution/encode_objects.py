@@ -23,7 +23,6 @@ from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.codec import AnyArray, Buffer, ChunkSpec
 from zarrdock.codecs.empty_chunks import EmptyTest
 from zarrdock.codecs.shard_index import ShardIndex
-from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import CodecError, ShardIndexError
 from zarrdock.stores.base import LazyParts
@@ -148,13 +147,11 @@ class Edit:
             would assign.
     """
 
-    def __init__(self, layout: Layout, value: AnyArray, options: ShardOptions | None = None) -> None:
+    def __init__(self, layout: Layout, value: AnyArray) -> None:
         self.layout = layout
         self._value = value
         self._is_empty = EmptyTest(layout.leaf.spec)
-        sharding = layout.levels[0].sharding if layout.levels else None
-        self.options = options or (sharding.options if sharding is not None else ShardOptions())
-        self._keep_empty = self.options.write_empty_chunks
+        self._keep_empty = layout.options.write_empty_chunks
 
     def build(self, task: Task) -> Parts | LazyParts | None:
         """The new object where all of it is covered; None where it would hold nothing but fill value."""

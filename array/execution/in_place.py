@@ -93,7 +93,7 @@ class _Shard:
         if placed is None:
             return None
         index, size = placed
-        if usage_of(self.sharding.layout, index, size).garbage > self.edit.options.max_garbage * size:
+        if usage_of(self.sharding.layout, index, size).garbage > self.edit.layout.options.max_garbage * size:
             return None
         if size != self.length or not (
             np.array_equal(index.offsets, self.index.offsets) and np.array_equal(index.lengths, self.index.lengths)

@@ -28,7 +28,6 @@ from zarrdock.array.planning.selection import Points, Product
 from zarrdock.array.planning.shard_reader import read_task
 from zarrdock.array.planning.tasks import Task, tasks
 from zarrdock.codecs.codec import AnyArray
-from zarrdock.codecs.sharding import ShardOptions
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, RangeError, UnsupportedError, ZarrdockError
 from zarrdock.ranges import Span
@@ -59,16 +58,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def update_key(store: Store, key: str, change: Change, *, unsafe: bool = False) -> None:
-    """``store.update``, or with ``unsafe``, where the store has none, a plain read and write: no other process
+def update_key(store: Store, key: str, change: Change, *, single_writer: bool = False) -> None:
+    """``store.update``, or with ``single_writer``, where the store has none, a plain read and write: no other process
     may write ``key`` meanwhile. The threads of this process take turns for all keys.
     """
-    if store.traits.atomic_update or not unsafe:
+    if store.traits.atomic_update or not single_writer:
         try:
             store.update(key, change)
             return
         except UnsupportedError:  # of a service that was found to ignore conditions at this moment
-            if not unsafe:
+            if not single_writer:
                 raise
     with _lock:
         blob = store.get(key)
@@ -307,21 +306,14 @@ def write(
     selection: Product | Points,
     value: AnyArray,
     cache: IndexCache,
-    *,
-    unsafe: bool = False,
-    options: ShardOptions | None = None,
 ) -> None:
     """Write ``value`` (of the selection's shape) to the chunks concerned.
 
     Objects wholly covered are written anew; of the others only the leaf chunks concerned are decoded, within the
-    store's atomic update.
-
-    Args:
-        unsafe: where the store has no atomic update, read and write back without one.
-        options: of the writer; those of the layout's shards by default.
+    store's atomic update. How, say the options of the layout.
     """
-    edit = Edit(layout, _unshaped(value, selection), options)
-    jobs = (partial(_write_task, store, task, edit, cache, unsafe) for task in tasks(selection, layout))
+    edit = Edit(layout, _unshaped(value, selection))
+    jobs = (partial(_write_task, store, task, edit, cache) for task in tasks(selection, layout))
     few = list(islice(jobs, 2))
     if len(few) < 2:  # nobody to share it with; its chunks are shared out all the same
         for job in few:
@@ -343,12 +335,12 @@ def write(
         raise
 
 
-def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, unsafe: bool) -> None:
+def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache) -> None:
     try:
         if task.is_whole():
             parts = edit.build(task)
-            if unsafe and not store.traits.atomic_update:
-                update_key(store, task.key, lambda old: parts, unsafe=True)
+            if edit.layout.options.single_writer and not store.traits.atomic_update:
+                update_key(store, task.key, lambda old: parts, single_writer=True)  # takes turns with changes of parts
             elif parts is None:
                 store.delete(task.key)
             else:
@@ -356,20 +348,21 @@ def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, unsafe:
             return
         # Changes of one layout go together: those of arrays opened apart queue at the store instead.
         queue = f"{id(edit.layout.chain)}/{task.key}"
-        combiner_of(store).submit(queue, edit.prepare(task), partial(_update, store, task, edit, unsafe))
+        combiner_of(store).submit(queue, edit.prepare(task), partial(_update, store, task, edit))
     finally:
         cache.drop(task.key)
 
 
-def _update(store: Store, task: Task, edit: Edit, unsafe: bool, changes: Sequence[Any]) -> None:
+def _update(store: Store, task: Task, edit: Edit, changes: Sequence[Any]) -> None:
     def change(old: Buffer | None) -> Value | None:
         return edit.apply(changes, old, task)
 
-    patch = patch_of(store) if edit.options.in_place and task.layout.levels else None
+    options = edit.layout.options
+    patch = patch_of(store) if options.in_place and task.layout.levels else None
     if patch is not None:
         patch(task.key, lambda old: change_in_place(edit, changes, old, task))
     else:
-        update_key(store, task.key, change, unsafe=unsafe)
+        update_key(store, task.key, change, single_writer=options.single_writer)
 
 
 def _in_threads(jobs: Iterator[Callable[[], None]], n: int) -> None:

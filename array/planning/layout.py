@@ -16,7 +16,8 @@ from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.codec import ChunkSpec, Codec
-from zarrdock.codecs.sharding import BoundSharding, ShardOptions, with_options
+from zarrdock.codecs.sharding import BoundSharding, with_options
+from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.errors import MetadataError
 from zarrdock.registry import Registry
 
@@ -64,6 +65,7 @@ class Layout:
     leaf_shape: tuple[int, ...]
     leaf: BoundChain
     fill_is_zero: bool
+    options: WriteOptions = DEFAULT_WRITE_OPTIONS
     irregular: Irregular | None = None
 
     @property
@@ -81,14 +83,15 @@ class Layout:
         codecs: tuple[Codec, ...],
         key_encoding: KeyEncoding,
         prefix: str = "",
+        options: WriteOptions = DEFAULT_WRITE_OPTIONS,
     ) -> Layout:
-        """Bind an array's codecs.
+        """Bind an array's codecs, their shards to be written with ``options``.
 
         Raises:
             MetadataError: they can't work on such chunks.
         """
         try:
-            chain = bind_chain(codecs, ChunkSpec(chunk_shape, dtype, fill_value))
+            chain = bind_chain(with_options(codecs, options), ChunkSpec(chunk_shape, dtype, fill_value))
         except MetadataError as error:
             raise error.below("/codecs") from error.__cause__
         found: list[BoundSharding] = []
@@ -103,14 +106,21 @@ class Layout:
         # numpy's text of variable length begins as "", its objects as the number 0, which is no value of theirs.
         zero = not (fill_value if dtype.hasobject else np.asarray(fill_value, dtype).tobytes().strip(b"\0"))
         zero = zero and (dtype.kind == "T" or not dtype.hasobject)
-        return cls(shape, chunk_shape, dtype, fill_value, key_encoding, prefix, chain, levels, leaf_shape, leaf, zero)
+        return cls(
+            shape, chunk_shape, dtype, fill_value, key_encoding, prefix, chain, levels, leaf_shape, leaf, zero, options
+        )
 
     @classmethod
-    def of(cls, metadata: ArrayMetadata, prefix: str = "", codecs: tuple[Codec, ...] | None = None) -> Layout:
-        """Make the layout of an array from its metadata.
+    def of(
+        cls,
+        metadata: ArrayMetadata,
+        prefix: str = "",
+        options: WriteOptions = DEFAULT_WRITE_OPTIONS,
+    ) -> Layout:
+        """The layout of an array with this metadata.
 
         Args:
-            prefix: of the keys. codecs: in place of those in the metadata.
+            prefix: of the keys. options: of the writer.
         Raises:
             MetadataError: the codecs cannot work on such chunks.
         """
@@ -120,13 +130,14 @@ class Layout:
             grid.largest,
             metadata.dtype,
             metadata.fill_value,
-            metadata.codecs if codecs is None else codecs,
+            metadata.codecs,
             metadata.key_encoding,
             prefix,
+            options,
         )
         if not isinstance(grid, RectilinearGrid):
             return layout
-        irregular = Irregular(grid.bounds(), metadata.codecs if codecs is None else codecs)
+        irregular = Irregular(grid.bounds(), metadata.codecs)
         if layout.levels:
             irregular.check_divisible(layout.levels[0].sharding.inner.spec.shape)
         return replace(layout, irregular=irregular)
@@ -234,6 +245,7 @@ class Irregular:
                 self._codecs,
                 layout.key_encoding,
                 layout.prefix,
+                layout.options,
             )
             if len(self._layouts) >= _MAX_KINDS:
                 self._layouts.clear()
@@ -262,7 +274,6 @@ class Irregular:
 _MOST = 64
 _MAX_NBYTES = 2**14
 
-_DEFAULT = ShardOptions()
 # Members beyond the standard ones that change nothing; zarr-python writes the second.
 _PLAIN: tuple[dict[str, Any], ...] = ({}, {"storage_transformers": []})
 
@@ -289,15 +300,15 @@ def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) 
     return known.replace(attributes=copy.deepcopy(dict(known.attributes)))
 
 
-def layout_of(metadata: ArrayMetadata, prefix: str, options: ShardOptions) -> Layout:
+def layout_of(metadata: ArrayMetadata, prefix: str, options: WriteOptions) -> Layout:
     """See :meth:`Layout.of`."""
-    if options != _DEFAULT:
-        return Layout.of(metadata, prefix, with_options(metadata.codecs, options))
+    if options != DEFAULT_WRITE_OPTIONS:
+        return Layout.of(metadata, prefix, options)
     parts = metadata.codecs, metadata.grid, metadata.data_type, metadata.fill_value, metadata.key_encoding
     seen = (*map(id, parts), metadata.shape, prefix)
     known = _layouts.get(seen)
     if known is None:
-        layout = Layout.of(metadata, prefix, with_options(metadata.codecs, options))
+        layout = Layout.of(metadata, prefix)
         if len(_layouts) >= _MOST:
             _layouts.clear()
         known = _layouts[seen] = metadata, layout

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from zarrdock.codecs.gzip_ import Gzip
     from zarrdock.codecs.sharding import Sharding
     from zarrdock.codecs.transpose import Transpose
+    from zarrdock.codecs.write_options import WriteOptions
     from zarrdock.codecs.zstd_ import Zstd
     from zarrdock.copying.copy_ import copy
     from zarrdock.errors import ZarrdockError
@@ -78,6 +79,7 @@ _PLACES = {
     "Store": "stores.base",
     "Tail": "ranges",
     "Transpose": "codecs.transpose",
+    "WriteOptions": "codecs.write_options",
     "ZarrdockError": "errors",
     "ZipStore": "stores.zip_",
     "Zstd": "codecs.zstd_",
@@ -120,6 +122,7 @@ __all__ = [
     "Store",
     "Tail",
     "Transpose",
+    "WriteOptions",
     "ZarrdockError",
     "ZipStore",
     "Zstd",

@@ -54,7 +54,13 @@ def test_any_selection_of_small_chunks(
         data[rng.random(shape) < 0.97] = np.zeros((), dtype)
     store = WithTraits(zarrdock.MemoryStore(), merge_gap_bytes=gap)
     array = zarrdock.create_array(
-        store, shape=shape, dtype=data.dtype, chunks=chunks, shards=shards, subchunk_write_order=order, **options
+        store,
+        shape=shape,
+        dtype=data.dtype,
+        chunks=chunks,
+        shards=shards,
+        options={"subchunk_write_order": order},
+        **options,
     )
     array[...] = data
     assert (array[...] == data).all()

@@ -174,10 +174,10 @@ def test_only_the_chunks_concerned_are_decoded(store: zarrdock.RecordingStore, s
 KINDS = {
     "unsharded": {"shards": None},
     "sharded": {"shards": (12, 8)},
-    "start": {"shards": (12, 8), "index_location": "start"},
+    "start": {"shards": {"shape": (12, 8), "index_location": "start"}},
     "one": {"shards": (4, 4)},
     "nested": {"shards": [(24, 16), (12, 8)]},
-    "morton": {"shards": [(24, 16)], "subchunk_write_order": "morton"},
+    "morton": {"shards": [(24, 16)], "options": {"subchunk_write_order": "morton"}},
 }
 
 
@@ -338,7 +338,7 @@ def encoded_chunks(array: zarrdock.Array, key: str) -> dict[int, bytes]:
 @pytest.mark.parametrize("order", ["lexicographic", "morton", "hilbert", "unordered"])
 def test_a_partial_write_leaves_the_other_chunks_bytes_alone(store: zarrdock.RecordingStore, order: Any) -> None:
     counting = Counting()
-    array = create(store, compressors=["zstd", counting], subchunk_write_order=order)
+    array = create(store, compressors=["zstd", counting], options={"subchunk_write_order": order})
     before = encoded_chunks(array, "c/0/0")
     counting.calls.clear()
     array[5:7, 5:11] = 0  # chunks (1, 1) and (1, 2), in part

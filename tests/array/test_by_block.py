@@ -59,7 +59,12 @@ def store(request: pytest.FixtureRequest) -> RecordingStore:
     shards = None if request.param == "chunk" else (128, 128, 64)
     shape = (64 if shards is None else 128, 128, 64)
     array = zarrdock.create_array(
-        store, shape=shape, dtype="u2", chunks=SHAPE, shards=shards, compressors=blosc(), index_location="start"
+        store,
+        shape=shape,
+        dtype="u2",
+        chunks=SHAPE,
+        shards={"shape": shards, "index_location": "start"},
+        compressors=blosc(),
     )
     array[:64] = volume()
     return store

@@ -84,7 +84,7 @@ def with_index(chunks: bytes, pairs: list[tuple[int, int]]) -> bytes:
 
 SHARDED: dict[str, Any] = {
     "end": {},
-    "start": {"index_location": "start"},
+    "start": {"shards": {"shape": (16,), "index_location": "start"}},
     "nested": {"chunks": (2,), "shards": [(16,), (8,)]},
     "hidden": {"filters": [{"name": "transpose", "configuration": {"order": [0]}}]},
 }

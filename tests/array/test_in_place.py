@@ -17,7 +17,7 @@ from hypothesis import given, settings
 
 import zarrdock
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.sharding import ShardOptions
+from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.errors import ShardIndexError, StoreError, UnsupportedError
 from zarrdock.layouts.relayout import relayout
 from zarrdock.layouts.shard_stats import survey
@@ -28,9 +28,9 @@ VALUES = np.random.default_rng(9).integers(1, 2**16, (64, 96)).astype("u2")
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"compressors": None},
-    "start": {"compressors": None, "index_location": "start"},
+    "start": {"compressors": None, "shards": {"shape": (64, 96), "index_location": "start"}},
     "zstd": {},
-    "zstd start": {"index_location": "start"},
+    "zstd start": {"shards": {"shape": (64, 96), "index_location": "start"}},
     "nested": {"shards": [(64, 96), (16, 24)]},
     "nested plain": {"shards": [(64, 96), (16, 24)], "compressors": None},
 }
@@ -38,7 +38,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def create(tmp_path: Path, kind: str, **arguments: Any) -> tuple[zarrdock.RecordingStore, zarrdock.Array]:
     store = zarrdock.RecordingStore(zarrdock.LocalStore(tmp_path / "a"), n_events=100)
-    settings = {"chunks": (8, 8), "shards": (64, 96), "in_place": True, **KINDS[kind], **arguments}
+    settings = {"chunks": (8, 8), "shards": (64, 96), "options": {"in_place": True}, **KINDS[kind], **arguments}
     array = zarrdock.create_array(store, data=VALUES, **settings)
     store.reset()
     return store, array
@@ -86,7 +86,7 @@ def test_other_chunks_go_behind_and_garbage_is_accounted_for(tmp_path: Path, kin
 
 def test_too_much_garbage_is_removed(tmp_path: Path) -> None:
     store, created = create(tmp_path, "zstd")
-    array = zarrdock.Array(store, "", created.metadata, options=ShardOptions(in_place=True, max_garbage=0.1))
+    array = zarrdock.Array(store, "", created.metadata, options=WriteOptions(in_place=True, max_garbage=0.1))
     expected = VALUES.copy()
     random = np.random.default_rng(1)
     for i in range(40):
@@ -111,7 +111,7 @@ def test_what_is_written_is_read(
     kind: str, limit: float, boxes: list[tuple[int, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     store, created = create(tmp_path_factory.mktemp("in_place"), kind)
-    options = ShardOptions(in_place=True, max_garbage=limit)
+    options = WriteOptions(in_place=True, max_garbage=limit)
     array = zarrdock.Array(store, "", created.metadata, options=options)
     random = np.random.default_rng(len(boxes))
     expected = VALUES.copy()
@@ -130,7 +130,12 @@ def test_what_is_written_is_read(
 
 def test_what_is_not_there_yet_is_written(tmp_path: Path) -> None:
     array = zarrdock.create_array(
-        tmp_path / "a", shape=(64, 96), dtype="u2", chunks=(8, 8), shards=[(64, 96), (16, 24)], in_place=True
+        tmp_path / "a",
+        shape=(64, 96),
+        dtype="u2",
+        chunks=(8, 8),
+        shards=[(64, 96), (16, 24)],
+        options={"in_place": True},
     )
     expected = np.zeros((64, 96), "u2")
     for box in (np.s_[3, 5], np.s_[40:50, 60:90], np.s_[0:10, 0:10]):
@@ -146,7 +151,7 @@ def test_a_large_shard_costs_what_changes(tmp_path: Path) -> None:
     store = zarrdock.LocalStore(tmp_path / "a")
     values = np.random.default_rng(2).integers(0, 256, (256, 256), np.uint8)
     array = zarrdock.create_array(
-        store, data=values, chunks=(16, 16), shards=[(256, 256), (64, 64)], compressors=None, in_place=True
+        store, data=values, chunks=(16, 16), shards=[(256, 256), (64, 64)], compressors=None, options={"in_place": True}
     )
     asked: list[int] = []
     patch = store.patch
@@ -240,7 +245,7 @@ def test_a_writer_that_is_killed_leaves_the_old_values(tmp_path: Path, step: str
         "def killed(*_):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "setattr(where, sys.argv[2], killed)\n"
-        "zarrdock.open_array(sys.argv[1], 'r+', in_place=True)[8:30, 8:30] = 3\n"
+        "zarrdock.open_array(sys.argv[1], 'r+', options={'in_place': True})[8:30, 8:30] = 3\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a"), step], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -280,7 +285,7 @@ def test_writers_lose_nothing(tmp_path: Path) -> None:
     _, array = create(tmp_path, "zstd")
 
     def write(n: int, in_place: bool) -> None:
-        own = zarrdock.open_array(tmp_path / "a", "r+", in_place=in_place)
+        own = zarrdock.open_array(tmp_path / "a", "r+", options={"in_place": in_place})
         for i in range(12):
             own[8 * n : 8 * n + 8, 8 * i : 8 * i + 5] = 100 * n + i
 
@@ -345,15 +350,15 @@ def test_chunks_without_bytes_have_no_place(tmp_path: Path, kind: str, within: i
 def test_stores_that_can_not_are_refused(tmp_path: Path) -> None:
     for store in (zarrdock.MemoryStore(), zarrdock.ZipStore(tmp_path / "a.zip")):
         with pytest.raises(UnsupportedError, match="in_place=True"):
-            zarrdock.create_array(store, data=VALUES, chunks=(8, 8), shards=(64, 96), in_place=True)
+            zarrdock.create_array(store, data=VALUES, chunks=(8, 8), shards=(64, 96), options={"in_place": True})
         assert list(store.list()) == []
     local = zarrdock.LocalStore(tmp_path / "a")
     assert patch_of(zarrdock.PrefixStore(zarrdock.RecordingStore(local), "x")) is not None
     assert patch_of(zarrdock.ReadOnlyStore(local)) is None
     assert patch_of(zarrdock.CachingStore(local, max_bytes=1000)) is None
     group = zarrdock.create_group(zarrdock.PrefixStore(local, "g"))
-    array = group.create_array("x", data=VALUES, chunks=(8, 8), shards=(64, 96), in_place=True)
+    array = group.create_array("x", data=VALUES, chunks=(8, 8), shards=(64, 96), options={"in_place": True})
     array[3, 5] = 1
     assert zarrdock.open_array(tmp_path / "a" / "g" / "x")[3, 5] == 1
     with pytest.raises(UnsupportedError, match="max_garbage"):
-        ShardOptions(max_garbage=2)
+        WriteOptions(max_garbage=2)

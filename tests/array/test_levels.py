@@ -40,7 +40,7 @@ def test_a_large_shard_of_shards_costs_its_indexes_and_the_chunk() -> None:
         chunks=(32,) * 3,
         shards=[(2048,) * 3, (256,) * 3],
         compressors=None,
-        subchunk_write_order="hilbert",
+        options={"subchunk_write_order": "hilbert"},
     )
     box = np.s_[300:332, 500:532, 1000:1032]
     values = np.random.default_rng(1).integers(1, 255, (32,) * 3, np.uint8)
@@ -105,7 +105,10 @@ def inner_shards(array: zarrdock.Array, store: zarrdock.Store) -> dict[int, byte
 @pytest.mark.parametrize("order", ["hilbert", "unordered", ("morton", "colexicographic")])
 def test_a_partial_write_leaves_other_inner_shards_as_they_are(order: Any, location: Any) -> None:
     store, array = recorded(
-        data=VALUES, chunks=(4, 4), shards=SHARDS[:2], subchunk_write_order=order, index_location=location
+        data=VALUES,
+        chunks=(4, 4),
+        shards={"shape": SHARDS[:2], "index_location": location},
+        options={"subchunk_write_order": order},
     )
     before = inner_shards(array, store)
     store.reset()
@@ -150,6 +153,6 @@ def test_levels_that_do_not_fit_are_refused() -> None:
             dtype="u1",
             chunks=(8,),
             shards=[(64,), (32,)],
-            subchunk_write_order=("hilbert", (1, 0)),
+            options={"subchunk_write_order": ("hilbert", (1, 0))},
         )
     assert list(store.list()) == []

@@ -55,7 +55,7 @@ def kinds(draw: st.DrawFn, min_ndim: int = 0) -> Kind:
         "order": draw(st.sampled_from("CF")),
         "fill_value": draw(fills(dtype)),
         "compressors": draw(st.sampled_from(COMPRESSORS if zarr_format == 3 else COMPRESSORS_V2)),
-        "write_empty_chunks": draw(st.booleans()),
+        "options": {"write_empty_chunks": draw(st.booleans())},
     }
     if zarr_format == 3:
         levels = []
@@ -64,9 +64,9 @@ def kinds(draw: st.DrawFn, min_ndim: int = 0) -> Kind:
             chunks = tuple(c * r for c, r in zip(chunks, ratios, strict=True))
             levels.insert(0, chunks)
         if levels and (ndim or len(levels) == 1):
-            arguments["shards"] = levels if len(levels) > 1 else levels[0]
-            arguments["index_location"] = draw(st.sampled_from(["start", "end"]))
-            arguments["subchunk_write_order"] = draw(
+            shapes = levels if len(levels) > 1 else levels[0]
+            arguments["shards"] = {"shape": shapes, "index_location": draw(st.sampled_from(["start", "end"]))}
+            arguments["options"]["subchunk_write_order"] = draw(
                 st.sampled_from(["lexicographic", "colexicographic", "morton", "hilbert", "unordered"])
             )
         if draw(st.booleans()):

@@ -220,8 +220,7 @@ def test_settings_of_the_writer_survive_pickling(tmp_path: Path) -> None:
         shards=16,
         dtype="u1",
         compressors=None,
-        subchunk_write_order=tuple(range(15, -1, -1)),
-        write_empty_chunks=True,
+        options={"subchunk_write_order": tuple(range(15, -1, -1)), "write_empty_chunks": True},
     )
     other = pickle.loads(pickle.dumps(array))
     other[...] = np.arange(16)

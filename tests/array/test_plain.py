@@ -41,11 +41,10 @@ def test_as_the_codec_encodes_it(
             shape=SHAPE,
             dtype=data.dtype.newbyteorder("="),
             chunks=CHUNKS,
-            shards=SHARDS,
+            shards={"shape": SHARDS, "index_location": location},
             compressors=[],
             serializer={"name": "bytes", **endian},
-            index_location=location,
-            **options,
+            options=options,
         )
         array[...] = data
         np.testing.assert_array_equal(array[...], data)

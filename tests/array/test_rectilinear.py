@@ -101,8 +101,8 @@ def arrays(draw: st.DrawFn) -> tuple[zarrdock.Array, np.ndarray]:
     if draw(st.booleans()):
         unit = [draw(st.integers(1, 3)) for _ in shape]
         axes = [n * u if isinstance(n, int) else [k * u for k in n] for n, u in zip(axes, unit, strict=True)]
-        arguments |= {"chunks": unit, "shards": rectilinear(*axes)}
-        arguments |= {"index_location": draw(st.sampled_from(["start", "end"]))}
+        location = draw(st.sampled_from(["start", "end"]))
+        arguments |= {"chunks": unit, "shards": {"shape": rectilinear(*axes), "index_location": location}}
     else:
         arguments |= {"chunks": rectilinear(*axes)}
     array = zarrdock.create_array(store, shape=shape, dtype="i2", **arguments)

@@ -45,7 +45,7 @@ def stored(codecs: Any, values: Any, **more: Any) -> bytes:
     store = zarrdock.MemoryStore()
     metadata = document(codecs, shape=values.shape, **more)
     store.write("zarr.json", json.dumps(metadata).encode())
-    zarrdock.open_array(store, mode="r+", write_empty_chunks=True)[...] = values
+    zarrdock.open_array(store, mode="r+", options={"write_empty_chunks": True})[...] = values
     key = "/".join(["c", *("0" for _ in values.shape)])
     return bytes(store.get(key).data)  # type: ignore[union-attr]
 

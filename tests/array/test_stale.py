@@ -19,7 +19,7 @@ from zarrdock.stores.wrappers import WrapperStore
 SHARDS: dict[str, Any] = {
     "one level": {"chunks": (4,), "shards": (16,)},
     "two levels": {"chunks": (2,), "shards": [(16,), (8,)]},
-    "start": {"chunks": (4,), "shards": (16,), "index_location": "start"},
+    "start": {"chunks": (4,), "shards": {"shape": (16,), "index_location": "start"}},
 }
 
 

@@ -50,9 +50,10 @@ class ArrayLife(RuleBasedStateMachine):
             for _ in range(data.draw(st.integers(0, 3))):
                 chunks_of = shards[0] if shards else chunks
                 shards.insert(0, tuple(c * data.draw(st.integers(1, 3)) for c in chunks_of))
-            arguments["shards"] = shards or None
-            arguments["index_location"] = data.draw(st.sampled_from(["start", "end"]))
-            arguments["subchunk_write_order"] = data.draw(st.sampled_from(["morton", "unordered", "lexicographic"]))
+            location = data.draw(st.sampled_from(["start", "end"]))
+            arguments["shards"] = {"shape": shards, "index_location": location} if shards else None
+            order = data.draw(st.sampled_from(["morton", "unordered", "lexicographic"]))
+            arguments["options"] = {"subchunk_write_order": order}
         self.array = zarrdock.create_array(
             self.store,
             name="x",

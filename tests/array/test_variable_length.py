@@ -45,7 +45,7 @@ def cases(draw: st.DrawFn) -> tuple[str, zarrdock.Array, np.ndarray]:
     shape = tuple(draw(st.lists(st.integers(0, 8), max_size=2)))
     chunks = tuple(draw(st.integers(1, 4)) for _ in shape)
     fill = draw(elements(kind) | st.none())
-    arguments: dict[str, Any] = {"fill_value": fill, "write_empty_chunks": draw(st.booleans())}
+    arguments: dict[str, Any] = {"fill_value": fill, "options": {"write_empty_chunks": draw(st.booleans())}}
     zarr_format = draw(st.sampled_from([3, 3, 2]))
     arguments["order"] = draw(st.sampled_from("CF"))
     if zarr_format == 3:

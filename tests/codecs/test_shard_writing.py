@@ -13,7 +13,8 @@ from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.shard_usage import ShardUsage, usage_of
-from zarrdock.codecs.sharding import BoundSharding, Sharding, ShardOptions, with_options
+from zarrdock.codecs.sharding import BoundSharding, Sharding, with_options
+from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.repairing import repair_shard
 
@@ -23,7 +24,7 @@ VALUES = (RANDOM.integers(0, 2**16, (64, 64)) >> (np.arange(64)[:, None] // 4)).
 
 
 def bound(location: IndexLocation = "end", *codecs: Any, **options: Any) -> BoundSharding:
-    sharding = Sharding((8, 8), codecs or (Bytes(), Zstd()), index_location=location, options=ShardOptions(**options))
+    sharding = Sharding((8, 8), codecs or (Bytes(), Zstd()), index_location=location, options=WriteOptions(**options))
     return sharding.bind(ChunkSpec((64, 64), np.dtype("u2"), np.uint16(0)))
 
 
@@ -35,7 +36,7 @@ def test_a_changed_shard_is_the_one_that_would_be_written_anew(
 ) -> None:
     """Whatever the order of the old shard, what is copied from it is what it held."""
     chunks = {i: bytes([i % 251]) * (i * 7 % 50) for i in range(0, 64, 2)}
-    writers = [bound(location, order=order) for order in ("hilbert", "morton")]
+    writers = [bound(location, options={"subchunk_write_order": order}) for order in ("hilbert", "morton")]
     expected = {**chunks, **changes}
     for first in writers:
         old = b"".join(first.assemble(None, chunks) or [])
@@ -47,7 +48,7 @@ def test_a_changed_shard_is_the_one_that_would_be_written_anew(
 
 def test_orders_a_level_are_those_of_the_levels() -> None:
     nested = Sharding((4, 4), (Sharding((2, 2), (Bytes(),)),))
-    (codec,) = with_options((nested,), ShardOptions(order=("colexicographic", (3, 2, 1, 0))))  # type: ignore[arg-type]
+    (codec,) = with_options((nested,), WriteOptions(subchunk_write_order=("colexicographic", (3, 2, 1, 0))))  # type: ignore[arg-type]
     shard = codec.bind(ChunkSpec((8, 8), np.dtype("u2"), np.uint16(0)))  # type: ignore[attr-defined]
     data = memoryview(shard.encode(np.arange(1, 65, dtype="u2").reshape(8, 8)))
     index = shard.split(data)

@@ -18,8 +18,9 @@ from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.codecs.codec import ChunkSpec
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.shard_index import EMPTY, IndexLayout, ShardIndex
-from zarrdock.codecs.sharding import BoundSharding, EmptyTest, Sharding, ShardOptions, with_options
+from zarrdock.codecs.sharding import BoundSharding, EmptyTest, Sharding, with_options
 from zarrdock.codecs.transpose import Transpose
+from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import CodecError, MetadataError, ShardIndexError
 
@@ -97,7 +98,7 @@ def test_what_does_not_fit_the_shard_is_refused(codec: Sharding, pointer: str) -
 
 def test_options_reach_every_level_and_no_comparison() -> None:
     nested = Sharding((4, 6), (PLAIN,))
-    options = ShardOptions("morton", True)
+    options = WriteOptions(subchunk_write_order="morton", write_empty_chunks=True)
     (changed,) = with_options((nested,), options)
     assert isinstance(changed, Sharding)
     assert changed.options == options
@@ -124,7 +125,7 @@ def test_empty_chunks_are_left_out_or_not() -> None:
     array[:2, 3:] = array[2:, :3] = 9
     data = bytes(bound().encode(array))
     assert data[-68:] == index_bytes((0, 12), (EMPTY, EMPTY), (EMPTY, EMPTY), (12, 12))
-    full = bytes(bound(dataclasses.replace(PLAIN, options=ShardOptions(write_empty_chunks=True))).encode(array))
+    full = bytes(bound(dataclasses.replace(PLAIN, options=WriteOptions(write_empty_chunks=True))).encode(array))
     assert full[-68:] == index_bytes((0, 12), (12, 12), (24, 12), (36, 12))
     for codec, encoded in ((bound(), data), (bound(), full)):
         np.testing.assert_array_equal(codec.decode(encoded), array)
@@ -245,9 +246,9 @@ def test_an_index_without_a_place_is_refused() -> None:
     st.lists(st.dictionaries(st.integers(0, 7), st.none() | st.binary(max_size=12), max_size=5), max_size=5),
 )
 def test_assemble_changes_what_it_is_told_and_nothing_else(order: Any, location: Any, rounds: Any) -> None:
-    codec = Sharding((2, 3), (Bytes(),), index_location=location, options=ShardOptions(order)).bind(
-        ChunkSpec((4, 12), np.dtype("u2"), np.uint16(0))
-    )
+    codec = Sharding(
+        (2, 3), (Bytes(),), index_location=location, options=WriteOptions(subchunk_write_order=order)
+    ).bind(ChunkSpec((4, 12), np.dtype("u2"), np.uint16(0)))
     model: dict[int, bytes] = {}
     shard: bytes | None = None
     for changed in rounds:
@@ -273,13 +274,13 @@ def test_assemble_changes_what_it_is_told_and_nothing_else(order: Any, location:
 def test_chunks_lie_in_the_order_asked_for(order: Any) -> None:
     from zarrdock.codecs.chunk_order import permutation
 
-    codec = bound(dataclasses.replace(PLAIN, options=ShardOptions(order)))
+    codec = bound(dataclasses.replace(PLAIN, options=WriteOptions(subchunk_write_order=order)))
     offsets = codec.split(codec.encode(ARRAY)).offsets
     assert np.argsort(offsets).tolist() == permutation(order, (2, 2)).tolist()
 
 
 def test_unordered_shards_keep_what_is_there_in_front() -> None:
-    codec = bound(dataclasses.replace(PLAIN, options=ShardOptions("unordered")))
+    codec = bound(dataclasses.replace(PLAIN, options=WriteOptions(subchunk_write_order="unordered")))
     first = codec.assemble(None, {3: b"d" * 12})
     assert first is not None
     second = codec.assemble(b"".join(first), {0: b"a" * 12})

@@ -107,7 +107,7 @@ def test_indexes_are_repaired(kind: str) -> None:
 def test_garbage_goes(tmp_path: Path) -> None:
     store = zarrdock.LocalStore(tmp_path)
     zarrdock.create_array(store, data=np.ones(SHAPE, "u2"), chunks=(4, 4), shards=SHARDS)
-    array = zarrdock.open_array(store, mode="r+", in_place=True)
+    array = zarrdock.open_array(store, mode="r+", options={"in_place": True})
     array[0:4, 0:4] = VALUES[0:4, 0:4]
     array[12:16, 20:24] = VALUES[12:16, 20:24]
     expected = array[...]

@@ -56,7 +56,7 @@ def foretold(prediction: Prediction) -> list[tuple[int, int, int]]:
 KINDS: dict[str, dict[str, Any]] = {
     "unsharded": {"shards": None},
     "end": {"shards": (32, 32, 16)},
-    "start": {"shards": (32, 32, 16), "index_location": "start"},
+    "start": {"shards": {"shape": (32, 32, 16), "index_location": "start"}},
     "nested": {"shards": [(64, 32, 32), (16, 16, 16)]},
 }
 
@@ -69,7 +69,7 @@ def create(store: Any, kind: str, **arguments: Any) -> zarrdock.Array:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_stored(kind: str, traits: Any) -> None:
     store = zarrdock.MemoryStore()
-    array = create(store, kind, subchunk_write_order="unordered")
+    array = create(store, kind, options={"subchunk_write_order": "unordered"})
     array[20:40, 30:50] = 7  # the chunks of shards lie in no order of any name now
     seen = survey(store, "", array.metadata)
     assert seen.is_complete
@@ -103,7 +103,9 @@ def test_other_shards(kind: str, shards: Any) -> None:
     prediction = predict(seen, PATTERNS, Candidate(order, levels, (8, 8, 8)), traits=REMOTE, prices=Prices())
     assert prediction.is_exact
     target = zarrdock.MemoryStore()
-    copied = zarrdock.copy(store, target, shards=shards, subchunk_write_order=order)
+    copied = zarrdock.copy(
+        store, target, shards=shards, options=None if order is None else {"subchunk_write_order": order}
+    )
     assert isinstance(copied, zarrdock.Array)
     assert foretold(prediction) == counted(target, copied, REMOTE)
 
@@ -117,7 +119,11 @@ def test_other_chunks_without_compression_are_exact() -> None:
     target = zarrdock.MemoryStore()
     # A chunk is taken for stored where the chunks there are overlap it.
     copied = zarrdock.copy(
-        store, target, chunks=(16, 8, 4), shards=(32, 32, 32), subchunk_write_order="morton", write_empty_chunks=True
+        store,
+        target,
+        chunks=(16, 8, 4),
+        shards=(32, 32, 32),
+        options={"subchunk_write_order": "morton", "write_empty_chunks": True},
     )
     assert isinstance(copied, zarrdock.Array)
     real = counted(target, copied, replace(REMOTE, merge_gap_bytes=100))
@@ -135,7 +141,13 @@ def test_other_chunks_of_compressed_data_are_estimated() -> None:
     prediction = predict(seen, PATTERNS, candidate, traits=REMOTE, prices=Prices())
     assert not prediction.is_exact
     target = zarrdock.MemoryStore()
-    copied = zarrdock.copy(store, target, chunks=(16, 16, 16), shards=(32, 32, 32), subchunk_write_order="hilbert")
+    copied = zarrdock.copy(
+        store,
+        target,
+        chunks=(16, 16, 16),
+        shards=(32, 32, 32),
+        options={"subchunk_write_order": "hilbert"},
+    )
     assert isinstance(copied, zarrdock.Array)
     told, found = prediction.total, [sum(column) for column in zip(*counted(target, copied, REMOTE), strict=True)]
     assert told.n_rounds == pytest.approx(found[0], rel=0.05)

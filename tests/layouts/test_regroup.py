@@ -58,7 +58,7 @@ def test_from_any_shards_to_any_others(of: str, to: str, counting: Any) -> None:
     )
     counting.calls.clear()
     store = zarrdock.MemoryStore()
-    copied = zarrdock.copy(source, store, shards=SHARDS[to], subchunk_write_order="hilbert")
+    copied = zarrdock.copy(source, store, shards=SHARDS[to], options={"subchunk_write_order": "hilbert"})
     assert isinstance(copied, zarrdock.Array)
     # Where nothing is sharded there is no order, and whole objects are copied.
     assert counting.calls == [] or of == to == "none"
@@ -70,7 +70,7 @@ def test_from_any_shards_to_any_others(of: str, to: str, counting: Any) -> None:
         chunks=(4, 8),
         shards=SHARDS[to],
         compressors=["zstd", counting],
-        subchunk_write_order="hilbert",
+        options={"subchunk_write_order": "hilbert"},
     )
     for entry in fresh.store.list("c"):  # as if it had been written so
         assert bytes(store.get(entry.key).data) == bytes(fresh.store.get(entry.key).data)  # type: ignore[union-attr]
@@ -82,7 +82,7 @@ def test_from_any_shards_to_any_others(of: str, to: str, counting: Any) -> None:
     [
         {"chunks": (8, 8), "shards": (16, 32)},
         {"compressors": "gzip"},
-        {"shards": (16, 32), "write_empty_chunks": True},
+        {"shards": (16, 32), "options": {"write_empty_chunks": True}},
     ],
 )
 def test_what_needs_other_bytes_is_encoded(arguments: Any, counting: Any) -> None:
@@ -143,8 +143,8 @@ def test_one_look_at_each_shard_and_merged_reads() -> None:
 def test_an_interrupted_copy_is_completed() -> None:
     source = zarrdock.create_array(zarrdock.MemoryStore(), data=VALUES, chunks=(4, 8), shards=(32, 32))
     store = zarrdock.MemoryStore()
-    arguments: dict[str, Any] = {"shards": (16, 16), "subchunk_write_order": "morton"}
     stopping = FaultyStore(store, [StoreFault("write", "c/*", StoreError("stop"), after=5, count=None)])
+    arguments: dict[str, Any] = {"shards": (16, 16), "options": {"subchunk_write_order": "morton"}}
     with pytest.raises(StoreError, match="stop"):
         zarrdock.copy(source, stopping, **arguments)
     assert sum(1 for _ in store.list("c")) == 5

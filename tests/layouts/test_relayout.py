@@ -26,7 +26,7 @@ VALUES[16:30, 20:40] = 0
 
 KINDS: dict[str, dict[str, Any]] = {
     "end": {"shards": (32, 32)},
-    "start": {"shards": (32, 32), "index_location": "start"},
+    "start": {"shards": {"shape": (32, 32), "index_location": "start"}},
     "nested": {"shards": [(32, 32), (16, 16)]},
 }
 
@@ -99,7 +99,7 @@ def test_the_order_asked_for_and_nothing_decoded(kind: str, order: Any, counting
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_an_order_garbage_goes_and_chunks_stay_in_their_order(kind: str, tmp_path: Path) -> None:
-    array = create(tmp_path / "a", kind, subchunk_write_order="hilbert")
+    array = create(tmp_path / "a", kind, options={"subchunk_write_order": "hilbert"})
     before = places(array)
     litter(array.store, array)
     done = relayout(tmp_path / "a")
@@ -111,7 +111,7 @@ def test_without_an_order_garbage_goes_and_chunks_stay_in_their_order(kind: str,
 
 def test_what_is_finished_costs_its_indexes() -> None:
     store = zarrdock.RecordingStore(zarrdock.MemoryStore(), n_events=100)
-    create(store, "nested", subchunk_write_order="morton")
+    create(store, "nested", options={"subchunk_write_order": "morton"})
     n_shards = sum(1 for _ in store.list("c"))
     store.reset()
     assert relayout(store, order="morton").n_rewritten == 0

@@ -14,7 +14,7 @@ from zarrdock.errors import CodecError, MetadataError
 VALUES = np.arange(1, 16 * 16 + 1, dtype="i4").reshape(16, 16)
 KINDS = {
     "sharded": {"chunks": (4, 4), "shards": (8, 16)},
-    "index at the start": {"chunks": (4, 4), "shards": (8, 16), "index_location": "start"},
+    "index at the start": {"chunks": (4, 4), "shards": {"shape": (8, 16), "index_location": "start"}},
     "nested": {"chunks": (4, 4), "shards": [(16, 16), (8, 8)]},
     "not compressed": {"chunks": (4, 4), "shards": (8, 16), "compressors": None},
     "gzip": {"chunks": (4, 4), "shards": (8, 16), "compressors": "gzip"},

@@ -19,7 +19,7 @@ KINDS = {
     "zstd and checksums": {"checksums": True},
     "zstd": {},
     "not compressed": {"compressors": None},
-    "index at the start": {"index_location": "start", "checksums": True},
+    "index at the start": {"shards": {"shape": (16, 16), "index_location": "start"}, "checksums": True},
     "sparse": {"checksums": True, "sparse": True},
     "nested": {"shards": [(16, 16), (8, 8)], "checksums": True},
 }
@@ -81,7 +81,7 @@ def test_several_damaged_entries() -> None:
 @pytest.mark.parametrize("order", ["lexicographic", "colexicographic", "morton", "hilbert"])
 def test_any_number_of_entries_where_chunks_lie_in_a_known_order(order: str) -> None:
     array = zarrdock.create_array(
-        zarrdock.MemoryStore(), data=VALUES, chunks=(4, 4), shards=(16, 16), subchunk_write_order=order
+        zarrdock.MemoryStore(), data=VALUES, chunks=(4, 4), shards=(16, 16), options={"subchunk_write_order": order}
     )
     good = stored(array)
     start, _ = index_of(array, good)
@@ -118,8 +118,7 @@ def test_indexes_of_shards_within_a_shard(location: str, outer_too: bool) -> Non
         zarrdock.MemoryStore(),
         data=VALUES,
         chunks=(4, 4),
-        shards=[(16, 16), (8, 8)],
-        index_location=location,
+        shards={"shape": [(16, 16), (8, 8)], "index_location": location},
         checksums=True,
     )
     good = stored(array)
@@ -189,7 +188,7 @@ def test_a_damaged_chunk_is_no_obstacle_and_stays_as_it_is() -> None:
 @pytest.mark.parametrize("location", ["start", "end"])
 def test_unused_bytes_are_removed(location: str) -> None:
     array = zarrdock.create_array(
-        zarrdock.MemoryStore(), data=VALUES, chunks=(4, 4), shards=(16, 16), index_location=location
+        zarrdock.MemoryStore(), data=VALUES, chunks=(4, 4), shards={"shape": (16, 16), "index_location": location}
     )
     good = stored(array)
     # As a writer leaves it that adds chunks behind those they replace.

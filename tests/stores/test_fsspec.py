@@ -389,7 +389,7 @@ def test_root_of_the_file_system(tmp_path: Path) -> None:
 
 def test_update_is_refused_with_a_way_out() -> None:
     store = FsspecStore("memory://update-refused")
-    with pytest.raises(UnsupportedError, match="unsafe_concurrent_writes=True"):
+    with pytest.raises(UnsupportedError, match="single_writer"):
         store.update("k", lambda _: b"1")
     assert not store.traits.atomic_update
 

@@ -85,7 +85,7 @@ def test_mappings() -> None:
     assert mapping == {"k": b"1+", "a/b": b"2"}
     other = open_store(UserDict(mapping))
     assert holds(other) == b"1+"
-    with pytest.raises(UnsupportedError, match="unsafe_concurrent_writes"):
+    with pytest.raises(UnsupportedError, match="single_writer"):
         other.update("k", lambda old: old)
     strange: Any = {"k": 5, 7: b"", "../x": b"", "good": bytearray(b"1")}
     assert [entry.key for entry in open_store(strange).list()] == ["k", "good"]

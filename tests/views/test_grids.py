@@ -126,7 +126,7 @@ def test_what_is_not_stored_is_not_shown() -> None:
     array[0:4, 0:8] = 5
     assert keys_of(view) == {"zarr.json", "c/0/0", "c/1/0", "c/1/1"}
     # An object that is there, though it holds nothing but fill value, is shown.
-    zarrdock.open_array(store, mode="r+", write_empty_chunks=True)[4:16, 8:] = 7
+    zarrdock.open_array(store, mode="r+", options={"write_empty_chunks": True})[4:16, 8:] = 7
     assert keys_of(view) == {"zarr.json", "c/0/0", "c/0/1", "c/1/0", "c/1/1"}
 
 

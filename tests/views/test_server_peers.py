@@ -50,7 +50,7 @@ def zarr2() -> str:
 )
 def test_zarrita_reads_it(javascript: Path, index_location: Any, view: Any) -> None:
     store = zarrdock.MemoryStore()
-    layout: dict[str, Any] = {"chunks": (8, 8), "shards": (16, 24), "index_location": index_location}
+    layout: dict[str, Any] = {"chunks": (8, 8), "shards": {"shape": (16, 24), "index_location": index_location}}
     zarrdock.create_array(store, name="a/b", data=VALUES, **layout)
     log: list[tuple[str, str, int, int]] = []
     with Server(view(store) if view else store, log=lambda *line: log.append(line)) as server:

@@ -16,7 +16,7 @@ from zarrdock.views import unshard
 VALUES = np.random.default_rng(0).integers(0, 1000, (50, 47)).astype("u2")
 LAYOUTS: list[dict[str, Any]] = [
     {"chunks": (8, 8), "shards": (16, 24)},
-    {"chunks": (8, 8), "shards": (16, 24), "index_location": "start", "compressors": None},
+    {"chunks": (8, 8), "shards": {"shape": (16, 24), "index_location": "start"}, "compressors": None},
     {"chunks": (4, 4), "shards": [(32, 24), (8, 12)], "order": "F"},
     {"chunks": (4, 4), "shards": [(48, 48), (24, 24), (8, 12)], "chunk_key_encoding": "."},
     {"chunks": (8, 8), "shards": (16, 24), "chunk_key_encoding": {"name": "v2", "separator": "/"}},

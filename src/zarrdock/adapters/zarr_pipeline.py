@@ -35,7 +35,7 @@ from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
 from zarrdock.array.planning.selection import Points, Product
-from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.config import config
 from zarrdock.stores.base import Store, Version
 
@@ -150,7 +150,7 @@ class CodecPipeline(ZarrPipeline):
         batch = list(batch_info)
         array = out.as_ndarray_like()
         wanted = self._wanted(batch, array, drop_axes)
-        if wanted is None or wanted[2].shape != array.shape:
+        if wanted is None or not isinstance(array, np.ndarray) or wanted[2].shape != array.shape:
             return await self._own.read(batch, out, drop_axes)
         store, layout, selection = wanted
         tells = store.traits.conditional_read  # without versions it cannot be said afterwards what was missing
@@ -183,8 +183,7 @@ class CodecPipeline(ZarrPipeline):
             raise ValueError(
                 f"values of shape {array.shape} cannot be broadcast to a selection of shape {selection.shape}"
             ) from None
-        options = self._options(batch[0][1].config.write_empty_chunks)
-        await asyncio.to_thread(read_write.write, store, layout, selection, values, self._cache, options=options)
+        await asyncio.to_thread(read_write.write, store, layout, selection, values, self._cache)
 
     def _wanted(
         self, batch: Batch, array: Any, drop_axes: tuple[int, ...]
@@ -245,12 +244,10 @@ class CodecPipeline(ZarrPipeline):
         if layout is None:
             assert self._ours is not None
             metadata = self._ours
-            codecs = with_options(metadata.codecs, self._options(write_empty_chunks))
-            layout = self._layouts[write_empty_chunks] = Layout.of(metadata, codecs=codecs)
+            order = write_order(self._own)
+            options = WriteOptions(write_empty_chunks=write_empty_chunks, subchunk_write_order=order)
+            layout = self._layouts[write_empty_chunks] = Layout.of(metadata, options=options)
         return layout
-
-    def _options(self, write_empty_chunks: bool) -> ShardOptions:
-        return ShardOptions(order=write_order(self._own), write_empty_chunks=write_empty_chunks)
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -58,6 +58,7 @@ def command(
     src: str,
     dst: str,
     order: Any,
+    write_empty_chunks: bool,
     zarr_format: str | None,
     storage_options: dict[str, Any],
     src_options: dict[str, Any],
@@ -88,7 +89,7 @@ def command(
         node = copy(
             src,
             dst,
-            subchunk_write_order=order,
+            options=_write_options(order, write_empty_chunks=write_empty_chunks),
             zarr_format=None if zarr_format is None else 2 if zarr_format == "2" else 3,
             src_storage_options=_options(src, storage_options, src_options),
             dst_storage_options=_options(dst, storage_options, dst_options),
@@ -141,6 +142,14 @@ def _workers(address: str | None) -> AbstractContextManager[Workers | None]:
     from zarrdock.adapters.dask_workers import DaskWorkers
 
     return DaskWorkers(address)
+
+
+def _write_options(order: Any, *, write_empty_chunks: bool) -> dict[str, Any] | None:
+    """Options of the writer, where any was given: without one, chunks may be copied as they lie."""
+    given: dict[str, Any] = {} if order is None else {"subchunk_write_order": order}
+    if write_empty_chunks:
+        given["write_empty_chunks"] = True
+    return given or None
 
 
 def _options(url: str, both: dict[str, Any], own: dict[str, Any]) -> dict[str, Any] | None:

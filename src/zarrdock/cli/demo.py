@@ -109,7 +109,7 @@ def _write(volume: Volume, store: Store) -> Array:
         data=volume,
         chunks=CHUNKS,
         shards=SHARDS,
-        subchunk_write_order="hilbert",
+        options={"subchunk_write_order": "hilbert"},
         dimension_names=("x", "y", "z"),
         attributes={"what": "MNI152 (ICBM 2009a) T1 template", "voxel_mm": [2, 2, 2], "orientation": "RAS+"},
     )

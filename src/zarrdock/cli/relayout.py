@@ -89,7 +89,7 @@ def command(
             dst_path=to_path or None,
             src_storage_options=storage_options or None,
             resume=True,
-            subchunk_write_order=order or "lexicographic",
+            options={"subchunk_write_order": order or "lexicographic"},
             memory_bytes=memory,
             progress=progress,
             **wishes,

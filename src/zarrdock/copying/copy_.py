@@ -16,8 +16,8 @@ from zarrdock.array.node_storage import ZarrFormat, load, node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
 from zarrdock.array.removal import Keys, describe_keys, remove
-from zarrdock.codecs.chunk_order import Order, permutation
-from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.codecs.chunk_order import permutation
+from zarrdock.codecs.write_options import WriteOptions, WriteOptionsLike, write_options
 from zarrdock.copying.copy_objects import copy_objects
 from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.foreign import File, copy_files, files_below
@@ -48,8 +48,7 @@ def copy(
     compressors: Any = "keep",
     index_location: Literal["keep", "start", "end"] = "keep",
     zarr_format: ZarrFormat | None = None,
-    subchunk_write_order: Order | None = None,
-    write_empty_chunks: bool = False,
+    options: WriteOptionsLike = None,
     other_files: bool = True,
     overwrite: bool = False,
     resume: bool = False,
@@ -79,11 +78,11 @@ def copy(
         compressors: as for ``create_array``, None for none, or "keep".
         index_location: of shards.
         zarr_format: 2 or 3, which converts; shards are then left out for 2.
-        subchunk_write_order: how chunks are laid out in a shard, see :func:`zarrdock.create_array`.
-        write_empty_chunks: store chunks that hold nothing but the fill value.
+        options: how the copy is written, a :class:`zarrdock.WriteOptions` or a mapping of its fields; chunks are then
+            written as it says, where they are copied as they lie otherwise.
         other_files: copy files in the hierarchy that are no Zarr, too, byte by byte, such as OME's
             ``METADATA.ome.xml``; where the source can be listed.
-        overwrite: replace a node that is there, with all nodes below it; what is no Zarr is never removed.
+        overwrite: replace a node that is there, with all nodes below it; foreign files are never removed.
         resume: complete an earlier copy of the same source with the same settings, where there is an unfinished one.
         memory_bytes: about what may be held at one time. A single chunk of the source, and an encoded object of the
             destination, are the least there can be.
@@ -99,11 +98,9 @@ def copy(
             it is mended.
     """
     wishes = Wishes(chunks, shards, compressors, index_location, zarr_format)
-    recode = subchunk_write_order is not None or write_empty_chunks
+    recode, write = options is not None, write_options(options)
     contents = _contents(src, src_path, src_storage_options, wishes, recode)
-    order = "lexicographic" if subchunk_write_order is None else subchunk_write_order
-    options = ShardOptions(order, write_empty_chunks)
-    layouts = [_layout(part, options) for part in contents.arrays]
+    layouts = [_layout(part, write) for part in contents.arrays]
     if is_npy(dst):
         raise UnsupportedError(f"{dst}: a copy is always Zarr; to make a .npy file use numpy.save")
     store = open_store(dst, storage_options=dict(dst_storage_options) if dst_storage_options else None)
@@ -113,9 +110,11 @@ def copy(
     store._check_writable(at)
     if workers is not None:
         workers.check(store, *(one for one in (contents.store,) if one is not None))
-    copier = _Copier(contents, layouts, store, at, memory_bytes, progress, write_empty_chunks, other_files, workers)
+    copier = _Copier(
+        contents, layouts, store, at, memory_bytes, progress, write.write_empty_chunks, other_files, workers
+    )
     copier.run(overwrite=overwrite, resume=resume)
-    return wrap(store, at, contents.root, NodeOptions(shards=options))
+    return wrap(store, at, contents.root, NodeOptions(write=write))
 
 
 def _contents(
@@ -139,14 +138,14 @@ def _contents(
     return Contents(url, None, "", [ArrayPart("", metadata, source, None)], reading=reading)
 
 
-def _layout(part: ArrayPart, options: ShardOptions) -> Layout | None:
+def _layout(part: ArrayPart, options: WriteOptions) -> Layout | None:
     """The destination's layout, where elements are encoded; an impossible order is refused here."""
     if part.source is None:
         return None
     metadata = part.metadata
-    layout = Layout.of(metadata, codecs=with_options(metadata.codecs, options))
+    layout = Layout.of(metadata, options=options)
     for level in layout.levels:
-        permutation(level.sharding.options.order, level.sharding.grid)
+        permutation(level.sharding.options.subchunk_write_order, level.sharding.grid)
     return layout
 
 

@@ -256,15 +256,15 @@ def new_metadata(
     own_shards: Any = [level for level, _ in parts.levels] or None
     if isinstance(parts.grid, RectilinearGrid):
         own_chunks, own_shards = (parts.chunk_shape, parts.grid) if parts.levels else (parts.grid, None)
+    location = "end" if wishes.index_location == "keep" else wishes.index_location
     compressors = "auto" if isinstance(wishes.compressors, str) and wishes.compressors == "keep" else wishes.compressors
     return make_metadata(
         shape=shape,
         dtype=dtype,
         chunks=own_chunks,
-        shards=own_shards,
+        shards=None if own_shards is None else {"shape": own_shards, "index_location": location},
         compressors=compressors,
         fill_value=fill_value,
         zarr_format=zarr_format,
         attributes=attributes,
-        index_location="end" if wishes.index_location == "keep" else wishes.index_location,
     )

@@ -12,7 +12,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.caches import ROOT, Indexes
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_usage import ShardUsage, usage_of
-from zarrdock.codecs.sharding import ShardOptions, with_options
+from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.copying.sources import stored_chunks
 from zarrdock.errors import ConflictError, RangeError, ShardIndexError, UnsupportedError
 from zarrdock.ranges import Span
@@ -53,14 +53,14 @@ class ObjectIndexes:
         return total
 
 
-def layout_of(metadata: ArrayMetadata, path: str, options: ShardOptions = ShardOptions()) -> Layout:  # noqa: B008
+def layout_of(metadata: ArrayMetadata, path: str, options: WriteOptions = DEFAULT_WRITE_OPTIONS) -> Layout:
     """An array's geometry and codecs, its shards to be written with ``options``.
 
     Raises:
         UnknownExtensionError, MetadataError: the array can't be understood.
     """
     metadata.require_known()
-    return Layout.of(metadata, f"{path}/" if path else "", with_options(metadata.codecs, options))
+    return Layout.of(metadata, f"{path}/" if path else "", options)
 
 
 def stored_objects(store: Store, path: str, metadata: ArrayMetadata) -> list[tuple[tuple[int, ...], int | None]]:

@@ -23,7 +23,7 @@ from zarrdock.array.planning.selection import basic
 from zarrdock.array.planning.shard_reader import read_task
 from zarrdock.array.planning.tasks import Leaves, Task, tasks
 from zarrdock.codecs.chunk_order import Order
-from zarrdock.codecs.sharding import ShardOptions
+from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.config import config
 from zarrdock.copying.target_metadata import Wishes, retarget
 from zarrdock.errors import UnsupportedError
@@ -290,7 +290,7 @@ def _layout(survey: Survey, candidate: Candidate) -> Layout:
         )
         metadata, _ = retarget(survey.metadata, wishes)
     order = "lexicographic" if candidate.order is None else candidate.order
-    return layout_of(metadata, survey.path, ShardOptions(order))
+    return layout_of(metadata, survey.path, WriteOptions(subchunk_write_order=order))
 
 
 def _walk(store: GhostStore, layout: Layout, selection: Any, cache: IndexCache) -> None:

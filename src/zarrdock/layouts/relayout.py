@@ -21,7 +21,8 @@ from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.codec import Buffer
-from zarrdock.codecs.sharding import BoundSharding, ShardOptions
+from zarrdock.codecs.sharding import BoundSharding
+from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.copying.parallel import in_parallel
 from zarrdock.copying.progress import below
 from zarrdock.copying.sources import load_root
@@ -73,7 +74,7 @@ def relayout(
 
     Args:
         store: an array, or anything :func:`zarrdock.open_store` takes. path: of the node within it.
-        order: as ``subchunk_write_order`` of :func:`zarrdock.create_array`; None keeps the order there is.
+        order: as ``subchunk_write_order`` of :class:`zarrdock.WriteOptions`; None keeps the order there is.
         dry_run: only look: the result says which shards would be rewritten, not what their size would be.
         storage_options: options of the fsspec filesystem that a URL leads to.
         memory_bytes: about what may be held at one time; at least one shard.
@@ -82,7 +83,7 @@ def relayout(
         NodeNotFoundError: there is no node. UnsupportedError: nothing is sharded; the store can't be listed, or has no
         atomic update. ShardIndexError: a shard is damaged, and left as it is. ReadOnlyError, StoreError.
     """
-    options = ShardOptions("unordered" if order is None else order)
+    options = WriteOptions(subchunk_write_order="unordered" if order is None else order)
     nodes: Iterable[tuple[str, ArrayMetadata]]
     if isinstance(store, Array):
         opened, at = store.store, store.path
