@@ -36,7 +36,7 @@ def test_a_changed_shard_is_the_one_that_would_be_written_anew(
 ) -> None:
     """Whatever the order of the old shard, what is copied from it is what it held."""
     chunks = {i: bytes([i % 251]) * (i * 7 % 50) for i in range(0, 64, 2)}
-    writers = [bound(location, options={"subchunk_write_order": order}) for order in ("hilbert", "morton")]
+    writers = [bound(location, subchunk_write_order=order) for order in ("hilbert", "morton")]
     expected = {**chunks, **changes}
     for first in writers:
         old = b"".join(first.assemble(None, chunks) or [])
