@@ -101,14 +101,14 @@ class GroupStore(AbstractDataStore):
         dims = _all_named({name: (_dimensions(array), array.shape) for name, array in arrays.items()})
         variables = {name: self._variable(array, dims[name]) for name, array in arrays.items()}
         sizes = {dim: n for name, names in dims.items() for dim, n in zip(names, arrays[name].shape, strict=True)}
-        for name, (error, metadata) in broken.items():
-            error.add_note(f"drop_variables=[{name!r}] opens the dataset without this array")
+        for name, (why, metadata) in broken.items():
+            why.add_note(f"drop_variables=[{name!r}] opens the dataset without this array")
             if name in sizes or (metadata is not None and name in (metadata.dims or ())):
                 # xarray reads such variables at once, to make an index of them.
-                text = f"the coordinate {name!r} cannot be read and is left out: {error}"
+                text = f"the coordinate {name!r} cannot be read and is left out: {why}"
                 warnings.warn(text, UserWarning, stacklevel=2)
             else:
-                variables[name] = _unreadable(error, metadata, sizes)
+                variables[name] = _unreadable(why, metadata, sizes)
         return variables
 
     def get_attrs(self) -> dict[str, Any]:

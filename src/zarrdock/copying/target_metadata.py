@@ -83,7 +83,8 @@ class Parts:
 def retarget_group(metadata: GroupMetadata, wishes: Wishes) -> GroupMetadata:
     """The group's metadata in the copy, without what it knows of other nodes."""
     if wishes.zarr_format in (None, metadata.zarr_format):
-        return metadata.replace(consolidated=None, leniencies=())
+        extra = {name: value for name, value in metadata.extra.items() if name != "consolidated_metadata"}
+        return metadata.replace(consolidated=None, extra=extra, leniencies=())
     return GroupMetadata(attributes=metadata.attributes, zarr_format=wishes.zarr_format or 3)
 
 
