@@ -89,8 +89,15 @@ def _stored(store: Store, layout: Layout, grid: tuple[int, ...]) -> Iterable[tup
         return product(*(range(n) for n in grid))
     prefix = layout.prefix.rstrip("/")
     start = len(layout.prefix)
-    found = (layout.key_encoding.parse(entry.key[start:], len(layout.shape)) for entry in store.list(prefix))
-    return [coords for coords in found if coords is not None]
+    encoding, ndim = layout.key_encoding, len(layout.shape)
+    found = []
+    for entry in store.list(prefix):
+        name = entry.key[start:]
+        if (coords := encoding.parse(name, ndim)) is not None:
+            found.append(coords)
+        elif entry.size is None and encoding.is_above(name, ndim):
+            store.size(entry.key)  # raises for a link in the place of a folder that leads nowhere
+    return found
 
 
 def _clear_margin(store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache) -> None:

@@ -37,6 +37,7 @@ from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Ver
 from zarrdock.stores.diagnose import TruncatedError, cause_of, redact, translate
 from zarrdock.stores.identity import Identity, identity_of_filesystem
 from zarrdock.stores.io_loop import Bridge, Live
+from zarrdock.stores.local_files import is_missing
 from zarrdock.stores.remote import BridgedStore, Entries, as_bytes, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
 
@@ -320,12 +321,20 @@ class FsspecStore(BridgedStore):
             info = await live.call("info", self._path(key))
             if info.get("type") == "directory":
                 return None
+            if info.get("islink"):
+                self._check_links(key)
             size = _size_of(info)
             if size is None:  # some servers don't tell
                 size = len(await live.call("cat_file", self._path(key)))
         except _MISSING:
+            self._check_links(key)
             return None
         return size
+
+    def _check_links(self, key: str) -> None:
+        """Raise for what is not missing, but behind a link that leads nowhere."""
+        if self._is_local and os.name == "posix":
+            is_missing(self._path(key), self._root, set(), key=key, store=self)
 
     async def _cat(self, live: Live, key: str, range_: Range) -> bytes | None:
         """The bytes of a range, None where the key is missing.
@@ -346,6 +355,7 @@ class FsspecStore(BridgedStore):
                 case From(start):
                     data = bytes(await live.call("cat_file", path, start=start, end=None))
         except _MISSING:
+            self._check_links(key)
             return None
         except OSError as error:
             data = await self._beyond_end(live, key, range_, error)

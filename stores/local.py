@@ -43,6 +43,7 @@ from zarrdock.stores.local_files import (
     READ_FLAGS,
     Part,
     failure,
+    is_missing,
     make_folders,
     pread_all,
     prune,
@@ -108,7 +109,8 @@ def _scan(folder: str, store: object) -> list[os.DirEntry[str]]:
 def walk(
     folder: str, store: object, *, on_link: Callable[[str], None] | None = None
 ) -> Iterator[tuple[str, int | None]]:
-    """Every file below ``folder`` that a key can name, as (path relative to it, size in bytes).
+    """Every file below ``folder`` that a key can name, as (path relative to it, size in bytes); symbolic links that
+    lead nowhere are among them, without a size: their content may only be elsewhere.
 
     Args:
         on_link: given the path of each symbolic link to a folder, which then is not followed. Without it links are
@@ -132,6 +134,8 @@ def walk(
                         todo.append((name, (*followed, target)))
                 elif entry.is_file():
                     yield below + entry.name, entry.stat().st_size
+                elif entry.is_symlink() and not os.path.exists(entry.path):
+                    yield below + entry.name, None
             except OSError as error:
                 _check_gone(error, entry.path, store)
 
@@ -156,7 +160,7 @@ def level(folder: str, store: object) -> Listing:
             try:
                 if entry.is_dir():
                     prefixes.append(entry.name)
-                elif entry.is_file():
+                elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
                     keys.append(entry.name)
             except OSError as error:
                 _check_gone(error, entry.path, store)
@@ -295,7 +299,8 @@ class LocalStore(Store):
 
     The version of a file keeps that file open (see :mod:`zarrdock.stores.local_version`), so that it can't be mistaken
     for a later file; a change in place that another program makes is noticed by size and time only. Symbolic links
-    are followed in reading and replaced in writing. POSIX systems only.
+    are followed in reading and replaced in writing; a read through one that leads nowhere is an AccessError. POSIX
+    systems only.
 
     Args:
         root: the folder; it is made by the first write.
@@ -326,6 +331,7 @@ class LocalStore(Store):
         results: Results = [None] * len(requests)
         opened: _Opened = {}
         current: dict[str, Identity | None] = {}
+        folders: set[str] = set()
         for mine in by_key.values():
             version, handle = None, None
             for i in mine:
@@ -334,7 +340,7 @@ class LocalStore(Store):
                     # Many spans of one file: it was looked at for the first of them.
                     results[i] = Blob(self._pread(handle, request.range, request.key), version)
                     continue
-                results[i] = found = self._read_one(request, opened, current)
+                results[i] = found = self._read_one(request, opened, current, folders)
                 if isinstance(request.version, LocalVersion) and isinstance(found, Blob):
                     identity = current.get(request.key)
                     version = request.version
@@ -342,17 +348,19 @@ class LocalStore(Store):
             opened.clear()  # a batch of many keys holds one file open, beside those kept for versions
         return results
 
-    def _read_one(self, request: Read, opened: _Opened, current: dict[str, Identity | None]) -> Result:
+    def _read_one(
+        self, request: Read, opened: _Opened, current: dict[str, Identity | None], folders: set[str]
+    ) -> Result:
         if is_empty(request.range):
             return Blob(b"")
         key = request.key
         version = request.version
         if version is None:
-            found = opened[key] if key in opened else opened.setdefault(key, self._open(key))
+            found = opened[key] if key in opened else opened.setdefault(key, self._open(key, folders))
             if found is None:
                 return None
             return Blob(self._pread(found[1], request.range, key), found[0])
-        identity = current[key] if key in current else current.setdefault(key, self._identity(key))
+        identity = current[key] if key in current else current.setdefault(key, self._identity(key, folders))
         if identity is None:
             return None
         handle = version.handle_for(identity) if isinstance(version, LocalVersion) else None
@@ -377,7 +385,12 @@ class LocalStore(Store):
             raise StoreError("the file was cut short in place while it was read", key=key, store=self)
         return data
 
-    def _open(self, key: str) -> tuple[LocalVersion, Handle] | None:
+    def _open(self, key: str, folders: set[str]) -> tuple[LocalVersion, Handle] | None:
+        """The file of a key; None where there is none.
+
+        Args:
+            folders: without a link on the way to them that leads nowhere, as seen in this batch; they are added to.
+        """
         path = self._below_root + key
         try:
             try:
@@ -389,7 +402,8 @@ class LocalStore(Store):
                 fd = os.open(path, READ_FLAGS)
         except OSError as error:
             if error.errno in MISSING:
-                return None
+                missing = is_missing(path, self.root, folders, key=key, store=self)
+                return None if missing else self._open(key, folders)
             raise failure(error, doing="open", path=path, key=key, store=self) from error
         try:
             status = os.fstat(fd)
@@ -399,23 +413,24 @@ class LocalStore(Store):
         handle = Handle(fd, status)
         return (LocalVersion(handle), handle) if stat.S_ISREG(status.st_mode) else None
 
-    def _status(self, key: str) -> os.stat_result | None:
+    def _status(self, key: str, folders: set[str]) -> os.stat_result | None:
         path = self._below_root + key
         try:
             status = os.stat(path)
         except OSError as error:
             if error.errno in MISSING:
-                return None
+                missing = is_missing(path, self.root, folders, key=key, store=self)
+                return None if missing else self._status(key, folders)
             raise failure(error, doing="look at", path=path, key=key, store=self) from error
         return status if stat.S_ISREG(status.st_mode) else None
 
-    def _identity(self, key: str) -> Identity | None:
-        status = self._status(key)
+    def _identity(self, key: str, folders: set[str]) -> Identity | None:
+        status = self._status(key, folders)
         return None if status is None else identity_of(status)
 
     def size(self, key: str, /) -> int | None:
         self._check_key(key)
-        status = self._status(key)
+        status = self._status(key, set())
         return None if status is None else status.st_size
 
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
@@ -486,7 +501,7 @@ class LocalStore(Store):
         """
 
         def changed(held: Held, path: str) -> bool:
-            opened = self._open(key)
+            opened = self._open(key, set())
             handle = None if opened is None else opened[1]
             new = change(None if handle is None else OldFile(handle.fd, handle.size))
             if not isinstance(new, Patch):

@@ -19,6 +19,7 @@ __all__ = [
     "READ_FLAGS",
     "Part",
     "failure",
+    "is_missing",
     "make_folders",
     "pread_all",
     "prune",
@@ -139,6 +140,39 @@ def sync_folder(folder: str) -> None:
             raise
     finally:
         os.close(fd)
+
+
+def is_missing(path: str, root: str, known: set[str], *, key: str, store: object) -> bool:
+    """True where a file that was not found does not exist. It may be behind a symbolic link that leads nowhere: a file
+    of git-annex or DVC whose content was not fetched, a disk that is not mounted.
+
+    Args:
+        path: of the file, in or below the folder ``root``.
+        known: folders without such a link on the way to them, for the questions of one batch; they are added to.
+    Returns:
+        False: the file was made meanwhile, or a link leads to it now.
+    Raises:
+        AccessError: there is such a link, at ``path`` or on the way to it from ``root``.
+    """
+    folder = os.path.dirname(path)
+    # Without an exception, which would cost more than the system call.
+    if not os.access(path, os.F_OK, follow_symlinks=False) and (folder in known or os.path.isdir(folder)):
+        known.add(folder)
+        return True
+    link = path
+    while len(link) >= len(root):
+        if os.path.islink(link) and not os.path.exists(link):
+            target = os.readlink(link)
+            hint = "; git annex get fetches the content" if "annex/objects" in target else ""
+            text = f"{link} is a symbolic link that leads nowhere (to {target}), and no missing file{hint}"
+            raise AccessError(text, key=key, store=store)
+        if os.path.lexists(link):
+            break
+        link = os.path.dirname(link)
+    if link == path:
+        return False
+    known.add(folder)
+    return True
 
 
 def prune(folder: str, root: str) -> None:

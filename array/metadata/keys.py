@@ -60,6 +60,11 @@ class KeyEncoding(ABC):
     def parse(self, key: str, ndim: int) -> tuple[int, ...] | None:
         """The coordinates that a key stands for; None where it is not the key of a chunk of ``ndim`` dimensions."""
 
+    def is_above(self, name: str, ndim: int) -> bool:
+        """True where ``name`` is that of a folder that keys of chunks lie in."""
+        below = "".join("/0" for _ in range(ndim))
+        return any(self.parse(name + below[: 2 * n], ndim) is not None for n in range(1, ndim + 1))
+
     def keys(self, coords: npt.NDArray[np.integer[Any]]) -> list[str]:
         """The keys of many chunks: ``coords`` has shape (n, ndim)."""
         return list(map(self.key, coords.tolist()))

@@ -224,6 +224,12 @@ class _Checker:
             name = entry.key[skip:]
             found = encoding.parse(name, metadata.ndim)
             if found is None:
+                if entry.size is None and encoding.is_above(name, metadata.ndim):
+                    try:
+                        self.store.size(entry.key)
+                    except StoreError as error:  # a link in the place of a folder that leads nowhere
+                        self._note(Problem("error", path, str(error), key=entry.key))
+                        continue
                 if other is not None and other.parse(name, metadata.ndim) is not None:
                     misplaced.append(entry.key)
                 elif name not in _DOCUMENTS and len(strange) < 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -180,9 +180,12 @@ def stored_chunks(store: Store, path: str, encoding: KeyEncoding, grid: tuple[in
     except (StoreError, UnsupportedError):  # listing is often denied where reading is not
         return None
 
-    def all_entries() -> Iterator[Entry]:
-        if first is not None:
-            yield first
-        yield from entries
+    prefix = f"{path}/" if path else ""
 
-    return Stored(all_entries(), f"{path}/" if path else "", encoding, grid)
+    def all_entries() -> Iterator[Entry]:
+        for entry in chain((first,) if first is not None else (), entries):
+            if entry.size is None and encoding.is_above(entry.key[len(prefix) :], len(grid)):
+                store.size(entry.key)  # raises for a link in the place of a folder that leads nowhere
+            yield entry
+
+    return Stored(all_entries(), prefix, encoding, grid)
