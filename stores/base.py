@@ -112,6 +112,8 @@ class Traits:
         n_concurrent: requests kept in flight at once.
         max_versions: number of versions that stay valid at once, if it is bounded: beyond it the least recently used
             count as changed, without any writer.
+        any_key: every valid key can be stored, at any time. False: only the documents and chunks of Zarr nodes, a chunk
+            after the document of its array.
     """
 
     writable: bool = True
@@ -123,6 +125,7 @@ class Traits:
     max_request_bytes: int = 64 * 2**20
     n_concurrent: int = 1
     max_versions: int | None = None
+    any_key: bool = True
 
 
 _BAD_KEY = re.compile(r"^/|//|/$|^$|\x00|(?:^|/)\.{1,2}(?:/|$)|^[A-Za-z]:[\\/]|\\")

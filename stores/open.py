@@ -72,7 +72,8 @@ def open_store(
     Args:
         obj: a path or URL (``file://``, ``memory://``, ``s3://``, ``gs://``, ``http(s)://``, ``zip://``, every protocol
             fsspec knows, chained ones such as ``simplecache::s3://...``), a path-like or UPath, an fsspec filesystem,
-            an fsspec mapper, a mutable mapping, an obstore or obspec store, or a store, which is handed back. A path or
+            an fsspec mapper, a mutable mapping, an obstore or obspec store, a store of zarr-python's interface (an
+            Icechunk session among them), or a store, which is handed back. A path or
             URL that ends in ``.zip`` or ``.ozx`` is a zip archive. None: a new, empty memory store.
         path: folder in the filesystem, where ``obj`` is an fsspec filesystem.
         storage_options: options of the fsspec filesystem a URL leads to.
@@ -112,6 +113,8 @@ def _store_of(
         return _from_filesystem(obj, path, read_only, durable, tuning)
     if _is_upath(obj):
         return _from_upath(obj, read_only, durable, tuning)
+    if _is_a(obj, "zarr.abc.store", "Store") or _is_a(obj, "icechunk.session", "Session") or _is_store_path(obj):
+        return _from_zarr_python(obj, read_only)
     if isinstance(obj, MutableMapping):
         from zarrdock.stores.mapping import MappingStore
 
@@ -127,6 +130,16 @@ def _is_a(obj: Any, module: str, name: str) -> bool:
     """isinstance of a class that may not be loaded: then nothing is an instance of it."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(obj, getattr(loaded, name))
+
+
+def _is_store_path(obj: Any) -> bool:
+    return _is_a(obj, "zarr.storage", "StorePath")
+
+
+def _from_zarr_python(obj: Any, read_only: bool) -> Store:
+    # Above the stores: it brings zarr-python's interface to theirs.
+    opened: Store = importlib.import_module("zarrdock.adapters.zarr_places").open_zarr_python(obj, read_only=read_only)
+    return opened
 
 
 def _tuned(store: Store, tuning: Tuning) -> Store:

@@ -225,13 +225,6 @@ def test_a_read_only_store_is_not_written_to(handed_back: list[bool]) -> None:
         array[0] = 1
 
 
-def test_stores_of_zarr_python_are_left_to_it(handed_back: list[bool], tmp_path: Path) -> None:
-    array = make(zarr.storage.LocalStore(tmp_path), shards=(16, 16))
-    np.testing.assert_array_equal(filled(array), array[...])
-    assert not isinstance(array._async_array.codec_pipeline, CodecPipeline)
-    assert not handed_back
-
-
 class Inverted(BytesBytesCodec):
     """A codec that was registered for zarr-python."""
 

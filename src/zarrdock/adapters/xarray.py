@@ -35,7 +35,6 @@ from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.array.node_storage import join
 from zarrdock.codecs.codec import ArrayBytesCodec
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError, ZarrdockError
-from zarrdock.stores.base import Store
 
 if TYPE_CHECKING:
     from xarray.backends.common import T_PathFileOrDataStore
@@ -255,10 +254,7 @@ XarrayBackend.open_dataset_parameters = tuple(inspect.signature(XarrayBackend.op
 
 
 def _open(obj: Any, group: str | None, consolidated: bool | None, options: Any, zarr_format: Any) -> Group:
-    # zarrdock's adapter for zarr-python is a store too, as far as a user is concerned.
-    inner = getattr(obj, "store", None)
-    store = inner if isinstance(inner, Store) and not isinstance(obj, Store) else obj
-    opened = zarrdock.open_store(store, storage_options=options, read_only=True)
+    opened = zarrdock.open_store(obj, storage_options=options, read_only=True)
     path = (group or "").strip("/")
     try:
         # The root first: it may have consolidated metadata of everything below.

@@ -5,8 +5,8 @@ the selection it came from, and that is read or written as zarrdock does it: ind
 data in another, indexes kept between reads, chunks decoded in batches, and parts of chunks changed by the store's
 atomic update.
 
-Arrays on stores of zarr-python's own, and arrays that zarrdock does not know how to read, are left to zarr-python's own
-pipeline.
+Arrays whose place zarrdock has no store of its own for, and arrays that it does not know how to read, are left to
+zarr-python's own pipeline.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from zarr.abc.codec import CodecPipeline as ZarrPipeline
 from zarr.codecs import ShardingCodec
 from zarr.core.array import create_codec_pipeline
 from zarr.core.config import config as zarr_config
-from zarr.storage import StorePath
+from zarr.storage import LocalStore, StorePath
 
 from zarrdock.adapters.zarr_metadata import StandsBackError, metadata_of, write_order
+from zarrdock.adapters.zarr_places import check_place, own_store
 from zarrdock.adapters.zarr_selection import NotASelectionError, selection_of
 from zarrdock.adapters.zarr_store import ZarrStore
 from zarrdock.array.execution import read_write
@@ -37,42 +38,46 @@ from zarrdock.array.planning.overlap import Division
 from zarrdock.array.planning.selection import Points, Product
 from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.config import config
-from zarrdock.stores.base import Store, Version
+from zarrdock.errors import InvalidKeyError
+from zarrdock.stores.base import Store, Version, check_key
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store as ZarrPythonStore
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
 
-__all__ = ["CodecPipeline"]
+__all__ = ["CodecPipeline", "why"]
 
 Batch: TypeAlias = "Sequence[tuple[Any, ArraySpec, Any, Any, bool]]"
 
 
 class CodecPipeline(ZarrPipeline):
-    """zarrdock's reads and writes under zarr-python's arrays, where they are on a :class:`ZarrStore`.
+    """zarrdock's reads and writes under zarr-python's arrays, where it has a store of its own for their place.
 
     Args:
         metadata: the array's, of zarr-python.
         store: the store of the array's hierarchy.
     """
 
-    def __init__(self, metadata: Any, store: ZarrStore) -> None:
+    def __init__(self, metadata: Any, store: ZarrPythonStore) -> None:
         self._metadata = metadata
         self._store = store
         self._cache = IndexCache(config.index_cache_bytes)
         self._layouts: dict[bool, Layout] = {}
+        self._place: Store | None = None
 
     @classmethod
     def from_array_metadata_and_store(cls, array_metadata: Any, store: ZarrPythonStore) -> Any:
-        """The pipeline of an array: zarr-python's own where the store is none of zarrdock's.
+        """The pipeline of an array: zarr-python's own where zarrdock has no store for the place.
 
         Raises:
             TypeError, ValueError: the array's codecs can't follow each other so; as zarr-python's own pipelines do,
                 before anything of the array is stored.
         """
-        if not isinstance(store, ZarrStore):
-            raise NotImplementedError  # zarr-python then makes its own
+        try:
+            check_place(store)
+        except StandsBackError:
+            raise NotImplementedError from None  # zarr-python then makes its own
         pipeline = cls(array_metadata, store)
         _check_shards(pipeline._own)
         return pipeline
@@ -95,6 +100,16 @@ class CodecPipeline(ZarrPipeline):
             return metadata_of(self._metadata)
         except StandsBackError:
             return None
+
+    def _own_store(self, store: ZarrPythonStore) -> Store | None:
+        """zarrdock's store for the place; None where that is not certain."""
+        # Where a relative path leads may change between two reads.
+        if self._place is None or type(store) is LocalStore:
+            try:
+                self._place = own_store(store)
+            except StandsBackError:
+                return None
+        return self._place
 
     def __eq__(self, other: object) -> bool:
         # Arrays of zarr-python are equal where all they consist of is.
@@ -148,7 +163,7 @@ class CodecPipeline(ZarrPipeline):
     async def read(self, batch_info: Iterable[Any], out: NDBuffer, drop_axes: tuple[int, ...] = ()) -> Any:
         """Read parts of chunks into ``out``, all shards side by side."""
         batch = list(batch_info)
-        array = out.as_ndarray_like()
+        array: Any = out.as_ndarray_like()
         wanted = self._wanted(batch, array, drop_axes)
         if wanted is None or not isinstance(array, np.ndarray) or wanted[2].shape != array.shape:
             return await self._own.read(batch, out, drop_axes)
@@ -177,6 +192,9 @@ class CodecPipeline(ZarrPipeline):
             return
         store, layout, selection = wanted
         batch[0][0].store._check_writable()
+        if store.read_only or not store.traits.writable:
+            await self._own.write(batch, value, drop_axes)
+            return
         try:
             values = np.broadcast_to(array, selection.shape)
         except ValueError:
@@ -192,7 +210,10 @@ class CodecPipeline(ZarrPipeline):
         if not batch or self._ours is None:
             return None
         place, spec = batch[0][0], batch[0][1]
-        if not isinstance(place, StorePath) or not isinstance(place.store, ZarrStore):
+        if not isinstance(place, StorePath):
+            return None
+        store = self._own_store(place.store)
+        if store is None or not _is_key(place.path):
             return None
         if not isinstance(array, np.ndarray) or _native(array.dtype) != _native(self._ours.dtype):
             return None  # fields of a struct, or a data type that the two have different forms of
@@ -222,7 +243,7 @@ class CodecPipeline(ZarrPipeline):
             for axis, (n, stop) in enumerate(zip(layout.shape, end, strict=True))
         )
         layout = dataclasses.replace(layout, prefix=place.path[:start], shape=shape)
-        return place.store.store, layout, selection
+        return store, layout, selection
 
     @cached_property
     def _chunks(self) -> Division:
@@ -244,10 +265,51 @@ class CodecPipeline(ZarrPipeline):
         if layout is None:
             assert self._ours is not None
             metadata = self._ours
-            order = write_order(self._own)
-            options = WriteOptions(write_empty_chunks=write_empty_chunks, subchunk_write_order=order)
+            options = WriteOptions(
+                write_empty_chunks=write_empty_chunks,
+                subchunk_write_order=write_order(self._own),
+                # Where a plain place has no atomic updates, zarr-python's own pipeline could do no better.
+                single_writer=not isinstance(self._store, ZarrStore),
+            )
             layout = self._layouts[write_empty_chunks] = Layout.of(metadata, options=options)
         return layout
+
+
+def why(array: Any) -> str:
+    """The reason why zarr-python's own pipeline reads and writes an array, "" where zarrdock's does.
+
+    Args:
+        array: an array of zarr-python (``Array`` or ``AsyncArray``).
+
+    Single requests may be handed back too: fields of structured arrays, and what is not in main memory's numpy.
+
+    >>> import zarr
+    >>> with zarr.config.set({"codec_pipeline.path": "zarrdock.adapters.zarr_python.CodecPipeline"}):
+    ...     array = zarr.create_array({}, shape=(4,), dtype="i4")
+    ...     why(array)
+    ''
+    """
+    inner = getattr(array, "_async_array", array)
+    pipeline, store = inner.codec_pipeline, inner.store_path.store
+    try:
+        own_store(store)
+        metadata_of(inner.metadata)
+    except StandsBackError as error:
+        return str(error)
+    if not isinstance(pipeline, CodecPipeline):
+        kind = f"{type(pipeline).__module__}.{type(pipeline).__qualname__}"
+        return f"it was opened with another codec pipeline, {kind}: set zarr.config's 'codec_pipeline.path' before"
+    if not _is_key(inner.store_path.path or "a"):
+        return f"zarrdock's stores cannot hold the path {inner.store_path.path!r}"
+    return ""
+
+
+def _is_key(path: str) -> bool:
+    try:
+        check_key(path)
+    except InvalidKeyError:
+        return False
+    return True
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -187,23 +187,32 @@ class _Copier:
         mark = Mark.of(self._contents.url, None if reading is None else reading.identity, every)
         resumed = self._begin(mark, overwrite=overwrite, resume=resume)
         finished = self._finished(arrays) if resumed else set()
+        # Else a copy that was interrupted looks like none.
+        documents_first = not self._store.traits.any_key
+        if documents_first:
+            for path, docs in groups:
+                self._write_documents(path, docs)
         for i, (part, docs) in enumerate(self._pairs(arrays)):
             if i in finished:
                 self._advance(part, Outcome(), part.nbytes)
                 continue
             itemsize = max(1, part.metadata.dtype.itemsize)
             done = self._done_keys(part) if resumed else frozenset()
+            if documents_first:
+                self._write_documents(part.path, docs)
             for outcome in self._copy_array(part, self._layouts[i], done):
                 self._advance(part, outcome, outcome.n_elements * itemsize)
             if self._beside is not None:
                 self._copy_files(part.path, self._beside.others, Keys.of(part.metadata))
-            self._write_documents(part.path, docs)
+            if not documents_first:
+                self._write_documents(part.path, docs)
         contents = self._contents
         if contents.store is not None and self._takes_files:
             self._copy_files("", files_below(contents.store, contents.path, contents.files, contents.folders))
-        for path, docs in groups:
-            self._write_documents(path, docs)
-        mark.remove(self._store, self._path)
+        if not documents_first:
+            for path, docs in groups:
+                self._write_documents(path, docs)
+            mark.remove(self._store, self._path)
         if self._progress.left_out:
             warnings.warn(f"not copied: {'; '.join(self._progress.left_out)}", IncompleteCopyWarning, stacklevel=3)
 
@@ -216,6 +225,9 @@ class _Copier:
         """
         store = self._contents.store
         assert store is not None
+        if not self._store.traits.any_key:
+            self._leave_out(f"{below(path, name)}: {self._store} holds nothing but Zarr" for name, _ in files)
+            return
         clashes = [file for file in files if chunks.match(file[0])] if chunks is not None else []
         files = (file for file in files if file not in clashes)
         self._leave_out(f"{below(path, name)}: it would be taken for a chunk of the copy" for name, _ in clashes)
@@ -273,7 +285,8 @@ class _Copier:
             if self._contents.reading is not None:
                 refuse_aliases([self._contents.reading], self._store, self._path, is_cleared=True)
             remove(self._store, self._path, new=self._contents.root)
-        mark.write(self._store, self._path, describe_keys([(p.path, p.metadata) for p in self._contents.arrays]))
+        if self._store.traits.any_key:
+            mark.write(self._store, self._path, describe_keys([(p.path, p.metadata) for p in self._contents.arrays]))
         return False
 
     def _is_free(self, where: str, overwrite: bool) -> bool:
