@@ -46,7 +46,6 @@ from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreE
 from zarrdock.registry import Registry
 from zarrdock.stores.base import Store, sized_entries
 from zarrdock.stores.group_commit import KeyLocks
-from zarrdock.stores.patch import patch_of
 
 __all__ = ["Array", "BlockIndex", "Described", "OrthogonalIndex", "VectorIndex"]
 
@@ -343,7 +342,7 @@ class Array(Described):
         self._path = path
         self._read_only = read_only or store.read_only
         options = DEFAULT_WRITE_OPTIONS if self._read_only else options  # which may ask what only a writer needs
-        if options.in_place and patch_of(store) is None:
+        if options.in_place and not store.traits.partial_update:
             raise UnsupportedError(
                 f"in_place=True: {store} can only replace whole objects, which in_place=False does; it is for "
                 "folders of the local file system"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from zarrdock.errors import VersionChangedError
@@ -47,10 +47,7 @@ class AsyncStore:
 
     async def read(self, requests: Sequence[Read], /) -> Results:
         """See :meth:`Store.read`."""
-        native: Callable[[Sequence[Read]], Awaitable[Results]] | None = getattr(self.store, "aread", None)
-        if native is not None:
-            return await native(requests)
-        return await asyncio.to_thread(self.store.read, requests)
+        return await self.store.aread(requests)
 
     async def get(self, key: str, range: Range = None, *, version: Version | None = None) -> Blob | None:
         """See :meth:`Store.get`."""

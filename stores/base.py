@@ -12,11 +12,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
 from zarrdock.ranges import Range
 from zarrdock.stores.identity import Identity, identity_of_object
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = [
     "Blob",
@@ -25,6 +28,9 @@ __all__ = [
     "Entry",
     "LazyParts",
     "Listing",
+    "OldValue",
+    "Patch",
+    "PatchChange",
     "Read",
     "Result",
     "Results",
@@ -119,6 +125,7 @@ class Traits:
     writable: bool = True
     listable: bool = True
     atomic_update: bool = False
+    partial_update: bool = False
     conditional_read: bool = False
     remote: bool = False
     merge_gap_bytes: int = 4096
@@ -209,6 +216,56 @@ def join_value(value: Value) -> Buffer:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+class OldValue(Protocol):
+    """A value that is about to be changed; to be used during the call it is given to only."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    def read(self, start: int, stop: int) -> Buffer:
+        """Bytes ``start`` to ``stop`` of it, which lie within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A partial change of a value: it is cut or lengthened with zeros to ``size``, then pieces are written over it.
+
+    Attributes:
+        pieces: start and bytes of each; all within ``size``.
+    """
+
+    size: int
+    pieces: Sequence[tuple[int, Buffer]]
+
+    def applied(self, old: Buffer) -> bytes:
+        """What becomes of a value that is all in memory."""
+        new = bytearray(bytes(old)[: self.size].ljust(self.size, b"\0"))
+        for start, piece in self.pieces:
+            view = memoryview(piece).cast("B")
+            new[start : start + len(view)] = view
+        return bytes(new)
+
+
+#: Given the old value, or None where there is none: a patch of it, a whole new value, or None to delete the key. It may
+#: run more than once, and must not touch the store itself.
+PatchChange: TypeAlias = "Callable[[OldValue | None], Patch | Value | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A value that is all in memory, as :meth:`Store.patch` shows it."""
+
+    data: memoryview
+
+    @property
+    def size(self) -> int:
+        return self.data.nbytes
+
+    def read(self, start: int, stop: int) -> Buffer:
+        return self.data[start:stop]
+
+
 def sized_entries(store: Store, prefix: str = "") -> list[Entry]:
     """Every key below ``prefix`` with its size; sizes that the listing does not tell are asked for together."""
     entries = [*store.list(prefix)]
@@ -294,6 +351,36 @@ class Store(ABC):
         """Size in bytes, or None where there is no such key."""
 
     # -- conveniences -------------------------------------------------------------------------------------------------
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        """Start one round of reads without waiting for it, so that what is done meanwhile costs no round trip.
+
+        Args:
+            parts: the requests of the round; the answers to each part may come by themselves.
+        Returns:
+            A future for each part; None, without anything being sent, where the store can only be waited for.
+        """
+        return None
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        """:meth:`read` as a coroutine, on any event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.read, requests)
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        """:meth:`update` of parts of a value. ``change`` is given a way to look at the old value, and returns a
+        :class:`Patch`, a whole value, or None to delete the key.
+
+        It keeps every promise of ``update``. Where ``traits.partial_update`` the rest of the value is neither read nor
+        written; other stores do it by ``update``.
+        """
+
+        def whole(old: Buffer | None) -> Value | None:
+            new = change(None if old is None else _Whole(memoryview(old)))
+            return new.applied(old or b"") if isinstance(new, Patch) else new
+
+        self.update(key, whole)
 
     def get(self, key: str, range: Range = None, *, version: Version | None = None) -> Blob | None:
         """Read one key: :meth:`read` for a single request, with :class:`VersionChangedError` raised."""

@@ -13,7 +13,19 @@ from typing import Any, TypeAlias
 
 from zarrdock.errors import VersionChangedError
 from zarrdock.ranges import Tail, is_empty
-from zarrdock.stores.base import Blob, Buffer, Change, Read, Results, Store, Value, Version, check_key, check_prefix
+from zarrdock.stores.base import (
+    Blob,
+    Buffer,
+    Change,
+    PatchChange,
+    Read,
+    Results,
+    Store,
+    Value,
+    Version,
+    check_key,
+    check_prefix,
+)
 from zarrdock.stores.cache_folder import FolderCache
 from zarrdock.stores.cache_memory import UNKNOWN, Cache, MemoryCache
 from zarrdock.stores.wrappers import WrapperStore
@@ -340,6 +352,13 @@ class CachingStore(WrapperStore):
         check_key(key, self)
         try:
             self.store.update(key, change)
+        finally:
+            self._forget(key)
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        check_key(key, self)
+        try:
+            self.store.patch(key, change)
         finally:
             self._forget(key)
 

@@ -27,6 +27,8 @@ from zarrdock.stores.base import (
     Entry,
     LazyParts,
     Listing,
+    Patch,
+    PatchChange,
     Read,
     Result,
     Results,
@@ -53,7 +55,6 @@ from zarrdock.stores.local_files import (
 from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, try_acquire, unlocked
 from zarrdock.stores.local_patch import OldFile, clone, write_pieces
 from zarrdock.stores.local_version import Handle, Identity, LocalVersion, identity_of
-from zarrdock.stores.patch import Patch, PatchChange
 
 __all__ = [
     "LocalStore",
@@ -278,7 +279,7 @@ def create_value(path: str, parts: Sequence[Part], held: Held, *, durable: bool,
 
 
 # The gap from measurement in the page cache: one more read costs as much as 25 to 45 KB more in the one before.
-_TRAITS = Traits(atomic_update=True, conditional_read=True, merge_gap_bytes=32768)
+_TRAITS = Traits(atomic_update=True, partial_update=True, conditional_read=True, merge_gap_bytes=32768)
 
 
 def _traits() -> Traits:
@@ -496,7 +497,7 @@ class LocalStore(Store):
         return False
 
     def patch(self, key: str, change: PatchChange, /) -> None:
-        """:meth:`update` of parts of a value, which is never read as a whole: see :mod:`zarrdock.stores.patch`. The new
+        """:meth:`update` of parts of a value, which is never read as a whole. The new
         file shares with the old one what stays the same, where the file system can do that, else the kernel copies it.
         """
 

@@ -10,6 +10,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TypeVar
 
 from fsspec.spec import AbstractFileSystem
@@ -133,16 +134,18 @@ class BridgedStore(Store):
         return self._bridge.run(lambda live: self._read_batch(live, requests)) if requests else []
 
     async def aread(self, requests: Sequence[Read], /) -> Results:
-        """:meth:`read` for a coroutine of any event loop."""
         self._check_reads(requests)
         return await self._bridge.arun(lambda live: self._read_batch(live, requests)) if requests else []
 
-    def submit_read(self, requests: Sequence[Read], /) -> concurrent.futures.Future[Results] | None:
-        """Start a :meth:`read` on the IO loop; None where the filesystem is not asynchronous."""
-        self._check_reads(requests)
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[concurrent.futures.Future[Results]] | None:
+        for part in parts:
+            self._check_reads(part)
         if not self._bridge.is_async:
             return None
-        return self._bridge.submit(lambda live: self._read_batch(live, requests))
+        return [self._bridge.submit(partial(self._read_part, part)) for part in parts]
+
+    async def _read_part(self, part: Sequence[Read], live: Live) -> Results:
+        return await self._read_batch(live, part)
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         self._check_key(key)

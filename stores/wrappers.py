@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from zarrdock.errors import ReadOnlyError
 from zarrdock.ranges import is_empty
@@ -16,6 +17,9 @@ from zarrdock.stores.base import (
     Change,
     Entry,
     Listing,
+    OldValue,
+    Patch,
+    PatchChange,
     Read,
     Results,
     Store,
@@ -26,7 +30,6 @@ from zarrdock.stores.base import (
     value_parts,
 )
 from zarrdock.stores.identity import Identity
-from zarrdock.stores.patch import OldValue, Patch, PatchChange, patch_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -34,17 +37,27 @@ if TYPE_CHECKING:
 __all__ = ["CostedStore", "Event", "PrefixStore", "ReadOnlyStore", "RecordingStore", "RefusingStore", "WrapperStore"]
 
 
-AsyncRead: TypeAlias = Callable[[Sequence[Read]], Awaitable[Results]]
-# None from it: the store inside can only be read by waiting.
-SubmitRead: TypeAlias = "Callable[[Sequence[Read]], Future[Results] | None]"
+# A wrapper that changes one of these verbs, and says nothing of the others, is asked by way of the one it changes.
+_BY_WAY_OF = {"read": ("aread", "submit_read"), "update": ("patch",), "size": ("sizes",), "delete": ("delete_many",)}
 
 
 class WrapperStore(Store):
     """Hands everything on to another store, traits and URL included. The base of wrappers that change one thing.
 
+    A subclass that overrides ``read`` alone is read by it alone: ``aread`` and ``submit_read`` do then what they do by
+    default, until it overrides them too. The same holds for ``update`` and ``patch``, ``size`` and ``sizes``,
+    ``delete`` and ``delete_many``.
+
     Attributes:
         store: the store inside.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for verb, others in _BY_WAY_OF.items():
+            for other in others if verb in vars(cls) else ():
+                if other not in vars(cls):
+                    setattr(cls, other, getattr(Store, other))
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -54,11 +67,20 @@ class WrapperStore(Store):
     def read(self, requests: Sequence[Read], /) -> Results:
         return self.store.read(requests)
 
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        return await self.store.aread(requests)
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        return self.store.submit_read(parts)
+
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         return self.store.write(key, value, create_only=create_only)
 
     def update(self, key: str, change: Change, /) -> None:
         self.store.update(key, change)
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        self.store.patch(key, change)
 
     def delete(self, key: str, /) -> None:
         self.store.delete(key)
@@ -113,6 +135,9 @@ class RefusingStore(Store):
     def update(self, key: str, change: Change, /) -> None:
         raise self._refuse(check_key(key, self))
 
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        raise self._refuse(check_key(key, self))
+
     def delete(self, key: str, /) -> None:
         raise self._refuse(check_key(key, self))
 
@@ -132,16 +157,6 @@ class ReadOnlyStore(RefusingStore, WrapperStore):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self.read_only = True
-
-    @property
-    def aread(self) -> AsyncRead | None:
-        """``read`` as a coroutine, where the store inside has it."""
-        return getattr(self.store, "aread", None)
-
-    @property
-    def submit_read(self) -> SubmitRead | None:
-        """Starts a ``read`` without waiting for it, where the store inside can."""
-        return getattr(self.store, "submit_read", None)
 
 
 class PrefixStore(WrapperStore):
@@ -169,17 +184,11 @@ class PrefixStore(WrapperStore):
     def read(self, requests: Sequence[Read], /) -> Results:
         return self.store.read(self._inner_reads(requests))
 
-    @property
-    def aread(self) -> AsyncRead | None:
-        """``read`` as a coroutine, where the store inside has it."""
-        aread: AsyncRead | None = getattr(self.store, "aread", None)
-        return None if aread is None else lambda requests: aread(self._inner_reads(requests))
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        return await self.store.aread(self._inner_reads(requests))
 
-    @property
-    def submit_read(self) -> SubmitRead | None:
-        """Starts a ``read`` without waiting for it, where the store inside can."""
-        submit: SubmitRead | None = getattr(self.store, "submit_read", None)
-        return None if submit is None else lambda requests: submit(self._inner_reads(requests))
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        return self.store.submit_read([self._inner_reads(part) for part in parts])
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         return self.store.write(self._inner(key), value, create_only=create_only)
@@ -187,11 +196,8 @@ class PrefixStore(WrapperStore):
     def update(self, key: str, change: Change, /) -> None:
         self.store.update(self._inner(key), change)
 
-    @property
-    def patch(self) -> Callable[[str, PatchChange], None] | None:
-        """As ``update``, for parts of a value, where the store inside has it; see :mod:`zarrdock.stores.patch`."""
-        patch = patch_of(self.store)
-        return None if patch is None else lambda key, change: patch(self._inner(key), change)
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        self.store.patch(self._inner(key), change)
 
     def delete(self, key: str, /) -> None:
         self.store.delete(self._inner(key))
@@ -248,12 +254,13 @@ class Event:
 
 
 class RecordingStore(WrapperStore):
-    """Counts what is asked of a store. A round is a call of ``read``: its requests travel together.
+    """Counts what is asked of a store. A round is a call of ``read``, ``aread`` or ``submit_read``: its requests travel
+    together. Rounds count when they are sent, bytes when they come.
 
     Args:
         n_events: how many of the latest calls ``log`` keeps.
     Attributes:
-        n_rounds: calls of ``read`` that asked for any byte.
+        n_rounds: calls that asked for any byte.
         n_requests: reads in them, empty ranges left out.
         n_bytes: bytes they returned.
         n_writes, n_updates: calls that did not raise.
@@ -276,14 +283,43 @@ class RecordingStore(WrapperStore):
 
     def read(self, requests: Sequence[Read], /) -> Results:
         results = self.store.read(requests)
+        self._asked(requests, _nbytes(results))
+        return results
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        results = await self.store.aread(requests)
+        self._asked(requests, _nbytes(results))
+        return results
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        futures = self.store.submit_read(parts)
+        if futures is None:
+            return None
+        event = self._asked([read for part in parts for read in part], 0)
+        return [settled(future, partial(self._came, event)) for future in futures]
+
+    def _asked(self, requests: Sequence[Read], n_bytes: int) -> list[Event]:
+        """Count a round; returns its event in the log, if it has one."""
         asked = tuple(request for request in requests if not is_empty(request.range))
-        if asked:
-            n_bytes = sum(_nbytes(result.data) for result in results if isinstance(result, Blob))
-            with self._lock:
-                self.n_rounds += 1
-                self.n_requests += len(asked)
-                self.n_bytes += n_bytes
-                self.log.append(Event("read", asked[0].key, asked, n_bytes))
+        if not asked:
+            return []
+        event = Event("read", asked[0].key, asked, n_bytes)
+        with self._lock:
+            self.n_rounds += 1
+            self.n_requests += len(asked)
+            self.n_bytes += n_bytes
+            self.log.append(event)
+        return [event]
+
+    def _came(self, asked: list[Event], results: Results) -> Results:
+        """Count the bytes of a part of a round; ``asked`` holds its event as it stands in the log now."""
+        n_bytes = _nbytes(results)
+        with self._lock:
+            self.n_bytes += n_bytes
+            for i, event in enumerate(self.log) if asked else ():
+                if event is asked[0]:
+                    asked[0] = self.log[i] = replace(event, n_bytes=event.n_bytes + n_bytes)
+                    break
         return results
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
@@ -316,13 +352,7 @@ class RecordingStore(WrapperStore):
             self.bytes_written += n_bytes
             self.log.append(Event("update", key, n_bytes=n_bytes))
 
-    @property
-    def patch(self) -> Callable[[str, PatchChange], None] | None:
-        """As ``update``, where the store inside has it; only bytes that were given count as written."""
-        patch = patch_of(self.store)
-        return None if patch is None else lambda key, change: self._patch(patch, key, change)
-
-    def _patch(self, patch: Callable[[str, PatchChange], None], key: str, change: PatchChange) -> None:
+    def patch(self, key: str, change: PatchChange, /) -> None:
         n_bytes = 0
 
         def counted(old: OldValue | None) -> Patch | Value | None:
@@ -335,7 +365,7 @@ class RecordingStore(WrapperStore):
             n_bytes = sum(map(len, parts or ()))
             return parts
 
-        patch(key, counted)
+        self.store.patch(key, counted)
         with self._lock:
             self.n_updates += 1
             self.bytes_written += n_bytes
@@ -384,8 +414,27 @@ class RecordingStore(WrapperStore):
         self._lock = threading.Lock()
 
 
-def _nbytes(data: Buffer) -> int:
-    return data.nbytes if isinstance(data, memoryview) else len(data)
+def settled(future: Future[Results], act: Callable[[Results], Results]) -> Future[Results]:
+    """A future of ``act(results)``. ``act`` runs on the thread that brings the results, and must not wait."""
+    from concurrent.futures import Future
+
+    found: Future[Results] = Future()
+
+    def settle(done: Future[Results]) -> None:
+        if not found.set_running_or_notify_cancel():
+            return
+        try:
+            found.set_result(act(done.result()))
+        except BaseException as error:
+            found.set_exception(error)
+
+    found.add_done_callback(lambda done: done.cancelled() and future.cancel())
+    future.add_done_callback(settle)
+    return found
+
+
+def _nbytes(results: Results) -> int:
+    return sum(memoryview(result.data).nbytes for result in results if isinstance(result, Blob))
 
 
 # -- A store with other costs of bytes and requests than its own.
@@ -404,13 +453,3 @@ class CostedStore(WrapperStore):
         if gap < 0 or most < 1:
             raise ValueError(f"not sizes of a gap and of a request in bytes: {gap}, {most}")
         self.traits = replace(own, merge_gap_bytes=gap, max_request_bytes=most)
-
-    @property
-    def aread(self) -> Callable[..., Any] | None:
-        """``read`` as a coroutine, where the store inside has it."""
-        return getattr(self.store, "aread", None)
-
-    @property
-    def submit_read(self) -> Callable[..., Any] | None:
-        """``read`` as a job on the IO loop, where the store inside has it."""
-        return getattr(self.store, "submit_read", None)

@@ -19,8 +19,7 @@ from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.codecs.shard_usage import usage_of
 from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.errors import ShardIndexError
-from zarrdock.stores.base import Value
-from zarrdock.stores.patch import OldValue, Patch
+from zarrdock.stores.base import OldValue, Patch, Value
 
 __all__ = ["change_in_place"]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from zarrdock.array.execution.drivers import drive
 from zarrdock.array.execution.read_write import n_together, read_settings
 from zarrdock.array.planning.caches import IndexCache, Indexes
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.read_types import Asked, Found, IntArray, Steps
-from zarrdock.array.planning.rounds import lockstep
+from zarrdock.array.planning.read_types import Discard
+from zarrdock.array.planning.rounds import Round, Rounds, Steps, lockstep
 from zarrdock.array.planning.selection import Points, Product
 from zarrdock.array.planning.shard_reader import read_task
-from zarrdock.array.planning.tasks import Leaves, Task, tasks
+from zarrdock.array.planning.tasks import Task, tasks
 from zarrdock.errors import RangeError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Read, Result, Store, Version
@@ -96,19 +98,6 @@ def _describe(read: Read) -> str:
             return f"{read.key}: bytes {start:,} to {stop:,}"
 
 
-class _Nothing:
-    """A sink for reads that never happen."""
-
-    def data(self, found: Found) -> None:
-        """Never called: a plan stops before the data."""
-
-    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
-        """Nothing to fill."""
-
-    def barrier(self) -> None:
-        """Nothing to wait for."""
-
-
 class _Planner:
     """Runs the steps of a read: indexes are read, data is only counted."""
 
@@ -121,49 +110,29 @@ class _Planner:
         self.reads: list[Read] = []
         self.n_missing = 0
         self.n_chunks = 0
-        self._n_rounds = 0
+        self._rounds: list[tuple[int, int]] = []
         self._unsure: list[tuple[int, Read]] = []  # the number of the round, and the read
 
     def run(self, selection: Product | Points, layout: Layout) -> tuple[int, tuple[tuple[int, int], ...]]:
         """Returns the number of objects, and requests and bytes of each round."""
         n = 0
-        rounds: list[tuple[int, int]] = []
 
-        def steps() -> list[Steps]:
+        def steps() -> Iterator[Steps]:
             nonlocal n
-            found = []
             for task in tasks(selection, layout):
                 n += 1
                 self.n_chunks += task.pieces.n_leaves
-                found.append(self._dry(task))
-            return found
+                yield self._dry(task)
 
-        pending: list[Asked] = []
-        walk = lockstep(
-            steps(),
-            round_bytes=self._settings.round_bytes,
-            n_together=n_together(self._settings),
-            counted=pending.append,
-        )
-        results: list[Result] | None = None
-        while True:
-            try:
-                reads = next(walk) if results is None else walk.send(results)
-            except StopIteration:
-                self._add_sizes(rounds)
-                return n, tuple(rounds)
-            try:
-                results, nbytes = self._answer(pending)
-            except RangeError as error:  # as in a read, the task concerned knows what it means
-                walk.throw(error)
-                raise
-            pending.clear()
-            self.reads += reads
-            rounds.append((len(reads), nbytes))
+        settings = self._settings
+        rounds = lockstep(steps(), round_bytes=settings.round_bytes, n_together=n_together(settings))
+        drive(self._without_data(rounds), self._store)
+        self._add_sizes()
+        return n, tuple(self._rounds)
 
     def _dry(self, task: Task) -> Steps:
         """A task's steps up to its last request for data."""
-        steps = read_task(task, self._settings, _Nothing())
+        steps = read_task(task, self._settings, Discard())
         asked = next(steps, None)
         while asked is not None:
             try:
@@ -172,35 +141,45 @@ class _Planner:
                 steps.throw(error)
                 raise
             if asked.is_data:
-                for later in asked.following:  # noqa: UP028 - answers are sent, and a list takes none
-                    yield later
+                while asked.then is not None:
+                    asked = asked.then
+                    yield asked
                 return
             try:
                 asked = steps.send(results)
             except StopIteration:
                 return
 
-    def _answer(self, pending: list[Asked]) -> tuple[list[Result], int]:
-        """Answers of the store to reads of indexes, and bytes of the round without objects of unknown size."""
-        results: list[Result] = []
-        nbytes = 0
-        real = [read for asked in pending if not asked.is_data for read in asked.reads]
-        answers = iter(self._store.read(real) if real else [])
-        for asked in pending:
-            for read in asked.reads:
-                if asked.is_data:
-                    results.append(None)
-                    if self._may_be_missing(read):
-                        self._unsure.append((self._n_rounds, read))
+    def _without_data(self, rounds: Rounds) -> Rounds:
+        """The same rounds with nothing but their indexes; data is counted, and answered with nothing."""
+        asked = next(rounds, None)
+        while asked is not None:
+            members = asked.members or (asked,)
+            real = [read for member in members if not member.is_data for read in member.reads]
+            try:
+                answers = iter((yield Round(real, False, 0)) if real else ())
+            except RangeError as error:  # as in a read, the task concerned knows what it means
+                rounds.throw(error)
+                raise
+            nbytes = 0
+            results: list[Result] = []
+            for member in members:
+                for read in member.reads:
+                    answer = None if member.is_data else next(answers)
+                    results.append(answer)
+                    if not member.is_data:
+                        self.n_missing += answer is None
+                        nbytes += len(getattr(answer, "data", b""))
+                    elif self._may_be_missing(read):
+                        self._unsure.append((len(self._rounds), read))
                     elif isinstance(read.range, Span):
                         nbytes += read.range.stop - read.range.start
-                    continue
-                answer = next(answers)
-                self.n_missing += answer is None
-                nbytes += len(getattr(answer, "data", b""))
-                results.append(answer)
-        self._n_rounds += 1
-        return results, nbytes
+            self.reads += asked.reads
+            self._rounds.append((len(asked.reads), nbytes))
+            try:
+                asked = rounds.send(results)
+            except StopIteration:
+                return
 
     def _may_be_missing(self, read: Read) -> bool:
         """True if only the store can tell if a read of data finds something. The chunks in an index exist; a chunk read
@@ -209,15 +188,15 @@ class _Planner:
         is_part = isinstance(read.range, Span)
         return not is_part or (not self._settings.layout.levels and read.version is None)
 
-    def _add_sizes(self, rounds: list[tuple[int, int]]) -> None:
+    def _add_sizes(self) -> None:
         """Ask for all sizes at one time. No step of a read waits for them."""
         sizes = self._store.sizes([read.key for _, read in self._unsure]) if self._unsure else ()
         for (i, read), size in zip(self._unsure, sizes, strict=True):
             if size is None:
                 self.n_missing += 1
                 continue
-            n, nbytes = rounds[i]
-            rounds[i] = n, nbytes + (read.range.stop - read.range.start if isinstance(read.range, Span) else size)
+            n, nbytes = self._rounds[i]
+            self._rounds[i] = n, nbytes + (read.range.stop - read.range.start if isinstance(read.range, Span) else size)
 
 
 class _Peek(IndexCache):

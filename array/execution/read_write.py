@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
@@ -15,15 +15,15 @@ import numpy as np
 
 from zarrdock.array.execution.combine import combiner_of
 from zarrdock.array.execution.decode import Scatter
+from zarrdock.array.execution.drivers import drive, drive_async
 from zarrdock.array.execution.encode_objects import Edit
 from zarrdock.array.execution.in_place import change_in_place
 from zarrdock.array.execution.pool import Jobs
-from zarrdock.array.execution.read_ahead import Ahead, read_now, submitter
 from zarrdock.array.metadata.misplaced import explain
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.read_types import ReadSettings
-from zarrdock.array.planning.rounds import lockstep
+from zarrdock.array.planning.read_types import ReadSettings, Sink
+from zarrdock.array.planning.rounds import Rounds, lockstep
 from zarrdock.array.planning.selection import Points, Product
 from zarrdock.array.planning.shard_reader import read_task
 from zarrdock.array.planning.tasks import Task, tasks
@@ -31,15 +31,14 @@ from zarrdock.codecs.codec import AnyArray
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, RangeError, UnsupportedError, ZarrdockError
 from zarrdock.ranges import Span
-from zarrdock.stores.base import Blob, Buffer, Change, Read, Result, Store, Value, Version
-from zarrdock.stores.patch import patch_of
+from zarrdock.stores.base import Blob, Buffer, Change, Read, Store, Value, Version
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from zarrdock.stores.async_store import AsyncStore
 
-__all__ = ["read", "read_async", "read_consistent", "read_settings", "update_key", "write"]
+__all__ = ["n_together", "read", "read_async", "read_consistent", "read_settings", "reads_of", "update_key", "write"]
 
 
 # -- Read, change, write back on stores that cannot do it in one step: for callers who vouch for being the only
@@ -78,9 +77,6 @@ def update_key(store: Store, key: str, change: Change, *, single_writer: bool = 
             store.write(key, new)
 
 
-Rounds = Generator[list[Read], Sequence[Result], None]
-
-
 Seen = dict[str, Version | None]
 
 
@@ -111,6 +107,12 @@ def n_together(settings: ReadSettings) -> int:
     return n if most is None else max(1, min(n, most // 2))
 
 
+def reads_of(selection: Product | Points, layout: Layout, settings: ReadSettings, sink: Sink) -> Rounds:
+    """All rounds that read a selection."""
+    steps = (read_task(task, settings, sink) for task in tasks(selection, layout))
+    return lockstep(steps, round_bytes=settings.round_bytes, n_together=n_together(settings))
+
+
 class _Reading:
     """One read: where it goes, its steps, and what to do at the end; shared by both drivers."""
 
@@ -122,7 +124,6 @@ class _Reading:
         cache: IndexCache,
         out: AnyArray | None,
         seen: Seen | None,
-        submit: Callable[[list[Read]], Any] | None,
     ) -> None:
         settings = read_settings(layout, store, cache, seen)
         self.selection = selection
@@ -134,7 +135,7 @@ class _Reading:
             direct if direct is not None else (np.zeros if layout.fill_is_zero else np.empty)(shape, layout.dtype)
         )
         # A round that was sent early is held as well.
-        max_weight = settings.round_bytes * (2 if submit is None else 1)
+        max_weight = settings.round_bytes * (1 if store.traits.remote else 2)
         self.scatter = Scatter(
             layout,
             _flipped(self.full, selection),
@@ -142,20 +143,7 @@ class _Reading:
             max_weight=max_weight,
             chunks=cache.chunks,
         )
-        self.ahead: Ahead[Any] | None = None if submit is None else Ahead(submit)
-        steps = (read_task(task, settings, self.scatter) for task in tasks(selection, layout))
-        self.rounds: Rounds = lockstep(
-            steps,
-            round_bytes=settings.round_bytes,
-            n_together=n_together(settings),
-            expected=None if self.ahead is None else self.ahead.expect,
-        )
-
-    def abandon(self) -> None:
-        """Stop: nothing is written to the result any more once this returns."""
-        if self.ahead is not None:
-            self.ahead.close()
-        self.scatter.abandon()
+        self.rounds = reads_of(selection, layout, settings, self.scatter)
 
     def result(self) -> AnyArray:
         self.scatter.barrier()
@@ -176,20 +164,12 @@ def read(
     seen: Seen | None = None,
 ) -> AnyArray:
     """Read a selection; the result is ``out`` where it is given. ``seen`` is filled with the versions read."""
-    reading = _Reading(store, layout, selection, cache, out, seen, submitter(store))
-    rounds = reading.rounds
-    results: Sequence[Result] | None = None
+    reading = _Reading(store, layout, selection, cache, out, seen)
     try:
-        while (reads := _advance(rounds, results)) is not None:
-            results = None  # not held while the next ones are read
-            try:
-                results = read_now(store, reading.ahead, reads)
-            except RangeError as error:
-                rounds.throw(error)
-                raise
+        drive(reading.rounds, store)
         result = reading.result()
     except BaseException:
-        reading.abandon()
+        reading.scatter.abandon()
         raise
     if cache.other_keys is not None:
         _look_elsewhere(store, layout, reading, cache)
@@ -202,29 +182,11 @@ async def read_async(
     """The same from a coroutine, on any event loop: rounds are awaited, decoding happens in threads."""
     import asyncio
 
-    async def fetch(reads: list[Read]) -> list[Result]:
-        return await store.read(reads)
-
-    ahead = (lambda reads: asyncio.ensure_future(fetch(reads))) if store.traits.remote else None
-    reading = _Reading(store.store, layout, selection, cache, out, None, ahead)
-    results: list[Result] | None = None
+    reading = _Reading(store.store, layout, selection, cache, out, None)
     try:
-        while True:
-            # Planning and handing over may decode a little: not on the loop's own thread.
-            reads = await asyncio.to_thread(_advance, reading.rounds, results)
-            if reads is None:
-                result = await asyncio.to_thread(reading.result)
-                break
-            results = None
-            try:
-                future = None if reading.ahead is None else reading.ahead.send(reads)
-                results = await (store.read(reads) if future is None else future)
-            except RangeError as error:
-                reading.rounds.throw(error)
-                raise
+        await drive_async(reading.rounds, store)
+        result = await asyncio.to_thread(reading.result)
     except BaseException:
-        if reading.ahead is not None:
-            reading.ahead.close()  # on the loop of its futures
         await asyncio.to_thread(reading.scatter.abandon)
         raise
     if cache.other_keys is not None:
@@ -245,13 +207,6 @@ def _look_elsewhere(store: Store, layout: Layout, reading: _Reading, cache: Inde
         if store.exists(key):
             text = f"no chunk was found in {store}, but {explain(keys, key, 2)}"
             warnings.warn(text, UserWarning, stacklevel=4)
-
-
-def _advance(rounds: Rounds, results: Sequence[Result] | None) -> list[Read] | None:
-    try:
-        return next(rounds) if results is None else rounds.send(results)
-    except StopIteration:
-        return None
 
 
 def _every_axis(out: AnyArray, selection: Product | Points) -> AnyArray | None:
@@ -358,9 +313,8 @@ def _update(store: Store, task: Task, edit: Edit, changes: Sequence[Any]) -> Non
         return edit.apply(changes, old, task)
 
     options = edit.layout.options
-    patch = patch_of(store) if options.in_place and task.layout.levels else None
-    if patch is not None:
-        patch(task.key, lambda old: change_in_place(edit, changes, old, task))
+    if options.in_place and task.layout.levels and store.traits.partial_update:
+        store.patch(task.key, lambda old: change_in_place(edit, changes, old, task))
     else:
         update_key(store, task.key, change, single_writer=options.single_writer)
 

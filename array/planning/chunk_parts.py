@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.planning.read_types import Asked, Found, IntArray, ReadSettings, Sink, Wanted
+from zarrdock.array.planning.read_types import Found, IntArray, ReadSettings, Sink, Wanted
+from zarrdock.array.planning.rounds import Round
 from zarrdock.array.planning.runs import Index, Runs
 from zarrdock.array.planning.tasks import Leaves, Task
 from zarrdock.codecs.blosc_ import Blosc
@@ -88,7 +89,7 @@ def decode_block(chain: BoundChain, shape: tuple[int, ...], data: Buffer) -> Any
     return BoundBytes(spec, chain.serializer.stored).decode(data)
 
 
-def read_part(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked, list[Result], bool]:
+def read_part(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Round, list[Result], bool]:
     """Read what is wanted of an object that is one plain chunk; False where that is all of it, or it can't be had so.
 
     Raises:
@@ -100,7 +101,7 @@ def read_part(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked
         return False
     nbytes = block.span.stop - block.span.start
     try:
-        (result,) = yield Asked([Read(task.key, block.span)], True, nbytes)
+        (result,) = yield Round([Read(task.key, block.span)], True, nbytes)
     except RangeError as error:
         raise _too_short(task, block) from error
     if result is not None and not isinstance(result, Blob):
@@ -235,7 +236,7 @@ def pays(leaf: BoundChain, nbytes: int, traits: Traits) -> bool:
     return saved >= max(_LEAST_SAVED, whole // 2)
 
 
-def read_object(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked, list[Result], bool]:
+def read_object(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Round, list[Result], bool]:
     """Read what is wanted of an object that is one chunk; False where it is to be read whole."""
     leaves = task.pieces.leaves((1,) * len(task.layout.shape))
     for _ in range(_MAX_CHANGES):
@@ -254,7 +255,7 @@ def read_blocks(
     version: Version | None,
     settings: ReadSettings,
     sink: Sink,
-) -> Generator[Asked, list[Result], bool | None]:
+) -> Generator[Round, list[Result], bool | None]:
     """Read and hand over what is wanted of one chunk.
 
     Args:
@@ -272,7 +273,7 @@ def read_blocks(
     n = head_nbytes(leaf.spec.nbytes, leaf.framed.blocksize)
     n = n if length is None else min(n, length)
     try:
-        (head,) = yield Asked([Read(task.key, Span(start, start + n), version)], False, n)
+        (head,) = yield Round([Read(task.key, Span(start, start + n), version)], False, n)
     except RangeError as error:
         raise _cut_off(task.key, start + head_nbytes(0, 0), length) from error
     if head is None and length is None:
@@ -319,7 +320,7 @@ def _bodies(
     starts: IntArray,
     lengths: IntArray,
     settings: ReadSettings,
-) -> Generator[Asked, list[Result], list[Buffer] | bool | None]:
+) -> Generator[Round, list[Result], list[Buffer] | bool | None]:
     """The bytes of blocks; False: the object changed; None: it ends before they do."""
     view = memoryview(head.data)
     if int((starts + lengths).max()) <= len(view):  # compressed to so little that they came with the table
@@ -328,7 +329,7 @@ def _bodies(
     merged = merge(starts + start, lengths, gap_bytes=traits.merge_gap_bytes, max_bytes=traits.max_request_bytes)
     spans = [Span(a, b) for a, b in zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)]
     try:
-        answers = yield Asked([Read(task.key, span, head.version) for span in spans], True, merged.n_bytes)
+        answers = yield Round([Read(task.key, span, head.version) for span in spans], True, merged.n_bytes)
     except RangeError as error:
         raise _cut_off(task.key, spans[-1].stop, length) from error
     views: list[memoryview] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -13,31 +13,9 @@ from zarrdock.array.planning.caches import Chunks, IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.tasks import Leaves, Task
 from zarrdock.codecs.codec import AnyArray, Encoded
-from zarrdock.stores.base import Buffer, Read, Result, Traits, Version
+from zarrdock.stores.base import Buffer, Traits, Version
 
-__all__ = ["Asked", "Found", "IntArray", "ReadSettings", "Sink", "Steps", "Wanted"]
-
-
-# -- What the steps of a read yield, and what they go by.
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The reads of one step.
-
-    Attributes:
-        is_data: False for indexes, which a plan may read.
-        nbytes: what the answers will hold, as far as known.
-        following: the steps that will follow without depending on the answers: a large shard's later rounds.
-    """
-
-    reads: list[Read]
-    is_data: bool
-    nbytes: int
-    following: Sequence[Asked] = ()
-
-
-Steps: TypeAlias = Generator[Asked, list[Result], None]
+__all__ = ["Discard", "Found", "IntArray", "ReadSettings", "Sink", "Wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +131,16 @@ class Sink(Protocol):
 
     def barrier(self) -> None:
         """Finish what was handed over before: what comes next may write to the same places."""
+
+
+class Discard:
+    """A sink for reads that only count."""
+
+    def data(self, found: Found) -> None:
+        """Drop chunks."""
+
+    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
+        """Fill nothing."""
+
+    def barrier(self) -> None:
+        """Wait for nothing."""

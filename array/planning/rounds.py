@@ -1,73 +1,80 @@
-"""Many tasks side by side: what they ask for at one time is one round."""
+"""Many tasks side by side: their requests of one moment go to the store as one round."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from zarrdock.array.planning.read_types import Asked, Steps
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Read, Result
 
-__all__ = ["Round", "lockstep"]
+__all__ = ["Round", "Rounds", "Steps", "lockstep"]
 
-Batch: TypeAlias = list[tuple[Steps, Asked]]
+# Answers are dealt with by parts of about this size.
+PART_BYTES = 4 * 2**20
 
 
-class Round(list[Read]):
-    """The reads of one round.
+@dataclass(frozen=True, slots=True, eq=False)
+class Round:
+    """Reads that go to the store together: of one task, or of many.
 
     Attributes:
-        parts: how many of them belong together, one number a part: their answers may be given part by part.
+        is_data: False for indexes, which a plan reads; of many tasks together ``members`` say so.
+        nbytes: size of the answers, as far as known.
+        then: the round that comes after this one whatever the answers are, this very object, unless an object changes
+            or an error ends it all.
+        members: the rounds of many tasks that this one is made of.
     """
 
-    __slots__ = ("parts",)
+    reads: list[Read]
+    is_data: bool
+    nbytes: int
+    then: Round | None = field(default=None, repr=False)
+    members: Sequence[Round] = ()
 
-    def __init__(self, reads: Iterable[Read], parts: list[int]) -> None:
-        super().__init__(reads)
-        self.parts = parts
+    def parts(self) -> list[list[Read]]:
+        """The reads in parts, each with those of whole members, whose answers may come apart."""
+        found: list[list[Read]] = []
+        nbytes = PART_BYTES
+        for member in self.members or (self,):
+            if nbytes >= PART_BYTES:
+                found.append([])
+                nbytes = 0
+            found[-1] += member.reads
+            nbytes += member.nbytes
+        return found
 
 
-def lockstep(
-    steps: Iterable[Steps],
-    *,
-    round_bytes: int,
-    n_together: int,
-    counted: Callable[[Asked], None] | None = None,
-    expected: Callable[[list[Read]], None] | None = None,
-) -> Generator[list[Read], Sequence[Result], None]:
-    """Run many tasks' steps together: what they ask for at one time is asked for in one round, as long as the answers
-    fit ``round_bytes``. It is sent the answers in the order of the reads, as a sequence whose elements may come later
-    than it does.
+#: One task: yields a round, is sent the answers to its reads.
+Steps: TypeAlias = Generator[Round, list[Result], None]
+#: Many tasks: the answers may come later than the iterable that gives them.
+Rounds: TypeAlias = Generator[Round, Iterable[Result], None]
+
+
+def lockstep(steps: Iterable[Steps], *, round_bytes: int, n_together: int) -> Rounds:
+    """Run many tasks together: what they ask for at one time is one round, as long as the answers fit ``round_bytes``.
 
     Args:
         n_together: tasks begun at once; the next ones begin when these are done.
-        counted: told of every step before its reads are yielded.
-        expected: told, before a round is yielded, which reads will be the round after it (that very list, unless an
-            object changes or an error ends it all), where that does not depend on the answers.
     """
     waiting = iter(steps)
     while group := list(islice(waiting, n_together)):
         active = [(task, asked) for task in group if (asked := next(task, None)) is not None]
         while active:
-            following: list[tuple[Steps, Asked]] = []
-            rounds = _rounds(active, round_bytes)
-            for i, (batch, reads) in enumerate(rounds):
-                if counted is not None:
-                    for _, asked in batch:
-                        counted(asked)
-                if expected is not None and (upcoming := _upcoming(rounds, i)) is not None:
-                    expected(upcoming)
+            following: list[tuple[Steps, Round]] = []
+            for batch, together in _joined(active, round_bytes):
                 try:
-                    results = yield reads
-                    for task, mine in _shared_out(batch, results):
+                    answers = iter((yield together))
+                    for task, asked in batch:
+                        mine = list(islice(answers, len(asked.reads)))
                         try:
                             following.append((task, task.send(mine)))
                         except StopIteration:
                             pass
                         del mine  # nothing of it is held while the next round is read
-                    del results
+                    del answers
                 except RangeError as error:  # the task concerned knows what it means
                     for task, _ in batch if len(batch) == 1 else [b for b in batch if _concerns(b[1], error)]:
                         task.throw(error)
@@ -75,58 +82,32 @@ def lockstep(
             active = following
 
 
-def _shared_out(batch: Batch, results: Sequence[Result]) -> Iterator[tuple[Steps, list[Result]]]:
-    """Each task's own answers. Those of later tasks need not have come while the first are dealt with."""
-    at = 0
-    for task, asked in batch:
-        yield task, list(results[at : at + len(asked.reads)])
-        at += len(asked.reads)
-
-
-def _rounds(active: Batch, round_bytes: int) -> list[tuple[Batch, list[Read]]]:
-    """Steps that fit in one round together, and their reads."""
-    rounds: list[tuple[Batch, list[Read]]] = []
+def _joined(active: list[tuple[Steps, Round]], round_bytes: int) -> list[tuple[list[tuple[Steps, Round]], Round]]:
+    """Tasks whose rounds fit in one round together, and that round."""
+    batches: list[list[tuple[Steps, Round]]] = []
     first = 0
     while first < len(active):
         last, nbytes = first, 0
         while last < len(active) and (last == first or nbytes + active[last][1].nbytes <= round_bytes):
             nbytes += active[last][1].nbytes
             last += 1
-        batch = active[first:last]
-        reads = _round_of(batch) if len(batch) > 1 else batch[0][1].reads
-        rounds.append((batch, reads))
+        batches.append(active[first:last])
         first = last
-    return rounds
+    if len(active) == 1:
+        return [(active, active[0][1])]
+    found: list[tuple[list[tuple[Steps, Round]], Round]] = []
+    then: Round | None = None
+    for batch in reversed(batches):
+        members = [asked for _, asked in batch]
+        reads = [read for asked in members for read in asked.reads]
+        nbytes = sum([asked.nbytes for asked in members])
+        then = Round(reads, False, nbytes, then, members)
+        found.append((batch, then))
+    found.reverse()
+    return found
 
 
-# Answers are dealt with by parts of about this size.
-PART_BYTES = 4 * 2**20
-
-
-def _round_of(batch: Batch) -> Round:
-    parts: list[int] = []
-    n = nbytes = 0
-    for _, asked in batch:
-        n += len(asked.reads)
-        nbytes += asked.nbytes
-        if nbytes >= PART_BYTES:
-            parts.append(n)
-            n = nbytes = 0
-    if n:
-        parts.append(n)
-    return Round((read for _, asked in batch for read in asked.reads), parts)
-
-
-def _upcoming(rounds: list[tuple[Batch, list[Read]]], i: int) -> list[Read] | None:
-    if i + 1 < len(rounds):
-        return rounds[i + 1][1]
-    batch = rounds[i][0]
-    if len(rounds) == len(batch) == 1 and batch[0][1].following:  # one large shard
-        return batch[0][1].following[0].reads
-    return None
-
-
-def _concerns(asked: Asked, error: RangeError) -> bool:
+def _concerns(asked: Round, error: RangeError) -> bool:
     """True if an error is about these reads. A store within another one names the keys of the outer one."""
     key = asked.reads[0].key
     return error.key == key or error.key.endswith("/" + key)

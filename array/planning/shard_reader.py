@@ -16,7 +16,8 @@ import numpy as np
 from zarrdock.array.planning.caches import ROOT, Indexes
 from zarrdock.array.planning.chunk_parts import found_part, narrowed, read_part
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.read_types import Asked, Found, IntArray, ReadSettings, Sink, Steps, Wanted
+from zarrdock.array.planning.read_types import Found, IntArray, ReadSettings, Sink, Wanted
+from zarrdock.array.planning.rounds import Round, Steps
 from zarrdock.array.planning.tasks import Leaves, Pieces, Task
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.errors import ConflictError, RangeError, ShardIndexError, VersionChangedError
@@ -37,7 +38,7 @@ class Keep:
     indexes: Indexes = field(default_factory=dict)
 
 
-def kept_whole(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked, list[Result], bool]:
+def kept_whole(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Round, list[Result], bool]:
     """An object that is one chunk, if it was kept decoded and is still the same."""
     known = settings.cache.get(task.key)
     if known is None or settings.chunks is None:
@@ -53,9 +54,9 @@ def kept_whole(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
     return True
 
 
-def confirm(task: Task, version: Version | None) -> Generator[Asked, list[Result], bool]:
+def confirm(task: Task, version: Version | None) -> Generator[Round, list[Result], bool]:
     """True if an object still has the version that its kept chunks come from; asks for one byte."""
-    (answer,) = yield Asked([Read(task.key, Span(0, 1), version)], True, 1)
+    (answer,) = yield Round([Read(task.key, Span(0, 1), version)], True, 1)
     return isinstance(answer, Blob)
 
 
@@ -108,7 +109,7 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
 
             if (yield from read_object(task, settings, sink)):
                 return
-    (result,) = yield Asked([Read(task.key)], True, layout.chain.spec.nbytes)
+    (result,) = yield Round([Read(task.key)], True, layout.chain.spec.nbytes)
     if isinstance(result, VersionChangedError):
         raise ConflictError("the object kept changing", key=task.key) from result
     version = None if result is None else result.version
@@ -185,7 +186,7 @@ class _Node:
     index: ShardIndex | None = None
 
 
-def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Asked, list[Result], bool]:
+def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Round, list[Result], bool]:
     """One attempt at a sharded object, all of it from one version; False where the version changed on the way."""
     layout = task.layout
     cached = settings.cache.get(task.key)
@@ -215,7 +216,7 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
         unknown = [node for node in nodes if (depth, node.start) not in known]
         if unknown:
             spans = [_span_of_index(task, settings, depth, node) for node in unknown]
-            answers = yield Asked(
+            answers = yield Round(
                 [Read(task.key, Span(*span), version) for span in spans], False, sum(b - a for a, b in spans)
             )
             fresh: Indexes = {}
@@ -234,10 +235,10 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Aske
 
 def _first_index(
     task: Task, settings: ReadSettings
-) -> Generator[Asked, list[Result], tuple[Version | None, ShardIndex] | None]:
+) -> Generator[Round, list[Result], tuple[Version | None, ShardIndex] | None]:
     layout = task.layout.levels[0].sharding.layout
     try:
-        (result,) = yield Asked([Read(task.key, layout.range)], False, layout.nbytes)
+        (result,) = yield Round([Read(task.key, layout.range)], False, layout.nbytes)
     except RangeError as error:
         raise ShardIndexError("the shard is empty, without an index", codec="sharding_indexed", key=task.key) from error
     if result is None:
@@ -279,7 +280,7 @@ def _descend(nodes: list[_Node], layout: Layout, depth: int) -> tuple[list[_Node
 
 def _data(
     task: Task, nodes: list[_Node], version: Version | None, checked: bool, settings: ReadSettings, sink: Sink
-) -> Generator[Asked, list[Result], bool]:
+) -> Generator[Round, list[Result], bool]:
     """Read and hand over the leaves of the innermost shards."""
     grid = task.layout.levels[-1].sharding.grid
     wanted: list[Wanted] = []
@@ -324,9 +325,9 @@ def _data(
     batches = _batches(task, merged, version, settings)
     sizes = (merged.stops - merged.starts).tolist()
     first = 0
-    for i, asked in enumerate(batches):
+    for asked in batches:
         try:
-            answers = yield replace(asked, following=batches[i + 1 :]) if i + 1 < len(batches) else asked
+            answers = yield asked
         except RangeError as error:
             raise ShardIndexError(
                 "the index points beyond the end of the shard: it is truncated, or its index is damaged",
@@ -356,7 +357,7 @@ def _data(
     return True
 
 
-def _batches(task: Task, merged: Merged, version: Version | None, settings: ReadSettings) -> list[Asked]:
+def _batches(task: Task, merged: Merged, version: Version | None, settings: ReadSettings) -> list[Round]:
     """One object's requests in rounds that hold no more than their budget, however large the shard."""
     sizes = merged.stops - merged.starts
     reads = [
@@ -364,15 +365,19 @@ def _batches(task: Task, merged: Merged, version: Version | None, settings: Read
     ]
     total = int(sizes.sum())
     if total <= settings.round_bytes:
-        return [Asked(reads, True, total)]
-    found: list[Asked] = []
+        return [Round(reads, True, total)]
+    parts: list[tuple[list[Read], int]] = []
     first, nbytes = 0, 0
     for i, size in enumerate(sizes.tolist()):
         if i > first and nbytes + size > settings.round_bytes:
-            found.append(Asked(reads[first:i], True, nbytes))
+            parts.append((reads[first:i], nbytes))
             first, nbytes = i, 0
         nbytes += size
-    found.append(Asked(reads[first:], True, nbytes))
+    parts.append((reads[first:], nbytes))
+    found: list[Round] = []
+    for some, nbytes in reversed(parts):
+        found.append(Round(some, True, nbytes, found[-1] if found else None))
+    found.reverse()
     return found
 
 

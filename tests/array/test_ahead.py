@@ -14,12 +14,14 @@ import pytest
 
 import zarrdock
 from zarrdock.array.execution.decode import Scatter
-from zarrdock.array.execution.read_ahead import Ahead
+from zarrdock.array.execution.drivers import Ahead
 from zarrdock.array.planning import rounds
+from zarrdock.array.planning.rounds import Round
 from zarrdock.config import config
 from zarrdock.errors import ShardIndexError, StoreError
 from zarrdock.stores.base import Read, Results
 from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.testing import FaultyStore, LatencyStore
 
 SHAPE = (8, 64, 64)
 
@@ -37,9 +39,12 @@ class Far(WrapperStore):
     def close(self) -> None:
         self.pool.shutdown()
 
-    def submit_read(self, requests: Sequence[Read], /) -> Future[Results]:
-        number, self.n = self.n, self.n + 1
-        return self.pool.submit(self._answer, number, list(requests))
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]]:
+        futures = []
+        for part in parts:
+            number, self.n = self.n, self.n + 1
+            futures.append(self.pool.submit(self._answer, number, list(part)))
+        return futures
 
     def _answer(self, number: int, requests: list[Read]) -> Results:
         if self.before_answer is not None:
@@ -47,7 +52,7 @@ class Far(WrapperStore):
         return self.store.read(requests)
 
     async def aread(self, requests: Sequence[Read], /) -> Results:
-        return await asyncio.wrap_future(self.submit_read(requests))
+        return await asyncio.wrap_future(self.submit_read([requests])[0])
 
 
 @pytest.fixture
@@ -88,6 +93,43 @@ def test_the_next_round_is_sent_before_this_one_is_answered(far: Far, values: An
     assert np.array_equal(array[...], values)
     assert far.n >= 3
     assert n_in_company >= far.n - 3  # not the indexes, not the last round, and not the last of shards read in step
+
+
+WRAPPERS: dict[str, Any] = {
+    "recording": zarrdock.RecordingStore,
+    "prefix": lambda store: zarrdock.PrefixStore(store, ""),
+    "read only": zarrdock.ReadOnlyStore,
+    "costs": lambda store: store.with_costs(merge_gap_bytes=0),
+    "faulty": FaultyStore,
+    "slow": lambda store: LatencyStore(store, 0.001),
+    "several": lambda store: zarrdock.RecordingStore(zarrdock.ReadOnlyStore(LatencyStore(store, 0.001))),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrappers_read_ahead_too(name: str, far: Far, values: Any) -> None:
+    """What is measured, slowed down or broken is the way that reads take."""
+    store = WRAPPERS[name](far)
+    array = zarrdock.open_array(store, mode="r", zarr_format=3)
+    array[...]  # the indexes are known now
+    plan = array.plan()
+    assert plan.n_rounds > 1
+    early = threading.Event()
+
+    def look(number: int) -> None:
+        if number == 0:
+            early.wait(10)  # until another round was sent
+        elif number:
+            early.set()
+
+    far.n = 0
+    far.before_answer = look
+    if isinstance(store, zarrdock.RecordingStore):
+        store.reset()
+    assert np.array_equal(array[...], values)
+    assert early.is_set()
+    if isinstance(store, zarrdock.RecordingStore):
+        assert (store.n_rounds, store.n_requests, store.n_bytes) == (plan.n_rounds, plan.n_requests, plan.n_bytes)
 
 
 def test_the_same_from_a_coroutine(far: Far, values: Any) -> None:
@@ -158,33 +200,30 @@ def test_errors_of_an_early_round_are_raised(far: Far) -> None:
 
 
 def test_what_is_not_asked_for_is_forgotten() -> None:
-    sent: list[tuple[list[Read], Future[int]]] = []
+    sent: list[tuple[Round, Future[int]]] = []
 
-    def submit(reads: list[Read]) -> Future[int]:
-        sent.append((reads, Future()))
-        return sent[-1][1]
+    def submit(asked: Round) -> list[Future[int]]:
+        sent.append((asked, Future()))
+        return [sent[-1][1]]
 
     ahead = Ahead(submit)
-    first, second, other = [Read("a")], [Read("b")], [Read("c")]
-    ahead.expect(second)
+    second, other = Round([Read("b")], True, 1), Round([Read("c")], True, 1)
+    first = Round([Read("a")], True, 1, second)
     ahead.send(first)
-    assert [reads for reads, _ in sent] == [first, second]
+    assert [asked for asked, _ in sent] == [first, second]
     ahead.send(other)
     assert sent[1][1].cancelled()
-    ahead.expect(second)
     ahead.send(first)
-    assert ahead.send(second) is sent[-1][1]
+    assert ahead.send(second) == [sent[-1][1]]
     assert len(sent) == 5
-    ahead.expect(other)
     ahead.send(first)
     ahead.close()
     assert sent[-1][1].cancelled()
 
 
 def test_stores_that_can_only_wait() -> None:
-    ahead: Ahead[Any] = Ahead(lambda reads: None)
-    ahead.expect([Read("b")])
-    assert ahead.send([Read("a")]) is None
+    ahead: Ahead[Any] = Ahead(lambda asked: None)
+    assert ahead.send(Round([Read("a")], True, 1, Round([Read("b")], True, 1))) is None
     ahead.close()
 
 

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 import zarrdock
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.write_options import WriteOptions
-from zarrdock.errors import ShardIndexError, StoreError, UnsupportedError
+from zarrdock.errors import ReadOnlyError, ShardIndexError, StoreError, UnsupportedError
 from zarrdock.layouts.relayout import relayout
 from zarrdock.layouts.shard_stats import survey
 from zarrdock.stores import local_patch
-from zarrdock.stores.patch import Patch, patch_of
+from zarrdock.stores.base import Patch
 
 VALUES = np.random.default_rng(9).integers(1, 2**16, (64, 96)).astype("u2")
 
@@ -353,9 +353,9 @@ def test_stores_that_can_not_are_refused(tmp_path: Path) -> None:
             zarrdock.create_array(store, data=VALUES, chunks=(8, 8), shards=(64, 96), options={"in_place": True})
         assert list(store.list()) == []
     local = zarrdock.LocalStore(tmp_path / "a")
-    assert patch_of(zarrdock.PrefixStore(zarrdock.RecordingStore(local), "x")) is not None
-    assert patch_of(zarrdock.ReadOnlyStore(local)) is None
-    assert patch_of(zarrdock.CachingStore(local, max_bytes=1000)) is None
+    assert zarrdock.PrefixStore(zarrdock.RecordingStore(local), "x").traits.partial_update
+    with pytest.raises(ReadOnlyError):
+        zarrdock.ReadOnlyStore(local).patch("k", lambda old: Patch(1, []))
     group = zarrdock.create_group(zarrdock.PrefixStore(local, "g"))
     array = group.create_array("x", data=VALUES, chunks=(8, 8), shards=(64, 96), options={"in_place": True})
     array[3, 5] = 1

@@ -1,12 +1,14 @@
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.stores import HookedStore
 from zarrdock.errors import AccessError, InvalidKeyError, RangeError, ReadOnlyError, StoreError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail
-from zarrdock.stores.base import Blob, Listing, Read
+from zarrdock.stores.base import Blob, Listing, Patch, Read
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.wrappers import Event, PrefixStore, ReadOnlyStore, RecordingStore, WrapperStore
@@ -70,21 +72,108 @@ def test_urls_and_traits_pass_through(tmp_path):
     assert PrefixStore(ReadOnlyStore(inner), "a").read_only
 
 
-async def test_native_coroutines_are_used_through_prefix_and_read_only():
-    class Native(MemoryStore):
-        n = 0
+class Able(MemoryStore):
+    """Reads in every way there is, and counts by which."""
 
-        async def aread(self, requests):
-            self.n += 1
-            return self.read(requests)
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: list[str] = []
 
-    inner = Native()
-    inner.write("a/k", b"1")
-    assert PrefixStore(MemoryStore(), "a").aread is None
-    assert RecordingStore(inner).__class__.__dict__.get("aread") is None  # or it would not count
-    assert (await PrefixStore(inner, "a").aread([Read("k")]))[0].data == b"1"
-    assert (await ReadOnlyStore(inner).aread([Read("a/k")]))[0].data == b"1"
-    assert inner.n == 2
+    async def aread(self, requests):
+        self.used.append("aread")
+        return self.read(requests)
+
+    def submit_read(self, parts):
+        self.used += ["submit_read"] if parts else []
+        with ThreadPoolExecutor(1) as pool:
+            return [pool.submit(self.read, part) for part in parts]
+
+    def sizes(self, keys):
+        self.used.append("sizes")
+        return [self.size(key) for key in keys]
+
+    def patch(self, key, change):
+        self.used.append("patch")
+        super().patch(key, change)
+
+
+WRAPPERS = {
+    "none": WrapperStore,
+    "prefix": lambda store: PrefixStore(store, "a"),
+    "recording": RecordingStore,
+    "costs": lambda store: store.with_costs(merge_gap_bytes=7),
+    "faulty": FaultyStore,
+    "slow": lambda store: LatencyStore(store, 0.001),
+    "hooked": HookedStore,
+    "several": lambda store: RecordingStore(PrefixStore(ReadOnlyStore(store), "")),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+async def test_every_wrapper_forwards_every_ability(name):
+    inner = Able()
+    inner.write("k", b"0123")
+    inner.write("a/k", b"0123")
+    store = WRAPPERS[name](inner)
+    assert [r.data for r in await store.aread([Read("k"), Read("k", Span(1, 2))])] == [b"0123", b"1"]
+    futures = store.submit_read([[Read("k"), Read("no")], [Read("k", Span(2, 3))]])
+    first, second = (future.result(10) for future in futures)
+    assert (first[0].data, first[1], second[0].data) == (b"0123", None, b"2")
+    assert [*store.sizes(["k", "no"])] == [4, None]
+    assert inner.used == ["aread", "submit_read", "sizes"]
+    if name != "several":
+        store.patch("k", lambda old: Patch(6, [(1, b"xy")]))
+        assert store.get("k").data == b"0xy3\0\0"
+        assert inner.used[-1] == "patch"
+
+
+async def test_a_wrapper_that_changes_a_verb_is_asked_by_way_of_it():
+    class Louder(WrapperStore):
+        def read(self, requests):
+            return [Blob(b"!") for _ in requests]
+
+        def size(self, key):
+            return 1
+
+        def update(self, key, change):
+            self.store.update(key + "!", change)
+
+        def delete(self, key):
+            self.store.delete(key + "!")
+
+    inner = Able()
+    inner.write("k!", b"ab")
+    store = Louder(inner)
+    assert (await store.aread([Read("k")]))[0].data == b"!"
+    assert store.submit_read([[Read("k")]]) is None
+    assert [*store.sizes(["k"])] == [1]
+    store.patch("k", lambda old: Patch(1, []))
+    assert inner.get("k!").data == b"a"
+    store.delete_many(["k"])
+    assert not inner.exists("k!")
+    assert inner.used == []
+
+
+def test_a_recorded_round_counts_once_however_many_parts_it_has():
+    store = RecordingStore(Able(), n_events=9)
+    store.write("k", b"0123")
+    for future in store.submit_read([[Read("k")], [Read("k", Span(0, 1)), Read("k", Span(0, 0))]]):
+        future.result(10)
+    assert (store.n_rounds, store.n_requests, store.n_bytes) == (1, 2, 5)
+    assert store.log[-1] == Event("read", "k", (Read("k"), Read("k", Span(0, 1))), 5)
+
+
+def test_faults_of_rounds_that_are_sent_early():
+    store = FaultyStore(Able(), [StoreFault("read", "k", count=1)])
+    store.write("k", b"0123")
+    (future,) = store.submit_read([[Read("k")]])
+    with pytest.raises(StoreError):
+        future.result(10)
+    (future,) = store.submit_read([[Read("k")]])
+    assert future.result(10)[0].data == b"0123"
+    store.add(StoreFault("read", "k", None, spoil=lambda data: bytes(data)[::-1]))
+    (future,) = store.submit_read([[Read("k")]])
+    assert future.result(10)[0].data == b"3210"
 
 
 # -- ReadOnlyStore -----------------------------------------------------------------------------------------------------

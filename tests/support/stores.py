@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from zarrdock.errors import UnsupportedError
-from zarrdock.stores.base import Blob, Change, Entry, Listing, Read, Results, Store, Value, Version
-from zarrdock.stores.wrappers import Event, WrapperStore
+from zarrdock.stores.base import Blob, Change, Entry, Listing, PatchChange, Read, Results, Store, Value, Version
+from zarrdock.stores.wrappers import Event, WrapperStore, settled
 
 __all__ = ["Apart", "HookedStore", "WithTraits", "remote"]
 
@@ -86,6 +88,29 @@ class HookedStore(WrapperStore):
         )
         return results
 
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        event = self._asked(requests)
+        results = await self.store.aread(requests)
+        return self._came(event, results)
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        if self.store.submit_read([]) is None:
+            return None
+        event = self._asked([read for part in parts for read in part])
+        futures = self.store.submit_read(parts)
+        return None if futures is None else [settled(future, partial(self._came, event)) for future in futures]
+
+    def _asked(self, requests: Sequence[Read]) -> Event:
+        event = Event("read", requests[0].key if requests else "", tuple(requests))
+        if self.before is not None:
+            self.before(event)
+        return event
+
+    def _came(self, event: Event, results: Results) -> Results:
+        if self.after is not None:
+            self.after(event)
+        return results
+
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         version: Version | None = self._call(
             Event("write", key), lambda: self.store.write(key, value, create_only=create_only)
@@ -94,6 +119,9 @@ class HookedStore(WrapperStore):
 
     def update(self, key: str, change: Change, /) -> None:
         self._call(Event("update", key), lambda: self.store.update(key, change))
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        self._call(Event("patch", key), lambda: self.store.patch(key, change))
 
     def delete(self, key: str, /) -> None:
         self._call(Event("delete", key), lambda: self.store.delete(key))

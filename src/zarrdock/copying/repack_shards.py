@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.array import Array
+from zarrdock.array.execution.drivers import drive
 from zarrdock.array.execution.read_write import n_together, read_settings
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata
@@ -29,8 +30,7 @@ from zarrdock.codecs.sharding import Sharding
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.target_metadata import Parts
 from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome
-from zarrdock.errors import RangeError
-from zarrdock.stores.base import Buffer, Result, Store
+from zarrdock.stores.base import Buffer, Store
 
 __all__ = ["regroup", "same_leaves"]
 
@@ -163,17 +163,7 @@ def _encoded(source: Array, region: tuple[slice, ...], cache: IndexCache) -> dic
         round_bytes=settings.round_bytes,
         n_together=n_together(settings),
     )
-    results: list[Result] | None = None
-    while True:
-        try:
-            reads = next(rounds) if results is None else rounds.send(results)
-        except StopIteration:
-            break
-        try:
-            results = store.read(reads)
-        except RangeError as error:
-            rounds.throw(error)
-            raise
+    drive(rounds, store)
     found: dict[Coords, memoryview] = {}
     for _, collector in work:
         found |= collector.found

@@ -13,15 +13,13 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
-from zarrdock.array.execution.read_write import n_together, read_settings
+from zarrdock.array.execution.drivers import drive
+from zarrdock.array.execution.read_write import read_settings, reads_of
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.read_types import Found, IntArray
-from zarrdock.array.planning.rounds import lockstep
+from zarrdock.array.planning.read_types import Discard, IntArray
 from zarrdock.array.planning.selection import basic
-from zarrdock.array.planning.shard_reader import read_task
-from zarrdock.array.planning.tasks import Leaves, Task, tasks
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.config import config
@@ -31,7 +29,7 @@ from zarrdock.layouts.access_patterns import Access
 from zarrdock.layouts.indexes import layout_of
 from zarrdock.layouts.shard_stats import Survey, resampled
 from zarrdock.layouts.simulated_store import GhostStore, as_stored, predicted
-from zarrdock.stores.base import Result, Traits
+from zarrdock.stores.base import Traits
 
 __all__ = [
     "CRITERIA",
@@ -150,19 +148,6 @@ class Prediction:
     def total(self) -> Cost:
         """Cost of all patterns together."""
         return sum(self.costs[1:], self.costs[0])
-
-
-class _Nothing:
-    """A sink for chunks that do not exist."""
-
-    def data(self, found: Found) -> None:
-        """Zeros came."""
-
-    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
-        """Nothing to fill."""
-
-    def barrier(self) -> None:
-        """Nothing to wait for."""
 
 
 def candidates(
@@ -297,18 +282,7 @@ def _walk(store: GhostStore, layout: Layout, selection: Any, cache: IndexCache) 
     """Ask for everything that a read asks for."""
     # Ghosts of compressed chunks have no headers.
     settings = dataclasses.replace(read_settings(layout, store, cache), in_blocks=False)
-    rounds = lockstep(
-        (read_task(task, settings, _Nothing()) for task in tasks(basic(selection, layout.shape), layout)),
-        round_bytes=settings.round_bytes,
-        n_together=n_together(settings),
-    )
-    results: list[Result] | None = None
-    while True:
-        try:
-            reads = next(rounds) if results is None else rounds.send(results)
-        except StopIteration:
-            return
-        results = store.read(reads)
+    drive(reads_of(basic(selection, layout.shape), layout, settings, Discard()), store)
 
 
 #: What a layout may be chosen by.

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from zarrdock.errors import StoreError
-from zarrdock.stores.base import Blob, Buffer, Change, Entry, Listing, Read, Results, Store, Value, Version, value_parts
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.stores.base import (
+    Blob,
+    Buffer,
+    Change,
+    Entry,
+    Listing,
+    PatchChange,
+    Read,
+    Results,
+    Store,
+    Value,
+    Version,
+    value_parts,
+)
+from zarrdock.stores.wrappers import WrapperStore, settled
 
 __all__ = ["FaultyStore", "LatencyStore", "StoreFault"]
 
@@ -101,24 +117,32 @@ class FaultyStore(WrapperStore):
         return result
 
     def read(self, requests: Sequence[Read], /) -> Results:
+        due = self._due_to_read(requests)
+        return _answered(due, requests, self.store.read(requests))
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        due = self._due_to_read(requests)
+        return _answered(due, requests, await self.store.aread(requests))
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        try:
+            due = self._due_to_read([read for part in parts for read in part])
+        except Exception as error:  # raised where the answers are looked at, as errors of requests are
+            return [_failed(error) for _ in parts]
+        futures = self.store.submit_read(parts)
+        if futures is None:
+            return None
+        return [settled(future, partial(_answered, due, part)) for future, part in zip(futures, parts, strict=True)]
+
+    def _due_to_read(self, requests: Sequence[Read]) -> tuple[StoreFault, Exception | None] | None:
         due = self._due("read", [request.key for request in requests])
         if due is None:
-            return self.store.read(requests)
+            return None
         fault, key = due
         error = fault.make_error(key)
         if error is not None and fault.when == "before" and fault.spoil is None:
             raise error
-        results = self.store.read(requests)
-        if fault.spoil is None:
-            if error is not None:
-                raise error
-            return results
-        return [
-            Blob(fault.spoil(result.data), result.version)
-            if isinstance(result, Blob) and fnmatch.fnmatchcase(request.key, fault.key)
-            else result
-            for request, result in zip(requests, results, strict=True)
-        ]
+        return fault, error
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         version: Version | None = self._call(
@@ -128,6 +152,9 @@ class FaultyStore(WrapperStore):
 
     def update(self, key: str, change: Change, /) -> None:
         self._call("update", key, lambda: self.store.update(key, change))
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        self._call("update", key, lambda: self.store.patch(key, change))
 
     def delete(self, key: str, /) -> None:
         self._call("delete", key, lambda: self.store.delete(key))
@@ -152,7 +179,18 @@ class FaultyStore(WrapperStore):
         return n_bytes
 
     def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
-        return Store.sizes(self, keys)  # each of them may fail
+        errors: list[Exception] = []
+        for key in keys:  # each of them may fail
+            due = self._due("size", [key])
+            error = None if due is None else due[0].make_error(key)
+            if due is not None and error is not None:
+                if due[0].when == "before":
+                    raise error
+                errors.append(error)
+        found = self.store.sizes(keys)
+        if errors:
+            raise errors[0]
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -160,6 +198,28 @@ class FaultyStore(WrapperStore):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+def _answered(due: tuple[StoreFault, Exception | None] | None, requests: Sequence[Read], results: Results) -> Results:
+    if due is None:
+        return results
+    fault, error = due
+    if fault.spoil is None:
+        if error is not None:
+            raise error
+        return results
+    return [
+        Blob(fault.spoil(result.data), result.version)
+        if isinstance(result, Blob) and fnmatch.fnmatchcase(request.key, fault.key)
+        else result
+        for request, result in zip(requests, results, strict=True)
+    ]
+
+
+def _failed(error: Exception) -> Future[Results]:
+    future: Future[Results] = Future()
+    future.set_exception(error)
+    return future
 
 
 class LatencyStore(WrapperStore):
@@ -176,12 +236,45 @@ class LatencyStore(WrapperStore):
         self.seconds_per_byte = seconds_per_byte
 
     def _wait(self, n_bytes: int = 0) -> None:
-        time.sleep(self.seconds + n_bytes * self.seconds_per_byte)
+        time.sleep(self._seconds(n_bytes))
+
+    def _seconds(self, n_bytes: int) -> float:
+        return self.seconds + n_bytes * self.seconds_per_byte
 
     def read(self, requests: Sequence[Read], /) -> Results:
         results = self.store.read(requests)
-        self._wait(sum(memoryview(result.data).nbytes for result in results if isinstance(result, Blob)))
+        self._wait(_nbytes(results))
         return results
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        results = await self.store.aread(requests)
+        await asyncio.sleep(self._seconds(_nbytes(results)))
+        return results
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        futures = self.store.submit_read(parts)
+        return None if futures is None else [self._late(future) for future in futures]
+
+    def _late(self, future: Future[Results]) -> Future[Results]:
+        late: Future[Results] = Future()
+
+        def settle() -> None:
+            if late.set_running_or_notify_cancel():
+                error = future.exception()
+                if error is None:
+                    late.set_result(future.result())
+                else:
+                    late.set_exception(error)
+
+        def came(done: Future[Results]) -> None:
+            n_bytes = 0 if done.cancelled() or done.exception() is not None else _nbytes(done.result())
+            timer = threading.Timer(self._seconds(n_bytes), settle)
+            timer.daemon = True
+            timer.start()
+
+        late.add_done_callback(lambda done: done.cancelled() and future.cancel())
+        future.add_done_callback(came)
+        return late
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         parts = value_parts(value)
@@ -191,6 +284,10 @@ class LatencyStore(WrapperStore):
     def update(self, key: str, change: Change, /) -> None:
         self._wait()
         self.store.update(key, change)
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        self._wait()
+        self.store.patch(key, change)
 
     def delete(self, key: str, /) -> None:
         self._wait()
@@ -219,3 +316,7 @@ class LatencyStore(WrapperStore):
     def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
         self._wait()
         return self.store.sizes(keys)
+
+
+def _nbytes(results: Results) -> int:
+    return sum(memoryview(result.data).nbytes for result in results if isinstance(result, Blob))

@@ -1,0 +1,142 @@
+"""Rounds of reads against a store: one driver for ordinary calls, one for coroutines.
+
+A large read is many rounds, so that its memory is bounded. Which reads come next is mostly known before a round's
+answers are: on a remote store they are sent one round early and cost no round trip of their own. The answers of one
+round are given out part by part, too: what came first is decoded while the rest is on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from zarrdock.array.planning.rounds import Round, Rounds
+from zarrdock.errors import RangeError
+from zarrdock.stores.base import Result, Results, Store
+
+if TYPE_CHECKING:
+    from zarrdock.stores.async_store import AsyncStore
+
+__all__ = ["Ahead", "drive", "drive_async"]
+
+
+class Future(Protocol):
+    """The methods that a concurrent and an asyncio future have in common."""
+
+    def cancel(self) -> bool: ...
+
+    def cancelled(self) -> bool: ...
+
+    def exception(self) -> BaseException | None: ...
+
+
+F = TypeVar("F", bound=Future)
+
+
+class Ahead(Generic[F]):
+    """Sends rounds, at most one of them early.
+
+    Args:
+        submit: starts a round, a future for each part of it; None from it: the store can only be waited for.
+    """
+
+    def __init__(self, submit: Callable[[Round], Sequence[F] | None]) -> None:
+        self._submit = submit
+        self._early: tuple[Round, Sequence[F]] | None = None
+        self._current: Sequence[F] = ()
+
+    def send(self, asked: Round) -> Sequence[F] | None:
+        """The answers to a round, begun now or earlier; the round that follows it is begun too."""
+        early, self._early = self._early, None
+        if early is not None and early[0] is asked:
+            sent: Sequence[F] | None = early[1]
+        else:
+            if early is not None:  # something changed on the way
+                _forget(early[1])
+            sent = self._submit(asked)
+        if sent is not None and asked.then is not None and (begun := self._submit(asked.then)) is not None:
+            self._early = asked.then, begun
+        self._current = sent or ()
+        return sent
+
+    def close(self) -> None:
+        """Forget the round that was sent early, and the part of the last one that nobody waits for any more."""
+        _forget(self._current)
+        _forget(self._early[1] if self._early is not None else ())
+        self._current, self._early = (), None
+
+
+def _forget(futures: Sequence[Future]) -> None:
+    for future in futures:
+        if not future.cancel() and not future.cancelled():
+            future.exception()  # looked at, so that nobody complains that it was not
+
+
+def drive(rounds: Rounds, store: Store) -> None:
+    """Read round after round until there is none."""
+    may_submit = store.traits.remote and not _in_event_loop()
+    ahead = Ahead(lambda asked: store.submit_read(asked.parts())) if may_submit else None
+    answers: Iterable[Result] | None = None
+    try:
+        while (asked := _advance(rounds, answers)) is not None:
+            answers = None  # not held while the next ones are read
+            try:
+                sent = None if ahead is None else ahead.send(asked)
+                answers = store.read(asked.reads) if sent is None else _arriving(sent)
+            except RangeError as error:
+                rounds.throw(error)
+                raise
+    finally:
+        if ahead is not None:
+            ahead.close()
+
+
+def _in_event_loop() -> bool:
+    # It may be the very loop that would have to answer, and only a blocking read can tell.
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _arriving(futures: Sequence[Any]) -> Iterator[Result]:
+    """The answers of all parts, each waited for when it is looked at, and not held once it was given out."""
+    for future in futures:
+        results: Results = future.result()
+        results.reverse()
+        while results:
+            yield results.pop()
+
+
+async def drive_async(rounds: Rounds, store: AsyncStore) -> None:
+    """The same from a coroutine, on any event loop: rounds are awaited, what is done with them happens in threads."""
+    import asyncio
+
+    async def fetch(asked: Round) -> Results:
+        return await store.read(asked.reads)
+
+    ahead = Ahead(lambda asked: [asyncio.ensure_future(fetch(asked))]) if store.traits.remote else None
+    answers: Results | None = None
+    try:
+        # Planning and handing over may decode a little: not on the loop's own thread.
+        while (asked := await asyncio.to_thread(_advance, rounds, answers)) is not None:
+            answers = None
+            try:
+                sent = None if ahead is None else ahead.send(asked)
+                answers = await (fetch(asked) if sent is None else sent[0])
+            except RangeError as error:
+                rounds.throw(error)
+                raise
+    finally:
+        if ahead is not None:
+            ahead.close()
+
+
+def _advance(rounds: Rounds, answers: Iterable[Result] | None) -> Round | None:
+    try:
+        return next(rounds) if answers is None else rounds.send(answers)
+    except StopIteration:
+        return None
