@@ -91,7 +91,7 @@ def _special(kind: int, rest: memoryview, nbytes: int, typesize: int) -> bytes:
         return np.full(nbytes // typesize, np.nan, f"<f{typesize}").tobytes()
     if kind == _VALUE and len(rest) == typesize and nbytes % typesize == 0:
         return bytes(rest) * (nbytes // typesize)
-    return _fail("a chunk of one repeated value that is damaged, or that nobody initialised")
+    return _fail("a chunk of one repeated value that is damaged, or was never initialised")
 
 
 def _pipeline(filters: bytes, metas: bytes) -> list[Any]:

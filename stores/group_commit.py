@@ -26,7 +26,7 @@ __all__ = ["Combiner", "Doubt", "KeyLocks", "apply_all"]
 class KeyLocks:
     """One lock per key, made when first wanted and dropped when no thread wants it any more.
 
-    ``with locks(key): ...`` excludes the other threads that ask for the same key, and nobody else. Not reentrant. A
+    ``with locks(key): ...`` excludes the other threads that ask for the same key, and no others. Not reentrant. A
     forked child starts with no lock held: the threads that held them exist in the parent only. A copy made by
     ``pickle`` is a new, independent set.
     """
@@ -125,8 +125,8 @@ def _twin(error: Exception) -> Exception:
 class Doubt:
     """Between the sending of a write and its outcome: it is unknown if the changes in it were made.
 
-    Whoever sends may be interrupted (Ctrl-C) at any moment, and the others must neither make their changes a second
-    time nor take them for made. So the changes count as concluded, with an error, from here on; what became of them is
+    The sending thread may be interrupted (Ctrl-C) at any moment, and the others must neither make their changes a
+    second time nor take them for made. So the changes count as concluded, with an error, from here on; their outcome is
     set right on leaving the ``with`` block, in whichever thread that happens. Interrupts reach the main thread only: a
     block that runs in another one always gets to its end.
 

@@ -370,8 +370,8 @@ class ConditionalStore(FsspecStore):
         doubt = Doubt(
             tickets,
             ConflictError(
-                "the thread that wrote for several was interrupted, so that nobody can tell whether the change was "
-                "made: read the key and decide",
+                "the thread that wrote for several was interrupted, and it is unknown if the change was made: "
+                "read the key and decide",
                 key=key,
                 store=self,
             ),
@@ -390,7 +390,7 @@ class ConditionalStore(FsspecStore):
         """Write ``data``, or delete, if the object still is the ``expected`` one.
 
         Raises:
-            _LostRace: it is not. ConflictError: nobody can tell whether the change was made.
+            _LostRace: it is not. ConflictError: it is unknown if the change was made.
         """
         token = uuid.uuid4().hex[:12]
         n_sent = 0
@@ -432,8 +432,8 @@ class ConditionalStore(FsspecStore):
         applied = landed(token, parent, found)
         if applied is None:
             raise ConflictError(
-                "the reply to a write was lost and others have written since, so that nobody can tell whether the "
-                "change was made: read the key and decide",
+                "the reply to a write was lost and others have written since; it is unknown if the change was "
+                "made: read the key and decide",
                 key=key,
                 store=self,
             )

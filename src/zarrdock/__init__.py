@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 # Public name -> the module it comes from, imported when the name is first used: importing zarrdock costs next to
-# nothing, and whoever reads local files never waits for what only remote stores need. Type checkers read the imports
+# nothing, and reads of local files never wait for imports that only remote stores need. Type checkers read the imports
 # above; a test holds the two lists together.
 _PLACES = {
     "Array": "array.array",

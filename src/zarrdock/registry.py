@@ -24,8 +24,8 @@ class Registry(Generic[T]):
 
     Args:
         group: of entry points. builtin: name -> "module:attribute".
-        foreign: entry point groups of other packages -> "module:function", an adapter. It is called with a name that
-            nobody provides here, if it stands in that group, or if the package whose group it is has been imported and
+        foreign: entry point groups of other packages -> "module:function", an adapter. It is called with a name
+            that no package provides here, if it stands in that group, or if the group's package has been imported and
             may know of it otherwise; it returns an implementation, or None.
     """
 

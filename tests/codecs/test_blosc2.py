@@ -57,7 +57,7 @@ def test_chunks_of_one_value() -> None:
 @pytest.mark.parametrize(
     ("chunk", "what"),
     [
-        (header(40, 0x40), "nobody initialised"),
+        (header(40, 0x40), "never initialised"),
         (header(40, 0x30, b"abc"), "damaged"),
         (header(42, 0x20), "damaged|expected 40"),
         (header(40, 0x01), "dictionary"),

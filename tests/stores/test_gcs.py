@@ -134,7 +134,7 @@ def test_when_nobody_can_tell_it_says_so(store: GCSStore, proxy: FaultProxy) -> 
     store.update("n", count)
     proxy.inject(Fault("lost_reply", method="POST"))
     mine.between = lambda: store.update("n", count)
-    with pytest.raises(ConflictError, match="nobody can tell"):
+    with pytest.raises(ConflictError, match="unknown if the change was"):
         mine.update("n", count)
     assert store.get("n").data == b"3"
 

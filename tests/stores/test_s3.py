@@ -196,7 +196,7 @@ def test_when_nobody_can_tell_it_says_so(store: S3Store, proxy: FaultProxy) -> N
     store.update("n", count)
     mine.between = others
     proxy.inject(Fault("lost_reply", method="PUT"))
-    with pytest.raises(ConflictError, match="nobody can tell"):
+    with pytest.raises(ConflictError, match="unknown if the change was"):
         mine.update("n", count)
 
 

@@ -93,7 +93,7 @@ class _Adapted(base.Codec):
 def _again(name: str, document: str) -> base.Codec:
     kind: Any = adapted(name)
     if kind is None:
-        raise CodecError("nobody provides it here", codec=name)
+        raise CodecError("no installed package provides it", codec=name)
     found: base.Codec = kind(document)
     return found
 

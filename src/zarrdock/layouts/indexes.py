@@ -71,7 +71,7 @@ def stored_objects(store: Store, path: str, metadata: ArrayMetadata) -> list[tup
     """
     found = stored_chunks(store, path, metadata.key_encoding, metadata.grid.n_chunks(metadata.shape))
     if found is None:
-        raise UnsupportedError(f"{store} cannot be listed: nobody can tell which shards there are")
+        raise UnsupportedError(f"{store} cannot be listed, so its shards are unknown")
     return sorted(found)
 
 
