@@ -130,7 +130,7 @@ def command(
 
 @contextmanager
 def _said_below() -> Iterator[None]:
-    """What a copy lacks is printed here, in lines of its own."""
+    """Print parts that the copy lacks, each in a line of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteCopyWarning)
         yield
