@@ -6,12 +6,13 @@ import os
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import VersionChangedError
+from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import Tail, is_empty
 from zarrdock.stores.base import (
     Blob,
@@ -144,29 +145,20 @@ class CachingStore(WrapperStore):
         self._cache: Cache = (
             MemoryCache(max_bytes) if folder is None else FolderCache(folder, max_bytes, _namespace(store))
         )
-        self._reset()
+        self._renew()
         self.reset()
+        reset_after_fork(self._renew)
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
+    def _renew(self) -> None:
         self._lock = threading.Lock()
         # When a version was last seen to be the current one, by the monotonic clock.
-        self._seen: OrderedDict[str, tuple[Version | None, float]] = OrderedDict()
+        self._seen: BoundedLRU[str, tuple[Version | None, float]] = BoundedLRU(max_items=_MAX_SEEN)
         self._n_changes = 0
         self._flights = Flights()
 
-    def _guard(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            self._reset()
-        return self._lock
-
-    def _own_flights(self) -> Flights:
-        self._guard()  # a forked child has none of its parent's
-        return self._flights
-
     def reset(self) -> None:
         """Begin to count anew."""
-        with self._guard():
+        with self._lock:
             self.n_hits = self.n_misses = self.n_checks = self.hit_bytes = self.miss_bytes = 0
 
     def clear(self) -> None:
@@ -216,7 +208,7 @@ class CachingStore(WrapperStore):
             else:
                 kept.setdefault((request.key, found.version), []).append(found)
         shared = [requests[i] for i in asked if self._may_share(requests[i])] if join else []
-        flights = self._own_flights()
+        flights = self._flights
         under_way = flights.begin(shared) if shared else {}
         others = {i: under_way[requests[i]] for i in asked if requests[i] in under_way}
         try:
@@ -262,7 +254,7 @@ class CachingStore(WrapperStore):
         checks = [place for place in kept if place not in told and (place[0], None) not in told]
         told.update({place: len(reads) + n for n, place in enumerate(checks)})
         answers = self.store.read([*reads, *(Read(key, Tail(1), version) for key, version in checks)])
-        with self._guard():
+        with self._lock:
             self.n_misses += len(reads)
             self.n_checks += len(checks)
             self.miss_bytes += sum(memoryview(a.data).nbytes for a in answers[: len(reads)] if isinstance(a, Blob))
@@ -307,7 +299,7 @@ class CachingStore(WrapperStore):
             self._see(key, version, n_changes)
 
     def _hit(self, found: _Kept) -> Blob:
-        with self._guard():
+        with self._lock:
             self.n_hits += 1
             self.hit_bytes += memoryview(found.data).nbytes
         return Blob(found.data, found.version)
@@ -330,14 +322,11 @@ class CachingStore(WrapperStore):
         return seen is not None and seen[0] == version and time.monotonic() - seen[1] < seconds
 
     def _see(self, key: str, version: Version | None, n_changes: int) -> None:
-        with self._guard():
+        with self._lock:
             if version is None and self._was_seen(key, None, self.ttl):
                 return  # the oldest part counts
             if n_changes == self._n_changes:
-                self._seen[key] = version, time.monotonic()
-                self._seen.move_to_end(key)
-                if len(self._seen) > _MAX_SEEN:
-                    self._seen.popitem(last=False)
+                self._seen.put(key, (version, time.monotonic()))
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -386,21 +375,22 @@ class CachingStore(WrapperStore):
             self._forget_below(prefix)
 
     def _forget(self, key: str) -> None:
-        with self._guard():
+        with self._lock:
             self._n_changes += 1
-            self._seen.pop(key, None)
+            self._seen.pop(key)
         self._cache.drop(key)
 
     def _forget_below(self, prefix: str) -> None:
-        with self._guard():
+        with self._lock:
             self._n_changes += 1
             self._seen.clear()
         self._cache.drop_below(prefix)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_lock", "_seen", "_pid", "_flights")
+        own = ("_lock", "_seen", "_flights")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._reset()
+        self._renew()
+        reset_after_fork(self._renew)

@@ -19,11 +19,12 @@ import shutil
 import threading
 import time
 import warnings
-from collections import OrderedDict
 from typing import Any
 
 import deflate
 
+from zarrdock.after_fork import reset_after_fork
+from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Buffer, Version
 from zarrdock.stores.cache_memory import TAIL, UNKNOWN, Cache, Known, _Unknown
@@ -69,30 +70,24 @@ class FolderCache(Cache):
         self.max_bytes = max_bytes
         self.namespace = namespace
         self._here = f"{self.folder}/{_hash(namespace)[:16]}"
-        self._reset()
+        self._renew()
+        reset_after_fork(self._renew)
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._objects: OrderedDict[str, _Object] = OrderedDict()
-        self._versions: OrderedDict[str, Version | _Unknown | None] = OrderedDict()
+    def _renew(self) -> None:
+        self._lock = threading.Lock()  # of all below, and of what is known of each object
+        self._objects: BoundedLRU[str, _Object] = BoundedLRU(max_items=_MAX_OBJECTS)
+        self._versions: BoundedLRU[str, tuple[Version | _Unknown | None]] = BoundedLRU(max_items=_MAX_OBJECTS)
         self._until_look = 0  # bytes that may be written before the folder is looked at
         self._warned = False
-
-    def _guard(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            self._reset()
-        return self._lock
 
     # -- looking up ----------------------------------------------------------------------------------------------------
 
     def version(self, key: str) -> Version | _Unknown | None:
-        with self._guard():
-            if key in self._versions:
-                return self._versions[key]
-        version = self._version_there(key)
-        self._remember(key, version)
-        return version
+        known = self._versions.get(key)
+        if known is None:
+            known = (self._version_there(key),)
+            self._versions.put(key, known)
+        return known[0]
 
     def _version_there(self, key: str) -> Version | _Unknown | None:
         words = _words(self._key_path(key))
@@ -102,18 +97,11 @@ class FolderCache(Cache):
             return UNKNOWN
         return version
 
-    def _remember(self, key: str, version: Version | _Unknown | None) -> None:
-        with self._guard():
-            self._versions[key] = version
-            self._versions.move_to_end(key)
-            if len(self._versions) > _MAX_OBJECTS:
-                self._versions.popitem(last=False)
-
     def find(self, key: str, version: Version | None, range_: Range) -> Buffer | None:
         path = self._object_path(key, version)
         if path is None:
             return None
-        with self._guard():
+        with self._lock:
             found = self._objects.get(path)
             place = None if found is None else found.known.locate(range_)
             if place is None or found is None:
@@ -126,7 +114,7 @@ class FolderCache(Cache):
             name = found.names.get(place.segment)
             is_verified = place.segment in found.verified
         data = None if name is None else _read(f"{path}/{name}", place.offset, place.n, whole=not is_verified)
-        with self._guard():
+        with self._lock:
             if data is None:
                 found.known.remove(place.segment)
                 found.names.pop(place.segment, None)
@@ -139,10 +127,8 @@ class FolderCache(Cache):
         """An object with the segments there are now, other processes' included."""
         found = self._objects.get(path)
         if found is None:
-            found = self._objects[path] = _Object(path)
-            if len(self._objects) > _MAX_OBJECTS:
-                self._objects.popitem(last=False)
-        self._objects.move_to_end(path)
+            found = _Object(path)
+            self._objects.put(path, found)
         try:
             stamp = os.stat(path).st_mtime_ns
             if stamp == found.stamp:
@@ -170,7 +156,7 @@ class FolderCache(Cache):
         n = memoryview(data).nbytes
         if path is None or n == 0 or n > self.max_bytes:
             return
-        with self._guard():
+        with self._lock:
             found = self._looked_at(path)
             segment = found.known.learn(range_, n)
             superfluous = found.known.add(segment, n)
@@ -183,7 +169,7 @@ class FolderCache(Cache):
                 name = name if size is None else f"{name}-of-{size}"
                 crc = deflate.crc32(data).to_bytes(_CRC_BYTES, "little")
                 self._write(f"{path}/{name}", [data, crc])
-                with self._guard():
+                with self._lock:
                     found.names[segment] = name
                 for other in old:
                     if other != name:
@@ -191,10 +177,10 @@ class FolderCache(Cache):
             if self.version(key) != version:
                 words = {"key": key, "version": repr(version), "object": path}
                 self._write(self._key_path(key), [json.dumps(words).encode()])
-                self._remember(key, version)
+                self._versions.put(key, (version,))
             self._make_room(n if superfluous is not None else 0)
         except OSError as error:
-            with self._guard():
+            with self._lock:
                 found.known.remove(segment)
             if not isinstance(error, FileNotFoundError):  # that is a folder another process keeps removing
                 self._warn(error)
@@ -227,7 +213,7 @@ class FolderCache(Cache):
             raise
 
     def _warn(self, error: OSError) -> None:
-        with self._guard():
+        with self._lock:
             warned, self._warned = self._warned, True
         if not warned:
             warnings.warn(f"nothing can be kept in the cache folder {self.folder}: {error}", RuntimeWarning, 5)
@@ -235,7 +221,7 @@ class FolderCache(Cache):
     # -- making room ---------------------------------------------------------------------------------------------------
 
     def _make_room(self, n: int) -> None:
-        with self._guard():
+        with self._lock:
             self._until_look -= n
             if self._until_look > 0:
                 return
@@ -250,7 +236,7 @@ class FolderCache(Cache):
                 if used <= self.max_bytes * 0.9:
                     break
             self._sweep()
-        with self._guard():
+        with self._lock:
             self._until_look = max(1, min(self.max_bytes // 10, self.max_bytes - used))
 
     def _files(self) -> list[tuple[int, int, str]]:
@@ -279,23 +265,20 @@ class FolderCache(Cache):
     def drop(self, key: str) -> None:
         versions = [self.version(key), self._version_there(key)]  # another process may have kept a later one
         _unlink(self._key_path(key))
-        self._remember(key, UNKNOWN)
+        self._versions.put(key, (UNKNOWN,))
         for version in versions:
             path = None if isinstance(version, _Unknown) else self._object_path(key, version)
             if path is not None:
-                with self._guard():
-                    self._objects.pop(path, None)
+                self._objects.pop(path)
                 shutil.rmtree(path, ignore_errors=True)
 
     def drop_below(self, prefix: str) -> None:
         if not prefix:
             shutil.rmtree(self._here, ignore_errors=True)
-            with self._guard():
-                self._objects.clear()
-                self._versions.clear()
+            self._objects.clear()
+            self._versions.clear()
             return
-        with self._guard():
-            keys = {key for key in self._versions if key.startswith(f"{prefix}/")}
+        keys = {key for key in self._versions if key.startswith(f"{prefix}/")}
         for _, _, path in _files(f"{self._here}/keys"):
             key = str((_words(path) or {}).get("key"))
             if key.startswith(f"{prefix}/"):

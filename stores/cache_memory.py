@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from zarrdock.after_fork import reset_after_fork
+from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.stores.base import Buffer, Version
 
@@ -176,7 +175,7 @@ class Cache(ABC):
 class _Object:
     version: Version | None
     known: Known = field(default_factory=Known)
-    data: dict[int, bytes] = field(default_factory=dict)
+    segments: set[int] = field(default_factory=set)
 
 
 class MemoryCache(Cache):
@@ -186,34 +185,28 @@ class MemoryCache(Cache):
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._reset()
+        self._renew()
+        reset_after_fork(self._renew)
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
+    def _renew(self) -> None:
+        # Its lock is that of the objects, too.
+        self._parts: BoundedLRU[tuple[str, int], bytes] = BoundedLRU(self.max_bytes, _segment_nbytes)
         self._objects: dict[str, _Object] = {}
-        self._order: OrderedDict[tuple[str, int], int] = OrderedDict()
-        self._nbytes = 0
-
-    def _guard(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            self._reset()  # another thread of the parent may have been in the middle of something
-        return self._lock
 
     def version(self, key: str) -> Version | _Unknown | None:
         found = self._objects.get(key)
         return UNKNOWN if found is None else found.version
 
     def find(self, key: str, version: Version | None, range_: Range) -> Buffer | None:
-        with self._guard():
+        with self._parts.lock:
             found = self._objects.get(key)
             place = found.known.locate(range_) if found is not None and found.version == version else None
-            if found is None or place is None:
+            if place is None:
                 return None
             if place.n == 0:
                 return b""
-            self._order.move_to_end((key, place.segment))
-            data = found.data[place.segment]
+            data = self._parts.get((key, place.segment))
+        assert data is not None
         return data if place.n == len(data) else memoryview(data)[place.offset : place.offset + place.n]
 
     def put(self, key: str, version: Version | None, range_: Range, data: Buffer) -> None:
@@ -221,7 +214,7 @@ class MemoryCache(Cache):
         if n == 0 or n + _SEGMENT_BYTES > self.max_bytes:
             return
         own = bytes(data)  # a view would keep alive what it is a view of
-        with self._guard():
+        with self._parts.lock:
             found = self._objects.get(key)
             if found is None or found.version != version:
                 self._drop(key)
@@ -231,44 +224,41 @@ class MemoryCache(Cache):
             if superfluous is None:
                 return
             for old in superfluous:
-                self._count_out(found.data.pop(old, None), (key, old))
-            found.data[segment] = own
-            self._order[key, segment] = n
-            self._nbytes += n + _SEGMENT_BYTES
-            while self._nbytes > self.max_bytes:
-                self._drop_oldest()
+                self._parts.pop((key, old))
+            found.segments.difference_update(superfluous)
+            found.segments.add(segment)
+            for (other, oldest), _ in self._parts.put((key, segment), own):
+                self._forget(other, oldest)
 
-    def _count_out(self, data: bytes | None, place: tuple[str, int]) -> None:
-        if data is not None:
-            del self._order[place]
-            self._nbytes -= len(data) + _SEGMENT_BYTES
-
-    def _drop_oldest(self) -> None:
-        key, segment = next(iter(self._order))
+    def _forget(self, key: str, segment: int) -> None:
         found = self._objects[key]
-        self._count_out(found.data.pop(segment), (key, segment))
         found.known.remove(segment)
-        if not found.data:
+        found.segments.discard(segment)
+        if not found.segments:
             del self._objects[key]
 
     def _drop(self, key: str) -> None:
         found = self._objects.pop(key, None)
         if found is not None:
-            for segment, data in found.data.items():
-                self._count_out(data, (key, segment))
+            for segment in found.segments:
+                self._parts.pop((key, segment))
 
     def drop(self, key: str) -> None:
-        with self._guard():
+        with self._parts.lock:
             self._drop(key)
 
     def drop_below(self, prefix: str) -> None:
-        with self._guard():
+        with self._parts.lock:
             before = f"{prefix}/" if prefix else ""
             for key in [key for key in self._objects if key.startswith(before)]:
                 self._drop(key)
 
     def nbytes(self) -> int:
-        return self._nbytes
+        return self._parts.nbytes
 
     def __reduce__(self) -> Any:
         return MemoryCache, (self.max_bytes,)
+
+
+def _segment_nbytes(data: bytes) -> int:
+    return len(data) + _SEGMENT_BYTES

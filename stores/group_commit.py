@@ -8,13 +8,12 @@ the one under way, and the next.
 from __future__ import annotations
 
 import copy
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.stores.base import Buffer, Change, Value, join_value
 
 __all__ = ["Combiner", "Doubt", "KeyLocks", "apply_all"]
@@ -35,7 +34,7 @@ class KeyLocks:
 
     def __init__(self) -> None:
         self._reset()
-        _all.add(self)
+        reset_after_fork(self._reset)
 
     def _reset(self) -> None:
         self._guard = threading.Lock()
@@ -59,18 +58,6 @@ class KeyLocks:
                 if not n_users[0]:
                     del locks[key]
 
-
-_all: weakref.WeakSet[KeyLocks] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    # Here and not at the first use: by then the child may have threads, and each would find a set of its own.
-    for locks in _all:
-        locks._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 # One write must not wait for ever more changes to be applied.
 MAX_TOGETHER = 256
@@ -160,11 +147,12 @@ class Combiner:
     """The changes that wait, by key. A forked child and a copy made by ``pickle`` begin with none."""
 
     def __init__(self) -> None:
-        self._reset()
-        _combiners.add(self)
-
-    def _reset(self) -> None:
         self._queue = _Queue()
+        reset_after_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._queue.guard = threading.Condition(threading.Lock())  # a thread of the parent may have held it
+        self._queue = _Queue()  # what waited in the parent is the parent's
 
     def __reduce__(self) -> tuple[type[Combiner], tuple[()]]:
         return Combiner, ()
@@ -268,18 +256,3 @@ class _Queue:
                     del self.waiting[key]
             while ticket.is_taken:
                 self.guard.wait()
-
-
-_combiners: weakref.WeakSet[Combiner] = weakref.WeakSet()
-
-
-def _renew_combiners() -> None:
-    # Here and not at the first use: by then the child may have threads, and each would find a queue of its own. What
-    # waited in the parent is the parent's.
-    for combiner in _combiners:
-        combiner._queue.guard = threading.Condition(threading.Lock())  # a thread of the parent may have held it
-        combiner._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_combiners)

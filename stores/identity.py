@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+from zarrdock.after_fork import reset_after_fork
+
 if TYPE_CHECKING:
     from fsspec.spec import AbstractFileSystem
 
@@ -100,7 +102,7 @@ def _is_below(path: str, folder: str) -> bool:
 # -- places without a name ---------------------------------------------------------------------------------------------
 
 _process: list[str] = [os.urandom(8).hex()]
-os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, os.urandom(8).hex()))
+reset_after_fork(lambda: _process.__setitem__(0, os.urandom(8).hex()))
 
 
 def identity_of_object(kind: str, obj: object) -> Identity:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from fsspec.spec import AbstractFileSystem
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import StoreError
 
 __all__ = ["Bridge", "Limiter", "Live", "drive", "expect_bytes", "is_async", "remake", "running_loop"]
@@ -40,8 +41,7 @@ def _after_fork() -> None:
     _lock = threading.Lock()  # another thread of the parent may have held the old one
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+reset_after_fork(_after_fork)
 
 
 def is_async(fs: AbstractFileSystem) -> bool:

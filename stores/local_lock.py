@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Callable
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.stores.local_files import MAX_ATTEMPTS
 
 try:
@@ -40,8 +41,7 @@ def _after_fork_in_child() -> None:
         os.close(_held.pop())
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+reset_after_fork(_after_fork_in_child)
 
 
 class NoLocksError(OSError):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
+
+from zarrdock.lru import BoundedLRU
 
 __all__ = ["Handle", "Identity", "LocalVersion", "drop_all", "get_limit", "identity_of", "set_limit"]
 
@@ -50,19 +51,14 @@ class LocalVersion:
         self._handle = handle
         self._identity = handle.identity if handle is not None else None
         if handle is not None:
-            _pinned[id(self)] = weakref.ref(self)
-            if len(_pinned) > _limit:
-                _drop_oldest()
+            _let_go(_pinned.put(id(self), weakref.ref(self)))
 
     def handle_for(self, identity: Identity) -> Handle | None:
         """The open file, where a path with this identity still names it."""
         handle = self._handle
         if handle is None or handle.identity != identity:
             return None
-        try:
-            _pinned.move_to_end(id(self))
-        except KeyError:  # dropped this very moment; the reference held here keeps the file open
-            pass
+        _pinned.get(id(self))  # used now; dropped this very moment, the reference held here keeps the file open
         return handle
 
     def drop(self) -> None:
@@ -84,7 +80,7 @@ class LocalVersion:
 
     def __del__(self) -> None:
         if _pinned is not None:  # at the interpreter's exit the module may be gone first
-            _pinned.pop(id(self), None)
+            _pinned.pop(id(self))
 
     def __reduce__(self) -> tuple[type[LocalVersion], tuple[()]]:
         return LocalVersion, ()  # another process has no such file open
@@ -94,10 +90,6 @@ class LocalVersion:
 
     def __deepcopy__(self, _: object) -> LocalVersion:
         return self
-
-
-# By age of last use. The references are weak: a version nobody has any more closes its file by itself.
-_pinned: OrderedDict[int, weakref.ref[LocalVersion]] = OrderedDict()
 
 
 # What lies open costs memory of the kernel.
@@ -114,12 +106,15 @@ def _default_limit() -> int:
     return _MOST if soft < 0 else max(16, min(_MOST, soft // 2))
 
 
-_limit = _default_limit()
+# Versions with an open file, by their id. The references are weak: a version nobody has any more closes its file by
+# itself.
+_pinned: BoundedLRU[int, weakref.ref[LocalVersion]] = BoundedLRU(max_items=_default_limit())
 
 
 def get_limit() -> int:
     """How many files are kept open for versions, in this process."""
-    return _limit
+    assert _pinned.max_items is not None
+    return _pinned.max_items
 
 
 def set_limit(n_files: int) -> int:
@@ -128,25 +123,18 @@ def set_limit(n_files: int) -> int:
     It is half of the process's limit (``ulimit -n``) at the time of the import to begin with, and at most 4096. Stores
     that are there already keep the ``traits.max_versions`` they have.
     """
-    global _limit
-    before, _limit = _limit, n_files
-    while len(_pinned) > _limit and _drop_oldest():
-        pass
+    before = get_limit()
+    _let_go(_pinned.resize(max_items=n_files))
     return before
 
 
 def drop_all() -> None:
     """Let go of every file kept open for a version."""
-    while _drop_oldest():
-        pass
+    _let_go(_pinned.clear())
 
 
-def _drop_oldest() -> bool:
-    try:
-        _, reference = _pinned.popitem(last=False)
-    except KeyError:
-        return False
-    version = reference()
-    if version is not None:
-        version.drop()
-    return True
+def _let_go(pinned: Iterable[tuple[int, weakref.ref[LocalVersion]]]) -> None:
+    for _, reference in pinned:
+        version = reference()
+        if version is not None:
+            version.drop()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import KeyExistsError, RangeError, ReadOnlyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import is_empty, resolve
 from zarrdock.stores.base import (
@@ -328,8 +329,7 @@ def _finish_all() -> None:
 
 
 atexit.register(_finish_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unfinished.clear)  # that is for the parent to do
+reset_after_fork(_unfinished.clear)  # that is for the parent to do
 
 
 # -- URLs --------------------------------------------------------------------------------------------------------------

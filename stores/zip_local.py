@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.base import Buffer, Store, Traits
 from zarrdock.stores.identity import Identity
@@ -95,10 +96,10 @@ class LocalArchive(Archive):
         self.flags = flags
         self.url = f"file://{self.path}"
         self.traits = _TRAITS
-        self._reset()
+        self._renew()
+        reset_after_fork(self._renew)
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
+    def _renew(self) -> None:
         self._lock = threading.Lock()
         self.known: State | None = None
 
@@ -108,8 +109,6 @@ class LocalArchive(Archive):
 
     def guard(self) -> AbstractContextManager[Any]:
         """The lock of what is known. It is held for looking, never for reading or writing data."""
-        if self._pid != os.getpid():
-            self._reset()  # another thread of the parent may have been in the middle of something
         return self._lock
 
     def origins(self, path: str) -> Iterator[tuple[Store, str]]:
@@ -293,11 +292,12 @@ class LocalArchive(Archive):
         return self.url
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_pid", "_lock", "known")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "known")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._reset()
+        self._renew()
+        reset_after_fork(self._renew)
 
 
 def _status(path: str) -> os.stat_result | None:

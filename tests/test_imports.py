@@ -11,13 +11,15 @@ import pytest
 
 import zarrdock
 
-FOUNDATION = {"errors", "ranges"}
+FOUNDATION = {"errors", "ranges", "after_fork", "lru"}
 BASE = FOUNDATION | {"config", "registry"}
 
 # Unit (a folder or file directly in the package) -> the other units it may import.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "ranges": {"errors"},
+    "after_fork": set(),
+    "lru": {"after_fork"},
     "config": FOUNDATION,
     "registry": FOUNDATION | {"config"},
     "stores": BASE,

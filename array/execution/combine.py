@@ -9,12 +9,12 @@ own change raised.
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import StoreError
 from zarrdock.stores.base import Store
 
@@ -135,8 +135,7 @@ def _after_fork_in_child() -> None:
     _combiners, _lock = WeakKeyDictionary(), threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+reset_after_fork(_after_fork_in_child)
 
 
 def combiner_of(store: Store) -> Combiner[object]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.config import config
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def _after_fork_in_child() -> None:
     _pool_lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+reset_after_fork(_after_fork_in_child)
 
 
 def _helpers() -> ThreadPoolExecutor | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zarrdock.after_fork import reset_after_fork
 from zarrdock.array.execution.combine import combiner_of
 from zarrdock.array.execution.decode import Scatter
 from zarrdock.array.execution.drivers import drive, drive_async
@@ -53,8 +53,7 @@ def _after_fork_in_child() -> None:
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+reset_after_fork(_after_fork_in_child)
 
 
 def update_key(store: Store, key: str, change: Change, *, single_writer: bool = False) -> None:

@@ -9,10 +9,7 @@ Objects of stores without versions are not kept.
 from __future__ import annotations
 
 import json
-import os
-import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -24,6 +21,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.config import config
+from zarrdock.lru import BoundedLRU
 from zarrdock.stores.base import Store, Version
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.wrappers import ReadOnlyStore
@@ -45,8 +43,7 @@ ROOT = (0, 0)
 
 
 class IndexCache:
-    """An LRU of ``key -> (version, {(level, start in the object) of a shard: its index})``, bounded in bytes. For many
-    threads.
+    """``key -> (version, {(level, start in the object) of a shard: its index})``, bounded in bytes; for many threads.
 
     Attributes:
         chunks: where decoded chunks are kept, if they are.
@@ -56,56 +53,36 @@ class IndexCache:
     """
 
     def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
-        self.max_bytes = max_bytes
-        self.max_entries = max_entries
         self.chunks: Chunks | None = None
         self.are_versionless = False
         self.other_keys: SeparatedKeys | None = None
-        self._entries: OrderedDict[str, tuple[Version, Indexes, int]] = OrderedDict()
-        self._nbytes = 0
-        self._lock = threading.Lock()
+        self._known: BoundedLRU[str, tuple[Version, Indexes]] = BoundedLRU(
+            max_bytes, _index_nbytes, max_items=max_entries
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return IndexCache, (self.max_bytes, self.max_entries)  # a copy in another process begins empty
+        return IndexCache, (self._known.max_bytes, self._known.max_items)  # a copy in another process begins empty
 
     def get(self, key: str) -> tuple[Version, Indexes] | None:
         """The version and the indexes known of an object."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        try:
-            self._entries.move_to_end(key)
-        except KeyError:  # dropped by another thread in between: what was found is still good
-            pass
-        return entry[0], entry[1]
+        return self._known.get(key)
 
     def put(self, key: str, version: Version | None, indexes: Indexes) -> None:
         """Remember the indexes of one version of an object."""
-        if version is None or not self.max_bytes:
-            return
-        nbytes = 200 + sum(index.nbytes for index in indexes.values())
-        with self._lock:
-            old = self._entries.pop(key, None)
-            if old is not None:
-                self._nbytes -= old[2]
-            self._entries[key] = (version, indexes, nbytes)
-            self._nbytes += nbytes
-            most = self.max_entries
-            while self._entries and (self._nbytes > self.max_bytes or (most is not None and len(self._entries) > most)):
-                self._nbytes -= self._entries.popitem(last=False)[1][2]
+        if version is not None:
+            self._known.put(key, (version, indexes))
 
     def drop(self, key: str) -> None:
         """Forget an object."""
-        with self._lock:
-            old = self._entries.pop(key, None)
-            if old is not None:
-                self._nbytes -= old[2]
+        self._known.pop(key)
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._entries.clear()
-            self._nbytes = 0
+        self._known.clear()
+
+
+def _index_nbytes(known: tuple[Version, Indexes]) -> int:
+    return 200 + sum(index.nbytes for index in known[1].values())
 
 
 # Beside its elements, a chunk costs an array object, a key and an entry.
@@ -115,85 +92,62 @@ _Key: TypeAlias = "tuple[Hashable, str, Version, int]"
 
 
 class ChunkCache:
-    """An LRU of decoded chunks, bounded in bytes; for many arrays and threads.
+    """Decoded chunks, bounded in bytes; for many arrays and threads.
 
     Attributes:
-        max_bytes: what the chunks may take together. n_hits, n_misses: chunks asked for since it was made.
+        n_hits, n_misses: chunks asked for since it was made.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
         self.n_hits = 0
         self.n_misses = 0
-        self._entries: OrderedDict[_Key, AnyArray] = OrderedDict()
-        self._nbytes = 0
-        self._lock = threading.Lock()
-        _all.add(self)
+        self._kept: BoundedLRU[_Key, AnyArray] = BoundedLRU(max_bytes, _chunk_nbytes)
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes that the chunks may have together."""
+        assert self._kept.max_bytes is not None
+        return self._kept.max_bytes
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self._nbytes
+        return self._kept.nbytes
 
     def __bool__(self) -> bool:
         return True
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._kept)
 
     def get(self, place: tuple[Hashable, str, Version], offsets: Iterable[int]) -> list[AnyArray | None]:
         """The chunks of one version of an object that begin at ``offsets``; None for those that are not here."""
-        found: list[AnyArray | None] = []
-        with self._lock:
-            entries = self._entries
-            for offset in offsets:
-                key = (*place, offset)
-                chunk = entries.get(key)
-                if chunk is not None:
-                    entries.move_to_end(key)
-                    self.n_hits += 1
-                else:
-                    self.n_misses += 1
-                found.append(chunk)
+        with self._kept.lock:
+            found = self._kept.get_many([(*place, offset) for offset in offsets])
+            n_misses = sum([chunk is None for chunk in found])
+            self.n_hits += len(found) - n_misses
+            self.n_misses += n_misses
         return found
 
     def put(self, place: tuple[Hashable, str, Version], chunks: Sequence[tuple[int, AnyArray]]) -> None:
         """Keep chunks by the offset they begin at. No other code may write to them."""
-        with self._lock:
-            for offset, chunk in chunks:
-                nbytes = chunk.nbytes + _OVERHEAD
-                if nbytes > self.max_bytes:
-                    continue
-                key = (*place, offset)
-                if key not in self._entries:
-                    self._nbytes += nbytes
-                self._entries[key] = chunk
-            while self._nbytes > self.max_bytes:
-                self._nbytes -= self._entries.popitem(last=False)[1].nbytes + _OVERHEAD
+        for offset, chunk in chunks:
+            self._kept.put((*place, offset), chunk)
+
+    def resize(self, max_bytes: int) -> None:
+        """Set the bound."""
+        self._kept.resize(max_bytes=max_bytes)
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._entries.clear()
-            self._nbytes = 0
+        self._kept.clear()
 
     def __reduce__(self) -> tuple[type[ChunkCache], tuple[int]]:
         return ChunkCache, (self.max_bytes,)  # another process begins with an empty one
 
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
 
-
-_all: weakref.WeakSet[ChunkCache] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for cache in list(_all):  # a thread of the parent may have held its lock
-        cache._renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+def _chunk_nbytes(chunk: AnyArray) -> int:
+    return chunk.nbytes + _OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,5 +213,6 @@ def configured_cache() -> ChunkCache | None:
         return None
     if _shared is None:
         _shared = ChunkCache(config.cache_bytes)
-    _shared.max_bytes = config.cache_bytes
+    if _shared.max_bytes != config.cache_bytes:
+        _shared.resize(config.cache_bytes)
     return _shared

@@ -19,6 +19,7 @@ from zarrdock.codecs.codec import ChunkSpec, Codec
 from zarrdock.codecs.sharding import BoundSharding, with_options
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.errors import MetadataError
+from zarrdock.lru import BoundedLRU
 from zarrdock.registry import Registry
 
 __all__ = ["Irregular", "Layout", "Level", "layout_of", "parse"]
@@ -277,9 +278,9 @@ _MAX_NBYTES = 2**14
 # Members beyond the standard ones that change nothing; zarr-python writes the second.
 _PLAIN: tuple[dict[str, Any], ...] = ({}, {"storage_transformers": []})
 
-_nodes: dict[tuple[bytes, int], ArrayMetadata] = {}
+_nodes: BoundedLRU[tuple[bytes, int], ArrayMetadata] = BoundedLRU(max_items=_MOST)
 # By the identity of what they were made of, which the metadata kept with them keeps from being anybody else's.
-_layouts: dict[tuple[Any, ...], tuple[ArrayMetadata, Layout]] = {}
+_layouts: BoundedLRU[tuple[Any, ...], tuple[ArrayMetadata, Layout]] = BoundedLRU(max_items=_MOST)
 
 
 def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) -> Node:
@@ -294,9 +295,8 @@ def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) 
             return node
         if node.extra not in _PLAIN:
             return node
-        if len(_nodes) >= _MOST:
-            _nodes.clear()
-        known = _nodes[seen] = node
+        _nodes.put(seen, node)
+        known = node
     return known.replace(attributes=copy.deepcopy(dict(known.attributes)))
 
 
@@ -309,7 +309,6 @@ def layout_of(metadata: ArrayMetadata, prefix: str, options: WriteOptions) -> La
     known = _layouts.get(seen)
     if known is None:
         layout = Layout.of(metadata, prefix)
-        if len(_layouts) >= _MOST:
-            _layouts.clear()
-        known = _layouts[seen] = metadata, layout
+        known = metadata, layout
+        _layouts.put(seen, known)
     return known[1]

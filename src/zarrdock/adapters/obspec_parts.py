@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ from zarrdock.errors import (
     VersionChangedError,
     ZarrdockError,
 )
+from zarrdock.lru import BoundedLRU
 from zarrdock.stores.base import Version
 
 if TYPE_CHECKING:
@@ -105,8 +104,7 @@ class Tags:
     """Versions as text and back: a store's own text (S3's ETags, GCS's generations) is kept as it is."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._versions: OrderedDict[str, Version] = OrderedDict()
+        self._versions: BoundedLRU[str, Version] = BoundedLRU(max_items=_MAX_TAGS)
         self._tags: dict[Version, str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -116,22 +114,19 @@ class Tags:
         """The tag of a version."""
         if version is None or isinstance(version, str):
             return version
-        with self._lock:
+        with self._versions.lock:
             tag = self._tags.get(version)
             if tag is None:
                 tag = self._tags[version] = f"zarrdock-{uuid4().hex}"
-                self._versions[tag] = version
-                if len(self._versions) > _MAX_TAGS:
-                    _, oldest = self._versions.popitem(last=False)
+                for _, oldest in self._versions.put(tag, version):
                     del self._tags[oldest]
             else:
-                self._versions.move_to_end(tag)
+                self._versions.get(tag)
             return tag
 
     def version(self, tag: str) -> Version:
         """The version of a tag; an unknown tag is returned as it is, since the store may use it as its version."""
-        with self._lock:
-            return self._versions.get(tag, tag)
+        return self._versions.get(tag, tag)
 
 
 def describe(path: str, size: int, tag: str | None) -> ObjectMeta:

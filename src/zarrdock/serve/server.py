@@ -7,7 +7,6 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -22,6 +21,7 @@ from zarrdock.errors import (
     VersionChangedError,
     ZarrdockError,
 )
+from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import From, Range, Span, resolve
 from zarrdock.serve.connections import Connections, Limits
 from zarrdock.serve.headers import CORS, listing_html, listing_json, multipart, parse_ranges, tag_matches
@@ -77,7 +77,7 @@ class Server:
         self._connections = Connections(limits)
         self._log = log
         self._salt = secrets.token_hex(4)  # tags of an earlier run mean nothing
-        self._sizes: OrderedDict[str, tuple[Version, int]] = OrderedDict()
+        self._sizes: BoundedLRU[str, tuple[Version, int]] = BoundedLRU(max_items=SIZES_KEPT)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
@@ -312,7 +312,7 @@ class Server:
             result = self.store.read([Read(key, Span(0, 1), known[0])])[0]
             if isinstance(result, Blob):
                 return known[1], known[0]
-            self._sizes.pop(key, None)
+            self._sizes.pop(key)
         for _ in range(ATTEMPTS):
             size = self.store.size(key)
             if size is None:
@@ -328,9 +328,7 @@ class Server:
                 continue
             if last is not None and len(last.data) == 1:
                 if last.version is not None:
-                    self._sizes[key] = last.version, size
-                    while len(self._sizes) > SIZES_KEPT:
-                        self._sizes.popitem(last=False)
+                    self._sizes.put(key, (last.version, size))
                 return size, last.version
         raise VersionChangedError("the object kept changing", key=key, store=self.store)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -21,6 +19,7 @@ from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.codec import ChunkSpec, Codec
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError
+from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Version
 from zarrdock.stores.identity import Identity
@@ -69,9 +68,7 @@ class ReencodedView(View):
         self._dtypes = dict(dtypes or {})
         self._owners = Owners(store, DOCUMENT, v3_array, lambda node: self._recipe(node) is not None)
         self._recipes: dict[str, _Recipe] = {}
-        self._kept: OrderedDict[str, tuple[Version, bytes]] = OrderedDict()
-        self._nbytes = 0
-        self._lock = threading.Lock()
+        self._kept: BoundedLRU[str, tuple[Version, bytes]] = BoundedLRU(KEPT_BYTES, _nbytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.store, self._needs, self._dtypes)
@@ -165,17 +162,8 @@ class ReencodedView(View):
         except CodecError as error:
             raise error.at(key=key) from error.__cause__
         if blob.version is not None:
-            self._keep(key, blob.version, data)
+            self._kept.put(key, (blob.version, data))
         return Document(data, blob.version)
-
-    def _keep(self, key: str, version: Version, data: bytes) -> None:
-        with self._lock:
-            old = self._kept.pop(key, None)
-            self._nbytes += len(data) - (0 if old is None else len(old[1]))
-            self._kept[key] = version, data
-            while self._nbytes > KEPT_BYTES:
-                _, (_, dropped) = self._kept.popitem(last=False)
-                self._nbytes -= len(dropped)
 
     # -- listing -------------------------------------------------------------------------------------------------------
 
@@ -187,6 +175,10 @@ class ReencodedView(View):
 
     def list_dir(self, prefix: str = "", /) -> Listing:
         return self.store.list_dir(prefix)
+
+
+def _nbytes(kept: tuple[Version, bytes]) -> int:
+    return len(kept[1])
 
 
 def _converted(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -7,8 +7,6 @@ import hashlib
 import json
 import math
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -19,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.errors import MetadataError, NodeNotFoundError, StoreError, UnsupportedError
+from zarrdock.lru import BoundedLRU
 from zarrdock.stores.base import Blob, Entry, Read, Result, Store, check_key
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.identity import Identity
@@ -76,8 +75,7 @@ class ReferenceTables:
             for key, document in self._documents.items()
             if key.endswith("/.zarray")
         }
-        self._kept: OrderedDict[str, _Table | None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: BoundedLRU[str, _Table | None] = BoundedLRU(max_items=KEPT_TABLES)
 
     @property
     def identity(self) -> Identity:
@@ -167,17 +165,16 @@ class ReferenceTables:
 
     def _tables(self, names: Sequence[str]) -> list[_Table | None]:
         """None for those that are not there: no chunk of theirs is stored."""
-        with self._lock:
+        with self._kept.lock:  # a table that several threads want is read once
             missing = [name for name in names if name not in self._kept]
-            for name, answer in zip(
-                missing, self._store.read([Read(n) for n in missing]) if missing else [], strict=True
-            ):
-                self._kept[name] = _parsed(name, bytes(answer.data)) if isinstance(answer, Blob) else None
-            found = [self._kept[name] for name in names]
-            for name in names:
-                self._kept.move_to_end(name)
-            while len(self._kept) > KEPT_TABLES:
-                self._kept.popitem(last=False)
+            answers = self._store.read([Read(name) for name in missing]) if missing else []
+            new = {
+                name: _parsed(name, bytes(answer.data)) if isinstance(answer, Blob) else None
+                for name, answer in zip(missing, answers, strict=True)
+            }
+            found = [new[name] if name in new else self._kept.get(name) for name in names]
+            for name, table in new.items():
+                self._kept.put(name, table)
         return found
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
 from typing import Any
 
 from zarrdock.errors import NodeNotFoundError, VersionChangedError, ZarrdockError
+from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Store, Version
 
@@ -41,7 +41,7 @@ class StoreFile(io.RawIOBase):
         self._at = 0
         # A block costs as much as what a store reads rather than sending another request, within reason.
         self._block = min(max(2**15, store.traits.merge_gap_bytes), 2**19)
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._blocks: BoundedLRU[int, bytes] = BoundedLRU(KEPT_BYTES, len)
         self.version: Version | None = None
         self.error: ZarrdockError | None = None
         self._fetch(0, min(1, -(-size // self._block)))
@@ -86,7 +86,6 @@ class StoreFile(io.RawIOBase):
             if block is None:
                 missing.append(i)
             else:
-                self._blocks.move_to_end(i)
                 held[i] = block
         if missing:
             held |= self._fetch(missing[0], missing[-1] + 1)
@@ -104,7 +103,6 @@ class StoreFile(io.RawIOBase):
         self.version = answer.version
         data = bytes(answer.data)
         found = {i: data[(i - first) * self._block : (i - first + 1) * self._block] for i in range(first, last)}
-        self._blocks.update(found)
-        while len(self._blocks) * self._block > KEPT_BYTES:
-            self._blocks.popitem(last=False)
+        for i, block in found.items():
+            self._blocks.put(i, block)
         return found
