@@ -1,39 +1,43 @@
 """zarrdock: an fsspec-native storage and store-adapter suite for Zarr.
 
 Stores (memory, local files, zip, S3, GCS, HTTP, any fsspec filesystem) with partial reads and atomic updates, under
-arrays and groups of Zarr v2 and v3
-with sharding. Start with :func:`open`, :func:`open_array`, :func:`create_array`.
+arrays and groups of Zarr v2 and v3 with sharding. Start with :func:`open`, :func:`open_array`, :func:`create_array`.
+
+Public are the names here, and those of :mod:`zarrdock.storage`, :mod:`zarrdock.errors`, :mod:`zarrdock.views`,
+:mod:`zarrdock.adapters`, :mod:`zarrdock.tools` and :mod:`zarrdock.testing`. Every other module is private and may move.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-# Not lazy: once any module has imported the module `zarrdock.config`, that is what the name would stand for.
+# Not lazy: once any module has imported the module `zarrdock.config`, the name would stand for that module.
 from zarrdock.config import config
+from zarrdock.lazy import lazy
 
 if TYPE_CHECKING:
+    from zarrdock import adapters, errors, storage, testing, tools, views
     from zarrdock.adapters.dask import from_dask
     from zarrdock.adapters.mapping import as_mapping
-    from zarrdock.api import (
-        consolidate_metadata,
-        create_array,
-        create_group,
-        open,  # noqa: A004 - zarr-python's name
-        open_array,
-        open_group,
-    )
+    from zarrdock.api import consolidate_metadata, create_array, create_group, open, open_array, open_group  # noqa: A004 - zarr-python's name
     from zarrdock.array.array import Array
     from zarrdock.array.execution.plan import Plan
     from zarrdock.array.group import Group
     from zarrdock.array.recompress import recompress
+    from zarrdock.codecs.bitround import BitRound
     from zarrdock.codecs.blosc_ import Blosc
     from zarrdock.codecs.bytes_ import Bytes
+    from zarrdock.codecs.cast_value import CastValue
     from zarrdock.codecs.conditional import Conditional
     from zarrdock.codecs.crc32c_ import Crc32c
     from zarrdock.codecs.gzip_ import Gzip
+    from zarrdock.codecs.n5_default import N5Default
+    from zarrdock.codecs.packbits import PackBits
+    from zarrdock.codecs.reshape import Reshape
+    from zarrdock.codecs.scale_offset import ScaleOffset
     from zarrdock.codecs.sharding import Sharding
     from zarrdock.codecs.transpose import Transpose
+    from zarrdock.codecs.vlen import VlenBytes, VlenUtf8
     from zarrdock.codecs.write_options import WriteOptions
+    from zarrdock.codecs.zfp_ import Zfp
     from zarrdock.codecs.zstd_ import Zstd
     from zarrdock.copying.copy_ import copy
     from zarrdock.errors import ZarrdockError
@@ -42,9 +46,14 @@ if TYPE_CHECKING:
     from zarrdock.stores.base import Blob, Read, Store
     from zarrdock.stores.cache import CachingStore
     from zarrdock.stores.fsspec_ import FsspecStore
+    from zarrdock.stores.gcs import GCSStore
+    from zarrdock.stores.http_ import HTTPStore
     from zarrdock.stores.local import LocalStore
+    from zarrdock.stores.mapping import MappingStore
     from zarrdock.stores.memory import MemoryStore
+    from zarrdock.stores.obstore_ import ObstoreStore
     from zarrdock.stores.open import open_store
+    from zarrdock.stores.s3 import S3Store
     from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore, RecordingStore
     from zarrdock.stores.zip_ import ZipStore
     from zarrdock.viewer.pictures import plot
@@ -52,35 +61,49 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 # Public name -> the module it comes from, imported when the name is first used: importing zarrdock costs next to
-# nothing, and reads of local files never wait for imports that only remote stores need. Type checkers read the imports
+# nothing, and reading local files never waits for the libraries of remote stores. Type checkers read the imports
 # above; a test holds the two lists together.
 _PLACES = {
     "Array": "array.array",
     "AsyncStore": "stores.async_store",
+    "BitRound": "codecs.bitround",
     "Blob": "stores.base",
     "Blosc": "codecs.blosc_",
     "Bytes": "codecs.bytes_",
     "CachingStore": "stores.cache",
+    "CastValue": "codecs.cast_value",
     "Conditional": "codecs.conditional",
     "Crc32c": "codecs.crc32c_",
     "From": "ranges",
     "FsspecStore": "stores.fsspec_",
+    "GCSStore": "stores.gcs",
     "Group": "array.group",
     "Gzip": "codecs.gzip_",
+    "HTTPStore": "stores.http_",
     "LocalStore": "stores.local",
+    "MappingStore": "stores.mapping",
     "MemoryStore": "stores.memory",
+    "N5Default": "codecs.n5_default",
+    "ObstoreStore": "stores.obstore_",
+    "PackBits": "codecs.packbits",
     "Plan": "array.execution.plan",
     "PrefixStore": "stores.wrappers",
     "Read": "stores.base",
     "ReadOnlyStore": "stores.wrappers",
     "RecordingStore": "stores.wrappers",
+    "Reshape": "codecs.reshape",
+    "S3Store": "stores.s3",
+    "ScaleOffset": "codecs.scale_offset",
     "Sharding": "codecs.sharding",
     "Span": "ranges",
     "Store": "stores.base",
     "Tail": "ranges",
     "Transpose": "codecs.transpose",
+    "VlenBytes": "codecs.vlen",
+    "VlenUtf8": "codecs.vlen",
     "WriteOptions": "codecs.write_options",
     "ZarrdockError": "errors",
+    "Zfp": "codecs.zfp_",
     "ZipStore": "stores.zip_",
     "Zstd": "codecs.zstd_",
     "as_mapping": "adapters.mapping",
@@ -97,42 +120,60 @@ _PLACES = {
     "recompress": "array.recompress",
 }
 
+_MODULES = ("adapters", "errors", "storage", "testing", "tools", "views")
+
 __all__ = [
     "Array",
     "AsyncStore",
+    "BitRound",
     "Blob",
     "Blosc",
     "Bytes",
     "CachingStore",
+    "CastValue",
     "Conditional",
     "Crc32c",
     "From",
     "FsspecStore",
+    "GCSStore",
     "Group",
     "Gzip",
+    "HTTPStore",
     "LocalStore",
+    "MappingStore",
     "MemoryStore",
+    "N5Default",
+    "ObstoreStore",
+    "PackBits",
     "Plan",
     "PrefixStore",
     "Read",
     "ReadOnlyStore",
     "RecordingStore",
+    "Reshape",
+    "S3Store",
+    "ScaleOffset",
     "Sharding",
     "Span",
     "Store",
     "Tail",
     "Transpose",
+    "VlenBytes",
+    "VlenUtf8",
     "WriteOptions",
     "ZarrdockError",
+    "Zfp",
     "ZipStore",
     "Zstd",
     "__version__",
+    "adapters",
     "as_mapping",
     "config",
     "consolidate_metadata",
     "copy",
     "create_array",
     "create_group",
+    "errors",
     "from_dask",
     "open",
     "open_array",
@@ -140,17 +181,11 @@ __all__ = [
     "open_store",
     "plot",
     "recompress",
+    "storage",
+    "testing",
+    "tools",
+    "views",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take it for every name there is
-
-    def __getattr__(name: str) -> Any:
-        place = _PLACES.get(name)
-        if place is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{__name__}.{place}"), name)
-        globals()[name] = value  # the next use finds it at once
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = lazy(__name__, _PLACES, __all__, _MODULES)

@@ -1,0 +1,101 @@
+"""Stores, the values that cross their contract, and everything needed to write a store.
+
+>>> from zarrdock.storage import MemoryStore, Read, Span
+>>> store = MemoryStore()
+>>> version = store.write("key", b"0123456789")
+>>> (blob,) = store.read([Read("key", Span(2, 5))])
+>>> bytes(blob.data)
+b'234'
+"""
+
+from typing import TYPE_CHECKING
+
+from zarrdock.lazy import lazy
+
+if TYPE_CHECKING:
+    from zarrdock.ranges import From, Span, Tail
+    from zarrdock.stores.async_store import AsyncStore
+    from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Traits, Version
+    from zarrdock.stores.cache import CachingStore
+    from zarrdock.stores.cache_folder import FolderCache
+    from zarrdock.stores.cache_memory import MemoryCache
+    from zarrdock.stores.fsspec_ import FsspecStore
+    from zarrdock.stores.gcs import GCSStore
+    from zarrdock.stores.http_ import HTTPStore
+    from zarrdock.stores.local import LocalStore
+    from zarrdock.stores.mapping import MappingStore
+    from zarrdock.stores.memory import MemoryStore
+    from zarrdock.stores.obstore_ import ObstoreStore
+    from zarrdock.stores.open import open_store
+    from zarrdock.stores.retry import RetryPolicy
+    from zarrdock.stores.s3 import S3Store
+    from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore, RecordingStore, WrapperStore
+    from zarrdock.stores.zip_ import ZipStore
+
+# Public name -> the module it comes from.
+_PLACES = {
+    "AsyncStore": "stores.async_store",
+    "Blob": "stores.base",
+    "CachingStore": "stores.cache",
+    "Entry": "stores.base",
+    "FolderCache": "stores.cache_folder",
+    "From": "ranges",
+    "FsspecStore": "stores.fsspec_",
+    "GCSStore": "stores.gcs",
+    "HTTPStore": "stores.http_",
+    "Listing": "stores.base",
+    "LocalStore": "stores.local",
+    "MappingStore": "stores.mapping",
+    "MemoryCache": "stores.cache_memory",
+    "MemoryStore": "stores.memory",
+    "ObstoreStore": "stores.obstore_",
+    "PrefixStore": "stores.wrappers",
+    "Read": "stores.base",
+    "ReadOnlyStore": "stores.wrappers",
+    "RecordingStore": "stores.wrappers",
+    "RetryPolicy": "stores.retry",
+    "S3Store": "stores.s3",
+    "Span": "ranges",
+    "Store": "stores.base",
+    "Tail": "ranges",
+    "Traits": "stores.base",
+    "Version": "stores.base",
+    "WrapperStore": "stores.wrappers",
+    "ZipStore": "stores.zip_",
+    "open_store": "stores.open",
+}
+
+__all__ = [
+    "AsyncStore",
+    "Blob",
+    "CachingStore",
+    "Entry",
+    "FolderCache",
+    "From",
+    "FsspecStore",
+    "GCSStore",
+    "HTTPStore",
+    "Listing",
+    "LocalStore",
+    "MappingStore",
+    "MemoryCache",
+    "MemoryStore",
+    "ObstoreStore",
+    "PrefixStore",
+    "Read",
+    "ReadOnlyStore",
+    "RecordingStore",
+    "RetryPolicy",
+    "S3Store",
+    "Span",
+    "Store",
+    "Tail",
+    "Traits",
+    "Version",
+    "WrapperStore",
+    "ZipStore",
+    "open_store",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__, _PLACES, __all__)
