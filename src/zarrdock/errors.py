@@ -227,3 +227,7 @@ class NodeExistsError(ZarrdockError, FileExistsError):
 
 class UnsupportedError(ZarrdockError):
     """Well-formed and understood, but not something that can be done here; the message says what would help."""
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

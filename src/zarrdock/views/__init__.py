@@ -9,3 +9,7 @@ from zarrdock.views.regular import regular
 from zarrdock.views.unsharded import unshard
 
 __all__ = ["as_v2", "as_v3", "hdf5", "references", "regular", "unshard"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
