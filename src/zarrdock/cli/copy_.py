@@ -130,7 +130,7 @@ def command(
 
 @contextmanager
 def _said_below() -> Iterator[None]:
-    """Print parts that the copy lacks, each in a line of its own."""
+    """Silence the warning about parts that the copy lacks: the command prints each of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteCopyWarning)
         yield
