@@ -198,7 +198,7 @@ class Described(Placed):
 
     @property
     def key_encoding(self) -> KeyEncoding:
-        """How coordinates of chunks become keys."""
+        """Encoding of chunk coordinates as keys."""
         return self.metadata.key_encoding
 
     @property

@@ -42,7 +42,7 @@ _N_NAMED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """How the chunks of one array are named: ``encoding`` is None if it is unknown."""
+    """Names of the chunks of one array: ``encoding`` is None if it is unknown."""
 
     encoding: KeyEncoding | None
     ndim: int
@@ -67,7 +67,7 @@ _UNKNOWN: Final = Keys(None, 0)
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All that is stored below a path.
+    """Contents of a store below a path.
 
     Attributes:
         path: what was looked at.

@@ -108,7 +108,7 @@ class Blosc(BytesBytesCodec):
         return {"name": self.name, "configuration": configuration}
 
     def with_defaults(self, spec: ByteSpec) -> Blosc:
-        """With shuffle and typesize as the chunk suggests."""
+        """Fill in shuffle and typesize from the chunk's data type."""
         typesize = self.typesize or spec.itemsize
         return replace(self, typesize=typesize, shuffle=self.shuffle or ("bitshuffle" if typesize == 1 else "shuffle"))
 

@@ -68,7 +68,7 @@ class Bytes(ArrayBytesCodec):
         return {"name": self.name, **({"configuration": {"endian": self.endian}} if self.endian else {})}
 
     def with_defaults(self, spec: ChunkSpec) -> Bytes:
-        """As metadata should have it: without a byte order where none applies."""
+        """The codec as metadata should have it: without a byte order if none applies."""
         return self if has_byte_order(spec.dtype) else Bytes(None)
 
     def bind(self, spec: ChunkSpec) -> BoundBytes:

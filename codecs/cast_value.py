@@ -26,7 +26,7 @@ OutOfRange: TypeAlias = Literal["error", "clamp", "wrap"]
 
 @dataclass(frozen=True, slots=True)
 class Caster:
-    """From ``source`` to ``target``, both integers or floats.
+    """Cast from ``source`` to ``target``, both integers or floats.
 
     Attributes:
         scalar_map: pairs of scalars (of the source, of the target) that go before all rules.
@@ -152,7 +152,7 @@ class Caster:
         return np.where(overflow, np.where(wide > 0, limit, low), nearest).astype(target)
 
     def _widened(self, values: AnyArray) -> AnyArray:
-        """As floats in which all values of the source are exact."""
+        """Convert to floats that represent all values of the source exactly."""
         if self.source.kind == "f" or self.source.bits <= 32:
             return values.astype(np.float64)
         if np.finfo(np.longdouble).nmant < 63 and self.rounding != "nearest-even":

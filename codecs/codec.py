@@ -70,7 +70,7 @@ class ChunkSpec:
 
 @dataclass(frozen=True, slots=True)
 class ByteSpec:
-    """How long a chunk's bytes are at one point of the chain.
+    """Size of a chunk's bytes at one point of the chain.
 
     Attributes:
         exact: their length where it is known beforehand, None where it depends on the values.
@@ -239,7 +239,7 @@ class BytesBytesCodec(Codec):
 
 
 def no_configuration(configuration: Configuration) -> None:
-    """For codecs that have none.
+    """Check that a codec without configuration was given none.
 
     Raises:
         MetadataError: there is a member all the same.

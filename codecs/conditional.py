@@ -107,7 +107,7 @@ class Conditional(BytesBytesCodec):
         return {"name": self.name, "configuration": {"codecs": codecs, "header_bits": self.header_bits}}
 
     def with_defaults(self, spec: ByteSpec) -> Conditional:
-        """As metadata should have it: what the nested codecs derive from the chunk is filled in."""
+        """The codec as metadata should have it: members that nested codecs derive from the chunk are filled in."""
         complete: list[BytesBytesCodec] = []
         for i, codec in enumerate(self.codecs):
             try:

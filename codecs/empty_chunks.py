@@ -1,4 +1,4 @@
-"""Which chunks need not be stored, because there is nothing in them."""
+"""Test for empty chunks, which need not be stored."""
 
 from __future__ import annotations
 

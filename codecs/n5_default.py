@@ -77,7 +77,7 @@ class N5Default(ArrayBytesCodec):
         return {"name": self.name, "configuration": {"codecs": [codec.to_json() for codec in self.codecs]}}
 
     def with_defaults(self, spec: ChunkSpec) -> N5Default:
-        """As metadata should have it: what the compressor derives from the chunk is filled in."""
+        """The codec as metadata should have it: members that the compressor derives from the chunk are filled in."""
         from zarrdock.codecs.builtin import with_defaults
 
         try:

@@ -137,7 +137,7 @@ class _NumcodecsBytes(NumcodecsCodec, BytesBytesCodec):
 
 
 class Gzip(_NumcodecsBytes):
-    """As ``gzip``."""
+    """The codec ``gzip`` under numcodecs' name."""
 
     name = "numcodecs.gzip"
 
@@ -150,7 +150,7 @@ class Gzip(_NumcodecsBytes):
 
 
 class Zstd(_NumcodecsBytes):
-    """As ``zstd``."""
+    """The codec ``zstd`` under numcodecs' name."""
 
     name = "numcodecs.zstd"
 
@@ -163,7 +163,7 @@ class Zstd(_NumcodecsBytes):
 
 
 class Blosc(_NumcodecsBytes):
-    """As ``blosc``, with the shuffle as a number: 0 none, 1 bytes, 2 bits, -1 bits where elements are single bytes."""
+    """The codec ``blosc`` with the shuffle as a number: 0 none, 1 bytes, 2 bits, -1 chosen by the size of elements."""
 
     name = "numcodecs.blosc"
 
@@ -238,7 +238,7 @@ class Shuffle(_NumcodecsBytes):
     name = "numcodecs.shuffle"
 
     def with_defaults(self, spec: ByteSpec) -> Shuffle:
-        """With the elements' size, where it was left out."""
+        """Fill in the size of elements if it was omitted."""
         return self if "elementsize" in self.configuration else Shuffle(elementsize=spec.itemsize)
 
     def bind(self, spec: ByteSpec) -> BoundBytesBytes:

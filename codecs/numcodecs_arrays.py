@@ -45,7 +45,7 @@ class NumcodecsFilter(StoredNumcodecsCodec, ArrayArrayCodec):
     """Array to array."""
 
     def with_defaults(self, spec: ChunkSpec) -> Self:
-        """With the chunk's data type, where it was left out."""
+        """Fill in the chunk's data type if it was omitted."""
         return self
 
     def dtypes(self, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
@@ -87,7 +87,7 @@ class NumcodecsFilter(StoredNumcodecsCodec, ArrayArrayCodec):
 
 
 class _Cast(NumcodecsFilter):
-    """With ``dtype``, of what it sees, and ``astype``, of what it makes."""
+    """Base of filters with ``dtype``, the type of their input, and ``astype``, the type of their output."""
 
     def with_defaults(self, spec: ChunkSpec) -> Self:
         return self._with_member("dtype", spec)
@@ -116,7 +116,7 @@ class Quantize(_Cast):
 
 
 class AsType(NumcodecsFilter):
-    """Another data type."""
+    """Filter that converts to another data type."""
 
     name = "numcodecs.astype"
 

@@ -18,7 +18,7 @@ Dimension: TypeAlias = "int | tuple[int, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Reshape(ArrayArrayCodec):
-    """Another shape, as a view where the chunk's memory allows.
+    """Change the shape, as a view if the chunk's memory allows.
 
     Args:
         shape: for each dimension of the encoded chunk its length; or the numbers of the dimensions of the decoded

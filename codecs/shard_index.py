@@ -68,7 +68,7 @@ class ShardIndex:
 
 @dataclass(frozen=True, slots=True)
 class IndexLayout:
-    """How the index of every shard of one kind is stored.
+    """Storage format of the indexes of shards of one kind.
 
     Attributes:
         grid: chunks in a shard along each axis.

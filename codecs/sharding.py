@@ -104,7 +104,7 @@ class Sharding(ArrayBytesCodec):
         return {"name": self.name, "configuration": dict(configuration)}
 
     def with_defaults(self, spec: ChunkSpec) -> Sharding:
-        """As metadata should have it: what inner codecs derive from their chunk is filled in."""
+        """The codec as metadata should have it: members that inner codecs derive from their chunk are filled in."""
         from zarrdock.codecs.builtin import with_defaults
 
         try:
@@ -182,7 +182,7 @@ class BoundSharding(BoundArrayBytes):
         return self.layout.parse(memoryview(data)[start:stop], len(data))
 
     def decode(self, data: Buffer) -> AnyArray:
-        """All of a shard."""
+        """Decode a whole shard."""
         view = memoryview(data)
         index = self.split(data)
         out = np.empty(self.decoded.shape, self.decoded.dtype)

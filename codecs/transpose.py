@@ -48,7 +48,7 @@ class Transpose(ArrayArrayCodec):
         return {"name": self.name, "configuration": {"order": order}}
 
     def with_defaults(self, spec: ChunkSpec) -> Transpose:
-        """With the permutation in full."""
+        """Write out the permutation in full."""
         return Transpose(self._permutation(len(spec.shape)))
 
     def bind(self, spec: ChunkSpec) -> BoundTranspose:

@@ -1,4 +1,4 @@
-"""How arrays are written: settings of a writer, never part of the metadata."""
+"""Options for writing arrays: settings of a writer, never part of the metadata."""
 
 from __future__ import annotations
 

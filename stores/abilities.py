@@ -50,7 +50,7 @@ class Ability:
 
 @dataclass(frozen=True, slots=True)
 class StoreReport:
-    """All that was found.
+    """Findings about a store.
 
     Attributes:
         url: of the store. place: its identity as text.
@@ -96,7 +96,7 @@ class _Wrong(Exception):
 
 
 class _NotTried(Exception):
-    """There was no way to try."""
+    """The ability could not be tried."""
 
 
 class _Trial:

@@ -221,7 +221,7 @@ class OldValue(Protocol):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Size of the stored value in bytes."""
 
     def read(self, start: int, stop: int) -> Buffer:
         """Bytes ``start`` to ``stop`` of it, which lie within it."""
@@ -239,7 +239,7 @@ class Patch:
     pieces: Sequence[tuple[int, Buffer]]
 
     def applied(self, old: Buffer) -> bytes:
-        """What becomes of a value that is all in memory."""
+        """Apply the patch to a whole value in memory."""
         new = bytearray(bytes(old)[: self.size].ljust(self.size, b"\0"))
         for start, piece in self.pieces:
             view = memoryview(piece).cast("B")

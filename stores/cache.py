@@ -38,7 +38,7 @@ __all__ = ["CachingStore", "Flights"]
 
 
 class Flights:
-    """Who reads what at the moment. A thread lands what it began before it waits for others, so none waits in a
+    """Reads under way, by thread. A thread lands what it began before it waits for others, so none waits in a
     circle.
     """
 
@@ -65,7 +65,7 @@ class Flights:
         return others
 
     def land(self, reads: Iterable[Read]) -> None:
-        """They are over, well or not."""
+        """Mark reads as over, successful or not."""
         with self._lock:
             events = [self._under_way.pop(read, None) for read in reads]
         for event in events:

@@ -54,7 +54,7 @@ class _Object:
 
 
 class FolderCache(Cache):
-    """In a folder, for any number of processes. What was used longest ago goes first.
+    """Cache in a folder, for any number of processes. The least recently used entries go first.
 
     Processes count what they write, and look at the whole folder each time that was a tenth of ``max_bytes``: it may
     grow beyond its bound by a tenth for each process that writes at the same time.

@@ -179,8 +179,8 @@ class _Object:
 
 
 class MemoryCache(Cache):
-    """In memory, for the threads of one process. What was used longest ago goes first. A copy made by ``pickle`` and a
-    forked child begin empty.
+    """Cache in memory, for the threads of one process. The least recently used entries go first. A copy made by
+    ``pickle`` and a forked child begin empty.
     """
 
     def __init__(self, max_bytes: int) -> None:

@@ -399,7 +399,7 @@ class FsspecStore(BridgedStore):
         raise StoreError(f"{len(data)} bytes came for {range_} of an object of {size}", key=key, store=self)
 
     async def _beyond_end(self, live: Live, key: str, range_: Range, error: OSError) -> bytes:
-        """Some filesystems raise for a range beyond the end: no data, if that was the cause."""
+        """No data for a range beyond the end, for which some filesystems raise; else the error again."""
         if isinstance(range_, (Span, From)) and not isinstance(error, PermissionError):
             size = await self._size_once(live, key)
             if size is not None and range_.start >= size:

@@ -246,7 +246,7 @@ class _Queue:
             self.guard.notify_all()
 
     def withdraw(self, key: str, ticket: Ticket) -> None:
-        """From here on the change is not made any more; waits for the thread that is making it at this moment."""
+        """Withdraw a change: it is not made any more. Waits for a thread that is making it at this moment."""
         with self.guard:
             ticket.is_withdrawn = True
             waiting = self.waiting.get(key, [])

@@ -1,4 +1,4 @@
-"""From any thread and any event loop to fsspec's IO loop, and back.
+"""Bridge from any thread and any event loop to fsspec's IO loop, and back.
 
 fsspec runs all its asynchronous filesystems on one loop in one thread. A :class:`Bridge` sends a job (a coroutine
 function) there and waits for it, blocking or awaiting. It is the one place that knows about processes and loops: after
@@ -80,7 +80,7 @@ def _drive_one(one: Callable[[T], Coroutine[Any, Any, R]], item: T) -> R:
 
 
 class Limiter:
-    """How many requests, and how many bytes, are in flight at once; for one event loop, so it needs no lock.
+    """Limit of the requests and bytes in flight at once; for one event loop, so it needs no lock.
 
     The number of requests adapts: it halves when the service says "slow down" and grows by one for each round of
     successes, up to ``n_max``.

@@ -231,7 +231,7 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 class TakenError(Exception):
-    """There is something of that name."""
+    """The name is taken."""
 
 
 class NoExclusiveCreateError(Exception):

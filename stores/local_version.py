@@ -112,7 +112,7 @@ _pinned: BoundedLRU[int, weakref.ref[LocalVersion]] = BoundedLRU(max_items=_defa
 
 
 def get_limit() -> int:
-    """How many files are kept open for versions, in this process."""
+    """Number of files this process keeps open for versions."""
     assert _pinned.max_items is not None
     return _pinned.max_items
 

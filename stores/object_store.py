@@ -125,7 +125,7 @@ def landed(token: str, parent: Lineage, found: Lineage) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Which conditional requests a service refuses when the condition does not hold, as it must.
+    """Conditional requests that a service refuses, as it must, when the condition does not hold.
 
     Attributes:
         create: PUT of an object that must not exist. replace: PUT over one version only. delete: DELETE of one version.

@@ -236,7 +236,7 @@ class Fetched:
 
     @classmethod
     def of(cls, result: Any) -> Fetched:
-        """All but the bytes: it must be asked before they are taken."""
+        """Everything but the bytes; must be asked before they are taken."""
         return cls(result.meta, tuple(result.range), dict(getattr(result, "attributes", None) or {}))
 
 
@@ -255,7 +255,7 @@ class Client:
 
 
 class SyncClient(Client, AbstractFileSystem):  # type: ignore[misc]
-    """By plain methods, in the calling thread."""
+    """Client that calls plain methods, in the calling thread."""
 
     def __init__(self, store: Any, pid: int) -> None:
         super().__init__()
@@ -314,7 +314,7 @@ class SyncClient(Client, AbstractFileSystem):  # type: ignore[misc]
 
 
 class AsyncClient(Client, AsyncFileSystem):  # type: ignore[misc]
-    """By coroutines, on fsspec's IO loop."""
+    """Client that calls coroutines, on fsspec's IO loop."""
 
     def __init__(self, store: Any, pid: int) -> None:
         super().__init__()

@@ -111,7 +111,7 @@ def _sign(url: str, headers: dict[str, str], credentials: Any, region: str, serv
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How objects of a bucket are asked for.
+    """Route to the objects of a bucket: URL, signing, headers.
 
     Attributes:
         client: s3fs's client when this was found out; with another one it has to be found out again.

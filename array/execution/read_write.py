@@ -107,7 +107,7 @@ def n_together(settings: ReadSettings) -> int:
 
 
 def reads_of(selection: Product | Points, layout: Layout, settings: ReadSettings, sink: Sink) -> Rounds:
-    """All rounds that read a selection."""
+    """Generator of the rounds that read a selection."""
     steps = (read_task(task, settings, sink) for task in tasks(selection, layout))
     return lockstep(steps, round_bytes=settings.round_bytes, n_together=n_together(settings))
 
@@ -225,7 +225,7 @@ def _flipped(full: AnyArray, selection: Product | Points) -> AnyArray:
 
 
 def _shaped(full: AnyArray, selection: Product | Points) -> AnyArray:
-    """From every axis to the shape numpy gives the result."""
+    """Reshape a result with every axis to the shape numpy gives it."""
     if isinstance(selection, Points):
         return full.reshape(selection.shape)
     if full.shape == selection.shape:

@@ -39,7 +39,7 @@ NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,18})", re.ASCII)
 
 
 class KeyEncoding(ABC):
-    """How the coordinates of chunks become keys."""
+    """Encoding of chunk coordinates as keys."""
 
     __slots__ = ()
 

@@ -339,7 +339,7 @@ class _Mending:
 
 
 def _kind(data_type: DataType) -> str:
-    """As numpy's; those of ml_dtypes are all of kind V there."""
+    """Kind of the data type by numpy's letters, where numpy itself says V for all types of ml_dtypes."""
     dtype = data_type.numpy
     if dtype.kind != "V" or dtype.type is np.void:
         return dtype.kind
@@ -383,7 +383,7 @@ def _integral(value: JSON) -> bool:
 
 
 def _shown(value: JSON) -> str:
-    """As it stands in JSON, more or less."""
+    """The value roughly as it stands in JSON, for messages."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)

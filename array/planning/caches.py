@@ -181,7 +181,7 @@ _tokens: weakref.WeakKeyDictionary[Store, object] = weakref.WeakKeyDictionary()
 
 
 def chunks_of(cache: ChunkCache | None, store: Store, metadata: ArrayMetadata) -> Chunks | None:
-    """How an array sees a cache; None where it can't use one."""
+    """An array's view of a cache; None if it cannot use one."""
     if cache is None or not cache.max_bytes or not store.traits.conditional_read or metadata.dtype.hasobject:
         return None  # the size of objects is not known
     # All that the bytes' meaning depends on.

@@ -37,7 +37,7 @@ class Division:
 
     @classmethod
     def of(cls, grid: ChunkGrid, shape: tuple[int, ...]) -> Division:
-        """By the objects of an array."""
+        """Divide an array into its objects."""
         bounds = grid.bounds() if isinstance(grid, RectilinearGrid) else (None,) * len(shape)
         return cls(shape, grid.largest, bounds)
 

@@ -102,7 +102,7 @@ class Found:
         )
 
     def pick(self, which: IntArray) -> Found:
-        """Some of the leaves, by their places in ``numbers``."""
+        """Pick leaves by their places in ``numbers``."""
         return Found(
             self.task,
             self.leaves,

@@ -1,4 +1,4 @@
-"""From what a user writes between brackets to a :class:`Product` of positions or a list of :class:`Points`."""
+"""Parse the indices a user writes between brackets into a :class:`Product` of positions or :class:`Points`."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ class Points:
 
     @property
     def n(self) -> int:
-        """How many points."""
+        """Number of points."""
         return prod(self.shape)
 
     def cut(self, chunk: int, bounds: IntArray | None = None) -> PointRuns:
@@ -281,7 +281,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class PointRuns:
-    """Some points of a list, as runs along the last axis.
+    """Points of a list, as runs along the last axis.
 
     Attributes:
         coords: shape (n_runs, ndim), where each begins. numbers: shape (n_runs,), of its first point in the list.
@@ -305,7 +305,7 @@ class PointRuns:
         return PointRuns(coords, self.numbers[run] + begins - starts[run], lengths)
 
     def pick(self, which: IntArray, origin: IntArray | None = None) -> PointRuns:
-        """Some of them, with their coordinates relative to ``origin``."""
+        """Pick points, with their coordinates relative to ``origin``."""
         coords = self.coords[which] if origin is None else self.coords[which] - origin
         return PointRuns(coords, self.numbers[which], None if self.lengths is None else self.lengths[which])
 

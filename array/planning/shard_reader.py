@@ -1,4 +1,4 @@
-"""How objects are read, as generators: a task yields the reads of its next round, is sent the answers, and hands what
+"""Readers of objects, as generators: a task yields the reads of its next round, is sent the answers, and hands what
 came to a sink. No I/O here.
 
 ``rounds.py`` runs many tasks side by side, so that the indexes of all shards are one round and their data another.
@@ -263,7 +263,7 @@ def _span_of_index(task: Task, settings: ReadSettings, depth: int, node: _Node) 
 
 
 def _descend(nodes: list[_Node], layout: Layout, depth: int) -> tuple[list[_Node], list[Pieces]]:
-    """From shards to the shards inside them; those that are not there come apart."""
+    """Descend from shards to the shards inside them; missing ones are returned apart."""
     level = layout.levels[depth - 1]
     found: list[_Node] = []
     missing: list[Pieces] = []

@@ -53,7 +53,7 @@ class Leaves(ABC):
 
     @abstractmethod
     def indices(self, numbers: Iterable[int] | IntArray) -> Iterator[tuple[Index, Index]]:
-        """For each leaf: the index into its array, and the index into the selection's result."""
+        """Indices of each leaf: into its own array, and into the selection's result."""
 
     def region(self) -> tuple[slice, ...] | None:
         """Index into the result of all leaves together, where that is one block."""
@@ -77,7 +77,7 @@ class Pieces(ABC):
     @property
     @abstractmethod
     def n_leaves(self) -> int:
-        """How many leaf chunks are concerned."""
+        """Number of leaf chunks concerned."""
 
     @abstractmethod
     def covers(self) -> bool:
@@ -264,7 +264,7 @@ def _numpy_index(index: tuple[Any, ...]) -> Index:
 
 
 class PointPieces(Pieces):
-    """Some points. Their runs lie in one leaf each."""
+    """Points of a selection. Their runs lie in one leaf each."""
 
     __slots__ = ("leaf_shape", "runs")
 

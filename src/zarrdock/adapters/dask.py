@@ -59,7 +59,7 @@ class _Elements:
 
 
 def _multiple(array: Array) -> tuple[int, ...]:
-    """As many objects of the store, the last axis first, as dask would have in a block."""
+    """Grow blocks by whole objects of the store, the last axis first, to the size dask wants."""
     import dask
     from dask.utils import parse_bytes
 

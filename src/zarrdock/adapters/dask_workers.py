@@ -105,7 +105,7 @@ class DaskWorkers:
             self._client.cancel([*running])
 
     def _capacity(self, budget: int) -> tuple[int, int]:
-        """How many jobs, of which weight together, may be under way: clusters grow and shrink."""
+        """Number and total weight of the jobs that may be under way: clusters grow and shrink."""
         threads: dict[str, int] = self._client.nthreads()
         return max(1, sum(threads.values()) + _AHEAD * len(threads)), budget * max(1, len(threads))
 

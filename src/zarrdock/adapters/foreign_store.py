@@ -328,7 +328,7 @@ class ForeignStore(Store):
         return Listing(keys, tuple(name for name in unsure if kinds[name][1]))
 
     async def _kinds(self, key: str) -> tuple[bool, bool]:
-        """Whether a name that was listed is a key, and whether it is a prefix."""
+        """Find out if a listed name is a key, and if it is a prefix."""
         is_prefix = await self._has_keys(key)
         try:
             return bool(await self._asked(key, lambda: self.store.exists(key))), is_prefix
@@ -336,7 +336,7 @@ class ForeignStore(Store):
             return not is_prefix, is_prefix
 
     async def _has_keys(self, prefix: str) -> bool:
-        """Whether there is a key below a prefix; in local files there may be empty folders."""
+        """True if there is a key below a prefix; local files may have empty folders."""
         try:
             names = [name.strip("/") for name in await self._names(prefix)]
         except UnsupportedError:  # the name was listed, and of a key it would be known that nothing is below it
@@ -423,7 +423,7 @@ _sessions: list[weakref.ref[ZarrPythonStore]] = []
 
 
 def _first_of(store: ZarrPythonStore) -> ZarrPythonStore:
-    """Of the stores of one session that are in use, always the same one."""
+    """One store in use for each session, always the same one."""
     _sessions[:] = [ref for ref in _sessions if ref() is not None]
     for ref in _sessions:
         known = ref()

@@ -193,10 +193,10 @@ class ZarrdockFileSystem(AbstractFileSystem):  # type: ignore[misc]
         self.pipe_file(path2, self.cat_file(path1))
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
-        """Nothing: folders come with what is in them."""
+        """Do nothing: folders exist by the files in them."""
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Nothing: folders come with what is in them."""
+        """Do nothing: folders exist by the files in them."""
 
 
 class _Reader(AbstractBufferedFile):  # type: ignore[misc]

@@ -164,7 +164,7 @@ class Got:
 
     @property
     def attributes(self) -> Attributes:
-        """None: stores keep bytes alone."""
+        """Always None: stores keep bytes alone."""
         return {}
 
     def buffer(self) -> bytes | bytearray | memoryview:
@@ -176,7 +176,7 @@ class Got:
         return self._data
 
     def complete(self) -> Got:
-        """This answer, with nothing left to ask for."""
+        """Complete this answer, so that nothing is left to ask for."""
         if self._size is None:
             self._size = self._find_size()
         return self

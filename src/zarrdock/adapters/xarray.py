@@ -60,7 +60,7 @@ class LazyArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._outer)
 
     async def async_getitem(self, key: Any) -> Any:
-        """As indexing, without holding up the event loop."""
+        """Index without blocking the event loop."""
         return await asyncio.to_thread(self.__getitem__, key)
 
     def _outer(self, key: tuple[Any, ...]) -> Any:
@@ -118,7 +118,7 @@ class GroupStore(AbstractDataStore):
         return {}
 
     def close(self) -> None:
-        """Nothing is held open: a store may be in use elsewhere."""
+        """Do nothing: the store may be in use elsewhere."""
 
     def _variable(self, array: Array, dims: tuple[str, ...]) -> Variable:
         attributes = _without_nczarr(array.attrs)

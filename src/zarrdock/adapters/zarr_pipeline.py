@@ -134,12 +134,12 @@ class CodecPipeline(ZarrPipeline):
 
     @property
     def supports_partial_decode(self) -> bool:
-        """As zarr-python's own; :meth:`read` is asked for parts either way."""
+        """The answer of zarr-python's own pipeline; :meth:`read` is asked for parts either way."""
         return bool(self._own.supports_partial_decode)
 
     @property
     def supports_partial_encode(self) -> bool:
-        """As zarr-python's own."""
+        """The answer of zarr-python's own pipeline."""
         return bool(self._own.supports_partial_encode)
 
     def validate(self, **arguments: Any) -> None:

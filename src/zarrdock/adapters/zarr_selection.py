@@ -1,4 +1,4 @@
-"""From zarr-python's list of chunks back to the selection it was made of. Pure.
+"""Recover the selection from zarr-python's list of its chunks. Pure functions, no I/O.
 
 A list has for each chunk what is wanted of it, and where that goes in the result: slices and integers, open meshes of
 integer arrays, or arrays of coordinates.
@@ -105,7 +105,7 @@ def _basic(batch: Chunks, coords: Coords, chunks: Division) -> Product:
 
 
 def _n_chunks(axis: Axis, chunks: Division, number: int) -> int:
-    """How many chunks the positions of a slice lie in."""
+    """Number of chunks that the positions of a slice lie in."""
     bounds = chunks.bounds[number]
     if bounds is None:
         return len(axis.pieces(chunks.length[number]).chunks)

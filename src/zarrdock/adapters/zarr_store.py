@@ -81,7 +81,7 @@ class ZarrStore(ZarrPythonStore):
 
     @property
     def supports_deletes(self) -> bool:
-        """As for writes."""
+        """True if the store can be written to."""
         return self.supports_writes
 
     @property

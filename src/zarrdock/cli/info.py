@@ -54,7 +54,7 @@ def _where(found: Found) -> str:
 
 
 def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] | None) -> dict[str, Any]:
-    """All that is shown of an array, for scripts."""
+    """Facts about an array, for scripts."""
     levels, chunks, codecs = leaf(metadata)
     n_objects = _n_objects(metadata)
     facts: dict[str, Any] = {
@@ -129,7 +129,7 @@ def fill_json(metadata: ArrayMetadata) -> Any:
 
 
 def _n_objects(metadata: ArrayMetadata) -> int | None:
-    """None where the grid is not known."""
+    """Number of objects; None if the grid is unknown."""
     return None if isinstance(metadata.grid, UnknownGrid) else prod(metadata.grid.n_chunks(metadata.shape))
 
 
@@ -213,7 +213,7 @@ def _show_group(metadata: GroupMetadata, found: Found, stored: tuple[int, int] |
 
 
 def _members(found: Found, metadata: GroupMetadata) -> list[tuple[str, Any]] | None:
-    """None if it cannot be told."""
+    """Members of a group; None if they cannot be listed."""
     if metadata.consolidated is None and not found.store.traits.listable:
         return None
     return list(Hierarchy(found.store).members(found.path, metadata))

@@ -36,7 +36,7 @@ _EFFORT = ("nothing to do", "shards rewritten in place", "chunks copied, not dec
 
 
 def _level_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
-    """Each of several alternatives; levels are separated by a slash, outermost first."""
+    """Parse alternatives; in each, levels are separated by a slash, outermost first."""
     if not given:
         return None
     found: list[Any] = []

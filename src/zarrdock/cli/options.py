@@ -64,7 +64,7 @@ def storage_option(text: str, name: str = "--storage-option", target: str = "sto
 def layout_options(
     *, chunks: str, shards: str, compressors: str, index_location: str, names: Sequence[str] = ("--compressor",)
 ) -> Callable[[F], F]:
-    """How a new array is to be laid out: ``--chunks``, ``--shards``, ``--compressor`` (or ``names``) and
+    """Options for the layout of a new array: ``--chunks``, ``--shards``, ``--compressor`` (or ``names``) and
     ``--index-location``; all are "keep" unless given.
 
     Args:

@@ -1,4 +1,4 @@
-"""How values are shown."""
+"""Formats of values in the output."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def shape_text(shape: tuple[int, ...] | None) -> str:
 
 
 def short(text: str, width: int = 100) -> str:
-    """At most ``width`` characters."""
+    """Shorten a text to at most ``width`` characters."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -27,7 +27,7 @@ def parse_selection(text: str) -> tuple[Any, ...]:
 
 
 def _unbracketed(text: str) -> str:
-    """Without brackets that enclose all of it; a list of integers alone is a selection of its own."""
+    """Remove brackets that enclose the whole text, except those of a list of integers."""
     if text.startswith("[") and text.endswith("]"):
         inner = text[1:-1]
         if "[" not in inner and (":" in inner or "..." in inner):

@@ -58,7 +58,7 @@ def command(
 
 
 def _has_screen() -> bool:
-    """Without one a browser for text would be started, in this terminal."""
+    """True if a screen is there; without one a text browser would start in this terminal."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 

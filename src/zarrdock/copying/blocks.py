@@ -1,4 +1,4 @@
-"""In which parts an array is copied: geometry only, no I/O.
+"""Blocks in which an array is copied: geometry only, no I/O.
 
 A block is one object of the destination or several. Reading a block reads every source chunk it touches, also those
 that the next block touches again; blocks therefore grow, within what memory allows, along the axes on which source
@@ -131,7 +131,7 @@ def _grow(
 
 
 def _rereads(length: int, grain: int, extent: int) -> float:
-    """How often, on average, a source chunk of ``grain`` elements is read by blocks of ``length``."""
+    """Average number of times that blocks of ``length`` read a source chunk of ``grain`` elements."""
     if length >= extent or grain <= 1:
         return 1.0
     return (length + grain - gcd(length, grain)) / length

@@ -308,7 +308,7 @@ class _Copier:
         return False
 
     def _finished(self, arrays: list[dict[str, bytes]]) -> set[int]:
-        """Which arrays are complete: their metadata is there."""
+        """Arrays that are complete: their metadata exists."""
         names = [(i, name, data) for i, docs in enumerate(arrays) for name, data in list(docs.items())[-1:]]
         found: set[int] = set()
         for first in range(0, len(names), _READS):

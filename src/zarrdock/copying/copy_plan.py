@@ -45,7 +45,7 @@ class ArrayPart:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that is copied.
+    """Contents of a copy.
 
     Attributes:
         url: of the source.

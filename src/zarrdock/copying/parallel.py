@@ -24,7 +24,7 @@ class Workers(Protocol):
         """
 
     def run(self, jobs: Iterable[tuple[int, Callable[[], T]]], *, budget: int) -> Iterator[T]:
-        """As :func:`in_parallel`; the budget is that of each worker. A job may be done more than once."""
+        """Do jobs like :func:`in_parallel`; each worker has the budget for itself. A job may be done more than once."""
 
 
 def in_parallel(

@@ -31,7 +31,7 @@ class IncompleteCopyWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class CopyProgress:
-    """How far a copy is.
+    """Progress of a copy.
 
     Attributes:
         path: of the array at work, relative to what is copied; "" for the root.

@@ -139,7 +139,7 @@ class _Listed(WrapperStore):
 
 
 class Stored:
-    """Which objects of an array exist, from a listing: coordinates and sizes, in batches.
+    """Existing objects of an array, from a listing: coordinates and sizes, in batches.
 
     Attributes:
         others: keys relative to the array, and sizes, of what was met so far that is neither chunk nor document.

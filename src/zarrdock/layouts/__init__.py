@@ -1,1 +1,1 @@
-"""How the chunks of arrays lie in their shards: what it costs readers, and how to change it."""
+"""Layouts of chunks in shards: their cost for readers, and tools to change them."""

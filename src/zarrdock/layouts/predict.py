@@ -104,7 +104,7 @@ class Candidate:
 
     @property
     def order_name(self) -> str:
-        """For people."""
+        """Name of the order, for people."""
         if not self.shards:
             return "-"
         return "as stored" if self.order is None else self.order if isinstance(self.order, str) else "given"
@@ -310,7 +310,7 @@ def recommend(survey: Survey, predictions: Sequence[Prediction], by: str = "seco
 
 
 def work(survey: Survey, candidate: Candidate) -> int:
-    """How much has to be done to get a layout: 0 nothing, 1 shards in another order, 2 other shards, 3 other chunks."""
+    """Amount of work needed to get a layout: 0 nothing, 1 shards in another order, 2 other shards, 3 other chunks."""
     levels, leaf = _shapes(survey.layout)
     if candidate.chunks != leaf:
         return 3

@@ -37,7 +37,7 @@ __all__ = ["Relaid", "relayout", "relayout_shard"]
 
 @dataclass(frozen=True, slots=True)
 class Relaid:
-    """How far a rewriting is, or what it came to.
+    """Progress or result of a rewriting.
 
     Attributes:
         path: of the array at work.
@@ -53,7 +53,7 @@ class Relaid:
 
     @property
     def n_bytes_saved(self) -> int:
-        """By how many bytes the shards became smaller."""
+        """Bytes by which the shards became smaller."""
         return self.n_bytes_before - self.n_bytes_after
 
 

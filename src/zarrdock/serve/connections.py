@@ -46,7 +46,7 @@ class Connections:
             guard.rest()
 
     def end(self, transport: Any, nbytes: int) -> None:
-        """It is answered: the client has to take the answer, and to ask for something else."""
+        """End a request: it is answered, and the client has to take the answer and send the next request."""
         if (guard := self._guards.get(transport)) is not None:
             guard.watch(self.limits.request_seconds + nbytes / self.limits.bytes_per_second)
 

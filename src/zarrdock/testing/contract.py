@@ -42,7 +42,7 @@ class _Threads(ThreadPoolExecutor):
     """Threads that outlast the loops they serve: new ones for each call take longer than most calls."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Nothing: a loop that closes does this. The threads end with the process."""
+        """Do nothing: a loop that closes calls this, and the threads end with the process."""
 
 
 class ThroughAsync(Store):

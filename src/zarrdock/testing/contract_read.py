@@ -209,7 +209,7 @@ class ReadContract(ContractBase):
             assert [entry.key for entry in store.list()] == ["k"]
 
     def _verbs(self, store: Store, key: str) -> list[Callable[[], object]]:
-        """All that takes a key, or a prefix where ``key`` isn't one."""
+        """Every verb that takes a key, or a prefix if ``key`` is not one."""
         verbs: list[Callable[[], object]] = [
             lambda: store.get(key),
             lambda: store.get(key, Span(0, 0)),

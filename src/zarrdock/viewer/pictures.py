@@ -113,7 +113,7 @@ def _contrast(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _sample(array: Array) -> npt.NDArray[Any]:
-    """All of a small array; of a large one what a few chunks spread over it hold, in one read."""
+    """Sample of an array: all of a small one, a few chunks spread over a large one, in one read."""
     if array.nbytes <= SAMPLE_BYTES:
         return array.read()
     chunks = array.chunks

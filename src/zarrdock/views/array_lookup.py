@@ -1,4 +1,4 @@
-"""Which array a key belongs to."""
+"""Lookup of the array that a key belongs to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Owners:
         self._known: dict[str, ArrayMetadata | None] = {}  # None: an array that does not matter
 
     def find(self, keys: Sequence[str]) -> list[tuple[str, ArrayMetadata] | None]:
-        """For each key the array that it is below of, and its path. One round of requests, where any."""
+        """Find the array above each key, and its path. At most one round of requests."""
         ancestors = [_ancestors(key) for key in keys]
         self.load({path for paths in ancestors for path in self._unknown(paths)})
         return [self._first(paths) for paths in ancestors]

@@ -37,7 +37,7 @@ Needs: TypeAlias = Callable[[ArrayMetadata], bool]
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """How the chunks of an array are shown."""
+    """Recipe to show the chunks of an array."""
 
     node: ArrayMetadata
     shown: ArrayMetadata
@@ -82,7 +82,7 @@ class ReencodedView(View):
     # -- metadata ------------------------------------------------------------------------------------------------------
 
     def _recipe(self, node: ArrayMetadata) -> _Recipe | None:
-        """None where an array is shown as it is: because it may be, or because it can't be otherwise."""
+        """Recipe of an array; None if it is shown as it is, because it may be, or because it cannot be re-encoded."""
         if node.unknown or not (node.data_type.name in self._dtypes or self._needs(node)):
             return None
         try:

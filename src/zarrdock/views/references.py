@@ -164,7 +164,7 @@ class ReferenceTables:
         return _name(path, number // self._n_rows), number % self._n_rows
 
     def _tables(self, names: Sequence[str]) -> list[_Table | None]:
-        """None for those that are not there: no chunk of theirs is stored."""
+        """Tables of references; None for missing ones, whose chunks are not stored."""
         with self._kept.lock:  # a table that several threads want is read once
             missing = [name for name in names if name not in self._kept]
             answers = self._store.read([Read(name) for name in missing]) if missing else []

@@ -51,7 +51,7 @@ def regular(store: Any, *, storage_options: dict[str, Any] | None = None) -> Reg
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """How an array is shown: ``chain`` encodes its chunks, ``array`` reads what is in them."""
+    """Recipe to show an array: ``chain`` encodes its chunks, ``array`` reads what is in them."""
 
     node: ArrayMetadata
     shown: ArrayMetadata

@@ -73,7 +73,7 @@ class StoreFile(io.RawIOBase):
         return n
 
     def bytes_at(self, start: int, length: int) -> bytes:
-        """Some bytes, fewer where the file ends before; what is read next does not depend on it."""
+        """Bytes at a place, fewer if the file ends before; does not move the position of the next read."""
         stop = min(start + length, self._size)
         return self._bytes(start, stop) if start < stop else b""
 
