@@ -24,6 +24,7 @@ from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
 from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
+from zarrdock.codecs.given_codecs import CodecLike, codec_of, several, v2_configuration
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.transpose import Transpose
@@ -54,8 +55,6 @@ DTypeLike: TypeAlias = "npt.DTypeLike | DataType | Mapping[str, Any]"
 ChunksLike: TypeAlias = "Shape | Sequence[int | Sequence[int]] | Mapping[str, Any] | Literal['auto']"
 #: As for chunks; several shapes, outermost first, for several levels; a mapping with "shape" and "index_location".
 ShardsLike: TypeAlias = "ChunksLike | Sequence[Shape] | None"
-#: A codec of zarrdock, its v3 metadata or name; in v2 its numcodecs configuration.
-CodecLike: TypeAlias = "Codec | Mapping[str, Any] | str"
 CodecsLike: TypeAlias = "Literal['auto'] | CodecLike | Iterable[CodecLike] | None"
 ChunkKeyEncodingLike: TypeAlias = "KeyEncoding | Mapping[str, Any] | str | None"
 
@@ -237,7 +236,7 @@ def make_metadata(
 def _data_type(dtype: Any, filters: CodecsLike, zarr_format: int) -> DataType:
     """The data type; in v2 that of Python objects follows from the filters."""
     if zarr_format == 2 and not isinstance(dtype, (DataType, Mapping)) and (dtype is object or dtype in ("O", "|O")):
-        given = [] if filters is None or filters == "auto" else _several(filters)
+        given = [] if filters is None or filters == "auto" else several(filters)
         return object_type_of([f.get_config() if hasattr(f, "get_config") else f for f in given], "/dtype")
     return data_type_of(dtype, zarr_format=zarr_format)
 
@@ -342,10 +341,6 @@ def _key_encoding(given: Any, zarr_format: int) -> KeyEncoding:
     return parse_key_encoding(dict(given) if isinstance(given, Mapping) else given, "/chunk_key_encoding")
 
 
-def _several(given: Any) -> list[Any]:
-    return [given] if isinstance(given, (Codec, Mapping, str)) else list(given)
-
-
 # For the error message. Any, since mypy wants concrete classes where types are values.
 _KINDS: dict[Any, str] = {
     ArrayArrayCodec: "an array-to-array codec",
@@ -355,7 +350,7 @@ _KINDS: dict[Any, str] = {
 
 
 def _parse(given: CodecLike, kind: Any, pointer: str) -> Codec:
-    codec: Codec = given if isinstance(given, Codec) else parse_codec(given, pointer, new=True)
+    codec = codec_of(given, pointer, new=True)
     if not isinstance(codec, kind):
         raise MetadataError(pointer=pointer, expected=_KINDS[kind], found=codec.name)
     return cast(Codec, codec)
@@ -367,7 +362,7 @@ def _codecs_v3(
     before = (
         []
         if filters is None or filters == "auto"
-        else [_parse(f, ArrayArrayCodec, "/filters") for f in _several(filters)]
+        else [_parse(f, ArrayArrayCodec, "/filters") for f in several(filters)]
     )
     if order == "F" and ndim > 1:
         before.insert(0, Transpose(tuple(reversed(range(ndim)))))
@@ -381,7 +376,7 @@ def _codecs_v3(
         after: list[Codec] = [Zstd()]
     else:
         after = (
-            [] if compressors is None else [_parse(c, BytesBytesCodec, "/compressors") for c in _several(compressors)]
+            [] if compressors is None else [_parse(c, BytesBytesCodec, "/compressors") for c in several(compressors)]
         )
     return (*before, middle, *after)
 
@@ -390,13 +385,14 @@ def _codecs_v2(data_type: DataType, filters: Any, compressors: Any, order: Any, 
     """v2 takes codecs in its own form (``{"id": ...}``, or numcodecs objects), and those of v3 that it has a form
     for.
     """
-    given_filters = [] if filters is None or filters == "auto" else _several(filters)
+    given_filters = [] if filters is None or filters == "auto" else several(filters)
     if isinstance(compressors, str) and compressors == "auto":
         given_compressors: list[Any] = [{"id": "zstd", "level": 0}]
     else:
-        given_compressors = [] if compressors is None else _several(compressors)
-    configs = [c.get_config() if hasattr(c, "get_config") else c for c in (*given_filters, *given_compressors)]
-    is_named = all(isinstance(c, Mapping) and "id" in c for c in configs)
+        given_compressors = [] if compressors is None else several(compressors)
+    found = [v2_configuration(c) for c in (*given_filters, *given_compressors)]
+    configs = [config for config in found if config is not None]
+    is_named = len(configs) == len(found)
     if data_type.object_codec and is_named and all(c["id"] != data_type.object_codec for c in configs):
         given_filters.insert(0, {"id": data_type.object_codec})  # objects become bytes before all else
         configs.insert(0, given_filters[0])

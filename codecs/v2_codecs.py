@@ -74,7 +74,7 @@ def from_v2(
     # A transposition that changes nothing would only stand in the way of other readers of the chain.
     if order == "F" and ndim > 1:
         arrays.append(Transpose(tuple(reversed(range(ndim)))))
-    parsed = [_parse(json, f"{pointer}/filters/{i}") for i, json in enumerate(filters or ())]
+    parsed = [parse_v2_codec(json, f"{pointer}/filters/{i}") for i, json in enumerate(filters or ())]
     stored = dtype
     tail: list[Codec] = []
     for codec in parsed:
@@ -93,7 +93,7 @@ def from_v2(
         text = f"numcodecs does not say what filter {foreign.numcodecs_id!r} makes of a chunk"
         raise UnsupportedError(f"{text}; it can be used as the compressor, behind filters that work on elements")
     if compressor is not None:
-        tail.append(_parse(compressor, f"{pointer}/compressor"))
+        tail.append(parse_v2_codec(compressor, f"{pointer}/compressor"))
     if tail and isinstance(tail[0], ArrayBytesCodec):
         serializer, *tail = tail
         if isinstance(serializer, ForeignCompressor):
@@ -118,7 +118,12 @@ def _serializer(stored: np.dtype[Any]) -> Codec:
     return StoredBytes(stored)
 
 
-def _parse(json: object, pointer: str) -> Codec:
+def parse_v2_codec(json: object, pointer: str) -> Codec:
+    """A codec from its configuration in Zarr v2's form, ``{"id": ...}``; where v3 has a codec for it, that one.
+
+    Raises:
+        MetadataError: its configuration is invalid. UnknownExtensionError: numcodecs has no such codec.
+    """
     if not isinstance(json, Mapping):
         raise MetadataError(pointer=pointer, expected="an object with an id", found=json)
     name = json.get("id")

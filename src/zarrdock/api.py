@@ -278,8 +278,8 @@ def create_array(
         shards: shape of a shard, one object in the store that holds many chunks; a list of shapes, outermost first,
             for several levels; "auto"; None for one object per chunk. A mapping ``{"shape": ..., "index_location":
             "start"}`` puts the index first, better for viewers that can't ask for the end of an object.
-        compressors: bytes-to-bytes codecs: objects, v3 metadata, names; in v2 also numcodecs configurations. Default:
-            zstd. None stores uncompressed.
+        compressors: bytes-to-bytes codecs: objects (zarr-python's and numcodecs' too), v3 metadata, names, or numcodecs
+            configurations. Default: zstd. None stores uncompressed.
         fill_value: read where nothing was written; default zero.
         attributes: a JSON object. dimension_names: one per dimension, or None.
         zarr_format: 3 or 2.

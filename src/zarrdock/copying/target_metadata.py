@@ -14,11 +14,11 @@ from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.metadata.grid import ChunkGrid, RectilinearGrid, rectilinear_of
 from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
-from zarrdock.codecs.builtin import parse_codec, with_defaults
+from zarrdock.codecs.builtin import with_defaults
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.codec import BytesBytesCodec, ChunkSpec, Codec
+from zarrdock.codecs.given_codecs import codec_of, several
 from zarrdock.codecs.sharding import Sharding
-from zarrdock.codecs.v2_codecs import from_v2
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
 
@@ -103,7 +103,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     old = Parts.of(metadata)
     data_type = _data_type(metadata, zarr_format)
     grid, levels, chunk_shape = _shapes(metadata, old, wishes, zarr_format)
-    codecs = _compressed(old.codecs, wishes.compressors, metadata, data_type)
+    codecs = _compressed(old.codecs, wishes.compressors)
     index = wishes.index_location
     for i in range(len(levels) - 1, -1, -1):
         template = old.levels[i][1] if i < len(old.levels) else old.levels[-1][1] if old.levels else Sharding((), ())
@@ -200,19 +200,17 @@ def _parts_of(shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Any, shards:
     return Parts.of(given)
 
 
-def _compressed(
-    codecs: tuple[Codec, ...], compressors: Any, metadata: ArrayMetadata, data_type: DataType
-) -> tuple[Codec, ...]:
+def _compressed(codecs: tuple[Codec, ...], compressors: Any) -> tuple[Codec, ...]:
     """The codecs of a chunk with other compressors."""
     if isinstance(compressors, str) and compressors == "keep":
         return codecs
     if any(isinstance(codec, Sharding) for codec in codecs):
         raise UnsupportedError("there are codecs around the shards: their compressors can only be kept")
     kept = tuple(codec for codec in codecs if not isinstance(codec, BytesBytesCodec))
-    return kept + byte_codecs(compressors, metadata.ndim, data_type)
+    return kept + byte_codecs(compressors)
 
 
-def byte_codecs(compressors: Any, ndim: int, data_type: DataType) -> tuple[Codec, ...]:
+def byte_codecs(compressors: Any) -> tuple[Codec, ...]:
     """Bytes-to-bytes codecs of what a user gave: as for ``create_array``, v2's configurations included.
 
     Raises:
@@ -222,17 +220,11 @@ def byte_codecs(compressors: Any, ndim: int, data_type: DataType) -> tuple[Codec
         return ()
     if isinstance(compressors, str) and compressors == "auto":
         return (Zstd(),)
-    several = [compressors] if isinstance(compressors, (Codec, Mapping, str)) else list(compressors)
-    found: list[Codec] = []
-    for given in several:
-        if isinstance(given, Mapping) and "id" in given:
-            chain = from_v2(dict(given), None, dtype=data_type.stored_v2, order="C", ndim=ndim)
-            found += [codec for codec in chain if not isinstance(codec, Bytes)]
-        else:
-            found.append(given if isinstance(given, Codec) else parse_codec(given, "/compressors"))
-        if not isinstance(found[-1], BytesBytesCodec):
-            raise MetadataError(pointer="/compressors", expected="a bytes-to-bytes codec", found=found[-1].name)
-    return tuple(found)
+    found = tuple(codec_of(given, "/compressors", new=True) for given in several(compressors))
+    for codec in found:
+        if not isinstance(codec, BytesBytesCodec):
+            raise MetadataError(pointer="/compressors", expected="a bytes-to-bytes codec", found=codec.name)
+    return found
 
 
 def new_metadata(
