@@ -6,16 +6,19 @@ from typing import Any
 import pytest
 
 import zarrdock
-from support.stores import HookedStore, WithTraits, remote
+from support.stores import AbleStore, HookedStore, WithTraits, remote
 from zarrdock.errors import UnsupportedError
-from zarrdock.stores.base import Read, Store
+from zarrdock.stores.base import Patch, Read, Store
 
 # Every verb of a store: arguments to call it with.
 VERBS: dict[str, tuple[Any, ...]] = {
     "read": ([Read("k")],),
+    "aread": ([Read("k")],),
+    "submit_read": ([[Read("k")]],),
     "get": ("k",),
     "write": ("k", b"new"),
     "update": ("k", lambda old: old),
+    "patch": ("k", lambda old: Patch(2, [])),
     "delete": ("k",),
     "delete_many": (["k", "l"],),
     "delete_prefix": ("k",),
@@ -35,13 +38,17 @@ def test_all_verbs_are_known() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_no_call_passes_the_hooks_by(verb: str) -> None:
+async def test_no_call_passes_the_hooks_by(verb: str) -> None:
     before: list[str] = []
     after: list[str] = []
-    inside = zarrdock.MemoryStore()
+    inside = AbleStore()
     inside.write("k", b"old")
     store = HookedStore(inside, lambda event: before.append(event.verb), lambda event: after.append(event.verb))
-    getattr(store, verb)(*VERBS[verb])
+    done = getattr(store, verb)(*VERBS[verb])
+    if inspect.isawaitable(done):
+        await done
+    elif verb == "submit_read":
+        done[0].result(10)
     assert before == after != []
 
 

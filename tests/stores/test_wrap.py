@@ -1,10 +1,10 @@
 import pickle
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from support.stores import AbleStore
 from tests.support.stores import HookedStore
 from zarrdock.errors import AccessError, InvalidKeyError, RangeError, ReadOnlyError, StoreError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail
@@ -72,31 +72,6 @@ def test_urls_and_traits_pass_through(tmp_path):
     assert PrefixStore(ReadOnlyStore(inner), "a").read_only
 
 
-class Able(MemoryStore):
-    """Reads in every way there is, and counts by which."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used: list[str] = []
-
-    async def aread(self, requests):
-        self.used.append("aread")
-        return self.read(requests)
-
-    def submit_read(self, parts):
-        self.used += ["submit_read"] if parts else []
-        with ThreadPoolExecutor(1) as pool:
-            return [pool.submit(self.read, part) for part in parts]
-
-    def sizes(self, keys):
-        self.used.append("sizes")
-        return [self.size(key) for key in keys]
-
-    def patch(self, key, change):
-        self.used.append("patch")
-        super().patch(key, change)
-
-
 WRAPPERS = {
     "none": WrapperStore,
     "prefix": lambda store: PrefixStore(store, "a"),
@@ -111,7 +86,7 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("name", WRAPPERS)
 async def test_every_wrapper_forwards_every_ability(name):
-    inner = Able()
+    inner = AbleStore()
     inner.write("k", b"0123")
     inner.write("a/k", b"0123")
     store = WRAPPERS[name](inner)
@@ -141,7 +116,7 @@ async def test_a_wrapper_that_changes_a_verb_is_asked_by_way_of_it():
         def delete(self, key):
             self.store.delete(key + "!")
 
-    inner = Able()
+    inner = AbleStore()
     inner.write("k!", b"ab")
     store = Louder(inner)
     assert (await store.aread([Read("k")]))[0].data == b"!"
@@ -155,7 +130,7 @@ async def test_a_wrapper_that_changes_a_verb_is_asked_by_way_of_it():
 
 
 def test_a_recorded_round_counts_once_however_many_parts_it_has():
-    store = RecordingStore(Able(), n_events=9)
+    store = RecordingStore(AbleStore(), n_events=9)
     store.write("k", b"0123")
     for future in store.submit_read([[Read("k")], [Read("k", Span(0, 1)), Read("k", Span(0, 0))]]):
         future.result(10)
@@ -164,7 +139,7 @@ def test_a_recorded_round_counts_once_however_many_parts_it_has():
 
 
 def test_faults_of_rounds_that_are_sent_early():
-    store = FaultyStore(Able(), [StoreFault("read", "k", count=1)])
+    store = FaultyStore(AbleStore(), [StoreFault("read", "k", count=1)])
     store.write("k", b"0123")
     (future,) = store.submit_read([[Read("k")]])
     with pytest.raises(StoreError):

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
 from zarrdock.errors import UnsupportedError
 from zarrdock.stores.base import Blob, Change, Entry, Listing, PatchChange, Read, Results, Store, Value, Version
+from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.wrappers import Event, WrapperStore, settled
 
-__all__ = ["Apart", "HookedStore", "WithTraits", "remote"]
+__all__ = ["AbleStore", "Apart", "HookedStore", "WithTraits", "remote"]
 
 Hook: TypeAlias = Callable[[Event], object]
 
@@ -82,11 +83,8 @@ class HookedStore(WrapperStore):
         return result
 
     def read(self, requests: Sequence[Read], /) -> Results:
-        asked = tuple(requests)
-        results: Results = self._call(
-            Event("read", asked[0].key if asked else "", asked), lambda: self.store.read(requests)
-        )
-        return results
+        event = self._asked(requests)
+        return self._came(event, self.store.read(requests))
 
     async def aread(self, requests: Sequence[Read], /) -> Results:
         event = self._asked(requests)
@@ -150,6 +148,31 @@ class HookedStore(WrapperStore):
             Event("sizes", keys[0] if keys else ""), lambda: self.store.sizes(keys)
         )
         return found
+
+
+class AbleStore(MemoryStore):
+    """A store in memory with every optional ability, which lists the abilities that were used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: list[str] = []
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        self.used.append("aread")
+        return self.read(requests)
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]]:
+        self.used += ["submit_read"] if parts else []
+        with ThreadPoolExecutor(1) as pool:
+            return [pool.submit(self.read, part) for part in parts]
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        self.used.append("sizes")
+        return [self.size(key) for key in keys]
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        self.used.append("patch")
+        super().patch(key, change)
 
 
 _numbers = itertools.count()
