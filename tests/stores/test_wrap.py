@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from support.stores import AbleStore
-from tests.support.stores import HookedStore
+from support.stores import AbleStore, HookedStore
 from zarrdock.errors import AccessError, InvalidKeyError, RangeError, ReadOnlyError, StoreError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Blob, Listing, Patch, Read
