@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import prod
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from zarrdock.array.coerce import values_of
 from zarrdock.array.execution import read_write
+from zarrdock.array.execution.drivers import send
 from zarrdock.array.execution.element import ELSEWHERE, read_element
 from zarrdock.array.execution.plan import Plan, make_plan
 from zarrdock.array.execution.read_write import read_consistent
@@ -21,12 +23,12 @@ from zarrdock.array.json_ import in_document
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.misplaced import likely_other
-from zarrdock.array.metadata.v2 import documents
-from zarrdock.array.metadata.v3 import ArrayMetadata
+from zarrdock.array.metadata.v2 import documents, parse_array_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node import Attributes, Placed
 from zarrdock.array.node_storage import join, update_metadata
 from zarrdock.array.planning.caches import ChunkCache, IndexCache, chunks_of, configured_cache
-from zarrdock.array.planning.layout import Layout, layout_of
+from zarrdock.array.planning.layout import Layout, layout_of, parse_shared
 from zarrdock.array.planning.selection import (
     Points,
     Product,
@@ -37,14 +39,23 @@ from zarrdock.array.planning.selection import (
     orthogonal,
     vectorised,
 )
+from zarrdock.array.removal import n_removals
 from zarrdock.array.resize import clear_outside, clear_rows, new_shape_of, shrinks
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BytesBytesCodec, Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.config import config
-from zarrdock.errors import ConflictError, ReadOnlyError, SelectionError, StoreError, UnsupportedError
+from zarrdock.errors import (
+    ConflictError,
+    NodeChangedError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    SelectionError,
+    StoreError,
+    UnsupportedError,
+)
 from zarrdock.registry import Registry
-from zarrdock.stores.base import Store, sized_entries
+from zarrdock.stores.base import Blob, Read, Result, Store, sized_entries
 from zarrdock.stores.group_commit import KeyLocks
 
 __all__ = ["Array", "BlockIndex", "Described", "OrthogonalIndex", "VectorIndex"]
@@ -310,6 +321,9 @@ def _times(shape: str) -> str:
 
 _ATTEMPTS = 100
 
+# On remote stores a document that was read or written so long ago is taken for what is there: a look costs a request.
+_TRUST_SECONDS = 2.0
+
 
 class Array(Described):
     """A chunked, perhaps sharded array in a store.
@@ -353,9 +367,12 @@ class Array(Described):
         self._locks = KeyLocks()
         self._numbers = itertools.count(1)
         self._number = 0  # of the change of metadata that `_state` comes from
+        self._confirmed: bytes | None = None  # the document, as it was when it was last found to be in force
+        self._trust()
         self._cache.other_keys = likely_other(metadata)
         known = metadata.require_known(self._document(metadata))
         self._state = known, self._bind(known, options)
+        self._key = self._document(known)
 
     def _document(self, metadata: ArrayMetadata) -> str:
         return join(self._path, "zarr.json" if metadata.zarr_format == 3 else ".zarray")
@@ -518,7 +535,61 @@ class Array(Described):
     def _write(self, selection: Product | Points, value: Any) -> None:
         self._check_writable()
         array = self._value(selection.shape, value)
-        read_write.write(self._store, self._layout, selection, array, self._cache)
+        self._write_values(self._layout, selection, array, self._start_check())
+
+    def _write_values(
+        self, layout: Layout, selection: Product | Points, array: AnyArray, check: Callable[[], None] | None = None
+    ) -> None:
+        read_write.write(self._store, layout, selection, array, self._cache, check=check)
+
+    # -- is it still the same array? ----------------------------------------------------------------------------------
+
+    def _trust(self) -> None:
+        """The document was read, or written, just now."""
+        self._n_removals = n_removals()
+        self._trusted_until = time.monotonic() + _TRUST_SECONDS
+
+    def _distrust(self) -> None:
+        """What is known comes from a copy of the document."""
+        self._trusted_until = 0.0
+
+    def _start_check(self) -> Callable[[], None] | None:
+        """Begin to make sure that the array was not replaced by another one since its document was read: chunks
+        written as the old document says would damage the new array.
+
+        Returns:
+            A function that waits for the answer; None where there is nothing to wait for.
+        Raises:
+            NodeChangedError, NodeNotFoundError: it was.
+        """
+        remote = self._store.traits.remote
+        if remote and self._n_removals == n_removals() and time.monotonic() < self._trusted_until:
+            return None
+        read = [Read(self._key)]
+        future = send(self._store, read)
+        if future is None:
+            self._compare(self._store.read(read)[0])
+            return None
+        return lambda: self._compare(future.result()[0])
+
+    def _compare(self, found: Result) -> None:
+        if not isinstance(found, Blob):
+            raise NodeNotFoundError(f"the array {self.name!r} in {self._store} was deleted since it was opened")
+        if found.data != self._confirmed:
+            key, data = self._key, bytes(found.data)
+            is_v3 = key.endswith("zarr.json")
+            self._check_same(parse_shared(data, key, lenient=True) if is_v3 else parse_array_v2(data, None, key))
+            self._confirmed = data
+        self._trust()
+
+    def _check_same(self, stored: Node) -> None:
+        if not (isinstance(stored, ArrayMetadata) and self.metadata.stores_like(stored)):
+            raise NodeChangedError(
+                "the array was replaced by another one since it was opened, and nothing was written: open it again, or "
+                "refresh() it",
+                key=self._path,
+                store=self._store,
+            )
 
     def _value(self, shape: tuple[int, ...], value: Any) -> AnyArray:
         return values_of(value, shape, self.metadata.data_type)
@@ -545,6 +616,7 @@ class Array(Described):
 
         def numbered(stored: ArrayMetadata) -> ArrayMetadata:
             nonlocal number
+            self._check_same(stored)
             number = next(self._numbers)
             return change(stored)
 
@@ -557,6 +629,7 @@ class Array(Described):
             single_writer=self._layout.options.single_writer,
         )
         assert isinstance(new, ArrayMetadata)
+        self._trust()
         return self._adopt(new, number)
 
     def refresh(self) -> None:
@@ -567,6 +640,7 @@ class Array(Described):
         new = load(self._store, self._path, "array", 2 if self.zarr_format == 2 else 3)
         assert isinstance(new, ArrayMetadata)
         self._adopt(new.require_known(self._document(new)), number)
+        self._trust()
 
     def resize(self, new_shape: int | tuple[int, ...]) -> None:
         """Change the shape. What is cut off becomes fill value first, and its chunks are deleted; then the shape
@@ -582,6 +656,8 @@ class Array(Described):
         shape = new_shape_of(new_shape, self.shape)
         cleared = self.shape
         if shrinks(cleared, shape):
+            if (check := self._start_check()) is not None:
+                check()
             clear_outside(self._store, replace(self._layout, shape=shape), cleared, self._cache)
         for _ in range(_ATTEMPTS):
             found = cleared
@@ -644,7 +720,7 @@ class Array(Described):
             raise
         where = tuple(slice(start, start + n) if i == axis else slice(None) for i in range(self.ndim))
         try:
-            read_write.write(self._store, layout, basic(where, layout.shape), value, self._cache)
+            self._write_values(layout, basic(where, layout.shape), value)
         except Exception as error:
             try:
                 self._give_back(layout, axis, start)
@@ -681,6 +757,7 @@ class Array(Described):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state.pop("store"), state.pop("path"), state.pop("metadata"), **state)  # type: ignore[misc]
+        self._distrust()
 
 
 def _with(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:

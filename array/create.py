@@ -19,6 +19,7 @@ from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys, parse_key_e
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import ZarrFormat, save_new
 from zarrdock.array.planning.caches import ChunkCache
+from zarrdock.array.planning.selection import basic
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
@@ -140,7 +141,7 @@ def make_array(
     value = None if data is None else array._value(array.shape, data)
     save_new(store, path, metadata, overwrite=overwrite)
     if value is not None:
-        array[...] = value
+        array._write_values(array._layout, basic(..., array.shape), value)
     return array
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, Unpack
 
 from zarrdock.array.array import Array
+from zarrdock.array.consolidated_copies import n_changes, note_change
 from zarrdock.array.create import ArrayParameters, check_parameters, make_array
 from zarrdock.array.hierarchy import Hierarchy, consolidated_node, walk
 from zarrdock.array.json_ import as_json, serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node import Attributes, Placed
-from zarrdock.array.node_storage import join, load, new_node_path, node_path, save_new, update_metadata
+from zarrdock.array.node_storage import join, load, new_node_path, node_path, replace_node, save_new, update_metadata
 from zarrdock.array.planning.caches import ChunkCache
-from zarrdock.array.removal import remove
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions, WriteOptionsLike, write_options
 from zarrdock.errors import (
     InvalidKeyError,
@@ -43,10 +43,10 @@ class NodeOptions:
     chunk_cache: ChunkCache | None = None
 
 
-def wrap(store: Store, path: str, node: Node, options: NodeOptions) -> Member:
-    """The face of a node whose metadata is known."""
+def wrap(store: Store, path: str, node: Node, options: NodeOptions, *, is_copy: bool = False) -> Member:
+    """The face of a node whose metadata is known, from its own document or, ``is_copy``, from a consolidated one."""
     if isinstance(node, ArrayMetadata):
-        return Array(
+        array = Array(
             store,
             path,
             node,
@@ -54,6 +54,9 @@ def wrap(store: Store, path: str, node: Node, options: NodeOptions) -> Member:
             options=options.write,
             chunk_cache=options.chunk_cache,
         )
+        if is_copy:
+            array._distrust()
+        return array
     return Group(store, path, node, options)
 
 
@@ -64,18 +67,28 @@ class Group(Placed):
     all their documents.
     """
 
-    def __init__(self, store: Store, path: str, metadata: GroupMetadata, options: NodeOptions = NodeOptions()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        metadata: GroupMetadata,
+        options: NodeOptions = NodeOptions(),
+        *,
+        holder: Group | None = None,
+    ) -> None:
         self._store = store
         self._path = path
         self._metadata = metadata
         self._options = replace(options, read_only=options.read_only or store.read_only)
+        self._holder = holder  # the group whose copy of metadata this one came from
+        self._seen = n_changes(store)
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
     @property
     def metadata(self) -> GroupMetadata:
         """All metadata, consolidated nodes included."""
-        return self._metadata
+        return self._current()
 
     @property
     def read_only(self) -> bool:
@@ -101,15 +114,43 @@ class Group(Placed):
         member = node_path(path)
         if not member:
             return self
-        consolidated = self._metadata.consolidated
-        if consolidated is not None and member in consolidated:
-            node = consolidated_node(self._store, self._path, self._metadata, member)
-        else:
-            try:
-                node = load(self._store, join(self._path, member), None, self._metadata.zarr_format, consolidated=False)
-            except NodeNotFoundError as error:
-                raise MemberNotFoundError(str(error)) from None
-        return wrap(self._store, join(self._path, member), node, self._options)
+        metadata = self._current()
+        if metadata.consolidated is not None and member in metadata.consolidated:
+            return self._wrap(member, consolidated_node(self._store, self._path, metadata, member), is_copy=True)
+        try:
+            node = load(self._store, join(self._path, member), None, metadata.zarr_format, consolidated=False)
+        except NodeNotFoundError as error:
+            raise MemberNotFoundError(str(error)) from None
+        return self._wrap(member, node, is_copy=False)
+
+    def _wrap(self, member: str, node: Node, *, is_copy: bool) -> Member:
+        """A member whose metadata is known, ``is_copy`` from what this group holds of it."""
+        path = join(self._path, member)
+        if isinstance(node, GroupMetadata):
+            group = Group(self._store, path, node, self._options, holder=self if is_copy else None)
+            group._seen = self._seen
+            return group
+        return wrap(self._store, path, node, self._options, is_copy=is_copy)
+
+    def _current(self) -> GroupMetadata:
+        """The metadata; where it holds a copy of that of members, and metadata was changed through this store since it
+        was read, it is read again.
+        """
+        seen = n_changes(self._store)
+        if self._metadata.consolidated is None or seen == self._seen:
+            return self._metadata
+        copy = None if self._holder is None else self._holder._current().consolidated
+        node = None
+        if self._holder is not None and copy is not None:
+            member = self._path[len(self._holder.path) + 1 :] if self._holder.path else self._path
+            node = copy.get(member)
+        if node is None:
+            node = load(self._store, self._path, "group", 2 if self.zarr_format == 2 else 3)
+        if not isinstance(node, GroupMetadata):
+            raise NodeNotFoundError(f"at {self.name!r} in {self._store} there is an array now, no group")
+        self._metadata = node
+        self._seen = seen
+        return self._metadata
 
     def get(self, path: str, default: Any = None) -> Any:
         """The member at ``path``, or ``default`` where there is none."""
@@ -130,11 +171,11 @@ class Group(Placed):
         Without consolidated metadata that is a listing and a document each; ``list(group)`` asks for the length too,
         and so for everything twice: ``list(group.keys())`` does not.
         """
-        consolidated = self._metadata.consolidated
-        if consolidated is not None:
-            yield from sorted(name for name in consolidated if "/" not in name)
+        metadata = self._current()
+        if metadata.consolidated is not None:
+            yield from sorted(name for name in metadata.consolidated if "/" not in name)
             return
-        for name, node in Hierarchy(self._store).members(self._path, self._metadata):
+        for name, node in Hierarchy(self._store).members(self._path, metadata):
             if isinstance(node, ZarrdockError) and not isinstance(node, MetadataError):
                 raise node
             yield name
@@ -148,8 +189,10 @@ class Group(Placed):
 
     def members(self) -> Iterator[tuple[str, Member]]:
         """Names and members right below, in the order of their names."""
-        for name, node in _members(self._store, self._path, self._metadata):
-            yield name, wrap(self._store, join(self._path, name), node, self._options)
+        metadata = self._current()
+        is_copy = metadata.consolidated is not None
+        for name, node in _members(self._store, self._path, metadata):
+            yield name, self._wrap(name, node, is_copy=is_copy)
 
     def arrays(self) -> Iterator[tuple[str, Array]]:
         """Names and arrays right below."""
@@ -219,7 +262,7 @@ class Group(Placed):
         member = node_path(path)
         if not member or member not in self:
             raise MemberNotFoundError(f"there is no member {path!r} in {self.name!r}")
-        remove(self._store, join(self._path, member))
+        replace_node(self._store, join(self._path, member), None)
 
     def _new_path(self, name: str) -> str:
         self._check_writable()
@@ -254,23 +297,27 @@ class Group(Placed):
             single_writer=self._options.write.single_writer,
         )
         assert isinstance(new, GroupMetadata)
-        self._metadata = new if new.consolidated is not None else new.replace(consolidated=self._metadata.consolidated)
+        self._metadata = new.replace(consolidated=self._metadata.consolidated)  # which is read again when it is used
 
     def consolidate(self) -> Group:
         """Write the metadata of all nodes below into this group's own document (v3) or into ``.zmetadata`` (v2), for
         readers that open many.
 
-        It is a copy: it goes out of date when nodes are added or changed, and has then to be made again.
+        It is a copy. What zarrdock adds, changes or removes later is brought up to date in it; what other programs
+        change is not, and while nodes are changed by others it is better not made.
         """
         self._check_writable()
-        bare = self._metadata.replace(consolidated=None)
+        bare = load(self._store, self._path, "group", 2 if self.zarr_format == 2 else 3, consolidated=False)
+        assert isinstance(bare, GroupMetadata)
+        bare = bare.replace(consolidated=None)
         nodes = {
             path: node for path, node in walk(self._store, self._path, bare) if not isinstance(node, ZarrdockError)
         }
         if self._metadata.zarr_format == 2:
             whole = consolidate(bare, nodes)
             self._store.write(join(self._path, ".zmetadata"), serialise(to_consolidated_v2(whole)))
-            self._metadata = whole
+            note_change(self._store)
+            self._metadata, self._holder, self._seen = whole, None, n_changes(self._store)
             return self
         new = update_metadata(
             self._store,
@@ -281,7 +328,7 @@ class Group(Placed):
             single_writer=self._options.write.single_writer,
         )
         assert isinstance(new, GroupMetadata)
-        self._metadata = new
+        self._metadata, self._holder, self._seen = new, None, n_changes(self._store)
         return self
 
 

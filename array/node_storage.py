@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
+from zarrdock.array.consolidated_copies import Copies, take_from_copies
 from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.metadata.consolidated import parse_consolidated_v2
 from zarrdock.array.metadata.lenient import Leniency
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.planning.layout import parse
-from zarrdock.array.removal import remove
+from zarrdock.array.removal import remove, survey
 from zarrdock.errors import (
     InvalidKeyError,
     KeyExistsError,
@@ -24,7 +25,17 @@ from zarrdock.errors import (
 )
 from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
 
-__all__ = ["ZarrFormat", "join", "load", "load_many", "new_node_path", "node_path", "save_new", "update_metadata"]
+__all__ = [
+    "ZarrFormat",
+    "join",
+    "load",
+    "load_many",
+    "new_node_path",
+    "node_path",
+    "replace_node",
+    "save_new",
+    "update_metadata",
+]
 
 ZarrFormat: TypeAlias = Literal[2, 3]
 Kind: TypeAlias = Literal["array", "group"]
@@ -219,7 +230,8 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
         if store.exists(join(path, other)):
             raise NodeExistsError(_exists(store, path))
     if overwrite:
-        remove(store, path, new=node)
+        replace_node(store, path, node)
+    copies = Copies(store, [path], node.zarr_format)
     first = True
     for name, document in stored.items():
         if name == ".zattrs" and not node.attributes:
@@ -230,6 +242,22 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
         except KeyExistsError as error:
             raise NodeExistsError(_exists(store, path)) from error
         first = False
+    copies.refresh()
+
+
+def replace_node(store: Store, path: str, new: Node | None) -> None:
+    """Remove the node that is there, and all nodes below it; from consolidated copies first.
+
+    Args:
+        new: what takes its place, None for nothing.
+    Raises:
+        NodeExistsError: something is there that is no Zarr.
+    """
+    found = survey(store, path)
+    found.check_replaceable(store, new)
+    if found.nodes or new is None:
+        take_from_copies(store, path)
+    remove(store, path, new=new, found=found)
 
 
 def _exists(store: Store, path: str) -> str:
@@ -260,7 +288,9 @@ def update_metadata(
             new = _written(change(stored), "zarr.json")
             return documents(new)["zarr.json"]
 
+        copies = Copies(store, [path], 3)
         update_key(store, key, rewrite, single_writer=single_writer)
+        copies.refresh()
         return new
     # v2: attributes are a document of their own, so a change touches one of the two; the other one is only needed to
     # make sense of it.
@@ -278,7 +308,9 @@ def update_metadata(
         new = _written(change(stored), name)
         return documents(new)[name]
 
+    copies = Copies(store, [path], 2, own=not is_array)
     update_key(store, key, rewrite_v2, single_writer=single_writer)
+    copies.refresh()
     return new
 
 

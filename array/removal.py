@@ -6,6 +6,7 @@ all keys below a path are listed, the documents among them say which keys are ch
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import warnings
@@ -26,7 +27,7 @@ from zarrdock.stores.wrappers import PrefixStore, WrapperStore
 if TYPE_CHECKING:
     from zarrdock.stores.local import LocalStore
 
-__all__ = ["COPY_MARK", "DOCUMENTS", "Inventory", "Keys", "describe_keys", "remove", "survey"]
+__all__ = ["COPY_MARK", "DOCUMENTS", "Inventory", "Keys", "describe_keys", "n_removals", "remove", "survey"]
 
 #: Name of the mark of an unfinished copy, which says what the chunks of arrays without a document yet are called.
 COPY_MARK: Final = ".zarrdock-copy.json"
@@ -38,6 +39,9 @@ DOCUMENTS: Final = _MAIN | {".zattrs", ".zmetadata", ".nczarr", ".nczgroup", ".n
 _LIKELY_CHUNK: Final = re.compile(r"c(?:[./]\d+)*|\d+(?:[./]\d+)*", re.ASCII)
 _PAGE: Final = 1000  # documents read in one round
 _N_NAMED: Final = 3
+
+_numbers = itertools.count(1)
+_n_removals = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,14 @@ def remove(store: Store, path: str, *, new: Node | None = None, found: Inventory
             UserWarning,
             stacklevel=4,
         )
+    global _n_removals
+    _n_removals = next(_numbers)
     _delete(store, inventory)
+
+
+def n_removals() -> int:
+    """A number that is another one after this process removed a node, from any store."""
+    return _n_removals
 
 
 def describe_keys(arrays: Sequence[tuple[str, ArrayMetadata]]) -> list[dict[str, Any]]:

@@ -284,6 +284,8 @@ class Store(ABC):
 
     traits: Traits = Traits()
     read_only: bool = False
+    #: The number of the last change of metadata made through this object, for those who keep what they read of it.
+    metadata_change: int = 0
 
     # -- required -----------------------------------------------------------------------------------------------------
 

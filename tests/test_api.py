@@ -507,10 +507,14 @@ def test_consolidated_metadata(zarr_format: Any) -> None:
     assert store.n_rounds == 1
     assert array[...].tolist() == [1, 2, 3]  # type: ignore[union-attr]
     root.create_array("b", shape=3, dtype="u1")
-    assert list(zarrdock.open_group(store)) == ["a"]  # a copy, until it is made again
-    assert list(zarrdock.open_group(store, use_consolidated=False)) == ["a", "b"]
-    zarrdock.consolidate_metadata(store)
     assert list(zarrdock.open_group(store)) == ["a", "b"]
+    assert list(zarrdock.open_group(store, use_consolidated=False)) == ["a", "b"]
+    zarrdock.create_array(store, name="a/y", shape=3, dtype="u1", zarr_format=zarr_format)
+    store.delete("b/zarr.json" if zarr_format == 3 else "b/.zarray")  # by another program
+    assert list(zarrdock.open_group(store)["a"]) == ["x", "y"]  # type: ignore[call-overload]
+    assert list(zarrdock.open_group(store)) == ["a", "b"]  # a copy, until it is made again
+    zarrdock.consolidate_metadata(store)
+    assert list(zarrdock.open_group(store)) == ["a"]
 
 
 def test_stores_are_whatever_names_one(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from zarrdock.array.planning.rounds import Round, Rounds
 from zarrdock.errors import RangeError
-from zarrdock.stores.base import Result, Results, Store
+from zarrdock.stores.base import Read, Result, Results, Store
 
 if TYPE_CHECKING:
+    import concurrent.futures
+
     from zarrdock.stores.async_store import AsyncStore
 
-__all__ = ["Ahead", "drive", "drive_async"]
+__all__ = ["Ahead", "drive", "drive_async", "send"]
 
 
 class Future(Protocol):
@@ -70,6 +72,16 @@ def _forget(futures: Sequence[Future]) -> None:
     for future in futures:
         if not future.cancel() and not future.cancelled():
             future.exception()  # looked at, so that nobody complains that it was not
+
+
+def send(store: Store, reads: Sequence[Read]) -> concurrent.futures.Future[Results] | None:
+    """Reads that are on their way while something else is done; None where the store can only be waited for, or waiting
+    costs nothing.
+    """
+    if not store.traits.remote or _in_event_loop():
+        return None
+    futures = store.submit_read([reads])
+    return None if futures is None else futures[0]
 
 
 def drive(rounds: Rounds, store: Store) -> None:

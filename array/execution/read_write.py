@@ -260,14 +260,18 @@ def write(
     selection: Product | Points,
     value: AnyArray,
     cache: IndexCache,
+    check: Callable[[], None] | None = None,
 ) -> None:
     """Write ``value`` (of the selection's shape) to the chunks concerned.
 
     Objects wholly covered are written anew; of the others only the leaf chunks concerned are decoded, within the
     store's atomic update. How, say the options of the layout.
+
+    Args:
+        check: called before any object is changed, by each of the threads that do; what it raises is raised.
     """
     edit = Edit(layout, _unshaped(value, selection))
-    jobs = (partial(_write_task, store, task, edit, cache) for task in tasks(selection, layout))
+    jobs = (partial(_write_task, store, task, edit, cache, check) for task in tasks(selection, layout))
     few = list(islice(jobs, 2))
     if len(few) < 2:  # nobody to share it with; its chunks are shared out all the same
         for job in few:
@@ -289,10 +293,12 @@ def write(
         raise
 
 
-def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache) -> None:
+def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, check: Callable[[], None] | None) -> None:
     try:
         if task.is_whole():
             parts = edit.build(task)
+            if check is not None:
+                check()
             if edit.layout.options.single_writer and not store.traits.atomic_update:
                 update_key(store, task.key, lambda old: parts, single_writer=True)  # takes turns with changes of parts
             elif parts is None:
@@ -302,18 +308,23 @@ def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache) -> None
             return
         # Changes of one layout go together: those of arrays opened apart queue at the store instead.
         queue = f"{id(edit.layout.chain)}/{task.key}"
-        combiner_of(store).submit(queue, edit.prepare(task), partial(_update, store, task, edit))
+        combiner_of(store).submit(queue, (edit.prepare(task), check), partial(_update, store, task, edit))
     finally:
         cache.drop(task.key)
 
 
 def _update(store: Store, task: Task, edit: Edit, changes: Sequence[Any]) -> None:
+    prepared = [change for change, _ in changes]
+
     def change(old: Buffer | None) -> Value | None:
-        return edit.apply(changes, old, task)
+        for _, check in changes:
+            if check is not None:
+                check()
+        return edit.apply(prepared, old, task)
 
     options = edit.layout.options
     if options.in_place and task.layout.levels and store.traits.partial_update:
-        store.patch(task.key, lambda old: change_in_place(edit, changes, old, task))
+        store.patch(task.key, lambda old: change_in_place(edit, prepared, old, task))
     else:
         update_key(store, task.key, change, single_writer=options.single_writer)
 

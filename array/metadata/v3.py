@@ -209,6 +209,34 @@ class ArrayMetadata:
             shape=shape, grid=self.grid.resized(shape, sharding.chunk_shape if sharding else (1,) * len(shape))
         )
 
+    def stores_like(self, other: ArrayMetadata) -> bool:
+        """True where chunks are stored alike: those of either array mean the same in the other one, as far as both
+        reach. Shapes and attributes may differ.
+        """
+        if self.grid != other.grid:
+            if type(self.grid) is not type(other.grid) or self.ndim != other.ndim:
+                return False
+            # Chunks of different lengths are told one by one, as many as there are.
+            ours, theirs = self.grid.lengths(self.shape), other.grid.lengths(other.shape)
+            if any(a[:n] != b[:n] for a, b in zip(ours, theirs, strict=True) for n in [min(len(a), len(b))]):
+                return False
+        if (self.data_type, self.key_encoding, self.zarr_format) != (
+            other.data_type,
+            other.key_encoding,
+            other.zarr_format,
+        ):
+            return False
+        # A codec that is used here need not be one that documents can name.
+        if self.codecs != other.codecs and (
+            self.zarr_format == 2 or codecs_to_json(self.codecs) != codecs_to_json(other.codecs)
+        ):
+            return False
+        return self.fill_value is other.fill_value or self._fill_json() == other._fill_json()
+
+    def _fill_json(self) -> str:
+        # NaN equals NaN with the same bits, and 0.0 is not -0.0.
+        return json.dumps(self.data_type.fill_to_json(self.fill_value))
+
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
@@ -273,9 +301,7 @@ class ArrayMetadata:
         return hash(self._identity())
 
     def _identity(self) -> tuple[Any, ...]:
-        # The JSON text of the fill value: NaN equals NaN with the same bits, and 0.0 is not -0.0.
-        fill = json.dumps(self.data_type.fill_to_json(self.fill_value))
-        parts = (self.shape, self.data_type, self.grid, self.key_encoding, fill, self.codecs)
+        parts = (self.shape, self.data_type, self.grid, self.key_encoding, self._fill_json(), self.codecs)
         return (*parts, self.dimension_names, self.zarr_format)
 
 

@@ -22,7 +22,7 @@ from zarrdock.errors import MetadataError
 from zarrdock.lru import BoundedLRU
 from zarrdock.registry import Registry
 
-__all__ = ["Irregular", "Layout", "Level", "layout_of", "parse"]
+__all__ = ["Irregular", "Layout", "Level", "layout_of", "parse", "parse_shared"]
 
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -285,6 +285,14 @@ _layouts: BoundedLRU[tuple[Any, ...], tuple[ArrayMetadata, Layout]] = BoundedLRU
 
 def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) -> Node:
     """See :func:`zarrdock.array.metadata.v3.parse_node`. Attributes belong to the caller, ready to be changed."""
+    node = parse_shared(document, key, lenient=lenient)
+    if isinstance(node, ArrayMetadata):
+        return node.replace(attributes=copy.deepcopy(dict(node.attributes)))
+    return node
+
+
+def parse_shared(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) -> Node:
+    """As :func:`parse`, for callers that change no attributes: they may be shared."""
     if len(document) > _MAX_NBYTES:
         return parse_node(document, key, lenient=lenient)
     seen = bytes(document), Registry.n_added  # a name may stand for another codec by now
@@ -297,7 +305,7 @@ def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) 
             return node
         _nodes.put(seen, node)
         known = node
-    return known.replace(attributes=copy.deepcopy(dict(known.attributes)))
+    return known
 
 
 def layout_of(metadata: ArrayMetadata, prefix: str, options: WriteOptions) -> Layout:

@@ -17,6 +17,7 @@ __all__ = [
     "InvalidKeyError",
     "KeyExistsError",
     "MetadataError",
+    "NodeChangedError",
     "NodeExistsError",
     "NodeNotFoundError",
     "RangeError",
@@ -85,6 +86,12 @@ class VersionChangedError(StoreError):
 
 class ConflictError(StoreError):
     """An atomic update kept losing against other writers until its attempts ran out; nothing was changed."""
+
+
+class NodeChangedError(ConflictError):
+    """An array was replaced by another one since this object read its metadata: with what it knows it would damage the
+    new array. Nothing was written; open the array again, or ``refresh()`` it.
+    """
 
 
 class KeyExistsError(StoreError, FileExistsError):

@@ -283,6 +283,13 @@ def verbs(store: zarrdock.RecordingStore, act: Callable[[], Any]) -> list[tuple[
     return [(event.verb, event.key) for event in store.log]
 
 
+def document_check(store: zarrdock.Store) -> list[tuple[str, str]]:
+    """The look at the document before a write. On a remote store, where it is a request, one that was read or written
+    in this moment is relied on.
+    """
+    return [] if store.traits.remote else [("read", "zarr.json")]
+
+
 @pytest.mark.parametrize("shards", [(16, 16), [(16, 16), (8, 8)]])
 def test_a_partial_write_is_one_update(store: zarrdock.RecordingStore, shards: Any) -> None:
     array = create(store, shards=shards)
@@ -293,28 +300,43 @@ def test_a_partial_write_is_one_update(store: zarrdock.RecordingStore, shards: A
         lambda: array.write((slice(0, 4), slice(0, 4)), 1),
         lambda: array.vindex.__setitem__(([1, 9, 15], [1, 9, 15]), 2),
     ):
-        assert verbs(store, act) == [("update", "c/0/0")]
+        assert verbs(store, act) == [*document_check(store), ("update", "c/0/0")]
 
 
 @pytest.mark.parametrize("shards", [None, (16, 16), [(16, 16), (8, 8)]])
-def test_whole_objects_are_written_without_a_look(store: zarrdock.RecordingStore, shards: Any) -> None:
+def test_whole_objects_are_written_without_a_look_at_them(store: zarrdock.RecordingStore, shards: Any) -> None:
     array = create(store, shards=shards)
     n = 4 if shards is None else 16
-    assert verbs(store, lambda: array.write((slice(0, n), slice(0, n)), 1)) == [("write", "c/0/0")]
-    assert verbs(store, lambda: array.write((slice(0, n), slice(0, n)), 0)) == [("delete", "c/0/0")]
+    check = document_check(store)
+    assert verbs(store, lambda: array.write((slice(0, n), slice(0, n)), 1)) == [*check, ("write", "c/0/0")]
+    assert verbs(store, lambda: array.write((slice(0, n), slice(0, n)), 0)) == [*check, ("delete", "c/0/0")]
     written = verbs(store, lambda: array.write(..., 3))
-    assert {verb for verb, _ in written} == {"write"}
-    assert len(written) == (32 // n) ** 2
+    assert written[: len(check)] == check  # one for all objects
+    assert {verb for verb, _ in written[len(check) :]} == {"write"}
+    assert len(written) == (32 // n) ** 2 + len(check)
+
+
+def test_a_document_that_was_not_seen_for_a_while_is_looked_at_beside_the_write(store: zarrdock.RecordingStore) -> None:
+    array = create(store)
+    array._distrust()
+    check = [("read", "zarr.json")]
+    assert verbs(store, lambda: array.write((3, 3), 1)) == [*check, ("update", "c/0/0")]
+    array._distrust()
+    assert verbs(store, lambda: array.write((slice(0, 16), slice(0, 16)), 1)) == [*check, ("write", "c/0/0")]
 
 
 def test_creating_is_one_request(store: zarrdock.RecordingStore) -> None:
+    """At the root of the store; further down one more for each group above, which may hold consolidated metadata."""
+    at_root = lambda: zarrdock.create_array(store, shape=4, dtype="u1")  # noqa: E731
+    assert verbs(store, at_root) == [("write", "zarr.json")]
     act = lambda: zarrdock.create_array(store, name="x", shape=4, dtype="u1")  # noqa: E731
-    assert verbs(store, act) == [("write", "x/zarr.json")]
+    assert verbs(store, act) == [("write", "x/zarr.json"), ("read", "zarr.json")]
     again = lambda: zarrdock.create_array(store, name="x", shape=4, dtype="u1", overwrite=True)  # noqa: E731
     # What is Zarr is told by the documents among the keys listed, and nothing else goes.
-    old = [("list", "x"), ("read", "x/zarr.json"), ("delete", "x/zarr.json")]
-    assert verbs(store, again) == [*old, ("write", "x/zarr.json")]
-    assert verbs(store, lambda: zarrdock.create_group(store, path="g")) == [("write", "g/zarr.json")]
+    old = [("list", "x"), ("read", "x/zarr.json"), ("read", ".zmetadata"), ("delete", "x/zarr.json")]
+    assert verbs(store, again) == [*old, ("write", "x/zarr.json"), ("read", "zarr.json")]
+    new = lambda: zarrdock.create_group(store, path="g")  # noqa: E731
+    assert verbs(store, new) == [("write", "g/zarr.json"), ("read", "zarr.json")]
 
 
 def test_attributes_and_resizing_are_one_update_of_the_document(store: zarrdock.RecordingStore) -> None:

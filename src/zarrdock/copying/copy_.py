@@ -11,11 +11,12 @@ import numpy as np
 
 from zarrdock.array.aliasing import Reading, refuse_aliases
 from zarrdock.array.array import Array
+from zarrdock.array.consolidated_copies import Copies
 from zarrdock.array.group import Group, NodeOptions, wrap
-from zarrdock.array.node_storage import ZarrFormat, load, node_path
+from zarrdock.array.node_storage import ZarrFormat, load, node_path, replace_node
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
-from zarrdock.array.removal import Keys, describe_keys, remove
+from zarrdock.array.removal import Keys, describe_keys
 from zarrdock.codecs.chunk_order import permutation
 from zarrdock.codecs.write_options import WriteOptions, WriteOptionsLike, write_options
 from zarrdock.copying.copy_objects import copy_objects
@@ -213,6 +214,8 @@ class _Copier:
             for path, docs in groups:
                 self._write_documents(path, docs)
             mark.remove(self._store, self._path)
+        nodes = [*(part.path for part in self._contents.arrays), *(path for path, _ in groups)]
+        Copies(self._store, [below(self._path, path) for path in nodes], self._contents.root.zarr_format).refresh()
         if self._progress.left_out:
             warnings.warn(f"not copied: {'; '.join(self._progress.left_out)}", IncompleteCopyWarning, stacklevel=3)
 
@@ -284,7 +287,7 @@ class _Copier:
         if overwrite and not is_free:
             if self._contents.reading is not None:
                 refuse_aliases([self._contents.reading], self._store, self._path, is_cleared=True)
-            remove(self._store, self._path, new=self._contents.root)
+            replace_node(self._store, self._path, self._contents.root)
         if self._store.traits.any_key:
             mark.write(self._store, self._path, describe_keys([(p.path, p.metadata) for p in self._contents.arrays]))
         return False

@@ -1,0 +1,168 @@
+"""An array that was opened before it was replaced: what it would write by the old document would damage the new one."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zarrdock
+from support.servers import StrictS3
+from support.stores import remote
+from zarrdock.array import array as array_module
+from zarrdock.errors import NodeChangedError, NodeNotFoundError
+
+NEW = [n + 0.5 for n in range(16)]
+
+
+@pytest.fixture(params=["memory", "local", "zip", "remote", "mapping", pytest.param("S3", marks=pytest.mark.server)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[zarrdock.Store]:
+    match request.param:
+        case "memory":
+            yield zarrdock.MemoryStore()
+        case "local":
+            yield zarrdock.LocalStore(tmp_path / "x")
+        case "zip":
+            with zarrdock.open_store(tmp_path / "x.zip") as archive:
+                yield archive
+        case "remote":
+            yield remote(zarrdock.MemoryStore())
+        case "mapping":
+            yield zarrdock.open_store({})
+        case "S3":
+            with StrictS3("b") as s3:
+                yield zarrdock.open_store("s3://b/x", storage_options=s3.storage_options)
+
+
+ACTS: dict[str, Callable[[zarrdock.Array], Any]] = {
+    "all": lambda a: a.__setitem__(slice(0, 16), np.arange(16)),
+    "whole chunks": lambda a: a.write(slice(0, 8), 3),
+    "part of a chunk": lambda a: a.__setitem__(3, 7),
+    "points": lambda a: a.vindex.__setitem__([1, 9], 7),
+    "chunks emptied": lambda a: a.write(slice(0, 8), 0),
+    "append": lambda a: a.append([1.7, 2.2]),
+    "smaller": lambda a: a.resize(10),
+    "larger": lambda a: a.resize(40),
+    "attributes": lambda a: a.attrs.update(q=1),
+}
+OLD: dict[str, dict[str, Any]] = {
+    "chunks": {"chunks": 8, "compressors": None},
+    "shards": {"chunks": 4, "shards": 8, "compressors": None, "zarr_format": 3},
+    "compressed": {"chunks": 8},
+}
+
+
+def open_old(store: zarrdock.Store, how: str, **arguments: Any) -> zarrdock.Array:
+    zarr_format = arguments.get("zarr_format", 3)
+    root = zarrdock.create_group(store, zarr_format=zarr_format)
+    root.create_array("a", data=np.zeros(16, "i4"), **{k: v for k, v in arguments.items() if k != "zarr_format"})
+    if how == "copy":
+        root.consolidate()
+        return zarrdock.open_group(store, "r+")["a"]  # type: ignore[return-value]
+    array = zarrdock.open_array(store, "r+", path="a")
+    array[0] = 1
+    return pickle.loads(pickle.dumps(array)) if how == "pickle" and type(store) is zarrdock.LocalStore else array
+
+
+def replace(store: zarrdock.Store, *, elsewhere: bool, zarr_format: Any) -> None:
+    """Replace the array; ``elsewhere``: without this process knowing."""
+    n = array_module.n_removals()
+    zarrdock.create_array(
+        store, name="a", data=np.array(NEW), chunks=4, compressors=None, overwrite=True, zarr_format=zarr_format
+    )
+    if elsewhere:
+        from zarrdock.array import removal
+
+        removal._n_removals = n
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("old", OLD)
+@pytest.mark.parametrize("how", ["document", "copy", "pickle"])
+@pytest.mark.parametrize("act", ACTS)
+def test_a_replaced_array_is_not_damaged(
+    store: zarrdock.Store, monkeypatch: pytest.MonkeyPatch, act: str, how: str, old: str, zarr_format: Any
+) -> None:
+    if old == "shards" and zarr_format == 2:
+        pytest.skip("v2 has no shards")
+    array = open_old(store, how, **OLD[old] | {"zarr_format": zarr_format})
+    replace(store, elsewhere=False, zarr_format=zarr_format)
+    with pytest.raises(NodeChangedError, match=r"replaced by another one .* refresh\(\)"):
+        ACTS[act](array)
+    found = zarrdock.open_array(store, path="a")
+    assert found[:].tolist() == NEW
+    assert found.attrs.asdict() == {}
+    array.refresh()
+    ACTS[act](array)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_by_another_process(store: zarrdock.Store, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    """What was read a while ago is not relied on."""
+    array = open_old(store, "document", **OLD["chunks"])
+    replace(store, elsewhere=True, zarr_format=3)
+    monkeypatch.setattr(array, "_trusted_until", array._trusted_until - array_module._TRUST_SECONDS)
+    with pytest.raises(NodeChangedError):
+        ACTS[act](array)
+    assert zarrdock.open_array(store, path="a")[:].tolist() == NEW
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_deleted_array_is_not_written_to(store: zarrdock.Store, act: str) -> None:
+    array = open_old(store, "document", **OLD["chunks"])
+    del zarrdock.open_group(store, "r+")["a"]
+    with pytest.raises(NodeNotFoundError):
+        ACTS[act](array)
+    assert not [entry.key for entry in store.list("a")]
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_array_that_was_only_changed_is_the_same(store: zarrdock.Store, zarr_format: Any) -> None:
+    array = open_old(store, "copy", **OLD["chunks"] | {"zarr_format": zarr_format})
+    other = zarrdock.open_array(store, "r+", path="a")
+    other.append(np.arange(5))
+    other.attrs["q"] = float("nan")
+    array[3] = 9
+    array[8:16] = 4
+    array.append([7])
+    assert zarrdock.open_array(store, path="a")[:].tolist() == [*[0] * 3, 9, *[0] * 4, *[4] * 8, *range(5), 7]
+
+
+def test_a_rectilinear_grid_that_grew_is_the_same() -> None:
+    store = zarrdock.MemoryStore()
+    array = zarrdock.create_array(store, shape=10, dtype="i4", chunks=[[2, 6, 2]])
+    zarrdock.open_array(store, "r+").append(np.arange(7))
+    array[:] = 1
+    zarrdock.create_array(store, shape=10, dtype="i4", chunks=[[2, 4, 4]], overwrite=True)
+    with pytest.raises(NodeChangedError):
+        array[:] = 2
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"fill_value": -0.0},
+        {"fill_value": np.nan},
+        {"chunks": 3},
+        {"serializer": {"name": "bytes", "configuration": {"endian": "big"}}},
+        {"dtype": "i8"},
+        {"compressors": "gzip"},
+        {"chunk_key_encoding": {"name": "v2", "separator": "."}},
+        {"shards": 8},
+        {"zarr_format": 2},
+    ],
+)
+def test_what_makes_another_array(new: dict[str, Any]) -> None:
+    store = zarrdock.MemoryStore()
+    same: dict[str, Any] = {"shape": 16, "dtype": "f8", "chunks": 4, "compressors": "zstd", "fill_value": 0.0}
+    array = zarrdock.create_array(store, **same)
+    zarrdock.create_array(store, **same, overwrite=True, attributes={"n": 1})
+    array[:3] = 1
+    zarrdock.create_array(store, **same | new, overwrite=True)
+    with pytest.raises((NodeChangedError, NodeNotFoundError)):
+        array[:3] = 2
+    assert not zarrdock.open_array(store)[:][:3].astype(bool).any() or np.isnan(new.get("fill_value", 0))
