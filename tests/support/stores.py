@@ -182,5 +182,5 @@ class Apart:
     """Mixin for stores of services: threads do not queue up with those of other stores, as if in another process."""
 
     def _exclusive(self, key: str) -> Any:
-        self.__dict__.setdefault("number", next(_numbers))
-        return super()._exclusive(f"{self.number}/{key}")  # type: ignore[misc]
+        number = self.__dict__.setdefault("number", next(_numbers))
+        return super()._exclusive(f"{number}/{key}")  # type: ignore[misc]
