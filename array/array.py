@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,9 @@ from zarrdock.errors import (
 from zarrdock.registry import Registry
 from zarrdock.stores.base import Blob, Read, Result, Store, sized_entries
 from zarrdock.stores.group_commit import KeyLocks
+
+if TYPE_CHECKING:
+    from zarrdock.array.html import Facts
 
 __all__ = ["Array", "BlockIndex", "Described", "OrthogonalIndex", "VectorIndex"]
 
@@ -284,25 +287,36 @@ class Described(Placed):
             return str(layout.leaf_shape), str(layout.chunk_shape) if layout.levels else ""
         return (str(layout.leaf_shape), "rectilinear") if layout.levels else ("rectilinear", "")
 
-    def _repr_html_(self) -> str:
-        from zarrdock.array.html import facts_table, grid_svg, size_text
+    @property
+    def info(self) -> Facts:
+        """Facts of the array from its metadata: a dictionary that prints as a table, also in notebooks.
 
-        facts: list[tuple[str, Any]] = [
-            ("Array", self.name),
-            ("in", self._store),
-            ("Shape", " × ".join(map(str, self.shape)) or "0-dimensional"),
-            ("Data type", self.dtype),
-            ("Chunks", _times(self._shapes()[0])),
-        ]
-        if self._layout.levels:
-            facts.append(("Shards", _times(self._shapes()[1])))
-        facts += [
-            ("Codecs", ", ".join(codec.name for codec in self._leaf_codecs)),
-            ("Size", f"{size_text(self.nbytes)} in {self.nchunks} chunks"),
-        ]
+        >>> array = zarrdock.create_array(zarrdock.MemoryStore(), shape=(100, 60), dtype="int16", chunks=(10, 20))
+        >>> array.info["Chunks"]
+        '10 × 20'
+        """
+        from zarrdock.array.html import Facts, size_text
+
+        chunks, shards = self._shapes()
+        facts = Facts({"Array": self.name, "in": str(self._store)})
+        facts["Shape"] = " × ".join(map(str, self.shape)) or "0-dimensional"
         if self.dimension_names is not None:
-            facts.insert(3, ("Dimensions", ", ".join(name or "—" for name in self.dimension_names)))
+            facts["Dimensions"] = ", ".join(name or "—" for name in self.dimension_names)
+        facts["Data type"] = str(self.dtype)
+        facts["Chunks"] = _times(chunks)
+        if self._layout.levels:
+            facts["Shards"] = _times(shards)
+        facts["Codecs"] = ", ".join(codec.name for codec in self._leaf_codecs)
+        facts["Fill value"] = str(self.fill_value)
+        facts["Size"] = f"{size_text(self.nbytes)} in {self.nchunks} chunks"
+        facts["Format"] = f"Zarr v{self.zarr_format}"
+        return facts
+
+    def _repr_html_(self) -> str:
+        from zarrdock.array.html import facts_table, grid_svg
+
         layout = self._layout
+        facts = list(self.info.items())
         if layout.irregular is not None:  # the picture is of a regular grid
             return facts_table(facts, grid_svg(self.shape, layout.leaf_shape if layout.levels else self.shape, None))
         return facts_table(
@@ -606,6 +620,15 @@ class Array(Described):
     def attrs(self) -> Attributes:
         """Attributes, as a mutable mapping; every change is an atomic update of what is stored."""
         return Attributes(lambda: self.metadata.attributes, self._change_attributes)
+
+    def update_attributes(self, attributes: Mapping[str, Any]) -> Array:
+        """Set some attributes in one atomic update, as ``array.attrs.update(attributes)`` does.
+
+        Returns:
+            This array.
+        """
+        self.attrs.update(attributes)
+        return self
 
     def _change_attributes(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._check_writable()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, Literal, TypeAlias, TypedDict, cast
@@ -47,6 +46,7 @@ __all__ = [
     "check_parameters",
     "make_array",
     "make_metadata",
+    "resolved_shape",
 ]
 
 Shape: TypeAlias = int | Sequence[int]
@@ -92,10 +92,21 @@ def check_parameters(given: Mapping[str, Any], function: str, known: Iterable[st
     names = list(ArrayParameters.__annotations__ if known is None else known)
     for name in given:
         if name not in names:
+            import difflib
+
             moved = _MOVED.get(name)
             near = difflib.get_close_matches(name, names, 1)
             hint = moved or (f"did you mean {near[0]}=?" if near else f"it takes {', '.join(names)}")
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}; {hint}")
+
+
+def resolved_shape(parameters: ArrayParameters) -> tuple[int, ...] | None:
+    """The shape that parameters of a new array ask for: its own, or that of the data; None where they have neither."""
+    shape: Any = parameters.get("shape")
+    if shape is None:
+        data = parameters.get("data")
+        return None if data is None else tuple(np.shape(data))
+    return _shape(shape, "/shape")
 
 
 _MOVED = {

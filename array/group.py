@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from zarrdock.array.array import Array
 from zarrdock.array.consolidated_copies import n_changes, note_change
-from zarrdock.array.create import ArrayParameters, check_parameters, make_array
+from zarrdock.array.create import ArrayParameters, check_parameters, make_array, resolved_shape
+from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.hierarchy import Hierarchy, consolidated_node, walk
 from zarrdock.array.json_ import as_json, serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
@@ -26,6 +27,9 @@ from zarrdock.errors import (
     ZarrdockError,
 )
 from zarrdock.stores.base import Store
+
+if TYPE_CHECKING:
+    from zarrdock.array.html import Facts
 
 __all__ = ["Group", "NodeOptions", "walk", "wrap"]
 
@@ -202,6 +206,71 @@ class Group(Placed):
         """Names and groups right below."""
         return ((name, member) for name, member in self.members() if isinstance(member, Group))
 
+    def array_keys(self) -> Iterator[str]:
+        """Names of the arrays right below."""
+        return (name for name, _ in self.arrays())
+
+    def group_keys(self) -> Iterator[str]:
+        """Names of the groups right below."""
+        return (name for name, _ in self.groups())
+
+    def nmembers(self, max_depth: int | None = 0) -> int:
+        """Number of arrays and groups below.
+
+        Args:
+            max_depth: 0 counts those right below, 1 also those one level deeper, and so on; None counts all.
+        """
+        return sum(1 for _ in self._walk(max_depth))
+
+    def tree(self, max_depth: int | None = None) -> str:
+        """The hierarchy below as text, one line per node; arrays with shape and data type.
+
+        Args:
+            max_depth: as for :meth:`nmembers`.
+
+        >>> group = zarrdock.create_group(zarrdock.MemoryStore())
+        >>> _ = group.create_array("a/b", shape=(4, 4), dtype="int16")
+        >>> print(group.tree())
+        /
+        └── a
+            └── b (4, 4) int16
+        """
+        below: dict[str, list[tuple[str, str]]] = {}
+        for path, node in self._walk(max_depth):
+            parent, _, name = path.rpartition("/")
+            if isinstance(node, ArrayMetadata):
+                name += f" {node.shape} {node.dtype}" if not node.unknown else f" {node.shape}"
+            elif isinstance(node, ZarrdockError):
+                name += f" (cannot be opened: {node})"
+            below.setdefault(parent, []).append((path, name))
+
+        def lines(path: str, margin: str) -> Iterator[str]:
+            members = below.get(path, [])
+            for i, (at, text) in enumerate(members):
+                is_last = i == len(members) - 1
+                yield f"{margin}{'└── ' if is_last else '├── '}{text}"
+                yield from lines(at, margin + ("    " if is_last else "│   "))
+
+        return "\n".join([self.name, *lines("", "")])
+
+    def _walk(self, max_depth: int | None) -> Iterator[tuple[str, Node | ZarrdockError]]:
+        nodes = walk(self._store, self._path, self._metadata)
+        return ((path, node) for path, node in nodes if max_depth is None or path.count("/") <= max_depth)
+
+    @property
+    def info(self) -> Facts:
+        """Facts of the group from its metadata: a dictionary that prints as a table, also in notebooks."""
+        from zarrdock.array.html import Facts
+
+        facts = Facts({"Group": self.name, "in": str(self._store), "Format": f"Zarr v{self.zarr_format}"})
+        facts["Attributes"] = len(self._metadata.attributes)
+        consolidated = self._metadata.consolidated
+        facts["Consolidated metadata"] = "no" if consolidated is None else f"of {len(consolidated)} nodes"
+        return facts
+
+    def _repr_html_(self) -> str:
+        return self.info._repr_html_()
+
     def create_group(self, name: str, *, attributes: Mapping[str, Any] | None = None, overwrite: bool = False) -> Group:
         """Make a group at ``name``, and groups at every level above it that is missing.
 
@@ -257,6 +326,28 @@ class Group(Placed):
             chunk_cache=self._options.chunk_cache,
         )
 
+    def require_array(
+        self, path: str, *, options: WriteOptionsLike = None, **parameters: Unpack[ArrayParameters]
+    ) -> Array:
+        """The array at ``path``, made as :meth:`create_array` does if it is missing.
+
+        Raises:
+            NodeExistsError: the array there has another shape or data type, or there is a group.
+        """
+        try:
+            return self.create_array(path, options=options, **parameters)
+        except NodeExistsError:
+            member = self[path]
+            if not isinstance(member, Array):
+                raise
+        wanted = resolved_shape(parameters)
+        if wanted is not None and member.shape != wanted:
+            raise NodeExistsError(f"the array {member.name!r} has the shape {member.shape}, not {wanted}")
+        dtype = parameters.get("dtype", getattr(parameters.get("data"), "dtype", None))
+        if dtype is not None and data_type_of(dtype, zarr_format=self.zarr_format).numpy != member.dtype:
+            raise NodeExistsError(f"the array {member.name!r} has the data type {member.dtype}, not {dtype}")
+        return member
+
     def __delitem__(self, path: str) -> None:
         self._check_writable()
         member = node_path(path)
@@ -285,6 +376,15 @@ class Group(Placed):
             raise ReadOnlyError(
                 "the group was opened for reading only: open it with mode='r+'", key=self._path, store=self._store
             )
+
+    def update_attributes(self, attributes: Mapping[str, Any]) -> Group:
+        """Set some attributes in one atomic update, as ``group.attrs.update(attributes)`` does.
+
+        Returns:
+            This group.
+        """
+        self.attrs.update(attributes)
+        return self
 
     def _change_attributes(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._check_writable()

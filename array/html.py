@@ -1,4 +1,4 @@
-"""HTML of an array for notebooks: its facts and a drawing of its chunks. Reads nothing from the store."""
+"""Facts of nodes as text and as HTML for notebooks, and a drawing of chunks. Reads nothing from the store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["facts_table", "grid_svg", "size_text"]
+__all__ = ["Facts", "facts_table", "grid_svg", "size_text"]
 
 SIDE = 160
 MAX_LINES = 40
@@ -20,6 +20,24 @@ def size_text(nbytes: int) -> str:
             break
         size /= 1024
     return f"{int(size)} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+class Facts(dict[str, Any]):
+    """Names and values that describe a node: a dictionary that prints as a table.
+
+    >>> print(Facts({"Shape": (3, 4), "Data type": "int8"}))
+    Shape      (3, 4)
+    Data type  int8
+    """
+
+    def __str__(self) -> str:
+        width = max(map(len, self), default=0)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.items())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return facts_table(list(self.items()))
 
 
 def facts_table(facts: Sequence[tuple[str, Any]], beside: str = "") -> str:

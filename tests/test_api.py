@@ -586,3 +586,76 @@ def test_copying_protects_against_views() -> None:
     assert np.asarray(array, "f4").dtype == np.float32
     with pytest.raises(TypeError):
         len(zarrdock.create_array(zarrdock.MemoryStore(), data=1))
+
+
+# -- the habits of zarr-python's users --------------------------------------------------------------------------------
+
+
+def test_facts_of_nodes(store: zarrdock.Store) -> None:
+    group = zarrdock.create_group(store, attributes={"a": 1})
+    array = group.create_array("x", shape=(8, 6), dtype="i2", chunks=(2, 3), shards=(4, 6), dimension_names=("y", "x"))
+    assert array.info["Chunks"] == "2 × 3"
+    assert array.info["Shards"] == "4 × 6"
+    assert "Dimensions  y, x" in str(array.info)
+    assert "<table>" in array.info._repr_html_()
+    assert group.info["Attributes"] == 1
+    assert "Consolidated metadata" in group._repr_html_()
+
+
+def test_members_are_counted_listed_and_drawn(store: zarrdock.Store, zarr_format: Any) -> None:
+    group = zarrdock.create_group(store, zarr_format=zarr_format)
+    group.create_array("a", shape=(3,), dtype="u1")
+    group.create_array("b/c/d", shape=(2, 2), dtype="f4")
+    assert list(group.array_keys()) == ["a"]
+    assert list(group.group_keys()) == ["b"]
+    assert [group.nmembers(), group.nmembers(1), group.nmembers(max_depth=None)] == [2, 3, 4]
+    assert group.tree() == "/\n├── a (3,) uint8\n└── b\n    └── c\n        └── d (2, 2) float32"
+    assert group.tree(0) == "/\n├── a (3,) uint8\n└── b"
+
+
+def test_required_arrays_are_made_once(store: zarrdock.Store) -> None:
+    group = zarrdock.create_group(store)
+    group.require_array("x", shape=(3,), dtype="u1")[...] = 7
+    assert group.require_array("x", shape=3, dtype="u1")[...].tolist() == [7, 7, 7]
+    with pytest.raises(NodeExistsError, match=r"shape \(3,\), not \(4,\)"):
+        group.require_array("x", shape=(4,), dtype="u1")
+    with pytest.raises(NodeExistsError, match="data type uint8, not f4"):
+        group.require_array("x", shape=(3,), dtype="f4")
+    group.create_group("g")
+    with pytest.raises(NodeExistsError):
+        group.require_array("g", shape=(3,), dtype="u1")
+
+
+def test_attributes_are_updated_at_once(store: zarrdock.Store) -> None:
+    group = zarrdock.create_group(store, attributes={"a": 1, "b": 2})
+    assert group.update_attributes({"b": 3, "c": 4}) is group
+    assert dict(zarrdock.open_group(store).attrs) == {"a": 1, "b": 3, "c": 4}
+    array = group.create_array("x", shape=3, dtype="u1").update_attributes({"unit": "m"})
+    assert dict(zarrdock.open_array(store, path="x").attrs) == {"unit": "m"}
+    assert array.attrs["unit"] == "m"
+
+
+def test_a_hierarchy_is_made_at_once(store: zarrdock.Store, zarr_format: Any) -> None:
+    nodes: dict[str, Any] = {
+        "a": {"attributes": {"unit": "K"}},
+        "a/x": {"shape": (4, 4), "dtype": "i2", "chunks": (2, 2)},
+        "b/c/y": {"shape": (2,), "dtype": "f4", "attributes": {"n": 1}},
+        "d": {},
+    }
+    group = zarrdock.create_hierarchy(store, nodes, path="top", zarr_format=zarr_format)
+    assert group.tree() == ("/top\n├── a\n│   └── x (4, 4) int16\n├── b\n│   └── c\n│       └── y (2,) float32\n└── d")
+    assert dict(group["a"].attrs) == {"unit": "K"}
+    assert dict(group["b/c/y"].attrs) == {"n": 1}
+    with pytest.raises(NodeExistsError):
+        zarrdock.create_hierarchy(store, {"a": {}}, path="top", zarr_format=zarr_format)
+    with pytest.raises(TypeError, match="did you mean chunks"):
+        zarrdock.create_hierarchy(store, {"z": {"shape": 1, "dtype": "u1", "chunkz": 1}}, path="top")
+
+
+def test_settings_are_changed_for_a_block() -> None:
+    before = zarrdock.config.threads
+    with zarrdock.config.set(threads=before + 1, cache_bytes=5) as config:
+        assert (config.threads, zarrdock.config.cache_bytes) == (before + 1, 5)
+    assert zarrdock.config.threads == before
+    with pytest.raises(TypeError, match="did you mean threads"), zarrdock.config.set(thread=3):
+        pass

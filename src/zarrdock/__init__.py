@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from zarrdock import adapters, errors, storage, testing, tools, views
     from zarrdock.adapters.dask import from_dask
     from zarrdock.adapters.mapping import as_mapping
-    from zarrdock.api import consolidate_metadata, create_array, create_group, open, open_array, open_group  # noqa: A004 - zarr-python's name
+    from zarrdock.api import (
+        consolidate_metadata,
+        create_array,
+        create_group,
+        create_hierarchy,
+        open,  # noqa: A004 - zarr-python's name
+        open_array,
+        open_group,
+    )
     from zarrdock.array.array import Array
     from zarrdock.array.execution.plan import Plan
     from zarrdock.array.group import Group
@@ -111,6 +119,7 @@ _PLACES = {
     "copy": "copying.copy_",
     "create_array": "api",
     "create_group": "api",
+    "create_hierarchy": "api",
     "from_dask": "adapters.dask",
     "open": "api",
     "open_array": "api",
@@ -173,6 +182,7 @@ __all__ = [
     "copy",
     "create_array",
     "create_group",
+    "create_hierarchy",
     "errors",
     "from_dask",
     "open",

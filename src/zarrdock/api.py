@@ -21,18 +21,27 @@ from zarrdock.array.create import (
     ShardsLike,
     check_parameters,
     make_array,
+    make_metadata,
 )
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.json_ import as_json
-from zarrdock.array.metadata.v3 import GroupMetadata
-from zarrdock.array.node_storage import ZarrFormat, load, new_node_path, node_path, save_new
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
+from zarrdock.array.node_storage import ZarrFormat, join, load, new_node_path, node_path, save_new
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.write_options import WriteOptionsLike, write_options
 from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
 
-__all__ = ["consolidate_metadata", "create_array", "create_group", "open", "open_array", "open_group"]
+__all__ = [
+    "consolidate_metadata",
+    "create_array",
+    "create_group",
+    "create_hierarchy",
+    "open",
+    "open_array",
+    "open_group",
+]
 
 Mode: TypeAlias = Literal["r", "r+", "a", "w", "w-"]
 StoreLike: TypeAlias = "str | os.PathLike[str] | Store | MutableMapping[str, Any] | Any"
@@ -354,6 +363,68 @@ def create_group(
     mode: Mode = "w" if overwrite else "w-"
     opened = _open_store(store, storage_options, mode)
     return _create_group(opened, new_node_path(path), attributes, zarr_format, mode, NodeOptions())
+
+
+def create_hierarchy(
+    store: StoreLike,
+    nodes: Mapping[str, Mapping[str, Any]],
+    *,
+    path: str | None = None,
+    zarr_format: ZarrFormat = 3,
+    storage_options: Mapping[str, Any] | None = None,
+    options: WriteOptionsLike = None,
+) -> Group:
+    """Create many arrays and groups, all documents in one round of requests. Missing groups above them are made, too.
+
+    Args:
+        store: anything :func:`zarrdock.open_store` takes.
+        nodes: path of each node -> its parameters: those of :func:`create_array` (but for ``data``) for an array;
+            ``{}`` or ``{"attributes": ...}`` for a group.
+        path: of the group that all of them are below.
+    Returns:
+        The group at ``path``, which is made if it is missing.
+    Raises:
+        NodeExistsError: one of the nodes is there already; others may have been made. MetadataError, StoreError.
+
+    >>> group = zarrdock.create_hierarchy(
+    ...     zarrdock.MemoryStore(), {"a": {"attributes": {"unit": "K"}}, "a/x": {"shape": (4,), "dtype": "int8"}}
+    ... )
+    >>> group["a/x"].shape
+    (4,)
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    opened, root = _open_store(store, storage_options, "a"), node_path(path)
+    chosen = _node_options("a", options, None)
+    made: dict[str, ArrayMetadata | GroupMetadata] = {}
+    for given, parameters in nodes.items():
+        at = join(root, new_node_path(given)) if new_node_path(given) else root
+        if "shape" in parameters or "dtype" in parameters:
+            check_parameters(parameters, "create_hierarchy", {*ArrayParameters.__annotations__} - {"data"})
+            made[at] = make_metadata(
+                zarr_format=zarr_format, subchunk_write_order=chosen.write.subchunk_write_order, **parameters
+            )
+        else:
+            check_parameters(parameters, "create_hierarchy", ["attributes"])
+            made[at] = GroupMetadata(attributes=as_json(parameters.get("attributes") or {}), zarr_format=zarr_format)
+    implicit = {root}
+    for at in made:
+        parts = at.split("/")
+        implicit |= {"/".join(parts[:n]) for n in range(root.count("/") + 1 if root else 0, len(parts))}
+    groups = {at: GroupMetadata(zarr_format=zarr_format) for at in sorted(implicit - set(made))}
+
+    def save(at: str) -> None:
+        try:
+            save_new(opened, at, made.get(at) or groups[at], overwrite=False)
+        except NodeExistsError:
+            if at in made:
+                raise
+            load(opened, at, "group", zarr_format, consolidated=False)
+
+    # Groups that contain others first, so that an interruption leaves nothing without a group above it.
+    with ThreadPoolExecutor(opened.traits.n_concurrent if opened.traits.remote else 1) as pool:
+        list(pool.map(save, [*groups, *made]))
+    return open_group(opened, "r+", path=root, zarr_format=zarr_format, use_consolidated=False, options=options)
 
 
 def consolidate_metadata(

@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -103,6 +105,34 @@ class Config:
                     setattr(self, field.name, type(field.default)(given))  # type: ignore[misc]
                 except ValueError:
                     raise ValueError(f"ZARRDOCK_{field.name.upper()}={given!r} is not a number") from None
+
+    @contextmanager
+    def set(self, **settings: int | float) -> Iterator[Config]:
+        """Change settings until the end of a ``with`` block.
+
+        Raises:
+            TypeError: there is no such setting.
+
+        >>> with zarrdock.config.set(threads=1):
+        ...     zarrdock.config.threads
+        1
+        """
+        names = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in names:
+                import difflib
+
+                near = difflib.get_close_matches(name, names, 1)
+                hint = f"did you mean {near[0]}=?" if near else f"there are {', '.join(names)}"
+                raise TypeError(f"no setting {name!r}; {hint}")
+        before = {name: getattr(self, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                setattr(self, name, value)
+            yield self
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
 
     @property
     def n_threads(self) -> int:
