@@ -5,6 +5,7 @@ format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
 from zarrdock.array.consolidated_copies import Copies, take_from_copies
@@ -16,6 +17,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse
 from zarrdock.array.planning.layout import parse
 from zarrdock.array.removal import remove, survey
 from zarrdock.errors import (
+    AccessError,
     InvalidKeyError,
     KeyExistsError,
     MetadataError,
@@ -48,6 +50,10 @@ _V2_DOCUMENTS = {
     "group": (".zgroup", ".zattrs", ".zmetadata"),
     None: (".zarray", ".zgroup", ".zattrs", ".zmetadata"),
 }
+
+
+# Documents that name a node, the one that is believed first.
+_MAIN = ("zarr.json", ".zarray", ".zgroup")
 
 
 def node_path(path: str | None) -> str:
@@ -101,7 +107,7 @@ def load(
         NodeNotFoundError: there is no such node. MetadataError: its document is wrong.
     """
     names = _names(kind, zarr_format, consolidated)
-    found = _read(store, path, names)
+    found = _read_any(store, path, names)
     if found.get(".zgroup") is not None and ".zattrs" not in names and found.get(".zmetadata") is None:
         found |= _read(store, path, [".zattrs"])
     return _parse(store, path, kind, zarr_format, names, found, lenient=lenient)
@@ -199,6 +205,31 @@ def _read(store: Store, path: str, names: Sequence[str]) -> dict[str, Buffer | N
     return {
         name: result.data if isinstance(result, Blob) else None for name, result in zip(names, results, strict=True)
     }
+
+
+def _read_any(store: Store, path: str, names: Sequence[str]) -> dict[str, Buffer | None]:
+    """The documents that are there. Where the answer to some is no (services without the right to list deny what is
+    missing), and another one says what node there is, those don't matter.
+    """
+    try:
+        return _read(store, path, names)
+    except AccessError:
+        for main in _MAIN:
+            found = _unless_denied(store, path, main) if main in names and len(names) > 1 else {}
+            if found.get(main) is None:
+                continue
+            if main == ".zgroup" and ".zmetadata" in names:
+                found |= _unless_denied(store, path, ".zmetadata")
+            if main != "zarr.json" and ".zattrs" in names and found.get(".zmetadata") is None:
+                found |= _read(store, path, [".zattrs"])
+            return found
+        raise
+
+
+def _unless_denied(store: Store, path: str, name: str) -> dict[str, Buffer | None]:
+    with suppress(AccessError):
+        return _read(store, path, [name])
+    return {}
 
 
 def _read_many(store: Store, paths: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Buffer | None]] | None:

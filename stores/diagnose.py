@@ -14,7 +14,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zarrdock.errors import (
@@ -32,9 +32,12 @@ __all__ = [
     "Diagnosis",
     "HttpStatusError",
     "Kind",
+    "PageError",
     "TruncatedError",
     "cause_of",
     "diagnose",
+    "is_expired",
+    "is_page",
     "redact",
     "s3_error",
     "translate",
@@ -76,12 +79,23 @@ class TruncatedError(Exception):
     """Fewer bytes came than were announced or are there: worth asking again."""
 
 
+class PageError(Exception):
+    """A page of HTML came in the place of an object."""
+
+
+def is_page(content_type: str, key: str) -> bool:
+    """True for a page of HTML that was sent in the place of the object ``key``, by the type of the answer."""
+    is_html = content_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
+    return is_html and not key.lower().endswith((".html", ".htm", ".xhtml"))
+
+
 class Kind(enum.Enum):
     """Kind of a failure."""
 
     MISSING = "no such key"
     NO_BUCKET = "no such bucket"
     DENIED = "access denied"
+    PAGE = "a page of HTML came, and not the object"
     CREDENTIALS = "no valid credentials"
     EXPIRED = "the credentials have expired"
     REGION = "wrong region or endpoint"
@@ -101,12 +115,17 @@ class Kind(enum.Enum):
     OTHER = "failed"
 
 
+_ANONYMOUS = "; a public bucket wants anonymous access (anon=True, or token='anon' for GCS)"
+_MISSING_TOO = (
+    "; where listing is not allowed a missing key is answered like this too: missing_statuses=(403,) takes it so"
+)
+
 _HINTS = {
     Kind.NO_BUCKET: "check the bucket's name, and the endpoint_url if it is not the provider's own",
-    Kind.DENIED: "check the permissions of these credentials; a public bucket wants anonymous access (anon=True, or "
-    "token='anon' for GCS), and where listing is not allowed a missing key is answered like this too",
-    Kind.CREDENTIALS: "give credentials in storage_options or in the environment, or read anonymously (anon=True, or "
-    "token='anon' for GCS)",
+    Kind.DENIED: f"check the permissions of these credentials{_ANONYMOUS}{_MISSING_TOO}",
+    Kind.CREDENTIALS: f"give credentials in storage_options or in the environment{_ANONYMOUS}",
+    Kind.PAGE: "it may be a page to log in, or what the server sends for missing keys: missing_statuses=(200,) takes it"
+    " so",
     Kind.EXPIRED: "get new ones, and check this machine's clock",
     Kind.REGION: "set client_kwargs={'region_name': ...} or the endpoint_url",
     Kind.DNS: "check the host name or endpoint_url, and the network",
@@ -114,6 +133,11 @@ _HINTS = {
     Kind.CONNECTION: "check the address and port, proxies and the network",
     Kind.TIMEOUT: "check the network, or allow more time with retry=RetryPolicy(deadline_seconds=...)",
     Kind.SLOW_DOWN: "lower n_concurrent, or allow more time with retry=RetryPolicy(deadline_seconds=...)",
+}
+
+_ANONYMOUS_HINTS = {
+    Kind.DENIED: f"anonymous readers may not read this: give credentials in storage_options{_MISSING_TOO}",
+    Kind.CREDENTIALS: "anonymous readers may not read this: give credentials in storage_options",
 }
 
 _TRANSIENT = {Kind.CONNECTION, Kind.TIMEOUT, Kind.TRUNCATED, Kind.SLOW_DOWN, Kind.SERVER}
@@ -172,6 +196,7 @@ _BY_CODE = {
 _TRANSIENT_CODES = {"ConditionalRequestConflict", "OperationAborted"}
 
 _BY_CLASS = {
+    "PageError": Kind.PAGE,
     "NoCredentialsError": Kind.CREDENTIALS,
     "PartialCredentialsError": Kind.CREDENTIALS,
     "CredentialRetrievalError": Kind.CREDENTIALS,
@@ -309,6 +334,15 @@ def _kind_of_class(error: BaseException) -> Kind | None:
     return _BY_ERRNO.get(error.errno) if isinstance(error, OSError) and error.errno is not None else None
 
 
+# Libraries and services that have no code of their own for it.
+_EXPIRED = re.compile(r"(?i)\bexpired\b|not valid in the specified time frame")
+
+
+def is_expired(text: str) -> bool:
+    """True for words that say that credentials have expired."""
+    return _EXPIRED.search(text) is not None
+
+
 def _words(error: BaseException) -> str:
     text = redact(str(error).strip())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
@@ -316,6 +350,13 @@ def _words(error: BaseException) -> str:
 
 def diagnose(error: BaseException) -> Diagnosis:
     """Diagnose ``error`` or one of its causes: the answer of a service says more than a library error."""
+    found = _diagnose(error)
+    if found.kind in (Kind.DENIED, Kind.CREDENTIALS) and any(is_expired(str(link)) for link in _chain(error)):
+        return replace(found, kind=Kind.EXPIRED)
+    return found
+
+
+def _diagnose(error: BaseException) -> Diagnosis:
     first: Diagnosis | None = None
     for link in _chain(error):
         status, code = _service_answer(link)
@@ -337,6 +378,7 @@ def diagnose(error: BaseException) -> Diagnosis:
 
 _CLASSES: dict[Kind, type[StoreError]] = {
     Kind.DENIED: AccessError,
+    Kind.PAGE: AccessError,
     Kind.CREDENTIALS: AccessError,
     Kind.EXPIRED: AccessError,
     Kind.PRECONDITION: VersionChangedError,
@@ -346,12 +388,16 @@ _CLASSES: dict[Kind, type[StoreError]] = {
 }
 
 
-def translate(error: BaseException, *, key: str = "", store: object = "") -> ZarrdockError:
-    """The error to raise instead of ``error``: ``raise translate(e, ...) from cause_of(e)``. Ours stay as they are."""
+def translate(error: BaseException, *, key: str = "", store: object = "", is_anonymous: bool = False) -> ZarrdockError:
+    """The error to raise instead of ``error``: ``raise translate(e, ...) from cause_of(e)``. Ours stay as they are.
+
+    Args:
+        is_anonymous: the request was sent without credentials.
+    """
     if isinstance(error, ZarrdockError):
         return error
     found = diagnose(error)
-    hint = _HINTS.get(found.kind, "")
+    hint = (is_anonymous and _ANONYMOUS_HINTS.get(found.kind)) or _HINTS.get(found.kind, "")
     message = f"{found.kind.value}: {found.text}" + (f"; {hint}" if hint else "")
     if found.kind is Kind.UNSUPPORTED:
         where = f" ({store}: key {key!r})" if key else f" ({store})" if store else ""

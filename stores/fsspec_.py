@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ from zarrdock.errors import (
 )
 from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
-from zarrdock.stores.diagnose import TruncatedError, cause_of, redact, translate
+from zarrdock.stores.diagnose import TruncatedError, cause_of, diagnose, redact, translate
 from zarrdock.stores.identity import Identity, identity_of_filesystem
 from zarrdock.stores.io_loop import Bridge, Live
 from zarrdock.stores.local_files import is_missing
-from zarrdock.stores.remote import BridgedStore, Entries, as_bytes, n_bytes_of
+from zarrdock.stores.remote import BridgedStore, Entries, as_bytes, as_statuses, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
 
 __all__ = [
@@ -149,6 +149,8 @@ class FsspecStore(BridgedStore):
         retry: when to try again.
         n_concurrent: requests in flight at most, over all users of this store object.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
+        missing_statuses: HTTP statuses that are taken for "no such key" in reads, beside 404 and 410: 403 where listing
+            is not allowed. An answer that names the credentials as the reason is never taken so.
 
     Raises:
         UnsupportedError: no such protocol, or the library for it is not installed. StoreError: wrong options.
@@ -171,6 +173,7 @@ class FsspecStore(BridgedStore):
         retry: RetryPolicy | None = None,
         n_concurrent: int | None = None,
         merge_gap_bytes: int | None = None,
+        missing_statuses: Collection[int] = (),
     ) -> None:
         given = ""
         if not isinstance(fs, AbstractFileSystem):
@@ -190,6 +193,7 @@ class FsspecStore(BridgedStore):
         self.read_only = read_only
         self.assume_single_writer = assume_single_writer
         self.retry = retry or RetryPolicy()
+        self.missing_statuses = as_statuses(missing_statuses)
         remote = self._protocol not in _ON_THIS_MACHINE
         n = n_concurrent or (self.default_concurrency if remote else 1)
         gap = merge_gap_bytes if merge_gap_bytes is not None else (self.default_gap_bytes if remote else 4096)
@@ -326,10 +330,17 @@ class FsspecStore(BridgedStore):
             size = _size_of(info)
             if size is None:  # some servers don't tell
                 size = len(await live.call("cat_file", self._path(key)))
-        except _MISSING:
+        except Exception as error:
+            if not self._is_absent(error):
+                raise
             self._check_links(key)
             return None
         return size
+
+    def _is_absent(self, error: Exception) -> bool:
+        if isinstance(error, _MISSING):
+            return True
+        return bool(self.missing_statuses) and self.traits.remote and self._is_missing(diagnose(error))
 
     def _check_links(self, key: str) -> None:
         """Raise for what is not missing, but behind a link that leads nowhere."""
@@ -354,10 +365,12 @@ class FsspecStore(BridgedStore):
                         return data
                 case From(start):
                     data = bytes(await live.call("cat_file", path, start=start, end=None))
-        except _MISSING:
-            self._check_links(key)
-            return None
-        except OSError as error:
+        except Exception as error:
+            if self._is_absent(error):
+                self._check_links(key)
+                return None
+            if not isinstance(error, OSError):
+                raise
             data = await self._beyond_end(live, key, range_, error)
         return await self._fitted(live, key, range_, data)
 

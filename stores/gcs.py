@@ -17,7 +17,7 @@ from fsspec.spec import AbstractFileSystem
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Version
-from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose
+from zarrdock.stores.diagnose import HttpStatusError
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes, running_loop
@@ -69,6 +69,9 @@ class GCSStore(ConditionalStore):
         endpoint = str(self._bridge.fs._location)
         own = endpoint == "https://storage.googleapis.com" or "mtls.googleapis" in endpoint
         return Identity(service_of_url("gs", None if own else endpoint), self._root)
+
+    def _is_anonymous(self) -> bool:
+        return getattr(self._bridge.fs.credentials, "method", "") == "anon"
 
     # -- requests
     # ----------------------------------------------------------------------------------------------------------
@@ -190,16 +193,11 @@ class GCSStore(ConditionalStore):
     # -------------------------------------------------------------------------------------------------
 
     async def _size(self, live: Live, key: str) -> int | None:
-        async def request() -> int | None:
-            try:
-                _, _, answer = await self._send(live, "GET", self._object_path(key), {"fields": "size"})
-            except HttpStatusError as error:
-                if diagnose(error).kind is Kind.MISSING:
-                    return None
-                raise
+        async def request() -> int:
+            _, _, answer = await self._send(live, "GET", self._object_path(key), {"fields": "size"})
             return int(json.loads(answer).get("size", 0))
 
-        return await self._request(live, key, request)
+        return await self._request(live, key, self._or_missing(request))
 
     async def _pages(self, live: Live, prefix: str, delimiter: str = "") -> AsyncIterator[dict[str, Any]]:
         """Pages of up to 1,000 names, one request each."""

@@ -8,9 +8,11 @@ Content-Range, ETag) does not come through its methods. Source: RFC 9110, sectio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 import aiohttp
 from fsspec.implementations.http import HTTPFileSystem
@@ -18,16 +20,16 @@ from fsspec.implementations.http import HTTPFileSystem
 from zarrdock.errors import RangeError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
-from zarrdock.stores.diagnose import HttpStatusError, TruncatedError, redact
+from zarrdock.stores.diagnose import HttpStatusError, PageError, TruncatedError, is_expired, is_page, redact
 from zarrdock.stores.http_ranges import range_header, size_of_content_range, take
 from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Bridge, Live
-from zarrdock.stores.remote import Entries, RangedStore, n_bytes_of
+from zarrdock.stores.remote import Entries, RangedStore, as_statuses, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
 
 __all__ = ["HTTPStore"]
 
-_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>")  # S3 and GCS explain themselves in XML
+_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")  # S3 and GCS explain themselves in XML
 _SAFE = "/!$&'()*+,;=:@-._~"
 
 
@@ -41,6 +43,8 @@ class HTTPStore(RangedStore):
         retry: when to try again.
         n_concurrent: requests in flight at most.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
+        missing_statuses: HTTP statuses that are taken for "no such key", beside 404 and 410: 403 where the server says
+            so of what is missing; 200 where it sends a page of HTML instead, which is an error otherwise.
 
     A strong ETag is the object's version. A server that ignores ranges sends whole objects: what was asked is cut out
     of them, and a RuntimeWarning says so once. There is no listing over HTTP.
@@ -58,6 +62,7 @@ class HTTPStore(RangedStore):
         retry: RetryPolicy | None = None,
         n_concurrent: int = 64,
         merge_gap_bytes: int = 32 * 1024,
+        missing_statuses: Collection[int] = (),
     ) -> None:
         if isinstance(url, HTTPFileSystem):
             # Keys are encoded here; the filesystem must not do it a second time.
@@ -72,6 +77,8 @@ class HTTPStore(RangedStore):
         self._root = self._url = redact(urlunsplit(self._parts._replace(query="")))
         self.read_only = True
         self.retry = retry or RetryPolicy()
+        self.missing_statuses = as_statuses(missing_statuses)
+        self._calls_all_html = False
         self._bridge = Bridge(fs, remote=True, n_concurrent=n_concurrent)
         self.traits = Traits(
             writable=False,
@@ -99,10 +106,11 @@ class HTTPStore(RangedStore):
     # -- hooks --------------------------------------------------------------------------------------------------
 
     async def _read_one(self, live: Live, read: Read) -> Result:
-        return await self._request(live, read.key, lambda: self._get(live, read), n_bytes=n_bytes_of(read.range))
+        request = self._or_missing(lambda: self._get(live, read))
+        return await self._request(live, read.key, request, n_bytes=n_bytes_of(read.range))
 
     async def _size(self, live: Live, key: str) -> int | None:
-        return await self._request(live, key, lambda: self._size_once(live, key))
+        return await self._request(live, key, self._or_missing(lambda: self._size_once(live, key)))
 
     async def _put(self, live: Live, key: str, data: bytes, create_only: bool) -> Version | None:
         raise UnsupportedError("HTTP stores are read-only")
@@ -141,6 +149,7 @@ class HTTPStore(RangedStore):
             status = response.status
             if status in (404, 410):
                 return None
+            await self._check_page(response, read.key, is_whole=read.range is None)
             if status == 412 and read.version is not None:
                 return VersionChangedError("the object has changed", key=read.key, store=self)
             if status == 416 and read.range is not None:
@@ -151,7 +160,7 @@ class HTTPStore(RangedStore):
                     return Blob(b"", _version(response))
                 return await self._get(live, Read(read.key, Span(max(0, total - read.range.n), total), read.version))
             if status not in (200, 206) or (status == 206 and read.range is None):
-                raise await _failed(response)
+                raise await self._failed(response)
             version = _version(response)
             if read.version is not None and version != read.version:  # a server that does not know If-Match
                 return VersionChangedError("the object has changed", key=read.key, store=self)
@@ -161,6 +170,30 @@ class HTTPStore(RangedStore):
                 self._ignores_ranges = True
                 return Blob(await self._cut(response, read), version)
             return Blob(await self._partial(live, response, read), version)
+
+    async def _check_page(self, response: aiohttp.ClientResponse, key: str, *, is_whole: bool = False) -> None:
+        """Raise for a page of HTML in the place of the object."""
+        if response.status not in (200, 206) or self._calls_all_html or not is_page(response.content_type, key):
+            return
+        if is_whole and not (await response.read()).lstrip().startswith(b"<"):
+            self._calls_all_html = True  # a server that knows no better type
+            return
+        raise PageError(f"HTTP {response.status}, {response.content_type}")
+
+    def _is_anonymous(self) -> bool:
+        return not self._parts.query and "Authorization" not in self._bridge.fs.kwargs.get("headers", {})
+
+    async def _failed(self, response: aiohttp.ClientResponse) -> HttpStatusError:
+        """The error for a status that is no answer."""
+        code, text = "", response.reason or ""
+        if response.method == "GET":
+            body = (await response.content.read(2048)).decode(errors="replace")
+            found = _CODE.search(body)
+            code = found[1] if found else ""
+            if response.status in (400, 401, 403) and (is_expired(body) or _has_expired(self._parts.query)):
+                code, text = "ExpiredToken", "the signature of the URL has expired"
+        wait = response.headers.get("Retry-After", "")
+        return HttpStatusError(response.status, text, code=code, retry_after=float(wait) if wait.isdecimal() else None)
 
     async def _partial(self, live: Live, response: aiohttp.ClientResponse, read: Read) -> bytes:
         """The body of a 206, if it is the requested range."""
@@ -197,20 +230,22 @@ class HTTPStore(RangedStore):
         async with await self._send(live, "HEAD", key, {}) as response:
             if response.status in (404, 410):
                 return None
+            await self._check_page(response, key)
             length = _length(response) if response.status == 200 else None
             if length is not None:
                 return length
             if response.status not in (200, 400, 401, 403, 405, 501):  # a signed URL may be good for GET only
-                raise await _failed(response)
+                raise await self._failed(response)
         async with await self._send(live, "GET", key, {"Range": "bytes=0-0"}) as response:
             if response.status in (404, 410):
                 return None
+            await self._check_page(response, key)
             header = response.headers.get("Content-Range")
             total = _length(response) if response.status == 200 else size_of_content_range(header)
             if response.status == 416:
                 return total or 0
             if response.status not in (200, 206):
-                raise await _failed(response)
+                raise await self._failed(response)
             if total is not None:
                 return total
             if response.status == 206:
@@ -263,17 +298,19 @@ async def _take(response: aiohttp.ClientResponse, skip: int, n: int, *, short: b
     return data
 
 
-async def _failed(response: aiohttp.ClientResponse) -> HttpStatusError:
-    """The error for a status that is no answer."""
-    code = b""
-    if response.method == "GET":
-        body = await response.content.read(2048)
-        found = _CODE.search(body)
-        code = found[1] if found else b""
-    wait = response.headers.get("Retry-After", "")
-    return HttpStatusError(
-        response.status,
-        response.reason or "",
-        code=code.decode(),
-        retry_after=float(wait) if wait.isdecimal() else None,
-    )
+def _has_expired(query: str) -> bool:
+    """True for a signed URL whose time is over by this machine's clock."""
+    parts = {name.lower(): value for name, value in parse_qsl(query)}
+    end: float | None = None
+    try:
+        for kind in ("x-amz", "x-goog"):
+            if f"{kind}-date" in parts and f"{kind}-expires" in parts:
+                begin = datetime.strptime(parts[f"{kind}-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+                end = begin.timestamp() + float(parts[f"{kind}-expires"])
+        if "expires" in parts:  # CloudFront, older S3 and GCS
+            end = float(parts["expires"])
+        elif "se" in parts:  # Azure
+            end = datetime.fromisoformat(parts["se"].replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return False
+    return end is not None and end < time.time()

@@ -275,9 +275,10 @@ class ConditionalStore(FsspecStore):
             try:
                 answer = await self._send_get(live, key, range_, version)
             except Exception as error:
-                match diagnose(error).kind:
-                    case Kind.MISSING:
-                        return None
+                found = diagnose(error)
+                if self._is_missing(found):
+                    return None
+                match found.kind:
                     case Kind.PRECONDITION:
                         return self._changed(key, version)
                     case Kind.RANGE if isinstance(range_, Tail):  # only an empty object has no tail
@@ -424,7 +425,7 @@ class ConditionalStore(FsspecStore):
         try:
             version, found = await self._send_head(live, key)
         except Exception as error:
-            if diagnose(error).kind is not Kind.MISSING:
+            if not self._is_missing(diagnose(error)):
                 raise
             # Deleted: all that was wanted, if it was. A value: whether it was there before the deletion or not, it is
             # to be there now.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
@@ -16,11 +16,11 @@ from typing import Any, cast
 from zarrdock.errors import InvalidKeyError, StoreError, UnsupportedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Change, Entry, Listing, Traits, Value, Version
-from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose, redact
+from zarrdock.stores.diagnose import HttpStatusError, Kind, PageError, diagnose, is_page, redact
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.io_loop import Live
 from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
-from zarrdock.stores.obstore_client import LOCAL_KINDS, client_of, delete_if, identity_of, kind_of, plain
+from zarrdock.stores.obstore_client import LOCAL_KINDS, Fetched, client_of, delete_if, identity_of, kind_of, plain
 from zarrdock.stores.remote import BridgedStore, Entries, RangedStore
 from zarrdock.stores.retry import RetryPolicy
 
@@ -30,6 +30,8 @@ MAX_PUT_BYTES = 5 * 2**30  # more is only taken in parts
 DELETE_BATCH = 1000
 _CONDITIONAL_WRITES = ("s3", "gs", "az", "memory")
 _CONDITIONAL_DELETES = ("s3", "az", "memory")
+# Errors of obstore where a server answered a range with the whole object.
+_RANGE_IGNORED = ("Received non-partial response", "Range request not supported by")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STAGED = re.compile(r"#\d+$")  # what obstore calls a local file while it is being written
 
@@ -47,6 +49,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
         n_concurrent: requests in flight at most.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
         conditional_writes: the service refuses writes whose condition does not hold; None: an imitation of S3 is asked.
+        missing_statuses: HTTP statuses that are taken for "no such key" in reads, beside 404 and 410.
 
     Of obstore's stores, those of S3, Google Cloud Storage, Azure and memory have versions and atomic updates. Its local
     files have neither (ETags of inode, time and size can come again): give the path instead, for
@@ -73,6 +76,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
         n_concurrent: int | None = None,
         merge_gap_bytes: int | None = None,
         conditional_writes: bool | None = None,
+        missing_statuses: Collection[int] = (),
     ) -> None:
         self._kind = kind_of(store)
         self._writable = self._kind != "http" and (hasattr(store, "put") or hasattr(store, "put_async"))
@@ -85,6 +89,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
             n_concurrent=n_concurrent,
             merge_gap_bytes=merge_gap_bytes,
             conditional_writes=conditional_writes,
+            missing_statuses=missing_statuses,
         )
         self._url = _url_of(store, self._kind)
 
@@ -102,6 +107,10 @@ class ObstoreStore(RangedStore, ConditionalStore):
     def obstore(self) -> Any:
         """The object that is used: like the one that was given, or that itself."""
         return self.fs.store
+
+    def _is_anonymous(self) -> bool:
+        config = getattr(self._bridge.fs.store, "config", None) or {}
+        return str(config.get("skip_signature", "")).lower() == "true"
 
     @property
     def identity(self) -> Identity:
@@ -154,11 +163,12 @@ class ObstoreStore(RangedStore, ConditionalStore):
         try:
             found = await live.call("fetch", key, options)
         except Exception as error:
-            if "Received non-partial response" not in str(error):
+            if not any(text in str(error) for text in _RANGE_IGNORED):
                 raise
             options.pop("range")
             found = await live.call("fetch", key, options)
             self._ignores_ranges |= found.meta["size"] > 0  # of an empty object there is no part
+        self._check_page(key, found)
         first, last = found.span
         part = "range" in options and last > first
         return Answer(
@@ -169,6 +179,12 @@ class ObstoreStore(RangedStore, ConditionalStore):
             last - first,
             Lineage.parse(found.attributes.get(METADATA_NAME)),
         )
+
+    def _check_page(self, key: str, found: Fetched) -> None:
+        """Raise for a page of HTML in the place of the object."""
+        content_type = found.attributes.get("Content-Type", "") if self._kind == "http" else ""
+        if is_page(content_type, key):
+            raise PageError(content_type)
 
     async def _send_put(
         self, live: Live, key: str, data: bytes, expected: Expected, lineage: Lineage | None
@@ -211,16 +227,12 @@ class ObstoreStore(RangedStore, ConditionalStore):
     # -- sizes and listing --------------------------------------------------------------------------------------------
 
     async def _size(self, live: Live, key: str) -> int | None:
-        async def request() -> int | None:
-            try:
-                found = await live.call("fetch", key, {"head": True})
-            except Exception as error:
-                if diagnose(error).kind is Kind.MISSING:
-                    return None
-                raise
+        async def request() -> int:
+            found = await live.call("fetch", key, {"head": True})
+            self._check_page(key, found)
             return int(found.meta["size"])
 
-        return await self._request(live, key, request)
+        return await self._request(live, key, self._or_missing(request))
 
     async def _find(self, live: Live, prefix: str) -> Entries:
         self._check_listable()

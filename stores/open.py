@@ -10,7 +10,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from zarrdock.errors import UnsupportedError, ZarrdockError
@@ -66,6 +66,7 @@ def open_store(
     retry: RetryPolicy | None = None,
     n_concurrent: int | None = None,
     merge_gap_bytes: int | None = None,
+    missing_statuses: Collection[int] | None = None,
 ) -> Store:
     """The store that ``obj`` stands for.
 
@@ -83,12 +84,20 @@ def open_store(
         n_concurrent: remote stores only: requests in flight at most, over all users of the store.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request; each kind of store has a
             measured default (``docs/stores.md``).
+        missing_statuses: remote stores only: HTTP statuses that are taken for "no such key" in reads, beside 404 and
+            410. 403: where listing is not allowed, many services say so of what is missing; 200: a web server's page of
+            HTML in the place of the object. Elsewhere both are errors, for a chunk that exists would become fill value.
     Raises:
         UnsupportedError: no store can be made of ``obj``, or a library for it is missing. AccessError, StoreError.
 
     ``memory://`` is fsspec's memory filesystem, one for the whole process; ``MemoryStore`` is faster and has versions.
     """
-    tuning: Tuning = {"retry": retry, "n_concurrent": n_concurrent, "merge_gap_bytes": merge_gap_bytes}
+    tuning: Tuning = {
+        "retry": retry,
+        "n_concurrent": n_concurrent,
+        "merge_gap_bytes": merge_gap_bytes,
+        "missing_statuses": missing_statuses,
+    }
     tuning = {name: value for name, value in tuning.items() if value is not None}
     store = _store_of(obj, path, storage_options, read_only, durable, tuning)
     return _tuned(store, tuning) if tuning else store
@@ -148,8 +157,8 @@ def _tuned(store: Store, tuning: Tuning) -> Store:
         return store
     if tuning.keys() - {"merge_gap_bytes"}:
         raise UnsupportedError(
-            f"retry= and n_concurrent= go with a remote store that is opened here, not with {store!r}: of an archive "
-            "in one, or a wrapper around one, open the store inside first"
+            f"retry=, n_concurrent= and missing_statuses= go with a remote store that is opened here, not {store!r}: "
+            "of an archive in one, or a wrapper around one, open the store inside first"
         )
     return store.with_costs(merge_gap_bytes=tuning["merge_gap_bytes"])
 

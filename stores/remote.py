@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import warnings
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TypeVar
@@ -32,12 +32,12 @@ from zarrdock.stores.base import (
     check_prefix,
     join_value,
 )
-from zarrdock.stores.diagnose import cause_of, translate
+from zarrdock.stores.diagnose import Diagnosis, Kind, cause_of, diagnose, translate
 from zarrdock.stores.group_commit import KeyLocks
 from zarrdock.stores.io_loop import Bridge, Live
 from zarrdock.stores.retry import RetryPolicy, is_slow_down
 
-__all__ = ["BridgedStore", "RangedStore", "as_bytes", "n_bytes_of"]
+__all__ = ["BridgedStore", "RangedStore", "as_bytes", "as_statuses", "n_bytes_of"]
 
 T = TypeVar("T")
 Entries = list[Entry]  # inside Store, `list` is a method
@@ -62,11 +62,24 @@ def n_bytes_of(range_: Range) -> int:
             return 2**20
 
 
+def as_statuses(statuses: Collection[int]) -> frozenset[int]:
+    """HTTP statuses that may stand for "no such key"; 200 for a page of HTML instead of the object.
+
+    Raises:
+        ValueError: one can never mean that.
+    """
+    wrong = [status for status in statuses if status != 200 and not 400 <= status < 500]
+    if wrong:
+        raise ValueError(f"missing_statuses: {wrong[0]!r} never means that a key is missing: 200 or 400 to 499")
+    return frozenset(statuses)
+
+
 class BridgedStore(Store):
     """Verbs over a bridge. A subclass sets the attributes below in its constructor and implements the hooks.
 
     Attributes:
         retry: when requests are tried again.
+        missing_statuses: HTTP statuses that are taken for "no such key" in reads, beside 404 and 410.
         assume_single_writer: whether ``update`` may be a plain read and write, under a lock of this process.
     """
 
@@ -75,6 +88,7 @@ class BridgedStore(Store):
     _root: str
     retry: RetryPolicy
     assume_single_writer: bool = False
+    missing_statuses: frozenset[int] = frozenset()
 
     @property
     def url(self) -> str:
@@ -231,7 +245,33 @@ class BridgedStore(Store):
         except (ZarrdockError, FileExistsError):
             raise
         except Exception as error:
-            raise translate(error, key=key, store=self) from cause_of(error)
+            raise translate(error, key=key, store=self, is_anonymous=self._is_anonymous()) from cause_of(error)
+
+    def _or_missing(self, request: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T | None]]:
+        """A request that answers None where the service says that there is no such key."""
+
+        async def asked() -> T | None:
+            try:
+                return await request()
+            except Exception as error:
+                if isinstance(error, ZarrdockError) or not self._is_missing(diagnose(error)):
+                    raise
+                return None
+
+        return asked
+
+    def _is_anonymous(self) -> bool:
+        """True where requests are known to be sent without credentials."""
+        return False
+
+    def _is_missing(self, found: Diagnosis) -> bool:
+        """True for an answer to a read that says that there is no such key. What a service says of the credentials
+        themselves is never taken for that.
+        """
+        if found.kind is Kind.MISSING or (found.kind is Kind.PAGE and 200 in self.missing_statuses):
+            return True
+        status = 403 if found.status is None and found.kind is Kind.DENIED else found.status
+        return status in self.missing_statuses and (found.kind is Kind.DENIED or not found.code)
 
     async def _read_batch(self, live: Live, requests: Sequence[Read]) -> Results:
         results: Results = [Blob(b"") if is_empty(read.range) else None for read in requests]

@@ -12,7 +12,6 @@ from zarrdock.config import config
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Traits, Version
-from zarrdock.stores.diagnose import Kind, diagnose
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, partition_of, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes
@@ -82,6 +81,9 @@ class S3Store(ConditionalStore):
         """The endpoint, the bucket and the prefix."""
         return Identity(self._service(), self._root)
 
+    def _is_anonymous(self) -> bool:
+        return bool(self._bridge.fs.anon)
+
     def _service(self) -> str:
         from zarrdock.stores.s3_fs import endpoint_of
 
@@ -149,15 +151,10 @@ class S3Store(ConditionalStore):
     # -------------------------------------------------------------------------------------------------
 
     async def _size(self, live: Live, key: str) -> int | None:
-        async def request() -> int | None:
-            try:
-                return int((await live.fs._call_s3("head_object", **self._where(key)))["ContentLength"])
-            except Exception as error:
-                if diagnose(error).kind is Kind.MISSING:
-                    return None
-                raise
+        async def request() -> int:
+            return int((await live.fs._call_s3("head_object", **self._where(key)))["ContentLength"])
 
-        return await self._request(live, key, request)
+        return await self._request(live, key, self._or_missing(request))
 
     async def _pages(self, live: Live, prefix: str, delimiter: str = "") -> AsyncIterator[dict[str, Any]]:
         """Pages of up to 1,000 names, one request each."""
