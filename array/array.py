@@ -19,7 +19,6 @@ from zarrdock.array.execution.drivers import send
 from zarrdock.array.execution.element import ELSEWHERE, read_element
 from zarrdock.array.execution.plan import Plan, make_plan
 from zarrdock.array.execution.read_write import read_consistent
-from zarrdock.array.json_ import in_document
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.misplaced import likely_other
@@ -54,6 +53,7 @@ from zarrdock.errors import (
     StoreError,
     UnsupportedError,
 )
+from zarrdock.json_ import in_document
 from zarrdock.registry import Registry
 from zarrdock.stores.base import Blob, Read, Result, Store, sized_entries
 from zarrdock.stores.group_commit import KeyLocks

@@ -19,9 +19,9 @@ from typing import Any, Final, TypeAlias
 
 from zarrdock.array.execution.drivers import send
 from zarrdock.array.execution.read_write import update_key
-from zarrdock.array.json_ import JSON, loads, loads_lax, serialise
 from zarrdock.array.metadata.v3 import inline_to_json
 from zarrdock.errors import ConflictError, MetadataError, ZarrdockError
+from zarrdock.json_ import JSON, loads, loads_lax, serialise
 from zarrdock.stores.base import Blob, Buffer, Read, Store
 from zarrdock.stores.wrappers import PrefixStore, WrapperStore
 

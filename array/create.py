@@ -12,7 +12,6 @@ import numpy.typing as npt
 from zarrdock.array.array import Array
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.dtypes.v2_dtypes import object_type_of
-from zarrdock.array.json_ import as_json
 from zarrdock.array.metadata.grid import RegularGrid, rectilinear_of
 from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys, parse_key_encoding
 from zarrdock.array.metadata.v3 import ArrayMetadata
@@ -32,6 +31,7 @@ from zarrdock.codecs.v2_codecs import from_v2
 from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.json_ import as_json
 from zarrdock.stores.base import Store
 
 __all__ = [

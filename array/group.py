@@ -11,7 +11,6 @@ from zarrdock.array.consolidated_copies import n_changes, note_change
 from zarrdock.array.create import ArrayParameters, check_parameters, make_array, resolved_shape
 from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.hierarchy import Hierarchy, consolidated_node, walk
-from zarrdock.array.json_ import as_json, serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node import Attributes, Placed
@@ -26,6 +25,7 @@ from zarrdock.errors import (
     ReadOnlyError,
     ZarrdockError,
 )
+from zarrdock.json_ import as_json, serialise
 from zarrdock.stores.base import Store
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-from zarrdock.array.json_ import as_json
+from zarrdock.json_ import as_json
 from zarrdock.stores.base import Store
 
 __all__ = ["Attributes", "Placed"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
 from zarrdock.codecs.elements import Element, element_of
-from zarrdock.codecs.fields import integer, known_members
 from zarrdock.errors import MetadataError
+from zarrdock.json_ import expect_integer, known_members
 
 __all__ = ["BitRound", "BoundBitRound"]
 
@@ -30,7 +30,7 @@ class BitRound(ArrayArrayCodec):
     keepbits: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keepbits", integer("keepbits", self.keepbits, 1, 64))
+        object.__setattr__(self, "keepbits", expect_integer(self.keepbits, "/keepbits", 1, 64))
 
     @classmethod
     def from_json(cls, configuration: Configuration) -> BitRound:

@@ -16,8 +16,8 @@ import numpy as np
 from zarrdock.codecs.blosc2_chunk import VERSIONS as BLOSC2_VERSIONS
 from zarrdock.codecs.blosc2_chunk import decode_chunk
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, as_bytes
-from zarrdock.codecs.fields import integer, known_members, one_of
 from zarrdock.errors import CodecError, MetadataError
+from zarrdock.json_ import expect_integer, expect_one_of, known_members
 
 __all__ = ["FORMAT_VERSION", "HEADER", "Blosc", "BoundBlosc"]
 
@@ -66,13 +66,13 @@ class Blosc(BytesBytesCodec):
     blocksize: int = 0
 
     def __post_init__(self) -> None:
-        one_of("cname", self.cname, _CNAMES)
-        object.__setattr__(self, "clevel", integer("clevel", self.clevel, 0, 9))
-        object.__setattr__(self, "blocksize", integer("blocksize", self.blocksize, 0, _MAX_NBYTES))
+        expect_one_of(self.cname, "/cname", _CNAMES)
+        object.__setattr__(self, "clevel", expect_integer(self.clevel, "/clevel", 0, 9))
+        object.__setattr__(self, "blocksize", expect_integer(self.blocksize, "/blocksize", 0, _MAX_NBYTES))
         if self.shuffle is not None:
-            one_of("shuffle", self.shuffle, _SHUFFLES)
+            expect_one_of(self.shuffle, "/shuffle", _SHUFFLES)
         if self.typesize is not None:
-            object.__setattr__(self, "typesize", integer("typesize", self.typesize, 1, 2**31 - 1))
+            object.__setattr__(self, "typesize", expect_integer(self.typesize, "/typesize", 1, 2**31 - 1))
 
     @classmethod
     def from_user(cls, configuration: Configuration) -> Blosc:

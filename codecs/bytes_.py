@@ -17,8 +17,8 @@ from zarrdock.codecs.codec import (
     Configuration,
     as_bytes,
 )
-from zarrdock.codecs.fields import known_members, one_of
 from zarrdock.errors import CodecError, MetadataError
+from zarrdock.json_ import expect_one_of, known_members
 
 __all__ = ["BoundBytes", "Bytes", "has_byte_order"]
 
@@ -58,7 +58,7 @@ class Bytes(ArrayBytesCodec):
 
     def __post_init__(self) -> None:
         if self.endian is not None:
-            one_of("endian", self.endian, ("little", "big"))
+            expect_one_of(self.endian, "/endian", ("little", "big"))
 
     @classmethod
     def from_json(cls, configuration: Configuration) -> Bytes:

@@ -11,9 +11,8 @@ import numpy as np
 
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
 from zarrdock.codecs.elements import Element, element_of, number_type
-from zarrdock.codecs.fields import known_members, one_of
-from zarrdock.codecs.scalars import scalar_from_json
 from zarrdock.errors import CodecError, MetadataError
+from zarrdock.json_ import expect_one_of, known_members
 
 __all__ = ["BoundCastValue", "CastValue", "Caster", "OutOfRange", "Rounding"]
 
@@ -240,8 +239,8 @@ class CastValue(ArrayArrayCodec):
         elif isinstance(self.data_type, np.dtype | type):
             object.__setattr__(self, "data_type", np.dtype(self.data_type).name)
         number_type(self._data_type())
-        one_of("rounding", self.rounding, _ROUNDINGS)
-        one_of("out_of_range", self.out_of_range, _RANGES)
+        expect_one_of(self.rounding, "/rounding", _ROUNDINGS)
+        expect_one_of(self.out_of_range, "/out_of_range", _RANGES)
         entries = _entries(self.scalar_map)
         object.__setattr__(self, "_map", entries)
         object.__setattr__(self, "scalar_map", json.dumps(dict(entries)) if entries else None)
@@ -287,10 +286,10 @@ class CastValue(ArrayArrayCodec):
             raise MetadataError(pointer="/configuration/out_of_range", expected=expected, found="wrap")
         maps = {}
         for side, entries in self._map:
-            types = (source.native, target.native) if side == "encode" else (target.native, source.native)
+            types = (source, target) if side == "encode" else (target, source)
             pointer = f"/configuration/scalar_map/{side}"
             maps[side] = tuple(
-                tuple(scalar_from_json(entry[j], types[j], f"{pointer}/{i}/{j}") for j in range(2))
+                tuple(types[j].scalar(entry[j], f"{pointer}/{i}/{j}") for j in range(2))
                 for i, entry in enumerate(entries)
             )
         # What cannot have been encoded by wrapping cannot be unwrapped: floats decode from integers that were wrapped.

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Codec, Configuration
-from zarrdock.codecs.fields import known_members
 from zarrdock.errors import CodecError, MetadataError
+from zarrdock.json_ import known_members
 
 __all__ = ["BoundConditional", "Conditional", "Decision", "Trial", "with_decision"]
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.json_ import parse_float, parse_integer
 
 __all__ = ["Element", "element_of", "number_type"]
 
@@ -51,6 +52,16 @@ class Element:
     def is_small(self) -> bool:
         """True for the types of ml_dtypes, and for structs of them."""
         return self.component.name in _SMALL
+
+    def scalar(self, value: object, pointer: str) -> Any:
+        """A scalar of ``native``, from its form in JSON: that of fill values of v3, and integers may be written as 1.0.
+
+        Raises:
+            MetadataError: the type has no such value.
+        """
+        if self.kind == "f":
+            return parse_float(value, self.native, pointer, all_digits=True)
+        return parse_integer(value, self.native, pointer, integral=True)
 
     def limits(self) -> tuple[int, int]:
         """The least and the greatest value of an integer."""

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import deflate
 
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
-from zarrdock.codecs.fields import integer, known_members
 from zarrdock.codecs.streams import decode_streams
+from zarrdock.json_ import expect_integer, known_members
 
 __all__ = ["BoundGzip", "BoundZlib", "Gzip", "Zlib"]
 
@@ -33,7 +33,7 @@ class Gzip(BytesBytesCodec):
     level: int = 5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "level", integer("level", self.level, 0, 9))
+        object.__setattr__(self, "level", expect_integer(self.level, "/level", 0, 9))
 
     @classmethod
     def from_json(cls, configuration: Configuration) -> Gzip:
@@ -58,7 +58,7 @@ class Zlib(BytesBytesCodec):
     level: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "level", integer("level", self.level, -1, 9))
+        object.__setattr__(self, "level", expect_integer(self.level, "/level", -1, 9))
 
     @classmethod
     def from_json(cls, configuration: Configuration) -> Zlib:

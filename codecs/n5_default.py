@@ -23,9 +23,9 @@ from zarrdock.codecs.codec import (
     Configuration,
     as_bytes,
 )
-from zarrdock.codecs.fields import known_members
 from zarrdock.codecs.transpose import Transpose
 from zarrdock.errors import CodecError, MetadataError
+from zarrdock.json_ import known_members
 
 __all__ = ["BoundN5Default", "N5Default"]
 

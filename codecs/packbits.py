@@ -18,8 +18,8 @@ from zarrdock.codecs.codec import (
     as_bytes,
 )
 from zarrdock.codecs.elements import Element, element_of
-from zarrdock.codecs.fields import integer, known_members, one_of
 from zarrdock.errors import CodecError, MetadataError
+from zarrdock.json_ import expect_integer, expect_one_of, known_members
 
 __all__ = ["BoundPackBits", "PackBits"]
 
@@ -46,11 +46,11 @@ class PackBits(ArrayBytesCodec):
     last_bit: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("padding_encoding", self.padding_encoding, _PADDINGS)
+        expect_one_of(self.padding_encoding, "/padding_encoding", _PADDINGS)
         for name in ("first_bit", "last_bit"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, integer(name, value, 0, 63))
+                object.__setattr__(self, name, expect_integer(value, f"/{name}", 0, 63))
         if self.last_bit is not None and self.last_bit < (self.first_bit or 0):
             expected = f"at least first_bit, {self.first_bit or 0}"
             raise MetadataError(pointer="/last_bit", expected=expected, found=self.last_bit)

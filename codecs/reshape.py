@@ -8,8 +8,8 @@ from math import prod
 from typing import Any, ClassVar, TypeAlias
 
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
-from zarrdock.codecs.fields import integer, known_members
 from zarrdock.errors import MetadataError
+from zarrdock.json_ import expect_integer, known_members
 
 __all__ = ["BoundReshape", "Reshape"]
 
@@ -38,13 +38,13 @@ class Reshape(ArrayArrayCodec):
         joined: list[int] = []
         for i, item in enumerate(shape):
             if isinstance(item, Sequence) and not isinstance(item, str):
-                dims = tuple(integer(f"shape/{i}/{j}", d, 0, 2**31) for j, d in enumerate(item))
+                dims = tuple(expect_integer(d, f"/shape/{i}/{j}", 0, 2**31) for j, d in enumerate(item))
                 joined.extend(dims)
                 parsed.append(dims)
             elif item == -1 and type(item) is int and -1 not in parsed:
                 parsed.append(-1)
             else:
-                parsed.append(integer(f"shape/{i}", item, 1, 2**63 - 1))
+                parsed.append(expect_integer(item, f"/shape/{i}", 1, 2**63 - 1))
         if joined != sorted(set(joined)):
             message = "reshape never transposes: the dimensions it names must be in increasing order"
             raise MetadataError(message, pointer="/shape", expected="each once, increasing", found=shape)

@@ -9,9 +9,8 @@ import numpy as np
 
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
 from zarrdock.codecs.elements import Element, element_of
-from zarrdock.codecs.fields import known_members
-from zarrdock.codecs.scalars import scalar_from_json
 from zarrdock.errors import CodecError, MetadataError
+from zarrdock.json_ import known_members
 
 __all__ = ["BoundScaleOffset", "ScaleOffset"]
 
@@ -52,8 +51,8 @@ class ScaleOffset(ArrayArrayCodec):
         element = element_of(spec.dtype)
         if element is None or element.kind == "b" or element.n_components != 1:
             raise MetadataError(f"scale_offset works on integers and floats, not {spec.dtype}")
-        offset = scalar_from_json(self.offset, element.native, "/configuration/offset")
-        scale = scalar_from_json(self.scale, element.native, "/configuration/scale")
+        offset = element.scalar(self.offset, "/configuration/offset")
+        scale = element.scalar(self.scale, "/configuration/scale")
         if scale == 0:
             raise MetadataError(pointer="/configuration/scale", expected="anything but 0", found=self.scale)
         return BoundScaleOffset(spec, element, offset, scale)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
-from zarrdock.codecs.fields import integer, known_members
 from zarrdock.errors import MetadataError
+from zarrdock.json_ import expect_integer, known_members
 
 __all__ = ["BoundTranspose", "Transpose"]
 
@@ -30,7 +30,7 @@ class Transpose(ArrayArrayCodec):
         if order in ("C", "F"):
             return
         if isinstance(order, Sequence) and not isinstance(order, str):
-            order = tuple(integer(f"order/{i}", d, 0, len(order) - 1) for i, d in enumerate(order))
+            order = tuple(expect_integer(d, f"/order/{i}", 0, len(order) - 1) for i, d in enumerate(order))
             if len(set(order)) == len(order):
                 object.__setattr__(self, "order", order)
                 return

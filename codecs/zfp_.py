@@ -25,8 +25,8 @@ from zarrdock.codecs.codec import (
     as_bytes,
 )
 from zarrdock.codecs.elements import Element, element_of
-from zarrdock.codecs.fields import integer, known_members, one_of
 from zarrdock.errors import CodecError, MetadataError, UnknownExtensionError
+from zarrdock.json_ import expect_integer, expect_one_of, known_members
 
 __all__ = ["BoundZfp", "Zfp", "block_nbytes"]
 
@@ -82,7 +82,7 @@ class Zfp(ArrayBytesCodec):
     minexp: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("mode", self.mode, tuple(_MEMBERS))
+        expect_one_of(self.mode, "/mode", tuple(_MEMBERS))
         wanted = _MEMBERS[self.mode]
         for name in ("tolerance", "rate", "precision", "minbits", "maxbits", "maxprec", "minexp"):
             value = getattr(self, name)
@@ -90,14 +90,14 @@ class Zfp(ArrayBytesCodec):
                 if value is not None:
                     raise MetadataError(pointer=f"/{name}", expected=f"nothing in mode {self.mode}", found=value)
             elif name in _RANGES:
-                object.__setattr__(self, name, integer(name, value, *_RANGES[name]))
+                object.__setattr__(self, name, expect_integer(value, f"/{name}", *_RANGES[name]))
             elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
                 raise MetadataError(pointer=f"/{name}", expected="a positive number", found=value)
 
     @classmethod
     def from_json(cls, configuration: Configuration) -> Zfp:
         mode = configuration.get("mode")
-        one_of("mode", mode, tuple(_MEMBERS))
+        expect_one_of(mode, "/mode", tuple(_MEMBERS))
         return cls(**known_members(configuration, ("mode", *_MEMBERS[str(mode)])))
 
     def to_json(self) -> dict[str, Any]:

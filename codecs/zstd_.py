@@ -16,8 +16,8 @@ import numpy.typing as npt
 import zstandard
 
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, Encoded, IntArray
-from zarrdock.codecs.fields import boolean, integer, known_members
 from zarrdock.errors import CodecError
+from zarrdock.json_ import expect_boolean, expect_integer, known_members
 
 __all__ = ["MAGIC", "BoundZstd", "Zstd", "frame_end", "is_single_frame", "single_frames"]
 
@@ -163,8 +163,8 @@ class Zstd(BytesBytesCodec):
     checksum: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "level", integer("level", self.level, -131072, 22))
-        boolean("checksum", self.checksum)
+        object.__setattr__(self, "level", expect_integer(self.level, "/level", -131072, 22))
+        expect_boolean(self.checksum, "/checksum")
 
     @classmethod
     def from_json(cls, configuration: Configuration) -> Zstd:

@@ -98,7 +98,7 @@ def test_levels_of_shards_of_which_the_outermost_differ() -> None:
     outer = {"name": "sharding_indexed", "configuration": {**inner["configuration"], "chunk_shape": [2, 4]}}
     metadata["codecs"] = [{**outer, "configuration": {**outer["configuration"], "codecs": [inner]}}]
     nested = zarrdock.MemoryStore()
-    nested.write("zarr.json", zarrdock.array.json_.serialise(metadata))
+    nested.write("zarr.json", zarrdock.json_.serialise(metadata))
     zarrdock.open_array(nested, mode="r+")[...] = VALUES
     for wishes in ({"compressors": None}, {"chunks": (2, 2)}, {"index_location": "start"}):
         array = copied(nested, **wishes)

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from zarrdock.array.json_ import JSON, named, pointer_to
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.json_ import JSON, named, pointer_to
 from zarrdock.registry import Registry
 
 __all__ = ["DATA_TYPES", "DataType", "data_type_of", "of_numpy", "parse_data_type", "plain"]

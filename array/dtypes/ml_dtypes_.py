@@ -7,24 +7,20 @@ codec ``bytes``, bfloat16 two.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import DataType, parse_data_type, plain
 from zarrdock.array.dtypes.numbers_ import Number
-from zarrdock.array.json_ import JSON, pointer_to, reject_members
 from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.json_ import JSON, NOT_FINITE, float_to_json, known_members, parse_float, parse_integer, pointer_to
 
 __all__ = ["ComplexOf", "SmallFloat", "SmallInteger"]
 
-_HEXADECIMAL: Final = re.compile(r"0x([0-9a-fA-F]+)", re.ASCII)
-_iinfo: Any = ml_dtypes.iinfo
 _finfo: Any = ml_dtypes.finfo
-_SPECIAL: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class _Small(Number):
@@ -34,7 +30,7 @@ class _Small(Number):
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        reject_members(configuration, frozenset())
+        known_members(configuration, ())
         return cls(name, np.dtype(getattr(ml_dtypes, name)))
 
     def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
@@ -53,17 +49,13 @@ class SmallInteger(_Small):
     __slots__ = ()
 
     def parse_fill(self, value: JSON, pointer: str = "") -> Any:
-        limits = _iinfo(self.numpy)
-        if isinstance(value, bool) or not isinstance(value, int) or not limits.min <= value <= limits.max:
-            raise MetadataError(pointer=pointer, expected=f"an integer from {limits.min} to {limits.max}", found=value)
-        return self.numpy.type(value)
+        return parse_integer(value, self.numpy, pointer)
 
     def fill_to_json(self, value: Any) -> JSON:
         return int(value)
 
     def cast_fill(self, value: Any) -> Any:
-        value = plain(value)
-        return self.parse_fill(int(value) if isinstance(value, float) and value.is_integer() else value, "/fill_value")
+        return parse_integer(plain(value), self.numpy, "/fill_value", integral=True)
 
 
 class SmallFloat(_Small):
@@ -72,21 +64,10 @@ class SmallFloat(_Small):
     __slots__ = ()
 
     def parse_fill(self, value: JSON, pointer: str = "") -> Any:
-        kind: Any = self.numpy.type
-        finfo = _finfo(self.numpy)
-        if isinstance(value, str):
-            found = _HEXADECIMAL.fullmatch(value)
-            if found and int(found.group(1), 16) < 2**finfo.bits:
-                return np.array(int(found.group(1), 16), f"u{self.numpy.itemsize}").view(self.numpy)[()]
-            value = _SPECIAL.get(value, value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            try:
-                with np.errstate(all="ignore"):
-                    scalar = kind(float(value))
-            except OverflowError:
-                scalar = kind(math.copysign(math.inf, value))
-            if self._means(scalar, value):
-                return scalar
+        scalar = parse_float(value, self.numpy, pointer)
+        number = NOT_FINITE.get(value, value) if isinstance(value, str) else value
+        if isinstance(number, str) or self._means(scalar, number):
+            return scalar
         expected = f"a number that {self.name} has, or 0x and its bits in hexadecimal digits"
         raise MetadataError(pointer=pointer, expected=expected, found=value)
 
@@ -103,15 +84,7 @@ class SmallFloat(_Small):
         return abs(value) <= float(finfo.max) * (1 + float(finfo.eps) / 2) and value * got >= 0
 
     def fill_to_json(self, value: Any) -> JSON:
-        scalar = np.asarray(value, self.numpy.newbyteorder("="))
-        number = float(scalar)
-        if math.isnan(number):
-            bits = int(scalar.view(f"u{scalar.itemsize}"))
-            usual = int(np.asarray(self.numpy.type(math.nan)).view(f"u{scalar.itemsize}"))
-            return "NaN" if bits == usual else f"0x{bits:0{2 * scalar.itemsize}x}"
-        if math.isinf(number):
-            return "Infinity" if number > 0 else "-Infinity"
-        return number
+        return float_to_json(value, self.numpy)
 
     def cast_fill(self, value: Any) -> Any:
         if isinstance(value, self.numpy.type):
@@ -134,7 +107,7 @@ class ComplexOf(DataType):
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        reject_members(configuration, frozenset())
+        known_members(configuration, ())
         part = parse_data_type(name.removeprefix("complex_"))
         dtypes: dict[str, Any] = {
             "float16": ml_dtypes.complex32,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import DataType, plain
-from zarrdock.array.dtypes.fill import float_to_json, parse_boolean, parse_complex, parse_float, parse_integer
-from zarrdock.array.json_ import JSON, reject_members
+from zarrdock.array.dtypes.fill import parse_boolean, parse_complex
+from zarrdock.json_ import JSON, float_to_json, known_members, parse_float, parse_integer
 
 __all__ = ["Bool", "Complex", "Float", "Integer", "Number"]
 
@@ -20,7 +20,7 @@ class Number(DataType):
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        reject_members(configuration, frozenset())
+        known_members(configuration, ())
         return cls(name, np.dtype(name))
 
     @classmethod

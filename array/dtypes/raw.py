@@ -10,8 +10,8 @@ import numpy as np
 
 from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, DataType
 from zarrdock.array.dtypes.fill import parse_raw, parse_raw_base64, raw_to_base64
-from zarrdock.array.json_ import JSON, reject_members
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.json_ import JSON, expect_integer, known_members
 
 __all__ = ["RawBits"]
 
@@ -35,14 +35,10 @@ class RawBits(DataType):
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
         if name == "raw_bytes":
-            reject_members(configuration, {"length_bytes"})
-            n_bytes = configuration.get("length_bytes")
-            if isinstance(n_bytes, bool) or not isinstance(n_bytes, int) or not 1 <= n_bytes <= MAX_ITEM_BYTES:
-                raise MetadataError(
-                    pointer="/length_bytes", expected=f"an integer from 1 to {MAX_ITEM_BYTES}", found=n_bytes
-                )
+            known_members(configuration, ("length_bytes",))
+            n_bytes = expect_integer(configuration.get("length_bytes"), "/length_bytes", 1, MAX_ITEM_BYTES)
             return cls(name, np.dtype(f"V{n_bytes}"), base64=True)
-        reject_members(configuration, frozenset())
+        known_members(configuration, ())
         found = cls.PATTERN.fullmatch(name)
         n_bits = int(found.group(1)) if found else 0
         if n_bits == 0 or n_bits % 8 or n_bits // 8 > MAX_ITEM_BYTES:

@@ -12,8 +12,8 @@ import numpy as np
 from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, DataType, of_numpy, parse_data_type
 from zarrdock.array.dtypes.fill import parse_raw_base64
 from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
-from zarrdock.array.json_ import JSON, expect_integers, expect_string, pointer_to, reject_members
 from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.json_ import JSON, expect_integers, expect_string, known_members, pointer_to
 
 __all__ = ["Struct"]
 
@@ -63,7 +63,7 @@ class Struct(DataType):
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        reject_members(configuration, {"fields"})
+        known_members(configuration, ("fields",))
         given = configuration.get("fields")
         if not isinstance(given, list):
             raise MetadataError(pointer="/fields", expected="an array of fields", found=given)
@@ -71,7 +71,7 @@ class Struct(DataType):
         for i, item in enumerate(given):
             place = pointer_to("/fields", i)
             if isinstance(item, dict) and {"name", "data_type"} <= item.keys():
-                reject_members(item, {"name", "data_type"}, place)
+                known_members(item, ("name", "data_type"), place)
                 label, kind = pointer_to(place, "name"), pointer_to(place, "data_type")
                 pair = item["name"], item["data_type"]
             elif isinstance(item, list) and len(item) == 2:

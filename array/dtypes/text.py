@@ -14,8 +14,8 @@ import numpy as np
 
 from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, AsItIs, DataType, plain
 from zarrdock.array.dtypes.fill import parse_base64, parse_raw_base64, raw_to_base64
-from zarrdock.array.json_ import JSON, expect_integers, reject_members
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.json_ import JSON, expect_integers, known_members
 
 __all__ = ["FixedBytes", "FixedText", "Objects", "String", "VariableBytes"]
 
@@ -38,7 +38,7 @@ class String(DataType):
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        reject_members(configuration, frozenset())
+        known_members(configuration, ())
         return cls(name, np.dtypes.StringDType())
 
     @classmethod
@@ -86,7 +86,7 @@ class VariableBytes(DataType):
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        reject_members(configuration, frozenset())
+        known_members(configuration, ())
         return cls(name, np.dtype(object))
 
     @classmethod
@@ -177,7 +177,7 @@ class _Fixed(DataType):
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        reject_members(configuration, {"length_bytes"})
+        known_members(configuration, ("length_bytes",))
         n_bytes = configuration.get("length_bytes")
         if (
             isinstance(n_bytes, bool)

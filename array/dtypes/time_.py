@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import DataType
-from zarrdock.array.json_ import JSON, reject_members
 from zarrdock.errors import MetadataError
+from zarrdock.json_ import JSON, expect_integer, expect_one_of, known_members
 
 __all__ = ["Time"]
 
@@ -35,13 +35,10 @@ class Time(DataType):
 
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
-        reject_members(configuration, {"unit", "scale_factor"})
+        known_members(configuration, ("unit", "scale_factor"))
         unit, factor = configuration.get("unit"), configuration.get("scale_factor")
-        unit = "us" if unit in _MICRO else unit
-        if not isinstance(unit, str) or unit not in _UNITS:
-            raise MetadataError(pointer="/unit", expected=f"one of {', '.join(_UNITS)}", found=unit)
-        if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor < 2**31:
-            raise MetadataError(pointer="/scale_factor", expected=f"an integer from 1 to {2**31 - 1}", found=factor)
+        unit = expect_one_of("us" if unit in _MICRO else unit, "/unit", _UNITS)
+        factor = expect_integer(factor, "/scale_factor", 1, 2**31 - 1)
         kind = name.removeprefix("numpy.")
         # numpy has no multiples of no unit.
         return cls(name, np.dtype(kind if unit == "generic" else f"{kind}[{factor}{unit}]"))

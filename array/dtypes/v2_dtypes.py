@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import DataType, of_numpy, parse_data_type
-from zarrdock.array.json_ import JSON
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.json_ import JSON
 
 __all__ = ["OBJECT_CODECS", "object_type_of", "parse_data_type_v2"]
 

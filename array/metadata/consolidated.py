@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zarrdock.array.json_ import JSON, expect_object, in_document, loads, pointer_to
 from zarrdock.array.metadata.nodes import LazyNodes, below
 from zarrdock.array.metadata.v2 import array_v2_from_json, group_v2_from_json, to_v2_documents
 from zarrdock.array.metadata.v3 import GroupMetadata, Node, inline_to_json, parse_inline
 from zarrdock.errors import MetadataError
+from zarrdock.json_ import JSON, expect_object, in_document, loads, pointer_to
 
 __all__ = ["below", "consolidate", "inline_to_json", "parse_consolidated_v2", "parse_inline", "to_consolidated_v2"]
 

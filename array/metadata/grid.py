@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.json_ import JSON, expect_integers, named, pointer_to, reject_members
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
+from zarrdock.json_ import JSON, expect_integer, expect_integers, known_members, named, pointer_to
 
 __all__ = ["MAX_LENGTH", "ChunkGrid", "RectilinearGrid", "RegularGrid", "parse_chunk_grid", "rectilinear_of"]
 
@@ -97,7 +97,7 @@ class RegularGrid(ChunkGrid):
         """
         _, configuration = named(value, pointer, what="chunk grid")
         place = pointer_to(pointer, "configuration")
-        reject_members(configuration, {"chunk_shape"}, place)
+        known_members(configuration, ("chunk_shape",), place)
         if "chunk_shape" not in configuration:
             raise MetadataError(pointer=place, expected="a member 'chunk_shape'", found=configuration)
         return cls(expect_integers(configuration["chunk_shape"], pointer_to(place, "chunk_shape")))
@@ -163,7 +163,7 @@ class RectilinearGrid(ChunkGrid):
         """
         _, configuration = named(value, pointer, what="chunk grid")
         place = pointer_to(pointer, "configuration")
-        reject_members(configuration, {"kind", "chunk_shapes"}, place)
+        known_members(configuration, ("kind", "chunk_shapes"), place)
         if configuration.get("kind") != "inline":
             found = configuration.get("kind")
             raise MetadataError(pointer=pointer_to(place, "kind"), expected="'inline'", found=found)
@@ -299,9 +299,7 @@ def _axis_from_json(axis: JSON, pointer: str) -> Lengths:
 
 
 def _length(value: object, pointer: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LENGTH:
-        raise MetadataError(pointer=pointer, expected=f"an integer from 1 to {MAX_LENGTH}", found=value)
-    return value
+    return expect_integer(value, pointer, 1, MAX_LENGTH)
 
 
 def _runs(runs: list[tuple[int, int]], pointer: str) -> tuple[tuple[int, int], ...]:

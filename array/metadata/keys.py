@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.json_ import JSON, expect_string, named, pointer_to, reject_members
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.json_ import JSON, expect_string, known_members, named, pointer_to
 
 __all__ = [
     "NUMBER",
@@ -111,7 +111,7 @@ class SeparatedKeys(KeyEncoding):
         """
         name, configuration = named(value, pointer, what="chunk key encoding")
         place = pointer_to(pointer, "configuration")
-        reject_members(configuration, {"separator"}, place)
+        known_members(configuration, ("separator",), place)
         separator = configuration.get("separator", _DEFAULT_SEPARATORS[name])
         if separator not in ("/", "."):
             raise MetadataError(pointer=pointer_to(place, "separator"), expected="'/' or '.'", found=separator)
@@ -466,7 +466,7 @@ def _parse(value: JSON, pointer: str, depth: int) -> KeyEncoding:
     if name in ("default", "v2"):
         return SeparatedKeys.from_json(value, pointer)
     if name == "prefix":
-        reject_members(configuration, {"prefix", "base_encoding"}, place)
+        known_members(configuration, ("prefix", "base_encoding"), place)
         prefix = _text(configuration, "prefix", place)
         _check_text(prefix, pointer_to(place, "prefix"))
         if not prefix or prefix.startswith("/"):
@@ -474,7 +474,7 @@ def _parse(value: JSON, pointer: str, depth: int) -> KeyEncoding:
             raise MetadataError(pointer=pointer_to(place, "prefix"), expected=expected, found=prefix)
         return PrefixedKeys(prefix, _base(configuration, "base_encoding", place, depth))
     if name == "suffix":
-        reject_members(configuration, {"suffix", "base_encoding", "base-encoding"}, place)
+        known_members(configuration, ("suffix", "base_encoding", "base-encoding"), place)
         member = "base-encoding" if "base-encoding" in configuration else "base_encoding"
         if {"base_encoding", "base-encoding"} <= set(configuration):
             raise MetadataError(pointer=place, expected="one encoding inside", found=configuration)
@@ -483,13 +483,13 @@ def _parse(value: JSON, pointer: str, depth: int) -> KeyEncoding:
             return SuffixedKeys(suffix, SeparatedKeys())
         return SuffixedKeys(suffix, _base(configuration, member, place, depth), member)
     if name == "fanout":
-        reject_members(configuration, {"max_children"}, place)
+        known_members(configuration, ("max_children",), place)
         n = configuration.get("max_children", _DEFAULT_CHILDREN)
         if isinstance(n, bool) or not isinstance(n, int) or n < 3:
             raise MetadataError(pointer=pointer_to(place, "max_children"), expected="an integer from 3", found=n)
         return FanoutKeys(n)
     if name == "template":
-        reject_members(configuration, {"format", "template", "separator"}, place)
+        known_members(configuration, ("format", "template", "separator"), place)
         member = "template" if "template" in configuration and "format" not in configuration else "format"
         if {"format", "template"} <= set(configuration):
             raise MetadataError(pointer=place, expected="one template", found=configuration)

@@ -30,8 +30,8 @@ import numpy as np
 
 from zarrdock.array.dtypes.dtype import DataType, parse_data_type
 from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
-from zarrdock.array.json_ import JSON, loads, loads_lax, pointer_to
 from zarrdock.errors import MetadataError
+from zarrdock.json_ import JSON, loads, loads_lax, pointer_to
 
 __all__ = ["Leniency", "load_attributes", "load_node", "mend_array", "mend_array_v2", "mend_group"]
 
@@ -63,7 +63,7 @@ def load_node(document: bytes | bytearray | memoryview, name: str) -> tuple[JSON
     Args:
         name: of the document, for the notes.
     Raises:
-        MetadataError: as :func:`zarrdock.array.json_.loads`.
+        MetadataError: as :func:`zarrdock.json_.loads`.
     """
     try:
         return loads(document), ()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from zarrdock.array.dtypes.dtype import DataType, parse_data_type
-from zarrdock.array.json_ import JSON, expect_string, named, pointer_to
 from zarrdock.array.metadata.grid import ChunkGrid, parse_chunk_grid
 from zarrdock.array.metadata.keys import KeyEncoding, parse_key_encoding
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.codecs.codec import Codec
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.json_ import JSON, expect_string, named, pointer_to
 
 __all__ = [
     "parse_codecs_or_unknown",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from zarrdock.array.json_ import in_document
+from zarrdock.json_ import in_document
 
 if TYPE_CHECKING:
     from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import AsItIs, DataType
-from zarrdock.array.json_ import JSON
 from zarrdock.array.metadata.grid import ChunkGrid
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.codecs.codec import Codec, Configuration
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.json_ import JSON
 
 __all__ = ["UnknownCodec", "UnknownDataType", "UnknownGrid", "UnknownKeyEncoding"]
 

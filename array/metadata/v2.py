@@ -6,7 +6,6 @@ from typing import Any, Final, Literal
 
 from zarrdock.array.dtypes.dtype import DataType
 from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
-from zarrdock.array.json_ import JSON, expect_integers, expect_object, in_document, loads, serialise
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.lenient import Leniency, load_attributes, mend_array_v2, mend_group
@@ -15,6 +14,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, V2Det
 from zarrdock.codecs.codec import Codec
 from zarrdock.codecs.v2_codecs import from_v2, to_v2
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
+from zarrdock.json_ import JSON, expect_integers, expect_object, in_document, loads, serialise
 
 __all__ = [
     "array_v2_from_json",

@@ -15,14 +15,6 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import DataType
-from zarrdock.array.json_ import (
-    JSON,
-    expect_integers,
-    expect_object,
-    in_document,
-    pointer_to,
-    serialise,
-)
 from zarrdock.array.metadata.grid import MAX_LENGTH, ChunkGrid, RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.lenient import Leniency, load_node, mend_array, mend_group
@@ -41,6 +33,14 @@ from zarrdock.codecs.builtin import codecs_to_json
 from zarrdock.codecs.codec import Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
+from zarrdock.json_ import (
+    JSON,
+    expect_integers,
+    expect_object,
+    in_document,
+    pointer_to,
+    serialise,
+)
 
 __all__ = ["MAX_NDIM", "ArrayMetadata", "GroupMetadata", "Node", "V2Details", "parse_node", "serialise"]
 
@@ -68,7 +68,7 @@ class V2Details:
     fill_value_is_null: bool = False
     fill_value: JSON = None
     members: Mapping[str, Any] | None = None
-    names_separator: bool = True
+    names_separator: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

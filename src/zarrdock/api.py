@@ -24,12 +24,12 @@ from zarrdock.array.create import (
     make_metadata,
 )
 from zarrdock.array.group import Group, NodeOptions, wrap
-from zarrdock.array.json_ import as_json
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.array.node_storage import ZarrFormat, join, load, new_node_path, node_path, save_new
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.write_options import WriteOptionsLike, write_options
 from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
+from zarrdock.json_ import as_json
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
 

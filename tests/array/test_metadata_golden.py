@@ -43,7 +43,7 @@ def nodes(archive: zipfile.ZipFile, *, lenient: bool = False) -> Iterator[tuple[
 
 def normal(document: dict[str, Any]) -> dict[str, Any]:
     """A document with what its writer left out as implied."""
-    document = {"attributes": {}} | {k: v for k, v in document.items() if (k, v) != ("storage_transformers", [])}
+    document = {"attributes": {}} | document
     encoding = document.get("chunk_key_encoding")
     if encoding is not None and "configuration" not in encoding:
         encoding["configuration"] = {"separator": "/" if encoding["name"] == "default" else "."}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array.json_ import serialise
 from zarrdock.checking import check
 from zarrdock.cli.main import run
+from zarrdock.json_ import serialise
 from zarrdock.layouts import access_patterns
 from zarrdock.layouts.predict import PLACES, Candidate, candidates, predict
 from zarrdock.layouts.relayout import relayout

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array.json_ import serialise
 from zarrdock.errors import CodecError, UnsupportedError, VersionChangedError
+from zarrdock.json_ import serialise
 from zarrdock.stores.wrappers import RecordingStore
 from zarrdock.views import as_v2, regular, unshard
 

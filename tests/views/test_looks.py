@@ -146,7 +146,7 @@ def test_what_is_no_picture() -> None:
     "attributes,pointer",
     [
         ({"multiscales": {}}, "/attributes/multiscales"),
-        ({"ome": {"multiscales": [3]}}, "/attributes/ome/multiscales"),
+        ({"ome": {"multiscales": [3]}}, "/attributes/ome/multiscales/0"),
         ({"multiscales": [{"datasets": [{"path": 1}]}]}, "/0/datasets/0/path"),
         ({"multiscales": [{"datasets": [{"path": "0"}], "axes": 5}]}, "/0/axes"),
         ({"multiscales": [{"datasets": [{"path": "0"}], "axes": [{}]}]}, "/0/axes/0"),

@@ -8,7 +8,6 @@ from math import prod
 
 from zarrdock.array.aliasing import Reading
 from zarrdock.array.hierarchy import Hierarchy, walk
-from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
@@ -17,6 +16,7 @@ from zarrdock.copying.progress import below
 from zarrdock.copying.sources import Source, ZarrSource, load_root
 from zarrdock.copying.target_metadata import Wishes, retarget, retarget_group
 from zarrdock.errors import ZarrdockError
+from zarrdock.json_ import serialise
 from zarrdock.stores.base import Store
 
 __all__ = ["ArrayPart", "Contents", "node_documents", "of_hierarchy"]

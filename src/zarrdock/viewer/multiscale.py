@@ -11,6 +11,7 @@ from zarrdock.array.group import Group
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import join, load, node_path
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
+from zarrdock.json_ import expect_list, expect_object, expect_string
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
 
@@ -79,21 +80,18 @@ def parse_multiscale(attributes: Mapping[str, Any]) -> Multiscale | None:
     members = ome.get("multiscales") if isinstance(ome, Mapping) else attributes.get("multiscales")
     if members is None:
         return None
-    if not isinstance(members, Sequence) or not members or not isinstance(members[0], Mapping):
+    images = expect_list(members, place, "a list of objects, one an image")
+    if not images:
         raise MetadataError(pointer=place, expected="a list of objects, one an image", found=members)
-    image = members[0]
-    datasets = image.get("datasets")
-    if not isinstance(datasets, Sequence) or not datasets:
+    image = expect_object(images[0], f"{place}/0", "an object, an image")
+    datasets = expect_list(image.get("datasets"), f"{place}/0/datasets", "a list of at least one array")
+    if not datasets:
         raise MetadataError(pointer=f"{place}/0/datasets", expected="a list of at least one array", found=datasets)
     paths: list[str] = []
     for i, dataset in enumerate(datasets):
-        path = dataset.get("path") if isinstance(dataset, Mapping) else None
-        if not isinstance(path, str):
-            raise MetadataError(pointer=f"{place}/0/datasets/{i}/path", expected="the path of an array", found=path)
-        paths.append(path)
-    axes = image.get("axes", _AXES)
-    if not isinstance(axes, Sequence):
-        raise MetadataError(pointer=f"{place}/0/axes", expected="a list of axes", found=axes)
+        at = f"{place}/0/datasets/{i}"
+        paths.append(expect_string(expect_object(dataset, at).get("path"), f"{at}/path", "the path of an array"))
+    axes = expect_list(image.get("axes", _AXES), f"{place}/0/axes", "a list of axes")
     version = (ome if isinstance(ome, Mapping) else image).get("version", "")
     scales = _scales(image, len(axes), f"{place}/0")
     for name, scale in _scales(datasets[0], len(axes), f"{place}/0/datasets/0").items():

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.group import walk
-from zarrdock.array.json_ import serialise
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
@@ -19,6 +18,7 @@ from zarrdock.array.node_storage import join
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.numcodecs_arrays import NumcodecsFilter
 from zarrdock.errors import MetadataError, UnsupportedError, ZarrdockError
+from zarrdock.json_ import serialise
 from zarrdock.stores.base import Blob, Buffer, Entry, Read, Store
 from zarrdock.stores.open import open_store
 from zarrdock.views.array_lookup import Owners, v3_array

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.errors import MetadataError, NodeNotFoundError, StoreError, UnsupportedError
+from zarrdock.json_ import expect_integer, expect_object, in_document, loads
 from zarrdock.lru import BoundedLRU
 from zarrdock.stores.base import Blob, Entry, Read, Result, Store, check_key
 from zarrdock.stores.fsspec_ import FsspecStore
@@ -93,15 +94,10 @@ class ReferenceTables:
         found = store.get(INDEX)
         if found is None:
             return None
-        try:
-            index = json.loads(bytes(found.data))
-        except ValueError as error:
-            raise MetadataError(f"{INDEX} in {store} is not JSON: {error}") from error
-        if not isinstance(index, dict) or not isinstance(index.get("metadata"), dict):
-            raise MetadataError(INDEX, pointer="/metadata", expected="an object", found=index)
-        if type(index.get("record_size")) is not int or index["record_size"] < 1:
-            expected = "the number of rows of a table"
-            raise MetadataError(INDEX, pointer="/record_size", expected=expected, found=index.get("record_size"))
+        with in_document(INDEX):
+            index = expect_object(loads(found.data), expected="an object, what references in tables are")
+            expect_object(index.get("metadata"), "/metadata")
+            expect_integer(index.get("record_size"), "/record_size", 1, 2**63 - 1)
         return cls(store, index)
 
     def first(self) -> list[Any] | None:

@@ -1,15 +1,21 @@
-"""Strict reading and writing of JSON documents, with JSON pointers (RFC 6901) in every error.
+"""Strict reading and writing of JSON, with JSON pointers (RFC 6901) in every error: documents, members, numbers.
 
-Read: UTF-8 (a byte order mark is passed over), no duplicate members, at most ``MAX_DEPTH`` levels. The literals
-``NaN``, ``Infinity`` and ``-Infinity`` are not JSON, but zarr-python and xarray write them into attributes: they are
-accepted, and written again as they were found, because any replacement would change the user's attribute. Nothing that
-zarrdock itself puts into a document needs them.
+Documents are UTF-8 (a byte order mark is passed over), without duplicate members, of at most ``MAX_DEPTH`` levels. The
+literals ``NaN``, ``Infinity`` and ``-Infinity`` are not JSON, but zarr-python and xarray write them into attributes:
+they are accepted, and written again as they were found, because any replacement would change the user's attribute.
+Nothing that zarrdock itself puts into a document needs them.
+
+Every check takes a value and the pointer to it, and returns the value in the form asked for. Pointers begin where the
+caller begins: who holds a part of a document puts the way to it in front (``MetadataError.below``).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+import operator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -21,18 +27,27 @@ from zarrdock.errors import MetadataError
 __all__ = [
     "JSON",
     "MAX_DEPTH",
+    "NOT_FINITE",
     "LaxDocument",
     "as_json",
     "check_json",
+    "expect_boolean",
+    "expect_integer",
     "expect_integers",
+    "expect_list",
     "expect_object",
+    "expect_one_of",
     "expect_string",
+    "float_bits",
+    "float_to_json",
     "in_document",
+    "known_members",
     "loads",
     "loads_lax",
     "named",
+    "parse_float",
+    "parse_integer",
     "pointer_to",
-    "reject_members",
     "serialise",
 ]
 
@@ -187,9 +202,19 @@ def check_json(value: object, pointer: str = "") -> None:
                 )
 
 
+# -- members ----------------------------------------------------------------------------------------------------------
+
+
 def expect_object(value: JSON, pointer: str = "", expected: str = "an object") -> dict[str, Any]:
     """``value``, which must be an object."""
     if not isinstance(value, dict):
+        raise MetadataError(pointer=pointer, expected=expected, found=value)
+    return value
+
+
+def expect_list(value: JSON, pointer: str = "", expected: str = "an array") -> list[Any] | tuple[Any, ...]:
+    """``value``, which must be an array."""
+    if not isinstance(value, (list, tuple)):
         raise MetadataError(pointer=pointer, expected=expected, found=value)
     return value
 
@@ -201,11 +226,34 @@ def expect_string(value: JSON, pointer: str = "", expected: str = "a string") ->
     return value
 
 
+def expect_one_of(value: JSON, pointer: str, choices: Collection[str]) -> str:
+    """``value``, which must be one of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        raise MetadataError(pointer=pointer, expected=f"one of {', '.join(choices)}", found=value)
+    return value
+
+
+def expect_boolean(value: JSON, pointer: str = "") -> bool:
+    """``value``, which must be true or false."""
+    if not isinstance(value, bool):
+        raise MetadataError(pointer=pointer, expected="true or false", found=value)
+    return value
+
+
+def expect_integer(value: JSON, pointer: str, low: int, high: int) -> int:
+    """``value`` as an int from ``low`` to ``high``, both included; numpy's integers count, booleans and 1.0 don't."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if isinstance(value, (bool, np.bool_)) or not low <= number <= high:
+        raise MetadataError(pointer=pointer, expected=f"an integer from {low} to {high}", found=value)
+    return number
+
+
 def expect_integers(value: JSON, pointer: str = "", *, minimum: int = 0, stop: int = 2**63) -> tuple[int, ...]:
     """``value``, which must be an array of integers in [minimum, stop); booleans and 1.0 are not integers."""
-    if not isinstance(value, (list, tuple)):
-        raise MetadataError(pointer=pointer, expected="an array of integers", found=value)
-    for i, number in enumerate(value):
+    for i, number in enumerate(expect_list(value, pointer, "an array of integers")):
         if isinstance(number, bool) or not isinstance(number, int) or not minimum <= number < stop:
             raise MetadataError(
                 pointer=pointer_to(pointer, i), expected=f"an integer from {minimum} to {stop - 1}", found=number
@@ -229,20 +277,113 @@ def named(value: JSON, pointer: str = "", *, what: str = "extension") -> tuple[s
         raise MetadataError(
             pointer=pointer_to(pointer, "must_understand"), expected="a boolean", found=value["must_understand"]
         )
-    reject_members(value, {"name", "configuration", "must_understand"}, pointer)
+    known_members(value, ("name", "configuration", "must_understand"), pointer)
     return name, configuration
 
 
-def reject_members(value: Mapping[str, Any], known: set[str] | frozenset[str], pointer: str = "") -> None:
-    """Refuse unknown members."""
+def known_members(value: Mapping[str, Any], names: Collection[str], pointer: str = "") -> dict[str, Any]:
+    """The members of an object, all of which must be among ``names``.
+
+    Raises:
+        MetadataError: there is a member that nobody here understands.
+    """
     for member in value:
-        if member not in known:
+        if member not in names:
+            expected = f"one of {', '.join(names)}" if names else "no members"
             raise MetadataError(
-                "unknown member",
-                pointer=pointer_to(pointer, member),
-                expected=" or ".join(sorted(known)) or "nothing",
-                found=value[member],
+                "unknown member", pointer=pointer_to(pointer, member), expected=expected, found=value[member]
             )
+    return dict(value)
+
+
+# -- numbers, in the form that fill values of v3 have -----------------------------------------------------------------
+
+#: Floats that JSON has no numbers for.
+NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_HEXADECIMAL: Final = re.compile(r"0x([0-9a-fA-F]+)", re.ASCII)
+# By bytes of the float: what the specification calls "NaN": positive, only the highest bit of the mantissa set.
+_NAN: Final = {2: 0x7E00, 4: 0x7FC00000, 8: 0x7FF8000000000000}
+
+
+def parse_integer(value: JSON, dtype: np.dtype[Any], pointer: str, *, integral: bool = False) -> Any:
+    """An integer in the range of ``dtype``, numpy's or of ml_dtypes; with ``integral`` also one written as 1.0.
+
+    Returns:
+        A scalar of ``dtype`` in native byte order.
+    Raises:
+        MetadataError: the type has no such value.
+    """
+    if integral and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    n_bits = _n_bits(dtype)
+    low, high = (0, 2**n_bits - 1) if dtype.name.startswith("u") else (-(2 ** (n_bits - 1)), 2 ** (n_bits - 1) - 1)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise MetadataError(pointer=pointer, expected=f"an integer from {low} to {high}", found=value)
+    return dtype.type(value)
+
+
+def parse_float(
+    value: JSON, dtype: np.dtype[Any], pointer: str, *, hexadecimal: bool = True, all_digits: bool = False
+) -> Any:
+    """A number, rounded to the nearest float, "NaN", "Infinity", "-Infinity"; if ``hexadecimal``, also the bits, with
+    ``all_digits`` as many as the type has.
+
+    Returns:
+        A scalar of ``dtype`` in native byte order.
+    Raises:
+        MetadataError: the type has no such value.
+    Source: Zarr v3, "Fill value list".
+    """
+    bits = float_bits(value, dtype, pointer, hexadecimal=hexadecimal, all_digits=all_digits)
+    return np.array(bits, f"u{dtype.itemsize}").view(dtype.newbyteorder("="))[()]
+
+
+def float_bits(
+    value: JSON, dtype: np.dtype[Any], pointer: str, *, hexadecimal: bool = True, all_digits: bool = False
+) -> int:
+    """The bits of what :func:`parse_float` gives; as numbers, NaNs may lose some."""
+    native, raw, n_digits = dtype.newbyteorder("="), f"u{dtype.itemsize}", 2 * dtype.itemsize
+    if isinstance(value, str):
+        found = _HEXADECIMAL.fullmatch(value) if hexadecimal else None
+        digits = found.group(1) if found else ""
+        fits = len(digits) == n_digits if all_digits else 0 < len(digits) <= n_digits
+        if fits and int(digits, 16) < 2 ** _n_bits(dtype):
+            return int(digits, 16)
+        value = NOT_FINITE.get(value, value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value != value and dtype.name in ("float16", "float32", "float64"):
+            return _NAN[dtype.itemsize]
+        try:
+            with np.errstate(all="ignore"):  # rounds to infinity
+                scalar = np.array(value, native)
+        except OverflowError:
+            pass
+        else:
+            if value != value or float(scalar) == float(scalar):  # some types have no infinity, and make it a NaN
+                return int(scalar.view(raw))
+    bits = f" or 0x and {'' if all_digits else 'up to '}{n_digits} hexadecimal digits" if hexadecimal else ""
+    expected = f"a number, 'NaN', 'Infinity', '-Infinity'{bits}"
+    raise MetadataError(pointer=pointer, expected=expected, found=value)
+
+
+def float_to_json(value: Any, dtype: np.dtype[Any], *, hexadecimal: bool = True) -> JSON:
+    """The inverse of :func:`parse_float`; NaNs other than "NaN" as their bits, if ``hexadecimal``."""
+    scalar = np.asarray(value, dtype.newbyteorder("="))
+    number = float(scalar)
+    if math.isnan(number):
+        bits = int(scalar.view(f"u{scalar.itemsize}"))
+        usual = float_bits(math.nan, scalar.dtype, "")
+        return "NaN" if bits == usual or not hexadecimal else f"0x{bits:0{2 * scalar.itemsize}x}"
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    return number
+
+
+def _n_bits(dtype: np.dtype[Any]) -> int:
+    """Bits of a number, by the name of its type: ``int4`` has 4 of them, in a byte."""
+    found = re.search(r"[0-9]+", dtype.name)
+    assert found is not None
+    return int(found.group())
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
