@@ -15,8 +15,7 @@ import numpy as np
 from zarrdock.array.execution.encode_objects import Coords, Edit, Prepared
 from zarrdock.array.planning.tasks import Task
 from zarrdock.codecs.codec import Buffer
-from zarrdock.codecs.shard_index import ShardIndex
-from zarrdock.codecs.shard_usage import usage_of
+from zarrdock.codecs.shard_index import ShardIndex, usage_of
 from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.errors import ShardIndexError
 from zarrdock.stores.base import OldValue, Patch, Value

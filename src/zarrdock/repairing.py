@@ -22,8 +22,7 @@ from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.chunk_order import ORDERS, permutation
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.shard_index import EMPTY, ShardIndex
-from zarrdock.codecs.shard_usage import usage_of
+from zarrdock.codecs.shard_index import EMPTY, ShardIndex, usage_of
 from zarrdock.codecs.sharding import BoundSharding, Sharding
 from zarrdock.copying.progress import below
 from zarrdock.copying.sources import load_root

@@ -105,7 +105,7 @@ def test_garbage_is_accounted_for(array: Path, capsys: pytest.CaptureFixture[str
         (["--order", "zigzag"], "zigzag", 2),
         (["--access", "{empty}"], "nothing to read", 1),
         (["--access", "{outside}"], "out of bounds", 1),
-        (["--access", "{wrong}"], "line 1", 1),
+        (["--access", "{wrong}"], "wrong, line 1: ", 2),
     ],
 )
 def test_what_can_not_be(

@@ -39,34 +39,6 @@ def test_in_place(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out_json(capsys, "relayout", array)["n_rewritten"] == 0
 
 
-def test_into_a_new_array(array: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    target = tmp_path / "b.zarr"
-    arguments = ["--to", target, "--shards", "40,60", "--shards", "20,20", "--order", "morton"]
-    assert out_json(capsys, "relayout", array, *arguments)["n_objects"] == 1
-    found = zarrdock.open_array(target)
-    assert (found.shards, found.chunks) == ((40, 60), (5, 5))
-    assert np.array_equal(found[...], VALUES)
-    assert out(capsys, "relayout", array, "--to", tmp_path / "c.zarr", "--codecs", "gzip:1").startswith("6 objects")
-    assert [codec.name for codec in zarrdock.open_array(tmp_path / "c.zarr").compressors] == ["gzip"]
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--shards", "40,60"], "--to DST"),
-        (["--codecs", "none"], "--codecs: readers"),
-        (["--chunks", "10,10", "--index-location", "start"], "--chunks, --index-location"),
-        (["--to", "x.zarr", "--dry-run"], "--dry-run"),
-    ],
-)
-def test_what_can_not_be_done_in_place(
-    array: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    text = out(capsys, "relayout", array, *arguments, status=1)
-    assert message in text
-    assert text.count("\n") == 1
-
-
 def test_nothing_sharded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zarrdock.create_array(tmp_path / "p.zarr", data=VALUES, chunks=(5, 5))
     assert "nothing is sharded" in out(capsys, "relayout", tmp_path / "p.zarr", "--order", "morton", status=1)

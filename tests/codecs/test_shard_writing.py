@@ -11,8 +11,7 @@ from hypothesis import given, settings
 
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.codec import ChunkSpec
-from zarrdock.codecs.shard_index import IndexLocation
-from zarrdock.codecs.shard_usage import ShardUsage, usage_of
+from zarrdock.codecs.shard_index import IndexLocation, ShardUsage, usage_of
 from zarrdock.codecs.sharding import BoundSharding, Sharding, with_options
 from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.codecs.zstd_ import Zstd

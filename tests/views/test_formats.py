@@ -128,11 +128,28 @@ def test_what_has_no_form_in_the_other_format_says_why() -> None:
     np.testing.assert_array_equal(zarrdock.open_array(view, path="good")[...], VALUES)
 
 
-def test_filters_of_another_byte_order() -> None:
+FILTERS_OF_BYTES = [
+    ("delta", {"dtype": ">u2"}),
+    ("fixedscaleoffset", {"scale": 1, "offset": 3, "dtype": ">u2", "astype": ">u2"}),
+]
+
+
+@pytest.mark.parametrize("name, configuration", FILTERS_OF_BYTES)
+def test_filters_of_another_byte_order(name: str, configuration: dict[str, Any]) -> None:
+    """In v3 a filter sees elements in the machine's order, and ``bytes`` puts what it makes into that of v2."""
     store = zarrdock.MemoryStore()
-    filters = [{"id": "delta", "dtype": ">u2"}]
-    zarrdock.create_array(store, shape=(9,), dtype=">u2", filters=filters, zarr_format=2)
-    with pytest.raises(UnsupportedError, match="filters"):
+    filters = [{"id": name, **configuration}]
+    zarrdock.create_array(store, dtype=">u2", shape=VALUES.shape, chunks=(8, 8), filters=filters, zarr_format=2)
+    zarrdock.open_array(store, "r+")[...] = VALUES
+    shown = zarrdock.open_array(as_v3(store))
+    assert shown.zarr_format == 3
+    np.testing.assert_array_equal(shown[...], VALUES)
+
+
+def test_filters_that_see_elements_as_others_in_the_wrong_order() -> None:
+    store = zarrdock.MemoryStore()
+    zarrdock.create_array(store, shape=(9,), dtype=">i4", filters=[{"id": "delta", "dtype": "<i4"}], zarr_format=2)
+    with pytest.raises(UnsupportedError, match=r"cannot be shown as Zarr v3: .*own byte order"):
         as_v3(store).get("zarr.json")
 
 

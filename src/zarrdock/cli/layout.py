@@ -155,8 +155,13 @@ def _pattern(kind: str, seen: Survey, reads: int, box: str, seed: int) -> list[A
         return getattr(accesses, kind)(shape, reads, names=names, seed=seed)  # type: ignore[no-any-return]
     if not Path(kind).is_file():
         raise click.BadParameter(f"--access: {kind!r} is no pattern (boxes, planes, lines) and no file")
-    selections = tuple(parse_selection(text) for text in accesses.read_log(kind))
-    return [Access(Path(kind).name, selections)] if selections else []
+    selections = []
+    for number, text in accesses.read_log(kind):
+        try:
+            selections.append(parse_selection(text))
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{kind}, line {number}: {error.message}") from error
+    return [Access(Path(kind).name, tuple(selections))] if selections else []
 
 
 def _prices(prices: Prices, given: dict[str, float | None]) -> Prices:
@@ -219,11 +224,11 @@ def _print(
 def _advice(url: str, seen: Survey, one: Candidate) -> str:
     """The command that makes it so."""
     effort = work(seen, one)
-    text = f"zarrdock relayout {url}"
+    is_copy = effort > 1
+    text = f"zarrdock copy {url} DST" if is_copy else f"zarrdock relayout {url}"
     if seen.path and seen.path not in url:
-        text += f" --path {seen.path}"
-    if effort > 1:
-        text += " --to DST"
+        text += f" --{'src-' if is_copy else ''}path {seen.path}"
+    if is_copy:
         kept = seen.layout.irregular is not None and one.shards == tuple(
             level.sharding.decoded.shape for level in seen.layout.levels
         )

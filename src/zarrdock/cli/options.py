@@ -61,11 +61,9 @@ def storage_option(text: str, name: str = "--storage-option", target: str = "sto
     return click.option(name, target, multiple=True, metavar="KEY=VALUE", callback=read_storage_options, help=text)
 
 
-def layout_options(
-    *, chunks: str, shards: str, compressors: str, index_location: str, names: Sequence[str] = ("--compressor",)
-) -> Callable[[F], F]:
-    """Options for the layout of a new array: ``--chunks``, ``--shards``, ``--compressor`` (or ``names``) and
-    ``--index-location``; all are "keep" unless given.
+def layout_options(*, chunks: str, shards: str, compressors: str, index_location: str) -> Callable[[F], F]:
+    """Options for the layout of a new array: ``--chunks``, ``--shards``, ``--compressor`` and ``--index-location``; all
+    are "keep" unless given.
 
     Args:
         chunks, shards, compressors, index_location: help of each.
@@ -81,7 +79,12 @@ def layout_options(
             ),
             click.option("--shards", multiple=True, metavar="SHAPE", callback=_read_shards, help=shards),
             click.option(
-                *names, "compressors", multiple=True, metavar="CODEC", callback=_read_compressors, help=compressors
+                "--compressor",
+                "compressors",
+                multiple=True,
+                metavar="CODEC",
+                callback=_read_compressors,
+                help=compressors,
             ),
             click.option(
                 "--index-location", type=click.Choice(["start", "end", "keep"]), default="keep", help=index_location

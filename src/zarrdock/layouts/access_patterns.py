@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from zarrdock.array.array import Array
-from zarrdock.errors import SelectionError
-
-__all__ = ["Access", "Kind", "Recorded", "boxes", "lines", "planes", "read_log", "selection_text"]
+__all__ = ["Access", "Kind", "boxes", "lines", "planes", "read_log"]
 
 Kind: TypeAlias = Literal["boxes", "planes", "lines"]
 
@@ -71,83 +67,12 @@ def _axis(axis: int, names: Sequence[str | None] | None) -> str:
     return (names[axis] if names is not None else None) or f"axis {axis}"
 
 
-# -- logs -------------------------------------------------------------------------------------------------------------
-
-
-def selection_text(selection: Any) -> str:
-    """A selection as ``zarrdock plan`` takes it: ``0:64, 3, ..., [1, 5]``.
-
-    Raises:
-        SelectionError: it can't be written so (masks of several dimensions, nested lists).
-    """
-    items = selection if isinstance(selection, tuple) else (selection,)
-    return ", ".join(_item_text(item) for item in items)
-
-
-def _item_text(item: Any) -> str:
-    if item is Ellipsis:
-        return "..."
-    if isinstance(item, slice):
-        ends = ["" if end is None else str(int(end)) for end in (item.start, item.stop, item.step)]
-        return ":".join(ends if item.step is not None else ends[:2])
-    array = np.asarray(item)
-    if array.dtype == bool and array.ndim == 1:
-        array = np.flatnonzero(array)
-    if array.dtype.kind not in "iu" or array.ndim > 1:
-        raise SelectionError(f"cannot be written to a log: {item!r}")
-    return str(int(array)) if array.ndim == 0 else f"[{', '.join(map(str, array.tolist()))}]"
-
-
-class Recorded:
-    """An array that writes what is read of it to a file, one JSON document a line, for ``zarrdock layout --access``.
-
-    All else is the array's own. For one process; lines are whole also where several threads read.
-
-    Args:
-        array: the array. path: of the file; lines are added at its end.
-    """
-
-    def __init__(self, array: Array, path: str | Path) -> None:
-        self._array = array
-        self._path = Path(path)
-
-    def __getitem__(self, selection: Any) -> Any:
-        self._note(selection)
-        return self._array[selection]
-
-    def read(self, selection: Any = ..., *arguments: Any, **settings: Any) -> Any:
-        """:meth:`Array.read`, recorded."""
-        self._note(selection)
-        return self._array.read(selection, *arguments, **settings)
-
-    def _note(self, selection: Any) -> None:
-        line = json.dumps({"selection": selection_text(selection)})
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._array, name)
-
-
-def read_log(path: str | Path) -> Iterator[str]:
-    """Selections of a log, as text: JSON documents with a member ``selection``, or selections themselves, one a line.
-    Empty lines and those that begin with ``#`` are left out.
-
-    Raises:
-        SelectionError: a line is something else; it is named.
+def read_log(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Selections of a log, one per line: the number of the line, and its text. Empty lines and those that begin with
+    ``#`` are left out.
     """
     with Path(path).open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             text = line.strip()
-            if not text or text.startswith("#"):
-                continue
-            if not text.startswith("{"):
-                yield text
-                continue
-            try:
-                selection = json.loads(text)["selection"]
-            except (ValueError, KeyError, TypeError):
-                selection = None
-            if not isinstance(selection, str):
-                raise SelectionError(f"{path}, line {number}: no JSON document with a member 'selection' that is text")
-            yield selection
+            if text and not text.startswith("#"):
+                yield number, text

@@ -11,7 +11,7 @@ import numpy as np
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.caches import ROOT, Indexes
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.shard_usage import ShardUsage, usage_of
+from zarrdock.codecs.shard_index import ShardUsage, usage_of
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.copying.sources import stored_chunks
 from zarrdock.errors import ConflictError, RangeError, ShardIndexError, UnsupportedError

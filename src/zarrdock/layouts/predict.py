@@ -116,11 +116,10 @@ class Cost:
     has seen.
 
     Attributes:
-        n_reads: selections. n_rounds, n_requests, n_bytes: over all of them.
+        n_rounds, n_requests, n_bytes: over all of the reads.
         seconds, price: by the prices that were given.
     """
 
-    n_reads: int
     n_rounds: int
     n_requests: int
     n_bytes: int
@@ -240,13 +239,13 @@ def predict(
     for access in accesses:
         store = GhostStore(make, traits)
         cache = IndexCache(config.index_cache_bytes)
-        total = Cost(0, 0, 0, 0, 0.0, 0.0)
+        total = Cost(0, 0, 0, 0.0, 0.0)
         for selection in access.selections:
             store.rounds.clear()
             _walk(store, layout, selection, cache)
             n, nbytes = sum(r[0] for r in store.rounds), sum(r[1] for r in store.rounds)
             price = n * prices.per_million / 1e6 + nbytes * prices.per_gb / 1e9
-            total += Cost(1, len(store.rounds), n, nbytes, prices.seconds(store.rounds, traits.n_concurrent), price)
+            total += Cost(len(store.rounds), n, nbytes, prices.seconds(store.rounds, traits.n_concurrent), price)
         costs.append(total)
     return Prediction(candidate, tuple(costs), layout.leaf_shape == leaf and survey.is_complete)
 

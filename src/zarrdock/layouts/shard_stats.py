@@ -13,7 +13,7 @@ import numpy.typing as npt
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.caches import ROOT
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.shard_usage import ShardUsage
+from zarrdock.codecs.shard_index import ShardUsage
 from zarrdock.errors import UnsupportedError
 from zarrdock.layouts.indexes import ObjectIndexes, layout_of, read_indexes, stored_objects
 from zarrdock.stores.base import Store

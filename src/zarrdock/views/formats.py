@@ -16,7 +16,7 @@ from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_storage import join
 from zarrdock.codecs.bytes_ import Bytes
-from zarrdock.codecs.numcodecs_arrays import NumcodecsFilter
+from zarrdock.codecs.v2_codecs import to_v3
 from zarrdock.errors import MetadataError, UnsupportedError, ZarrdockError
 from zarrdock.json_ import serialise
 from zarrdock.stores.base import Blob, Buffer, Entry, Read, Store
@@ -109,18 +109,14 @@ def to_v3_node(node: ArrayMetadata) -> ArrayMetadata:
     """
     # Text and bytes of any length have no byte order.
     is_ordered = node.data_type.object_codec is None
-    native = node.dtype.newbyteorder("=") if is_ordered else node.dtype
-    if native != node.dtype and any(isinstance(codec, NumcodecsFilter) for codec in node.codecs):
-        # v3's filters see elements in native order: these would compute something else.
-        raise UnsupportedError(f"filters that work on {node.dtype.str!r} as stored have no form in Zarr v3")
-    data_type = data_type_of(native, zarr_format=3) if is_ordered else node.data_type
+    data_type = data_type_of(node.dtype.newbyteorder("="), zarr_format=3) if is_ordered else node.data_type
     return ArrayMetadata(
         shape=node.shape,
         data_type=data_type,
         grid=node.grid,
         key_encoding=node.key_encoding,
         fill_value=data_type.cast_fill(node.fill_value),
-        codecs=node.codecs,
+        codecs=to_v3(node.codecs, dtype=node.data_type.stored_v2, chunk_shape=node.grid.largest),
         attributes={name: value for name, value in node.attributes.items() if name != DIMENSIONS},
         dimension_names=node.dims,
     )
