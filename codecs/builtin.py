@@ -69,7 +69,7 @@ CODECS: Registry[type[Codec]] = Registry(
         **_NUMCODECS,
     },
     # What is registered for zarr-python does its work here, too.
-    {"zarr.codecs": "zarrdock.adapters.zarr_codec:adapted"},
+    {"zarr.codecs": "zarrdock.adapters.zarr_registered_codecs:adapted"},
 )
 
 # Names were URIs in drafts of v3.

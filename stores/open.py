@@ -147,7 +147,8 @@ def _is_store_path(obj: Any) -> bool:
 
 def _from_zarr_python(obj: Any, read_only: bool) -> Store:
     # Above the stores: it brings zarr-python's interface to theirs.
-    opened: Store = importlib.import_module("zarrdock.adapters.zarr_places").open_zarr_python(obj, read_only=read_only)
+    module = importlib.import_module("zarrdock.adapters.zarr_own_stores")
+    opened: Store = module.open_zarr_python(obj, read_only=read_only)
     return opened
 
 

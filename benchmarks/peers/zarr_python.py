@@ -82,19 +82,14 @@ class ZarrsPeer(ZarrPeer):
 
 
 class ZarrdockPipelinePeer(ZarrPeer):
-    """zarr-python with zarrdock's store and pipeline: all that changes for its user is one line of configuration, and
-    what is given to ``open_array``.
-    """
+    """zarr-python with zarrdock's pipeline: all that changes for its user is one line of configuration."""
 
     name = "zarr+zarrdock"
     pipeline = "zarrdock.adapters.zarr_python.CodecPipeline"
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
-        self._store = load_library("zarrdock.adapters.zarr_python").ZarrStore
+        load_library("zarrdock.adapters.zarr_python")
         zarrdock = load_library("zarrdock")
         zarrdock.config.threads = threads
         self.version = f"{zarrdock.__version__} (zarr {self.version})"
-
-    def place(self, path: Path) -> Any:
-        return self._store(path)

@@ -16,7 +16,7 @@ from zarrdock.lazy import lazy
 if TYPE_CHECKING:
     from zarrdock import adapters, errors, storage, testing, tools, views
     from zarrdock.adapters.dask import from_dask
-    from zarrdock.adapters.mapping import as_mapping
+    from zarrdock.adapters.mutable_mapping import as_mapping
     from zarrdock.api import (
         consolidate_metadata,
         create_array,
@@ -114,7 +114,7 @@ _PLACES = {
     "Zfp": "codecs.zfp_",
     "ZipStore": "stores.zip_",
     "Zstd": "codecs.zstd_",
-    "as_mapping": "adapters.mapping",
+    "as_mapping": "adapters.mutable_mapping",
     "consolidate_metadata": "api",
     "copy": "copying.copy_",
     "create_array": "api",

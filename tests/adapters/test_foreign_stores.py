@@ -13,7 +13,7 @@ zarr = pytest.importorskip("zarr")
 from zarr.storage import LocalStore, MemoryStore, StorePath, WrapperStore  # noqa: E402
 
 import zarrdock  # noqa: E402
-from zarrdock.adapters.zarr_places import own_store  # noqa: E402
+from zarrdock.adapters.zarr_own_stores import own_store  # noqa: E402
 from zarrdock.adapters.zarr_python import ForeignStore, ZarrStore  # noqa: E402
 from zarrdock.errors import RangeError, ReadOnlyError, StoreError, UnsupportedError  # noqa: E402
 from zarrdock.ranges import From, Span, Tail  # noqa: E402
@@ -165,6 +165,11 @@ def test_reads_of_a_batch_are_sent_together() -> None:
     store = ForeignStore(slow)
     assert store.read([Read(f"k{i}") for i in range(30)]) == [None] * 30
     assert 5 < slow.most <= store.traits.n_concurrent
+    store.write("k3", b"3")
+    futures = store.submit_read([[Read("k3")], [Read("k4"), Read("k3")]])
+    assert futures is not None
+    found = [[blob and bytes(blob.data) for blob in future.result(20)] for future in futures]  # type: ignore[union-attr]
+    assert found == [[b"3"], [None, b"3"]]
 
 
 async def test_it_is_usable_within_another_event_loop() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import zarrdock
 from zarrdock.adapters.fsspec import ZarrdockFileSystem
-from zarrdock.adapters.mapping import as_mapping
+from zarrdock.adapters.mutable_mapping import as_mapping
 
 VALUES = np.arange(20 * 20, dtype="u2").reshape(20, 20)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.adapters.mapping import as_mapping
+from zarrdock.adapters.mutable_mapping import as_mapping
 from zarrdock.adapters.obspec import as_obspec
 from zarrdock.serve.server import Server
 from zarrdock.views import as_v2, as_v3, unshard

@@ -48,7 +48,7 @@ def obs(request: pytest.FixtureRequest, place: Any) -> ObspecStore:
 def test_signatures(protocol: Any) -> None:
     """That types agree is checked with the package's own; that every argument is taken, here."""
     verbs = [name for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_"]
-    from zarrdock.adapters.obspec_parts import Got
+    from zarrdock.adapters.obspec_answers import Got
 
     ours = Got if protocol.__name__.startswith("GetResult") else ObspecStore
     for verb in verbs:

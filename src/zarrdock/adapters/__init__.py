@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from zarrdock.adapters.dask import from_dask, to_dask
     from zarrdock.adapters.dask_workers import DaskWorkers
     from zarrdock.adapters.fsspec import ZarrdockFileSystem
-    from zarrdock.adapters.mapping import as_mapping
+    from zarrdock.adapters.mutable_mapping import as_mapping
     from zarrdock.adapters.obspec import as_obspec
-    from zarrdock.adapters.zarr_python import CodecPipeline, ZarrStore
+    from zarrdock.adapters.zarr_python import CodecPipeline, ForeignStore, ZarrStore
 
 # Public name -> the module it comes from.
 _PLACES = {
     "CodecPipeline": "adapters.zarr_python",
     "DaskWorkers": "adapters.dask_workers",
+    "ForeignStore": "adapters.zarr_python",
     "ZarrStore": "adapters.zarr_python",
     "ZarrdockFileSystem": "adapters.fsspec",
-    "as_mapping": "adapters.mapping",
+    "as_mapping": "adapters.mutable_mapping",
     "as_obspec": "adapters.obspec",
     "from_dask": "adapters.dask",
     "to_dask": "adapters.dask",
@@ -35,6 +36,7 @@ _MODULES = ("fsspec", "xarray", "zarr_python")
 __all__ = [
     "CodecPipeline",
     "DaskWorkers",
+    "ForeignStore",
     "ZarrStore",
     "ZarrdockFileSystem",
     "as_mapping",

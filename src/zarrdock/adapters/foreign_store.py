@@ -6,8 +6,10 @@ loop on which zarr-python itself runs its stores, since many of them belong to t
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -17,7 +19,7 @@ from zarr.abc.store import Store as ZarrPythonStore
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.common import concurrent_map
 from zarr.core.config import config as zarr_config
-from zarr.core.sync import sync
+from zarr.core.sync import _get_loop, sync
 from zarr.storage import MemoryStore as ZarrPythonMemoryStore
 
 from zarrdock.errors import (
@@ -145,6 +147,15 @@ class ForeignStore(Store):
             check_key(read.key, self)
         return self._run(self._each(self._read_one, requests)) if requests else []
 
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        if not self.traits.remote:
+            return None
+        for part in parts:
+            for read in part:
+                check_key(read.key, self)
+        loop = _get_loop()
+        return [asyncio.run_coroutine_threadsafe(self._each(self._read_one, part), loop) for part in parts]
+
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> None:
         check_key(key, self)
         self._check_writable(key)
@@ -179,17 +190,21 @@ class ForeignStore(Store):
         with self._exclusive(key):
             self._run(self._delete_one(key))
 
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        if self.traits.atomic_update or self.assume_single_writer:  # each takes its turn among updates
+            super().delete_many(keys)
+            return
+        for key in keys:
+            check_key(key, self)
+            self._check_writable(key)
+        self._run(self._each(self._delete_one, keys))
+
     def delete_prefix(self, prefix: str, /) -> None:
         prefix = check_prefix(prefix, self)
         self._check_writable(prefix)
         # Key by key: stores differ in what else they remove with a prefix. Deepest first, so that in Icechunk an array
         # is there as long as it has chunks.
-        keys = sorted(self._run(self._find(prefix)), key=lambda key: -key.count("/"))
-        if self.traits.atomic_update or self.assume_single_writer:
-            for key in keys:
-                self.delete(key)
-        else:
-            self._run(self._each(self._delete_one, keys))
+        self.delete_many(sorted(self._run(self._find(prefix)), key=lambda key: -key.count("/")))
 
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
         prefix = check_prefix(prefix, self)

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from zarrdock.adapters.merged import MergedSpans
-from zarrdock.adapters.obspec_parts import (
+from zarrdock.adapters.merged_spans import MergedSpans
+from zarrdock.adapters.obspec_answers import (
     Got,
     NotFoundError,
     NotModifiedError,

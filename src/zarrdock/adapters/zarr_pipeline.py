@@ -27,7 +27,7 @@ from zarr.core.config import config as zarr_config
 from zarr.storage import LocalStore, StorePath
 
 from zarrdock.adapters.zarr_metadata import StandsBackError, metadata_of, write_order
-from zarrdock.adapters.zarr_places import check_place, own_store
+from zarrdock.adapters.zarr_own_stores import check_place, own_store
 from zarrdock.adapters.zarr_selection import NotASelectionError, selection_of
 from zarrdock.adapters.zarr_store import ZarrStore
 from zarrdock.array.execution import read_write

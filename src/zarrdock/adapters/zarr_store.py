@@ -23,7 +23,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from zarrdock.adapters.lazy_reads import refuse_reads_of_writers
-from zarrdock.adapters.merged import MergedSpans
+from zarrdock.adapters.merged_spans import MergedSpans
 from zarrdock.errors import KeyExistsError, RangeError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.async_store import AsyncStore
