@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-import numpy as np
-
 from zarrdock.array.array import Array
 from zarrdock.array.execution.pool import run
 from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.shard_tree import Shard, rebuilt, walk_bytes
 from zarrdock.codecs.codec import Buffer
 from zarrdock.codecs.conditional import BoundConditional, Decision, with_decision
 from zarrdock.errors import CodecError, UnsupportedError
@@ -105,50 +104,43 @@ class _Work:
         first = next(i for i, codec in enumerate(codecs) if isinstance(codec, BoundConditional))
         self._codecs = codecs[first:]
         self._first_leaf = layout.first_leaf(coords)
+        self._first = layout.first_inner(coords) if own.levels else ()
 
     def rewritten(self, old: Buffer) -> list[Buffer]:
         """The object's new bytes, in parts."""
-        if self._layout.levels:
-            return self._shard(old, 0, self._first_leaf)
-        new = self._leaf(old, self._first_leaf, None)
-        self.n_chunks, self.n_changed = 1, int(new is not None)
-        return [old if new is None else new]
-
-    def _shard(self, old: Buffer, depth: int, first: tuple[int, ...]) -> list[Buffer]:
-        level = self._layout.levels[depth]
-        sharding = level.sharding
+        if not self._layout.levels:
+            new = self._leaf(old, self._first_leaf, None)
+            self.n_chunks, self.n_changed = 1, int(new is not None)
+            return [old if new is None else new]
+        levels = self._layout.shardings
         try:
-            index = sharding.split(old)
+            tree = walk_bytes(levels, old, self._first)
         except CodecError as error:
             raise error.at(key=self._key) from error.__cause__
-        view = memoryview(old)
-        changed: dict[int, Buffer | None] = {}
+
+        def change(shard: Shard, own: memoryview, changed: dict[int, Buffer | None]) -> list[Buffer] | None:
+            if shard.depth + 1 == len(levels):
+                self._leaves(shard, own, changed)
+            return levels[shard.depth].assemble(own, changed) if changed else None
+
+        parts = rebuilt(old, tree, change)
+        return [old] if parts is None else parts
+
+    def _leaves(self, shard: Shard, own: memoryview, changed: dict[int, Buffer | None]) -> None:
+        sharding = self._layout.levels[-1].sharding
 
         def job(flat: int) -> None:
             inside = sharding.coords(flat)
-            place = tuple(f + c * n for f, c, n in zip(first, inside, level.leaves, strict=True))
-            start = int(index.offsets[flat])
-            chunk = view[start : start + int(index.lengths[flat])]
-            if depth + 1 < len(self._layout.levels):
-                already = self.n_changed
-                parts = self._shard(chunk, depth + 1, place)
-                if self.n_changed > already:
-                    changed[flat] = b"".join(parts)
-                return
-            new = self._leaf(chunk, place, inside)
+            place = tuple(a + b for a, b in zip(shard.at, inside, strict=True))
+            start = int(shard.index.offsets[flat])
+            new = self._leaf(own[start : start + int(shard.index.lengths[flat])], place, inside)
             if new is not None:
                 changed[flat] = new
 
-        present = np.flatnonzero(index.offsets >= 0).tolist()
-        if depth + 1 < len(self._layout.levels):
-            for flat in present:
-                job(flat)
-        else:
-            run(partial(job, flat) for flat in present)
-            self.n_chunks += len(present)
-            self.n_changed += len(changed)
-        parts = sharding.assemble(old, changed) if changed else None
-        return [old] if parts is None else parts
+        present = shard.present()
+        run(partial(job, flat) for flat in present)
+        self.n_chunks += len(present)
+        self.n_changed += len(changed)
 
     def _leaf(self, old: Buffer, place: tuple[int, ...], chunk: tuple[int, ...] | None) -> Buffer | None:
         """A chunk's new bytes, None where they are the old ones."""

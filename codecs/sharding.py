@@ -174,6 +174,15 @@ class BoundSharding(BoundArrayBytes):
         """The same codec for another writer, at this level."""
         return BoundSharding(self.decoded, self.layout, self.inner, options)
 
+    def nested(self) -> tuple[BoundSharding, ...]:
+        """This and the shards in it that can be read in part: at every level with no other codec around them."""
+        found = [self]
+        while True:
+            inner = found[-1].inner
+            if inner.array_codecs or inner.byte_codecs or not isinstance(inner.serializer, BoundSharding):
+                return tuple(found)
+            found.append(inner.serializer)
+
     # -- whole shards -------------------------------------------------------------------------------------------------
 
     def split(self, data: Buffer) -> ShardIndex:

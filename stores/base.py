@@ -38,6 +38,7 @@ __all__ = [
     "Traits",
     "Value",
     "Version",
+    "attempts",
     "check_key",
     "check_prefix",
     "join_value",
@@ -264,6 +265,18 @@ class _Whole:
 
     def read(self, start: int, stop: int) -> Buffer:
         return self.data[start:stop]
+
+
+def attempts(n: int, error: Callable[[], Exception]) -> Iterator[int]:
+    """Numbers of attempts at what others may change meanwhile. Whoever succeeds leaves the loop; after the last attempt
+    ``error()`` is raised.
+
+    >>> for number in attempts(3, lambda: ConflictError("it kept changing")):
+    ...     if number == 1:
+    ...         break
+    """
+    yield from range(n)
+    raise error()
 
 
 def sized_entries(store: Store, prefix: str = "") -> list[Entry]:

@@ -7,10 +7,10 @@ round are given out part by part, too: what came first is decoded while the rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from zarrdock.array.planning.rounds import Round, Rounds
+from zarrdock.array.planning.rounds import Round, Rounds, Steps, lockstep
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Read, Result, Results, Store
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from zarrdock.stores.async_store import AsyncStore
 
-__all__ = ["Ahead", "drive", "drive_async", "send"]
+__all__ = ["Ahead", "drive", "drive_async", "result_of", "send"]
 
 
 class Future(Protocol):
@@ -33,6 +33,7 @@ class Future(Protocol):
 
 
 F = TypeVar("F", bound=Future)
+T = TypeVar("T")
 
 
 class Ahead(Generic[F]):
@@ -101,6 +102,17 @@ def drive(rounds: Rounds, store: Store) -> None:
     finally:
         if ahead is not None:
             ahead.close()
+
+
+def result_of(steps: Generator[Round, list[Result], T], store: Store) -> T:
+    """Drive one task to its end, and return its result."""
+    found: list[T] = []
+
+    def task() -> Steps:
+        found.append((yield from steps))
+
+    drive(lockstep([task()], round_bytes=1, n_together=1), store)
+    return found[0]
 
 
 def _in_event_loop() -> bool:

@@ -95,11 +95,10 @@ class Layout:
             chain = bind_chain(with_options(codecs, options), ChunkSpec(chunk_shape, dtype, fill_value))
         except MetadataError as error:
             raise error.below("/codecs") from error.__cause__
-        found: list[BoundSharding] = []
-        leaf = chain
-        while isinstance(leaf.serializer, BoundSharding) and not leaf.array_codecs and not leaf.byte_codecs:
-            found.append(leaf.serializer)
-            leaf = leaf.serializer.inner
+        outer = chain.serializer
+        is_sharded = isinstance(outer, BoundSharding) and not chain.array_codecs and not chain.byte_codecs
+        found = outer.nested() if is_sharded and isinstance(outer, BoundSharding) else ()
+        leaf = found[-1].inner if found else chain
         leaf_shape = leaf.spec.shape
         levels = tuple(
             Level(s, tuple(n // m for n, m in zip(s.inner.spec.shape, leaf_shape, strict=True))) for s in found
@@ -180,6 +179,16 @@ class Layout:
         if bounds is None:
             return (position // self.chunk_shape[axis] + 1) * self.chunk_shape[axis]
         return int(bounds[np.searchsorted(bounds, position, "right")])
+
+    @property
+    def shardings(self) -> tuple[BoundSharding, ...]:
+        """The bound codec of shards at each level, outermost first."""
+        return tuple(level.sharding for level in self.levels)
+
+    def first_inner(self, coords: tuple[int, ...]) -> tuple[int, ...]:
+        """Coordinates of the first inner chunk of the shard at ``coords``, in the grid of all chunks of its level."""
+        inner = self.levels[0].sharding.inner.spec.shape
+        return tuple(n // step for n, step in zip(self.starts(coords), inner, strict=True))
 
     def first_leaf(self, coords: tuple[int, ...]) -> tuple[int, ...]:
         """Coordinates of the first leaf of the object at ``coords``, in the grid of all leaves."""

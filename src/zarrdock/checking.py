@@ -8,19 +8,25 @@ from functools import partial
 from itertools import product
 from typing import Any, Literal
 
-import numpy as np
-
+from zarrdock.array.execution.drivers import result_of
 from zarrdock.array.group import walk
 from zarrdock.array.metadata.misplaced import explain, other_keys
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
-from zarrdock.codecs.shard_index import ShardIndex
+from zarrdock.array.planning.shard_tree import Place, walk_shards
 from zarrdock.config import config
 from zarrdock.copying.parallel import in_parallel
 from zarrdock.copying.progress import MARK, Mark, below
 from zarrdock.copying.sources import load_root
-from zarrdock.errors import CodecError, NodeNotFoundError, ShardIndexError, StoreError, ZarrdockError
+from zarrdock.errors import (
+    CodecError,
+    NodeNotFoundError,
+    ShardIndexError,
+    StoreError,
+    VersionChangedError,
+    ZarrdockError,
+)
 from zarrdock.ranges import Range, Span
 from zarrdock.stores.base import Blob, Buffer, Entry, Read, Store
 from zarrdock.stores.local import LocalStore
@@ -197,7 +203,7 @@ class _Checker:
             return
         weight = min(layout.chain.spec.nbytes, 4 * _WINDOW_BYTES) if layout.levels else layout.chain.spec.nbytes
         jobs = (
-            (weight, partial(_Object(self.store, path, layout.at(coords), key, coords, size).check))
+            (weight, partial(_Object(self.store, path, layout, key, coords, size).check))
             for key, coords, size in self._objects(path, metadata)
         )
         n = _N_REMOTE if self.store.traits.remote else config.n_threads
@@ -253,19 +259,16 @@ def _bare(node: Node) -> Node:
     return node if isinstance(node, ArrayMetadata) else node.replace(consolidated=None)
 
 
-class _GoneError(Exception):
-    """The object was deleted or replaced while it was looked at."""
-
-
 class _Object:
     """One object of an array: read and decoded in windows, however large it is."""
 
     def __init__(
         self, store: Store, path: str, layout: Layout, key: str, coords: tuple[int, ...], size: int | None
     ) -> None:
+        self.first = layout.first_inner(coords) if layout.levels else ()
         self.store = store
         self.path = path
-        self.layout = layout
+        self.layout = layout.at(coords)
         self.key = key
         self.coords = coords
         self.size = size
@@ -279,7 +282,7 @@ class _Object:
             self.problems, self.n_chunks = [], 0
             try:
                 there = self._check()
-            except _GoneError:
+            except VersionChangedError:
                 self.size = None
                 continue
             except (CodecError, StoreError) as error:
@@ -296,7 +299,7 @@ class _Object:
     def _get(self, range_: Range, version: Any = None) -> Blob | None:
         result = self.store.read([Read(self.key, range_, version)])[0]
         if isinstance(result, Exception) or (result is None and version is not None):
-            raise _GoneError
+            raise VersionChangedError("the object has changed", key=self.key, store=self.store)
         if result is not None:
             self.n_bytes += len(result.data)
         return result
@@ -308,37 +311,26 @@ class _Object:
                 # A chunk's coordinates and its object's are the same here.
                 self._decode(self.layout.chain.decode, blob.data, self.coords)
             return blob is not None
-        top = self.layout.levels[0].sharding.layout
-        blob = self._get(top.range)
-        if blob is None:
+        levels = self.layout.shardings
+        steps = walk_shards(levels, self.key, self.first, nbytes=self.size, broken=self._broken)
+        tree = result_of(steps, self.store)
+        if tree is None:
             return False
-        index = top.parse(blob.data, self.size)
-        leaves = self._leaves(index, 0, 0, self.coords, blob.version)
-        self._check_leaves(sorted(leaves), blob.version)
+        self.n_bytes += sum(levels[shard.depth].layout.nbytes for shard in tree.shards)
+        leaves = [
+            (*shard.span(flat), tuple(a + b for a, b in zip(shard.at, levels[-1].coords(flat), strict=True)))
+            for shard in tree.innermost(len(levels))
+            for flat in shard.present()
+        ]
+        self._check_leaves(sorted(leaves), tree.version)
         return True
 
-    def _leaves(
-        self, index: ShardIndex, depth: int, start: int, coords: tuple[int, ...], version: Any
-    ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        """First byte, length and coordinates of every chunk in a shard; inner shards that are broken are noted."""
-        sharding = self.layout.levels[depth].sharding
-        for flat in np.flatnonzero(index.offsets >= 0).tolist():
-            inner = sharding.coords(flat)
-            at = tuple(c * n + i for c, n, i in zip(coords, sharding.grid, inner, strict=True))
-            offset, length = start + int(index.offsets[flat]), int(index.lengths[flat])
-            if depth + 1 == len(self.layout.levels):
-                yield offset, length, at
-                continue
-            below_layout = self.layout.levels[depth + 1].sharding.layout
-            try:
-                blob = self._get(Span(*below_layout.span_within(offset, length)), version)
-                if blob is None:
-                    raise _GoneError
-                inside = below_layout.parse(blob.data, length)
-            except ShardIndexError as error:
-                self._note(ShardIndexError(f"inner shard {at}: {error.reason}", codec=error.codec))
-                continue
-            yield from self._leaves(inside, depth + 1, offset, at, version)
+    def _broken(self, place: Place, error: ShardIndexError) -> None:
+        if not place.depth:
+            raise error
+        sharding = self.layout.levels[place.depth].sharding
+        at = tuple(a // n for a, n in zip(place.at, sharding.grid, strict=True))
+        self._note(ShardIndexError(f"inner shard {at}: {error.reason}", codec=error.codec))
 
     def _check_leaves(self, leaves: list[tuple[int, int, tuple[int, ...]]], version: Any) -> None:
         first = 0
@@ -350,7 +342,7 @@ class _Object:
                 last += 1
             blob = self._get(Span(start, stop), version) if stop > start else Blob(b"")
             if blob is None:
-                raise _GoneError
+                raise VersionChangedError("the object was deleted", key=self.key, store=self.store)
             data = memoryview(blob.data)
             for offset, nbytes, coords in leaves[first:last]:
                 part = data[offset - start : offset - start + nbytes]

@@ -20,6 +20,7 @@ from zarrdock.array.group import walk
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.shard_tree import Place, walk_bytes
 from zarrdock.codecs.chunk_order import ORDERS, permutation
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.shard_index import EMPTY, ShardIndex, usage_of
@@ -138,56 +139,38 @@ def repair_shard(sharding: BoundSharding, data: Buffer, *, has_checksums: bool) 
     Args:
         has_checksums: every chunk has a checksum of its own.
     """
-    whole: Buffer = data
-    mended: list[str] = []
-    try:
-        index = sharding.split(data)
-    except ShardIndexError:
-        rebuilt = _rebuild(sharding, data, has_checksums)
-        if rebuilt is None:
+    levels = sharding.nested()
+    view = memoryview(data)
+    patches: list[tuple[int, bytes]] = []
+    n_within = 0
+
+    def mend(place: Place, error: ShardIndexError) -> ShardIndex | None:
+        """A new index, where there is proof. It has as many bytes as before, so nothing moves."""
+        nonlocal n_within
+        assert place.nbytes is not None
+        damaged = levels[place.depth]
+        new = _rebuild(damaged, view[place.start : place.start + place.nbytes], has_checksums)
+        if new is None:
             return None
-        whole = _patched(data, [(_index_start(sharding, len(data)), rebuilt)])
-        mended.append("its index was damaged and is whole again")
-        index = sharding.split(whole)
-    if inner := _rebuilt_within(sharding, whole, 0, index, has_checksums):
-        whole = _patched(whole, inner)
-        mended.append(f"indexes of shards within it were damaged and are whole again: {len(inner)}")
-    if mended:
-        return [whole], "; ".join(mended)
+        patches.append((place.start + _index_start(damaged, place.nbytes), new))
+        n_within += place.depth > 0
+        return damaged.layout.parse(new, place.nbytes)
+
+    tree = walk_bytes(levels, data, broken=mend)
+    if not tree.shards:
+        return None
+    if patches:
+        done = ["its index was damaged and is whole again"] if len(patches) > n_within else []
+        if n_within:
+            done.append(f"indexes of shards within it were damaged and are whole again: {n_within}")
+        return [_patched(data, patches)], "; ".join(done)
+    index = tree.shards[0].index
     used = usage_of(sharding.layout, index, len(data))
     if not used.garbage or used.chunks != int(index.lengths.sum()):
         return None  # nothing to remove, or chunks that share bytes
     compacted = sharding.assemble(data, {})
     unused = len(data) - sum(map(len, compacted)) if compacted is not None else 0
     return (compacted, f"{unused} bytes that no chunk uses were removed") if compacted and unused > 0 else None
-
-
-def _rebuilt_within(
-    sharding: BoundSharding, data: Buffer, start: int, index: ShardIndex, has_checksums: bool
-) -> list[tuple[int, bytes]]:
-    """Indexes of shards within the shard, at any depth, that could be rebuilt: where they begin, and their bytes. They
-    have as many as before, so nothing moves.
-    """
-    inner = sharding.inner
-    within = inner.serializer
-    if not isinstance(within, BoundSharding) or inner.array_codecs or inner.byte_codecs:
-        return []
-    found: list[tuple[int, bytes]] = []
-    view = memoryview(data)
-    for i in np.flatnonzero(index.offsets >= 0).tolist():
-        at, n = int(index.offsets[i]), int(index.lengths[i])
-        part = view[at : at + n]
-        try:
-            below = within.split(part)
-        except ShardIndexError:
-            rebuilt = _rebuild(within, part, has_checksums)
-            if rebuilt is None:
-                continue
-            place = _index_start(within, n)
-            found.append((start + at + place, rebuilt))
-            below = within.split(_patched(part, [(place, rebuilt)]))
-        found += _rebuilt_within(within, part, start + at, below, has_checksums)
-    return found
 
 
 def _patched(data: Buffer, patches: Sequence[tuple[int, bytes]]) -> bytes:

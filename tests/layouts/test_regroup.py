@@ -13,7 +13,7 @@ import zarrdock
 from support.stores import HookedStore
 from zarrdock.copying import repack_shards as module
 from zarrdock.errors import ShardIndexError, StoreError
-from zarrdock.layouts.indexes import layout_of, read_indexes, stored_objects
+from zarrdock.layouts.indexes import ObjectIndexes, layout_of, read_indexes, stored_objects
 from zarrdock.stores.wrappers import Event
 from zarrdock.testing import FaultyStore, StoreFault
 
@@ -197,5 +197,10 @@ def test_indexes_of_an_array(tmp_path: Any) -> None:
     assert sum(used.usage(layout).chunks for used in known.values()) == sum(map(len, sizes))
     # Sizes that nobody tells are asked for; what is gone is left out.
     asked = [(coords, None) for coords, _ in objects] + [((0, 7), None)]
-    again = {one.key: one.extents for one in read_indexes(array.store, layout, asked)}
-    assert again == {key: one.extents for key, one in known.items()}
+    again = {one.key: one for one in read_indexes(array.store, layout, asked)}
+
+    def extents(one: ObjectIndexes) -> list[tuple[int, int, int | None]]:
+        return [(shard.depth, shard.start, shard.nbytes) for shard in one.shards]
+
+    assert {key: extents(one) for key, one in again.items()} == {key: extents(one) for key, one in known.items()}
+    assert {shard.depth for one in again.values() for shard in one.shards} == {0, 1, 2}

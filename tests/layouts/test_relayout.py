@@ -41,10 +41,10 @@ def places(array: zarrdock.Array) -> dict[str, list[int]]:
     depth = len(layout.levels) - 1
     found = {}
     for one in read_indexes(array.store, layout, stored_objects(array.store, array.path, array.metadata)):
-        for (level, start), index in one.indexes.items():
-            if level == depth:
-                there = np.flatnonzero(index.offsets >= 0)
-                found[f"{one.key}@{start}"] = there[np.argsort(index.offsets[there])].tolist()
+        for shard in one.shards:
+            if shard.depth == depth:
+                there = np.flatnonzero(shard.index.offsets >= 0)
+                found[f"{one.key}@{shard.start}"] = there[np.argsort(shard.index.offsets[there])].tolist()
     return found
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeAlias
 
-import numpy as np
-
+from zarrdock.array.execution.drivers import drive
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.planning.caches import ROOT, Indexes
 from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.rounds import Steps, lockstep
+from zarrdock.array.planning.shard_tree import Shard, walk_shards
 from zarrdock.codecs.shard_index import ShardUsage, usage_of
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
+from zarrdock.config import config
 from zarrdock.copying.sources import stored_chunks
-from zarrdock.errors import ConflictError, RangeError, ShardIndexError, UnsupportedError
-from zarrdock.ranges import Span
-from zarrdock.stores.base import Blob, Read, Result, Store
+from zarrdock.errors import ConflictError, RangeError, ShardIndexError, UnsupportedError, VersionChangedError
+from zarrdock.stores.base import Store, attempts
 
 __all__ = ["ObjectIndexes", "layout_of", "read_indexes", "stored_objects"]
+
+_Listed: TypeAlias = "tuple[tuple[int, ...], int | None]"  # coordinates and size of an object
 
 # Objects whose indexes are asked for together.
 _BATCH = 256
@@ -31,25 +34,24 @@ class ObjectIndexes:
 
     Attributes:
         coords: of the object in the grid of objects. key: in the store. nbytes: its size.
-        indexes: of every shard in it, by level and first byte; empty where it is a chunk by itself.
-        extents: first byte and length of every shard in it, by level and first byte.
+        shards: every shard in it, outermost first; none where it is a chunk by itself.
     """
 
     coords: tuple[int, ...]
     key: str
     nbytes: int
-    indexes: Indexes = field(default_factory=dict)
-    extents: dict[tuple[int, int], int] = field(default_factory=dict)
+    shards: Sequence[Shard] = ()
 
     def usage(self, layout: Layout) -> ShardUsage:
         """Count the uses of its bytes. A shard inside is a chunk of the outer, with indexes and garbage of its own."""
-        if not self.indexes:
+        if not self.shards:
             return ShardUsage(chunks=self.nbytes)
         levels = layout.at(self.coords).levels
         total = ShardUsage()
-        for (depth, start), index in self.indexes.items():
-            own = usage_of(levels[depth].sharding.layout, index, self.extents[depth, start])
-            total += own if depth == len(levels) - 1 else replace(own, chunks=0)
+        for shard in {(shard.depth, shard.start): shard for shard in self.shards}.values():
+            assert shard.nbytes is not None
+            own = usage_of(levels[shard.depth].sharding.layout, shard.index, shard.nbytes)
+            total += own if shard.depth == len(levels) - 1 else replace(own, chunks=0)
         return total
 
 
@@ -85,93 +87,51 @@ def read_indexes(
     """
     waiting = iter(objects)
     while batch := list(islice(waiting, _BATCH)):
-        left = batch
-        for _ in range(_MAX_CHANGES):
+        left: list[_Listed] = batch
+        kept_changing = lambda: ConflictError("the object kept changing", key=layout.key(left[0][0]))  # noqa: B023, E731
+        for _ in attempts(_MAX_CHANGES, kept_changing):
             found, left = _read_batch(store, layout, left)
             yield from found
             if not left:
                 break
-        else:
-            raise ConflictError("the object kept changing", key=layout.key(left[0][0]))
 
 
-class _Open:
-    """An object of which not all indexes are known yet."""
-
-    def __init__(self, at: ObjectIndexes, version: object) -> None:
-        self.at = at
-        self.version = version
-        self.wanted: list[tuple[int, int]] = []  # shards of the level at work: first byte, length
-
-
-def _read_batch(
-    store: Store, layout: Layout, objects: list[tuple[tuple[int, ...], int | None]]
-) -> tuple[list[ObjectIndexes], list[tuple[tuple[int, ...], int | None]]]:
+def _read_batch(store: Store, layout: Layout, objects: list[_Listed]) -> tuple[list[ObjectIndexes], list[_Listed]]:
     """Returns what is known now, and the objects that changed meanwhile."""
-    keys = [layout.key(coords) for coords, _ in objects]
-    unsure = [key for key, (_, size) in zip(keys, objects, strict=True) if size is None]
+    unsure = [layout.key(coords) for coords, size in objects if size is None]
     asked = dict(zip(unsure, store.sizes(unsure) if unsure else (), strict=True))
-    sizes = [asked.get(key) if size is None else size for key, (_, size) in zip(keys, objects, strict=True)]
-    bare = [
-        ObjectIndexes(coords, key, size)
-        for (coords, _), key, size in zip(objects, keys, sizes, strict=True)
-        if size is not None
-    ]
-    if not layout.levels or not bare:
+    bare = []
+    for coords, size in objects:
+        key = layout.key(coords)
+        nbytes = asked.get(key) if size is None else size
+        if nbytes is not None:
+            bare.append(ObjectIndexes(coords, key, nbytes))
+    if not layout.levels:
         return bare, []
-    # Where objects differ in shape, so do their indexes.
-    own = {one.coords: layout.at(one.coords) for one in bare}
-    answers = _ask(store, [Read(one.key, own[one.coords].levels[0].sharding.layout.range) for one in bare])
-    opened: list[_Open] = []
-    changed: list[tuple[tuple[int, ...], int | None]] = []
-    for one, answer in zip(bare, answers, strict=True):
-        if isinstance(answer, Blob):
-            state = _Open(one, answer.version)
-            try:
-                _take(state, own[one.coords], 0, 0, one.nbytes, answer)
-            except ShardIndexError:
-                # The size may be that of an older object.
-                if store.size(one.key) == one.nbytes:
-                    raise
-                changed.append((one.coords, None))
-                continue
-            opened.append(state)
-    for depth in range(1, len(layout.levels)):
-        reads, owners = [], []
-        for state in opened:
-            level = own[state.at.coords].levels[depth].sharding.layout
-            wanted, state.wanted = state.wanted, []
-            for start, length in wanted:
-                reads.append(Read(state.at.key, Span(*level.span_within(start, length)), state.version))
-                owners.append((state, start, length))
-        failed: set[int] = set()
-        for (state, start, length), answer in zip(owners, _ask(store, reads), strict=True):
-            if isinstance(answer, Blob):
-                _take(state, own[state.at.coords], depth, start, length, answer)
-            else:
-                failed.add(id(state))
-        changed += [(state.at.coords, None) for state in opened if id(state) in failed]
-        opened = [state for state in opened if id(state) not in failed]
-    return [state.at for state in opened], changed
+    found: dict[str, ObjectIndexes] = {}
+    changed: list[_Listed] = []
+    damaged: dict[str, ShardIndexError] = {}
 
+    def task(one: ObjectIndexes) -> Steps:
+        own = layout.at(one.coords)
+        try:
+            tree = yield from walk_shards(own.shardings, one.key, layout.first_inner(one.coords), nbytes=one.nbytes)
+        except VersionChangedError:
+            changed.append((one.coords, None))
+        except ShardIndexError as error:
+            if isinstance(error.__cause__, RangeError):
+                raise
+            damaged[one.key] = error
+        else:
+            if tree is not None:
+                found[one.key] = replace(one, shards=tree.shards)
 
-def _ask(store: Store, reads: list[Read]) -> list[Result]:
-    try:
-        return store.read(reads) if reads else []
-    except RangeError as error:
-        raise ShardIndexError(
-            "the shard is too short for its index", codec="sharding_indexed", key=error.key
-        ) from error
-
-
-def _take(state: _Open, layout: Layout, depth: int, start: int, length: int, answer: Blob) -> None:
-    try:
-        index = layout.levels[depth].sharding.layout.parse(answer.data, length)
-    except ShardIndexError as error:
-        raise error.at(key=state.at.key) from error.__cause__
-    name = ROOT if depth == 0 else (depth, start)
-    state.at.indexes[name] = index
-    state.at.extents[name] = length
-    if depth + 1 < len(layout.levels):
-        there = np.flatnonzero(index.offsets >= 0)
-        state.wanted += zip((index.offsets[there] + start).tolist(), index.lengths[there].tolist(), strict=True)
+    round_bytes = config.remote_round_bytes if store.traits.remote else config.round_bytes
+    drive(lockstep(map(task, bare), round_bytes=round_bytes, n_together=_BATCH), store)
+    sizes = store.sizes([*damaged]) if damaged else ()
+    for (key, error), size in zip(damaged.items(), sizes, strict=True):
+        one = next(one for one in bare if one.key == key)
+        if size == one.nbytes:
+            raise error
+        changed.append((one.coords, None))  # the size was that of an older object
+    return [found[one.key] for one in bare if one.key in found], changed

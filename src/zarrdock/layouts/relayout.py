@@ -19,6 +19,7 @@ from zarrdock.array.group import walk
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.shard_tree import Shard, rebuilt, walk_bytes
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.codec import Buffer
 from zarrdock.codecs.sharding import BoundSharding
@@ -146,8 +147,9 @@ def _is_done(layout: Layout, found: ObjectIndexes) -> bool:
     """True where a shard is as it should be at every level, by its indexes."""
     levels = layout.at(found.coords).levels
     return all(
-        levels[depth].sharding.is_arranged(index, found.extents[depth, start])
-        for (depth, start), index in found.indexes.items()
+        levels[shard.depth].sharding.is_arranged(shard.index, shard.nbytes)
+        for shard in found.shards
+        if shard.nbytes is not None
     )
 
 
@@ -183,21 +185,16 @@ def relayout_shard(sharding: BoundSharding, data: Buffer) -> list[Buffer] | None
     Raises:
         ShardIndexError: the shard, or one in it, is damaged.
     """
-    view = memoryview(data)
-    index = sharding.split(view)
-    present = np.flatnonzero(index.offsets >= 0)
-    starts = np.sort(index.offsets[present])
-    order = np.argsort(index.offsets[present], kind="stable")
-    if (starts[1:] < (starts + index.lengths[present][order])[:-1]).any():
-        return None
-    changed: dict[int, Buffer | None] = {}
-    inner = sharding.inner.serializer
-    if isinstance(inner, BoundSharding) and not sharding.inner.array_codecs and not sharding.inner.byte_codecs:
-        for flat in present.tolist():
-            start = int(index.offsets[flat])
-            parts = relayout_shard(inner, view[start : start + int(index.lengths[flat])])
-            if parts is not None:
-                changed[flat] = b"".join(parts) if parts else None
-    if not changed and sharding.is_arranged(index, len(data)):
-        return None
-    return sharding.assemble(data, changed) or []
+    levels = sharding.nested()
+
+    def change(shard: Shard, own: memoryview, changed: dict[int, Buffer | None]) -> list[Buffer] | None:
+        bound, index = levels[shard.depth], shard.index
+        present = np.flatnonzero(index.offsets >= 0)
+        order = present[np.argsort(index.offsets[present], kind="stable")]
+        if (index.offsets[order][1:] < (index.offsets + index.lengths)[order][:-1]).any():
+            return None
+        if not changed and bound.is_arranged(index, len(own)):
+            return None
+        return bound.assemble(own, changed) or []
+
+    return rebuilt(data, walk_bytes(levels, data), change)

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.planning.caches import ROOT
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_index import ShardUsage
 from zarrdock.errors import UnsupportedError
@@ -93,25 +92,14 @@ def _grid(layout: Layout) -> tuple[int, ...]:
 
 def _blocks(layout: Layout, one: ObjectIndexes) -> Iterator[tuple[tuple[int, ...], IntArray]]:
     """Blocks of lengths, and where each begins in the grid of all chunks."""
-    if not one.indexes:
+    if not one.shards:
         yield one.coords, np.full((1,) * len(one.coords), one.nbytes, np.int64)
         return
     levels = layout.at(one.coords).levels
-    # In the grid of what each level is divided into.
-    inner = levels[0].sharding.inner.spec.shape
-    stack = [(0, 0, tuple(n // step for n, step in zip(layout.starts(one.coords), inner, strict=True)))]
-    while stack:
-        depth, start, first = stack.pop()
-        index = one.indexes[ROOT if depth == 0 else (depth, start)]
-        grid = levels[depth].sharding.grid
-        if depth + 1 == len(levels):
-            yield first, np.where(index.offsets < 0, -1, index.lengths).reshape(grid)
-            continue
-        for flat in np.flatnonzero(index.offsets >= 0).tolist():
-            at = np.unravel_index(flat, grid) if grid else ()
-            below = levels[depth + 1].sharding.grid
-            place = tuple((a + int(b)) * n for a, b, n in zip(first, at, below, strict=True))
-            stack.append((depth + 1, start + int(index.offsets[flat]), place))
+    for shard in one.shards:
+        if shard.depth + 1 == len(levels):
+            index = shard.index
+            yield shard.at, np.where(index.offsets < 0, -1, index.lengths).reshape(levels[-1].sharding.grid)
 
 
 def resampled(

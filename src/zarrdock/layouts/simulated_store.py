@@ -14,7 +14,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.planning.caches import ROOT
 from zarrdock.array.planning.layout import Layout, Level
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.errors import RangeError, ReadOnlyError
@@ -142,10 +141,11 @@ def as_stored(layout: Layout, objects: dict[str, ObjectIndexes]) -> Callable[[st
             return None
         pieces = []
         levels = layout.at(one.coords).levels
-        for (depth, start), index in one.indexes.items():
-            level = levels[depth].sharding.layout
-            first, _ = level.span_within(0 if (depth, start) == ROOT else start, one.extents[depth, start])
-            pieces.append((first, level.serialise(index)))
+        for shard in one.shards:
+            level = levels[shard.depth].sharding.layout
+            assert shard.nbytes is not None
+            first, _ = level.span_within(shard.start, shard.nbytes)
+            pieces.append((first, level.serialise(shard.index)))
         return GhostObject(one.nbytes, tuple(pieces))
 
     return make
@@ -169,10 +169,8 @@ def predicted(layout: Layout, lengths: IntArray) -> Callable[[str], GhostObject 
         levels = layout.at(coords).levels
         if not levels:
             return chunk(coords)
-        # In the grid of what the object is divided into: objects may differ in shape, what is in them does not.
-        inner = levels[0].sharding.inner.spec.shape
-        first = tuple(n // step for n, step in zip(layout.starts(coords), inner, strict=True))
-        return build(levels, 0, first)
+        # In the grid of inner chunks: objects may differ in shape, their inner chunks do not.
+        return build(levels, 0, layout.first_inner(coords))
 
     def chunk(coords: tuple[int, ...]) -> GhostObject | None:
         length = int(lengths[coords])

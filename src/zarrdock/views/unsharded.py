@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from zarrdock.array.execution.drivers import drive
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_storage import join
-from zarrdock.array.planning.caches import ROOT, IndexCache, Indexes
+from zarrdock.array.planning.caches import IndexCache, Indexes
 from zarrdock.array.planning.layout import Layout
+from zarrdock.array.planning.rounds import Steps, lockstep
+from zarrdock.array.planning.shard_tree import Shard, walk_shards
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.config import config
-from zarrdock.errors import ConflictError, MetadataError, ShardIndexError, UnsupportedError
-from zarrdock.ranges import Span
-from zarrdock.stores.base import Blob, Buffer, Entry, Listing, Read, Store, Version
+from zarrdock.errors import ConflictError, MetadataError, UnsupportedError, VersionChangedError
+from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Version, attempts
 from zarrdock.stores.open import open_store
 from zarrdock.views.array_lookup import Owners, v3_array
 from zarrdock.views.view import ATTEMPTS, Document, Part, Place, View
@@ -44,16 +46,14 @@ def unshard(store: Any, *, storage_options: dict[str, Any] | None = None) -> Uns
     return UnshardedView(open_store(store, storage_options=storage_options, read_only=True))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A chunk on its way to a place: which shard it is in, and how far it got."""
+    """A chunk: its number among those asked for, the shard it is in with its layout, and its coordinates there."""
 
     number: int
     layout: Layout
     shard: str
     local: tuple[int, ...]
-    start: int = 0
-    length: int | None = None
 
 
 class UnshardedView(View):
@@ -117,94 +117,58 @@ class UnshardedView(View):
 
     def _in_shards(self, wanted: list[_Wanted], fresh: bool) -> dict[int, Place]:
         found: dict[int, Place] = {}
-        for _ in range(ATTEMPTS):
-            again = self._descend(wanted, fresh, found)
-            if not again:
-                return found
-            wanted, fresh = again, True
-        raise ConflictError("the shard kept changing", key=wanted[0].shard, store=self)
+        kept_changing = lambda: ConflictError("the shard kept changing", key=wanted[0].shard, store=self)  # noqa: E731
+        for _ in attempts(ATTEMPTS, kept_changing):
+            wanted = self._descend(wanted, fresh, found)
+            if not wanted:
+                break
+            fresh = True
+        return found
 
     def _descend(self, wanted: list[_Wanted], fresh: bool, found: dict[int, Place]) -> list[_Wanted]:
-        """Follow the indexes down to the chunks; those to be done again, since their shard changed, or since all that
-        is known of them is an old index in which they are not.
+        """Follow the indexes down to the chunks; returns those to be done again: their shard changed, or an old index
+        is all that says that they are not there.
         """
-        shards = sorted({item.shard for item in wanted})
-        cached = {} if fresh else {shard: known for shard in shards if (known := self._indexes.get(shard))}
-        state: dict[str, tuple[Version | None, Indexes] | None] = dict(cached)
-        layouts = {item.shard: item.layout for item in wanted}
-        missing = [shard for shard in shards if shard not in cached]
-        reads = [Read(shard, layouts[shard].levels[0].sharding.layout.range) for shard in missing]
-        for shard, answer in zip(missing, self.store.read(reads) if reads else [], strict=True):
-            state[shard] = None
-            if isinstance(answer, Blob):
-                state[shard] = answer.version, {ROOT: _parse(layouts[shard], 0, answer.data, shard, None)}
-        again: list[_Wanted] = []
-        active = []
+        shards: dict[str, list[_Wanted]] = {}
         for item in wanted:
-            item.start, item.length = 0, None
-            if state[item.shard] is None:
-                found[item.number] = None
-            else:
-                active.append(item)
-        depth = 0
-        while active:
-            active, changed = self._indexes_at(depth, active, state)
-            again.extend(changed)
-            down: list[_Wanted] = []
-            for item in active:
-                known = state[item.shard]
-                assert known is not None
-                version, indexes = known
-                level = item.layout.levels[depth]
-                child = tuple(c // n for c, n in zip(item.local, level.leaves, strict=True))
-                flat = int(np.ravel_multi_index(child, level.sharding.grid)) if child else 0
-                index = indexes[depth, item.start]
-                if index.offsets[flat] < 0:
-                    if item.shard in cached:
-                        again.append(item)
-                    else:
-                        found[item.number] = None
-                    continue
-                start, length = item.start + int(index.offsets[flat]), int(index.lengths[flat])
-                if depth + 1 == len(item.layout.levels):
-                    found[item.number] = Part(item.shard, start, length, version)
-                else:
-                    local = tuple(c % n for c, n in zip(item.local, level.leaves, strict=True))
-                    down.append(replace(item, start=start, length=length, local=local))
-            active, depth = down, depth + 1
-        for shard, known in state.items():
-            if known is not None:
-                self._indexes.put(shard, *known)
-        origin = {item.number: item for item in wanted}
-        return [origin[item.number] for item in again]
+            shards.setdefault(item.shard, []).append(item)
+        again: list[_Wanted] = []
 
-    def _indexes_at(
-        self, depth: int, active: list[_Wanted], state: dict[str, tuple[Version | None, Indexes] | None]
-    ) -> tuple[list[_Wanted], list[_Wanted]]:
-        """Read the indexes of inner shards that are not known yet, in one round."""
-        unknown: dict[tuple[str, int], _Wanted] = {}
-        for item in active:
-            known = state[item.shard]
-            assert known is not None
-            if (depth, item.start) not in known[1]:
-                unknown.setdefault((item.shard, item.start), item)
-        reads: list[Read] = []
-        for (shard, start), item in unknown.items():
-            known = state[shard]
-            assert known is not None
-            span = item.layout.levels[depth].sharding.layout.span_within(start, item.length or 0)
-            reads.append(Read(shard, Span(*span), known[0]))
-        gone: set[str] = set()
-        for ((shard, start), item), answer in zip(
-            unknown.items(), self.store.read(reads) if reads else [], strict=True
-        ):
-            known = state[shard]
-            if not isinstance(answer, Blob) or known is None:
-                gone.add(shard)
-                continue
-            index = _parse(item.layout, depth, answer.data, shard, item.length)
-            state[shard] = known[0], {**known[1], (depth, start): index}
-        return [item for item in active if item.shard not in gone], [item for item in active if item.shard in gone]
+        def task(shard: str, items: list[_Wanted]) -> Steps:
+            known = None if fresh else self._indexes.get(shard)
+            levels = items[0].layout.levels
+            local = np.array([item.local for item in items], np.int64).reshape(len(items), -1)
+
+            def concerned(at: Shard) -> Iterable[int]:
+                if not at.at:
+                    return [0]
+                grid = np.array(levels[at.depth].sharding.grid, np.int64)
+                inside = local // np.array(levels[at.depth].leaves, np.int64) - np.array(at.at, np.int64)
+                inside = inside[((inside >= 0) & (inside < grid)).all(axis=1)]
+                flat: list[int] = np.unique(np.ravel_multi_index(tuple(inside.T), tuple(grid))).tolist()
+                return flat
+
+            try:
+                tree = yield from walk_shards(items[0].layout.shardings, shard, known=known, wanted=concerned)
+            except VersionChangedError:
+                again.extend(items)
+                return
+            if tree is None:
+                found.update({item.number: None for item in items})
+                return
+            indexes = tree.indexes()
+            self._indexes.put(shard, tree.version, {**(known[1] if known else {}), **indexes})
+            for item in items:
+                place = _part(item, tree.version, indexes)
+                if place is None and known is not None:
+                    again.append(item)
+                else:
+                    found[item.number] = place
+
+        round_bytes = config.remote_round_bytes if self.store.traits.remote else config.round_bytes
+        tasks = (task(shard, shards[shard]) for shard in sorted(shards))
+        drive(lockstep(tasks, round_bytes=round_bytes, n_together=len(shards) or 1), self.store)
+        return again
 
     # -- listing -------------------------------------------------------------------------------------------------------
 
@@ -287,8 +251,16 @@ def _plain(node: Node) -> Node | None:
     return node.replace(grid=RegularGrid(layout.leaf_shape), codecs=codecs)
 
 
-def _parse(layout: Layout, depth: int, data: Buffer, key: str, length: int | None) -> Any:
-    try:
-        return layout.levels[depth].sharding.layout.parse(data, length)
-    except ShardIndexError as error:
-        raise error.at(key=key) from error.__cause__
+def _part(item: _Wanted, version: Version | None, indexes: Indexes) -> Part | None:
+    """The bytes of a chunk; None where it is not there."""
+    start = length = 0
+    local = item.local
+    for depth, level in enumerate(item.layout.levels):
+        index = indexes[depth, start]
+        child = tuple(c // n for c, n in zip(local, level.leaves, strict=True))
+        flat = int(np.ravel_multi_index(child, level.sharding.grid)) if child else 0
+        if index.offsets[flat] < 0:
+            return None
+        start, length = start + int(index.offsets[flat]), int(index.lengths[flat])
+        local = tuple(c % n for c, n in zip(local, level.leaves, strict=True))
+    return Part(item.shard, start, length, version)
