@@ -250,6 +250,22 @@ class Described(Placed):
         """Number of chunks, stored or not."""
         return prod(self.cdata_shape)
 
+    @property
+    def nchunks_initialized(self) -> int:
+        """Number of chunks in objects that are stored; of a shard all count. Lists the store.
+
+        >>> array = zarrdock.create_array(zarrdock.MemoryStore(), shape=(6,), dtype="int8", chunks=(2,))
+        >>> array[:3] = 1
+        >>> array.nchunks_initialized, array.nchunks
+        (2, 3)
+        """
+        layout = self._layout
+        grid, start = layout.grid_shape(), len(layout.prefix)
+        keys = (entry.key[start:] for entry in self._store.list(layout.prefix.rstrip("/")))
+        stored = (layout.key_encoding.parse(key, len(grid)) for key in keys)
+        inside = (one for one in stored if one is not None and all(c < n for c, n in zip(one, grid, strict=True)))
+        return sum(map(layout.n_leaves_in, inside))
+
     def nbytes_stored(self) -> int:
         """Bytes in the store below this array's path, metadata included. Lists the store, and asks it for the sizes
         that the list does not tell.

@@ -659,3 +659,17 @@ def test_settings_are_changed_for_a_block() -> None:
     assert zarrdock.config.threads == before
     with pytest.raises(TypeError, match="did you mean threads"), zarrdock.config.set(thread=3):
         pass
+
+
+@pytest.mark.parametrize("shards", [None, (4, 6)])
+def test_stored_chunks_are_counted(store: zarrdock.Store, zarr_format: Any, shards: Any) -> None:
+    if shards and zarr_format == 2:
+        return
+    group = zarrdock.create_group(store, zarr_format=zarr_format)
+    array = group.create_array("x", shape=(7, 6), dtype="u1", chunks=(2, 3), shards=shards)
+    group.create_array("x2", data=np.ones((2, 2), "u1"))
+    assert array.nchunks_initialized == 0
+    array[0, 0] = 1
+    assert array.nchunks_initialized == (4 if shards else 1)
+    array[...] = 1
+    assert array.nchunks_initialized == array.nchunks == 8
