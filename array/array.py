@@ -61,7 +61,7 @@ from zarrdock.stores.group_commit import KeyLocks
 if TYPE_CHECKING:
     from zarrdock.array.html import Facts
 
-__all__ = ["Array", "BlockIndex", "Described", "OrthogonalIndex", "VectorIndex"]
+__all__ = ["Array", "BlockIndex", "Described", "OrthogonalIndex", "VectorIndex", "with_length"]
 
 
 # -- ``array.oindex``, ``array.vindex`` and ``array.blocks``: the same reads and writes with another meaning between
@@ -650,7 +650,9 @@ class Array(Described):
         self._check_writable()
         self._update(lambda stored: stored.replace(attributes=change(dict(stored.attributes))), attributes=True)
 
-    def _update(self, change: Callable[[ArrayMetadata], ArrayMetadata], *, attributes: bool) -> Layout:
+    def _update(
+        self, change: Callable[[ArrayMetadata], ArrayMetadata], *, attributes: bool, copies: bool = True
+    ) -> Layout:
         number = 0
 
         def numbered(stored: ArrayMetadata) -> ArrayMetadata:
@@ -666,6 +668,7 @@ class Array(Described):
             numbered,
             attributes=attributes,
             single_writer=self._layout.options.single_writer,
+            copies=copies,
         )
         assert isinstance(new, ArrayMetadata)
         self._trust()
@@ -745,7 +748,7 @@ class Array(Described):
                     f"cannot append data of shape {array.shape} along axis {axis} of an array of shape {stored.shape}"
                 )
             start, found = stored.shape[axis], True
-            return stored.resized(_with(stored.shape, axis, start + n))
+            return stored.resized(with_length(stored.shape, axis, start + n))
 
         # First the rows are claimed, in one atomic update, then they are written: nobody else can be given the same.
         try:
@@ -778,7 +781,7 @@ class Array(Described):
         def change(stored: ArrayMetadata) -> ArrayMetadata:
             if stored.shape != layout.shape:
                 raise ConflictError("others have appended since", key=self._path, store=self._store)
-            return stored.replace(shape=_with(stored.shape, axis, start))
+            return stored.replace(shape=with_length(stored.shape, axis, start))
 
         self._update(change, attributes=False)
 
@@ -799,5 +802,6 @@ class Array(Described):
         self._distrust()
 
 
-def _with(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:
+def with_length(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:
+    """A shape with another length along one axis."""
     return (*shape[:axis], n, *shape[axis + 1 :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
@@ -14,7 +14,16 @@ from zarrdock.array.hierarchy import Hierarchy, consolidated_node, walk
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node import Attributes, Placed
-from zarrdock.array.node_storage import join, load, new_node_path, node_path, replace_node, save_new, update_metadata
+from zarrdock.array.node_storage import (
+    join,
+    load,
+    load_many,
+    new_node_path,
+    node_path,
+    replace_node,
+    save_new,
+    update_metadata,
+)
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions, WriteOptionsLike, write_options
 from zarrdock.errors import (
@@ -368,6 +377,60 @@ class Group(Placed):
             except NodeExistsError:
                 load(self._store, parent, "group", self._metadata.zarr_format, consolidated=False)
         return join(self._path, member)
+
+    def append(self, data: Mapping[str, Any], dim: str) -> slice:
+        """Append to all arrays right below that have a dimension: a cube's data and its coordinates get the same rows.
+        Any number of processes may append at once: each gets rows of its own.
+
+        Rows stand in the order in which they were claimed, which is not that of the coordinate's values where writers
+        come in another order: sort when reading, or write to the rows that are meant. The coordinate (the array that
+        has the dimension's name) is written last.
+
+        Where writing fails the rows are given back, and the arrays are as they were; where that can't be done, the
+        error has a note that says which rows they are. So they are after a kill: fill value, or part of the data, and
+        some of the arrays may be shorter until somebody appends again.
+
+        Args:
+            data: values by name, for every array that has the dimension.
+            dim: name of the dimension (``dimension_names``; in v2 the attribute ``_ARRAY_DIMENSIONS``).
+        Returns:
+            The rows that were written, as a slice along the dimension.
+        Raises:
+            SelectionError: arrays are missing, or the data does not fit. ConflictError: the arrays are of different
+                lengths, as they are where others append to one after the other. Nothing was changed in either case.
+
+        >>> import zarrdock
+        >>> cube = zarrdock.create_group({})
+        >>> _ = cube.create_array("time", shape=0, dtype="i8", chunks=100, dimension_names=["time"])
+        >>> _ = cube.create_array("t2m", shape=(0, 3), dtype="f4", chunks=(100, 3), dimension_names=["time", "x"])
+        >>> cube.append({"time": [7, 8], "t2m": [[1, 2, 3], [4, 5, 6]]}, dim="time")
+        slice(0, 2, None)
+        """
+        from zarrdock.array.append_together import append_together
+
+        self._check_writable()
+        return append_together(self._arrays_now(data, dim), data, dim)
+
+    def _arrays_now(self, names: Iterable[str], dim: str) -> dict[str, Array]:
+        """The arrays of these names, and those that have the dimension, by the documents that are stored now."""
+        metadata = self._current()
+        wanted = {node_path(name) for name in names}
+        if metadata.consolidated is not None:
+            known = _members(self._store, self._path, metadata)
+            wanted |= {name for name, node in known if isinstance(node, ArrayMetadata) and dim in (node.dims or ())}
+        elif self._store.traits.listable:
+            wanted |= set(self._store.list_dir(self._path).prefixes)
+        found: dict[str, Array] = {}
+        paths = sorted(wanted)
+        nodes = load_many(self._store, [join(self._path, name) for name in paths], metadata.zarr_format, lenient=True)
+        for name, node in zip(paths, nodes, strict=True):
+            if isinstance(node, ArrayMetadata):
+                member = self._wrap(name, node, is_copy=False) if name in names or dim in (node.dims or ()) else None
+                if isinstance(member, Array):
+                    found[name] = member
+            elif isinstance(node, ZarrdockError):
+                raise node
+        return found
 
     # -- metadata -----------------------------------------------------------------------------------------------------
 

@@ -296,7 +296,14 @@ def _exists(store: Store, path: str) -> str:
 
 
 def update_metadata(
-    store: Store, path: str, node: Node, change: Callable[[Any], Any], *, attributes: bool, single_writer: bool = False
+    store: Store,
+    path: str,
+    node: Node,
+    change: Callable[[Any], Any],
+    *,
+    attributes: bool,
+    single_writer: bool = False,
+    copies: bool = True,
 ) -> Node:
     """Change a node's stored metadata atomically, starting from what is stored now.
 
@@ -304,6 +311,7 @@ def update_metadata(
         node: as it is known here: says the format and the kind.
         change: from the metadata as stored to the metadata as it shall be; may run more than once.
         attributes: it changes the attributes, and nothing else; False: anything but the attributes.
+        copies: bring the consolidated copies of the node's metadata up to date; False: the caller does.
     Returns:
         The metadata as stored.
     Raises:
@@ -319,9 +327,10 @@ def update_metadata(
             new = _written(change(stored), "zarr.json")
             return documents(new)["zarr.json"]
 
-        copies = Copies(store, [path], 3)
+        above = Copies(store, [path], 3) if copies else None
         update_key(store, key, rewrite, single_writer=single_writer)
-        copies.refresh()
+        if above is not None:
+            above.refresh()
         return new
     # v2: attributes are a document of their own, so a change touches one of the two; the other one is only needed to
     # make sense of it.
@@ -339,9 +348,10 @@ def update_metadata(
         new = _written(change(stored), name)
         return documents(new)[name]
 
-    copies = Copies(store, [path], 2, own=not is_array)
+    above = Copies(store, [path], 2, own=not is_array) if copies else None
     update_key(store, key, rewrite_v2, single_writer=single_writer)
-    copies.refresh()
+    if above is not None:
+        above.refresh()
     return new
 
 
