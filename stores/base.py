@@ -119,6 +119,8 @@ class Traits:
         n_concurrent: requests kept in flight at once.
         max_versions: number of versions that stay valid at once, if it is bounded: beyond it the least recently used
             count as changed, without any writer.
+        one_request_tails: the last bytes of an object are one request. False: its size is asked for first, as a round
+            of its own.
         any_key: every valid key can be stored, at any time. False: only the documents and chunks of Zarr nodes, a chunk
             after the document of its array.
     """
@@ -133,6 +135,7 @@ class Traits:
     max_request_bytes: int = 64 * 2**20
     n_concurrent: int = 1
     max_versions: int | None = None
+    one_request_tails: bool = True
     any_key: bool = True
 
 

@@ -211,7 +211,8 @@ class FsspecStore(BridgedStore):
 
     def _make_traits(self, traits: Traits) -> Traits:
         """The traits of this kind of store; ``traits`` has what the constructor was given."""
-        return replace(traits, writable=self._protocol not in _READ_ONLY)
+        one_request_tails = self._protocol in _NATIVE_TAILS
+        return replace(traits, writable=self._protocol not in _READ_ONLY, one_request_tails=one_request_tails)
 
     @property
     def identity(self) -> Identity:

@@ -30,6 +30,9 @@ MAX_PUT_BYTES = 5 * 2**30  # more is only taken in parts
 DELETE_BATCH = 1000
 _CONDITIONAL_WRITES = ("s3", "gs", "az", "memory")
 _CONDITIONAL_DELETES = ("s3", "az", "memory")
+# What obstore says where a service knows no ranges that are counted from the end.
+_NO_TAILS = "does not support suffix range"
+_MAX_CHANGES = 3
 # Errors of obstore where a server answered a range with the whole object.
 _RANGE_IGNORED = ("Received non-partial response", "Range request not supported by")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -101,6 +104,7 @@ class ObstoreStore(RangedStore, ConditionalStore):
             atomic_update=self._kind in _CONDITIONAL_WRITES,
             conditional_read=self._kind != "file",
             remote=self._kind not in LOCAL_KINDS,
+            one_request_tails=self._kind != "az",
         )
 
     @property
@@ -156,6 +160,8 @@ class ObstoreStore(RangedStore, ConditionalStore):
                 options["range"] = (start, stop)
             case From(start):
                 options["range"] = {"offset": start}
+            case Tail(n) if not self.traits.one_request_tails:
+                return await self._send_get_tail(live, key, n, version)
             case Tail(n):
                 options["range"] = {"suffix": n}
         if version is not None:  # what is not one of ours is answered by the comparison with what came
@@ -163,10 +169,14 @@ class ObstoreStore(RangedStore, ConditionalStore):
         try:
             found = await live.call("fetch", key, options)
         except Exception as error:
+            if isinstance(range_, Tail) and _NO_TAILS in str(error):
+                self.traits = replace(self.traits, one_request_tails=False)
+                return await self._send_get_tail(live, key, range_.n, version)
             if not any(text in str(error) for text in _RANGE_IGNORED):
                 raise
             options.pop("range")
             found = await live.call("fetch", key, options)
+            self._check_page(key, found)
             self._ignores_ranges |= found.meta["size"] > 0  # of an empty object there is no part
         self._check_page(key, found)
         first, last = found.span
@@ -179,6 +189,24 @@ class ObstoreStore(RangedStore, ConditionalStore):
             last - first,
             Lineage.parse(found.attributes.get(METADATA_NAME)),
         )
+
+    async def _send_get_tail(self, live: Live, key: str, n: int, version: Version | None) -> Answer:
+        """GET the last ``n`` bytes by a bounded range, the object's size asked for first; of one version."""
+        for _ in range(_MAX_CHANGES):
+            meta = (await live.call("fetch", key, {"head": True})).meta
+            size, seen = int(meta["size"]), _version(meta)
+            if not size or (version is not None and seen != version):
+                return Answer(b"", seen, 206)
+            try:
+                answer = await self._send_get(live, key, Span(max(0, size - n), size), version or seen)
+            except Exception as error:
+                if diagnose(error).kind is Kind.PRECONDITION:
+                    continue
+                raise
+            if seen is None or answer.version == seen:
+                return answer
+        whole = await self._send_get(live, key, None, version)  # which no writer can tear
+        return replace(whole, data=whole.data[-n:], status=200, content_range=None, length=None)
 
     def _check_page(self, key: str, found: Fetched) -> None:
         """Raise for a page of HTML in the place of the object."""

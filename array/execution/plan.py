@@ -156,6 +156,9 @@ class _Planner:
         while asked is not None:
             members = asked.members or (asked,)
             real = [read for member in members if not member.is_data for read in member.reads]
+            n_sizes = sum(isinstance(read.range, Tail) for read in asked.reads)
+            if n_sizes and not self._settings.traits.one_request_tails:
+                self._rounds.append((n_sizes, 0))
             try:
                 answers = iter((yield Round(real, False, 0)) if real else ())
             except RangeError as error:  # as in a read, the task concerned knows what it means

@@ -12,6 +12,7 @@ import pytest
 import zarrdock
 from support.deaf_s3 import Deaf, by_obstore, by_s3fs
 from support.servers import Endpoint, Fault, FaultProxy, StrictS3
+from support.strict_azure import StrictAzure
 from zarrdock.cli.main import run
 from zarrdock.ranges import Tail
 from zarrdock.serve.server import Server
@@ -44,6 +45,12 @@ def strict_by_obstore() -> Iterator[Store]:
 
 
 @contextlib.contextmanager
+def azure() -> Iterator[Store]:
+    with StrictAzure() as server:
+        yield zarrdock.open_store(server.store("x"))
+
+
+@contextlib.contextmanager
 def served() -> Iterator[Store]:
     inside = MemoryStore()
     zarrdock.create_group(inside)
@@ -72,6 +79,7 @@ SERVICES: dict[str, Opener] = {
     "Google Cloud Storage: strict fake": lambda get, folder: contextlib.nullcontext(
         of_endpoint("gs", get("strict_gcs"))
     ),
+    "Azure: strict fake, through obstore": lambda get, folder: azure(),
     "HTTP: `zarrdock serve`": lambda get, folder: served(),
     "obstore's memory": lambda get, folder: opened(obstore.store.MemoryStore()),
 }
