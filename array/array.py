@@ -580,7 +580,7 @@ class Array(Described):
         self._trusted_until = time.monotonic() + _TRUST_SECONDS
 
     def _distrust(self) -> None:
-        """What is known comes from a copy of the document."""
+        """Note that the metadata comes from a consolidated copy of the document."""
         self._trusted_until = 0.0
 
     def _start_check(self) -> Callable[[], None] | None:

@@ -22,8 +22,8 @@ from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.metadata.v3 import inline_to_json
 from zarrdock.errors import ConflictError, MetadataError, ZarrdockError
 from zarrdock.json_ import JSON, loads, loads_lax, serialise
-from zarrdock.stores.base import Blob, Buffer, Read, Store
-from zarrdock.stores.wrappers import PrefixStore, WrapperStore
+from zarrdock.stores.base import Blob, Buffer, Read, Store, WrapperStore
+from zarrdock.stores.wrappers import PrefixStore
 
 __all__ = ["Copies", "n_changes", "note_change", "take_from_copies"]
 
@@ -66,7 +66,7 @@ class _Holder:
 
     @property
     def key(self) -> str:
-        """Of the document with the copy."""
+        """Key of the document that holds the copy."""
         name = "zarr.json" if self.zarr_format == 3 else ".zmetadata"
         return f"{self.path}/{name}" if self.path else name
 

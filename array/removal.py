@@ -21,8 +21,8 @@ from zarrdock.array.metadata.unknown import UnknownKeyEncoding
 from zarrdock.array.metadata.v2 import parse_array_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.errors import NodeExistsError, ZarrdockError
-from zarrdock.stores.base import Blob, Read, Store
-from zarrdock.stores.wrappers import PrefixStore, WrapperStore
+from zarrdock.stores.base import Blob, Read, Store, WrapperStore
+from zarrdock.stores.wrappers import PrefixStore
 
 if TYPE_CHECKING:
     from zarrdock.stores.local import LocalStore

@@ -24,8 +24,7 @@ from zarrdock.layouts.plot import bars
 from zarrdock.layouts.predict import PLACES, Candidate, Prediction, predict
 from zarrdock.layouts.relayout import relayout
 from zarrdock.layouts.shard_stats import Survey, survey
-from zarrdock.stores.base import Store, Traits
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.stores.base import Store, Traits, WrapperStore
 
 ORDERS = ("lexicographic", "colexicographic", "morton", "hilbert")
 GAPS = (0, 32 * 2**10, 128 * 2**10, 2**20)

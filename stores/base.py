@@ -11,7 +11,7 @@ import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
@@ -38,6 +38,7 @@ __all__ = [
     "Traits",
     "Value",
     "Version",
+    "WrapperStore",
     "attempts",
     "check_key",
     "check_prefix",
@@ -442,8 +443,6 @@ class Store(ABC):
 
     def with_costs(self, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None) -> Store:
         """The same store for readers who weigh bytes against requests otherwise; see :class:`Traits`."""
-        from zarrdock.stores.wrappers import CostedStore
-
         return CostedStore(self, merge_gap_bytes=merge_gap_bytes, max_request_bytes=max_request_bytes)
 
     def close(self) -> None:  # noqa: B027 - optional by design
@@ -480,3 +479,103 @@ class Store(ABC):
     def _check_writable(self, key: str = "") -> None:
         if self.read_only or not self.traits.writable:
             raise ReadOnlyError("the store is read-only", key=key, store=self)
+
+
+# -- Stores around a store. More of them are in ``wrappers``.
+
+# A wrapper that changes one of these verbs, and says nothing of the others, is asked by way of the one it changes.
+_BY_WAY_OF = {"read": ("aread", "submit_read"), "update": ("patch",), "size": ("sizes",), "delete": ("delete_many",)}
+
+
+class WrapperStore(Store):
+    """Hands everything on to another store, traits and URL included. The base of wrappers that change one thing.
+
+    A subclass that overrides ``read`` alone is read by it alone: ``aread`` and ``submit_read`` do then what they do by
+    default, until it overrides them too. The same holds for ``update`` and ``patch``, ``size`` and ``sizes``,
+    ``delete`` and ``delete_many``.
+
+    Attributes:
+        store: the store inside.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for verb, others in _BY_WAY_OF.items():
+            for other in others if verb in vars(cls) else ():
+                if other not in vars(cls):
+                    setattr(cls, other, getattr(Store, other))
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.traits = store.traits
+        self.read_only = store.read_only
+
+    def read(self, requests: Sequence[Read], /) -> Results:
+        return self.store.read(requests)
+
+    async def aread(self, requests: Sequence[Read], /) -> Results:
+        return await self.store.aread(requests)
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        return self.store.submit_read(parts)
+
+    def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
+        return self.store.write(key, value, create_only=create_only)
+
+    def update(self, key: str, change: Change, /) -> None:
+        self.store.update(key, change)
+
+    def patch(self, key: str, change: PatchChange, /) -> None:
+        self.store.patch(key, change)
+
+    def delete(self, key: str, /) -> None:
+        self.store.delete(key)
+
+    def delete_many(self, keys: Sequence[str], /) -> None:
+        self.store.delete_many(keys)
+
+    def delete_prefix(self, prefix: str, /) -> None:
+        self.store.delete_prefix(prefix)
+
+    def list(self, prefix: str = "", /) -> Iterator[Entry]:
+        return self.store.list(prefix)
+
+    def list_dir(self, prefix: str = "", /) -> Listing:
+        return self.store.list_dir(prefix)
+
+    def size(self, key: str, /) -> int | None:
+        return self.store.size(key)
+
+    def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
+        return self.store.sizes(keys)
+
+    def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
+        return self.store.origins(prefix)
+
+    def close(self) -> None:
+        self.store.close()
+
+    @property
+    def identity(self) -> Identity:
+        """Identity of the store inside."""
+        return self.store.identity
+
+    @property
+    def url(self) -> str:
+        """URL of the store inside."""
+        return self.store.url
+
+
+class CostedStore(WrapperStore):
+    """See :meth:`Store.with_costs`."""
+
+    def __init__(
+        self, store: Store, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None
+    ) -> None:
+        super().__init__(store)
+        own = store.traits
+        gap = own.merge_gap_bytes if merge_gap_bytes is None else merge_gap_bytes
+        most = own.max_request_bytes if max_request_bytes is None else max_request_bytes
+        if gap < 0 or most < 1:
+            raise ValueError(f"not sizes of a gap and of a request in bytes: {gap}, {most}")
+        self.traits = replace(own, merge_gap_bytes=gap, max_request_bytes=most)

@@ -24,12 +24,12 @@ from zarrdock.stores.base import (
     Store,
     Value,
     Version,
+    WrapperStore,
     check_key,
     check_prefix,
 )
 from zarrdock.stores.cache_folder import FolderCache
 from zarrdock.stores.cache_memory import UNKNOWN, Cache, MemoryCache
-from zarrdock.stores.wrappers import WrapperStore
 
 __all__ = ["CachingStore", "Flights"]
 

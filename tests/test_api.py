@@ -24,7 +24,7 @@ from zarrdock.errors import (
     UnknownExtensionError,
     UnsupportedError,
 )
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.stores.base import WrapperStore
 
 
 @pytest.fixture(params=["memory", "local"])

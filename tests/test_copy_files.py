@@ -12,9 +12,9 @@ from zarrdock.cli.main import run
 from zarrdock.copying import CopyProgress, IncompleteCopyWarning
 from zarrdock.copying import foreign as copying_foreign
 from zarrdock.errors import StoreError
-from zarrdock.stores.base import Read, Store
+from zarrdock.stores.base import Read, Store, WrapperStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrappers import RecordingStore, WrapperStore
+from zarrdock.stores.wrappers import RecordingStore
 
 DATA = np.arange(24)
 FILES = {

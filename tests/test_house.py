@@ -25,12 +25,13 @@ def test_circles_are_found_wherever_the_import_stands() -> None:
     assert circles(texts) == [("a", "b", "c.d")]
 
 
-def test_the_source_of_this_checkout(repository: Path) -> None:
+def test_this_checkout_is_counted_and_imports_in_no_circle(repository: Path) -> None:
     source = Source.of(repository)
     assert {"__init__", "stores.base", "array.array", "cli.main"} <= set(source.texts)
     rows = source.measures()
     assert int(rows["files"]) == len(source.texts)
     assert "import circles" in rows
+    assert circles(source.texts) == []
 
 
 def test_the_table_has_a_row_for_all_that_any_column_has() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from zarrdock.array.dtypes.dtype import MAX_ITEM_BYTES, DataType, of_numpy, parse_data_type
 from zarrdock.array.dtypes.fill import parse_raw_base64
-from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.json_ import JSON, expect_integers, expect_string, known_members, pointer_to
 
@@ -84,8 +83,8 @@ class Struct(DataType):
         return cls.of(name, fields, "/fields")
 
     @classmethod
-    def from_json_v2(cls, value: Sequence[JSON], pointer: str) -> Struct:
-        """Parse v2's list of fields: name, data type, and optionally the shape of a subarray."""
+    def from_json_v2(cls, value: Sequence[JSON], pointer: str, parse: Callable[[JSON, str], DataType]) -> Struct:
+        """Parse v2's list of fields: name, data type (by ``parse``), and optionally the shape of a subarray."""
         fields: list[Field] = []
         for i, item in enumerate(value):
             place = pointer_to(pointer, i)
@@ -96,7 +95,7 @@ class Struct(DataType):
                 given = [item[2]] if isinstance(item[2], int) else item[2]
                 shape = expect_integers(given, pointer_to(place, 2), minimum=1, stop=MAX_ITEM_BYTES + 1)
             name = expect_string(item[0], pointer_to(place, 0))
-            fields.append((name, parse_data_type_v2(item[1], pointer_to(place, 1)), shape))
+            fields.append((name, parse(item[1], pointer_to(place, 1)), shape))
         return cls.of("struct", fields, pointer)
 
     @classmethod

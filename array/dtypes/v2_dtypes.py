@@ -34,7 +34,7 @@ def parse_data_type_v2(value: JSON, pointer: str = "", *, filters: JSON = None) 
     if isinstance(value, list):
         from zarrdock.array.dtypes.struct_ import Struct
 
-        return Struct.from_json_v2(value, pointer)
+        return Struct.from_json_v2(value, pointer, parse_data_type_v2)
     if isinstance(value, str) and _SMALL.fullmatch(value):
         return parse_data_type(value, pointer)
     found = _FORM.fullmatch(value) if isinstance(value, str) else None

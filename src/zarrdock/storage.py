@@ -15,7 +15,7 @@ from zarrdock.lazy import lazy
 if TYPE_CHECKING:
     from zarrdock.ranges import From, Span, Tail
     from zarrdock.stores.async_store import AsyncStore
-    from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Traits, Version
+    from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Traits, Version, WrapperStore
     from zarrdock.stores.cache import CachingStore
     from zarrdock.stores.cache_folder import FolderCache
     from zarrdock.stores.cache_memory import MemoryCache
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zarrdock.stores.open import open_store
     from zarrdock.stores.retry import RetryPolicy
     from zarrdock.stores.s3 import S3Store
-    from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore, RecordingStore, WrapperStore
+    from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore, RecordingStore
     from zarrdock.stores.zip_ import ZipStore
 
 # Public name -> the module it comes from.
@@ -60,7 +60,7 @@ _PLACES = {
     "Tail": "ranges",
     "Traits": "stores.base",
     "Version": "stores.base",
-    "WrapperStore": "stores.wrappers",
+    "WrapperStore": "stores.base",
     "ZipStore": "stores.zip_",
     "open_store": "stores.open",
 }

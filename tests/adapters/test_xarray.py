@@ -19,7 +19,7 @@ pd = pytest.importorskip("pandas")
 import zarrdock  # noqa: E402
 from zarrdock.adapters.xarray import XarrayBackend  # noqa: E402
 from zarrdock.adapters.zarr_python import ZarrStore  # noqa: E402
-from zarrdock.stores.wrappers import WrapperStore  # noqa: E402
+from zarrdock.stores.base import WrapperStore  # noqa: E402
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore:.*(String|UTF32|Consolidated).*")]
 

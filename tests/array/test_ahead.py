@@ -19,8 +19,7 @@ from zarrdock.array.planning import rounds
 from zarrdock.array.planning.rounds import Round
 from zarrdock.config import config
 from zarrdock.errors import ShardIndexError, StoreError
-from zarrdock.stores.base import Read, Results
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.stores.base import Read, Results, WrapperStore
 from zarrdock.testing import FaultyStore, LatencyStore
 
 SHAPE = (8, 64, 64)

@@ -31,8 +31,8 @@ from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs import chain
 from zarrdock.codecs.blosc_frame import Frame, parse
 from zarrdock.errors import CodecError
-from zarrdock.stores.base import Blob, Read
-from zarrdock.stores.wrappers import Event, PrefixStore, WrapperStore
+from zarrdock.stores.base import Blob, Read, WrapperStore
+from zarrdock.stores.wrappers import Event, PrefixStore
 from zarrdock.testing import RecordingStore
 
 SHAPE = (64, 128, 64)  # 1 MiB of uint16

@@ -13,8 +13,7 @@ import pytest
 
 import zarrdock
 from zarrdock.errors import ConflictError, ZarrdockError
-from zarrdock.stores.base import Results
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.stores.base import Results, WrapperStore
 
 SHARDS: dict[str, Any] = {
     "one level": {"chunks": (4,), "shards": (16,)},

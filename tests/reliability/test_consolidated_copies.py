@@ -17,8 +17,7 @@ from support.servers import StrictS3
 from support.storms.workers import in_processes
 from zarrdock.array.group import Group
 from zarrdock.array.hierarchy import walk
-from zarrdock.stores.base import Buffer
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.stores.base import Buffer, WrapperStore
 
 FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
 

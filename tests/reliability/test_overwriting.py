@@ -15,7 +15,7 @@ import zarrdock
 from support.servers import StrictS3
 from zarrdock.cli.main import run
 from zarrdock.errors import NodeExistsError, StoreError
-from zarrdock.stores.wrappers import WrapperStore
+from zarrdock.stores.base import WrapperStore
 
 FOREIGN = {"letter.txt": b"a letter", "pics/p.jpg": b"a picture", "pics/2019/7": b"named like a chunk"}
 SMALL: dict[str, Any] = {"shape": (4, 4), "dtype": "u1", "chunks": (2, 2)}

@@ -13,9 +13,8 @@ import zarrdock
 from support.storms import appends, base, faults, fuzz, kills, readers, workers, writers
 from support.storms.targets import TARGETS
 from tools.storm_table import BEGIN, END, STORMS, main
-from zarrdock.stores.base import join_value
+from zarrdock.stores.base import WrapperStore, join_value
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.wrappers import WrapperStore
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.stores.zip_journal import SUFFIX
 

@@ -17,10 +17,9 @@ from zarrdock.cli.main import run
 from zarrdock.ranges import Tail
 from zarrdock.serve.server import Server
 from zarrdock.stores.abilities import ABILITIES, StoreReport, check_store
-from zarrdock.stores.base import Blob, Read, Store
+from zarrdock.stores.base import Blob, Read, Store, WrapperStore
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.object_store import Conditions
-from zarrdock.stores.wrappers import WrapperStore
 
 pytestmark = pytest.mark.server
 

@@ -8,9 +8,8 @@ import pytest
 
 from zarrdock.errors import RangeError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail
-from zarrdock.stores.base import Blob, Entry, Listing, Read, Traits, join_value
+from zarrdock.stores.base import Blob, Entry, Listing, Read, Traits, WrapperStore, join_value
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrappers import WrapperStore
 from zarrdock.testing.contract import StoreContract
 
 

@@ -7,10 +7,10 @@ import pytest
 from support.stores import AbleStore, HookedStore
 from zarrdock.errors import AccessError, InvalidKeyError, RangeError, ReadOnlyError, StoreError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail
-from zarrdock.stores.base import Blob, Listing, Patch, Read
+from zarrdock.stores.base import Blob, Listing, Patch, Read, WrapperStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrappers import Event, PrefixStore, ReadOnlyStore, RecordingStore, WrapperStore
+from zarrdock.stores.wrappers import Event, PrefixStore, ReadOnlyStore, RecordingStore
 from zarrdock.testing import FaultyStore, LatencyStore, StoreFault
 from zarrdock.testing.contract_read import whole
 

@@ -14,9 +14,21 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from zarrdock.errors import UnsupportedError
-from zarrdock.stores.base import Blob, Change, Entry, Listing, PatchChange, Read, Results, Store, Value, Version
+from zarrdock.stores.base import (
+    Blob,
+    Change,
+    Entry,
+    Listing,
+    PatchChange,
+    Read,
+    Results,
+    Store,
+    Value,
+    Version,
+    WrapperStore,
+)
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrappers import Event, WrapperStore, settled
+from zarrdock.stores.wrappers import Event, settled
 
 __all__ = ["AbleStore", "Apart", "HookedStore", "WithTraits", "remote"]
 

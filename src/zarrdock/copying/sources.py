@@ -21,9 +21,8 @@ from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import IntArray, Region
 from zarrdock.copying.progress import Mark
 from zarrdock.errors import NodeNotFoundError, StoreError, UnsupportedError
-from zarrdock.stores.base import Entry, Read, Results, Store
+from zarrdock.stores.base import Entry, Read, Results, Store, WrapperStore
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.wrappers import WrapperStore
 
 __all__ = ["InMemory", "Source", "Stored", "ZarrSource", "load_root", "stored_chunks"]
 

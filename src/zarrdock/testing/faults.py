@@ -25,9 +25,10 @@ from zarrdock.stores.base import (
     Store,
     Value,
     Version,
+    WrapperStore,
     value_parts,
 )
-from zarrdock.stores.wrappers import WrapperStore, settled
+from zarrdock.stores.wrappers import settled
 
 __all__ = ["FaultyStore", "LatencyStore", "StoreFault"]
 
