@@ -272,8 +272,8 @@ class _Whole:
 
 
 def attempts(n: int, error: Callable[[], Exception]) -> Iterator[int]:
-    """Numbers of attempts at what others may change meanwhile. Whoever succeeds leaves the loop; after the last attempt
-    ``error()`` is raised.
+    """Number the attempts at a change that others may overtake. The caller leaves the loop on success; after the last
+    attempt ``error()`` is raised.
 
     >>> for number in attempts(3, lambda: ConflictError("it kept changing")):
     ...     if number == 1:

@@ -27,7 +27,7 @@ Coords: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a shard is.
+    """Place of a shard in an object.
 
     Attributes:
         depth: its level, 0 for the object itself. start, nbytes: its bytes within the object; ``nbytes`` is None for

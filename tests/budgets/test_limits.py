@@ -13,12 +13,11 @@ from support.operations import Place, Service, place
 from zarrdock.errors import UnsupportedError
 from zarrdock.ranges import Span
 from zarrdock.stores.async_store import AsyncStore
-from zarrdock.stores.base import Read, Store
+from zarrdock.stores.base import CostedStore, Read, Store
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.open import open_store
 from zarrdock.stores.remote import BridgedStore
 from zarrdock.stores.retry import RetryPolicy
-from zarrdock.stores.wrappers import CostedStore
 
 pytestmark = pytest.mark.server
 
