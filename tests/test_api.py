@@ -427,6 +427,7 @@ def test_names_that_zarr_keeps_are_refused_at_creation(name: str, zarr_format: A
         lambda: zarrdock.create_group(values, path=name, zarr_format=zarr_format),
         lambda: zarrdock.open_group(values, "a", path=name, zarr_format=zarr_format),
         lambda: zarrdock.open_array(values, "a", path=name, shape=1, dtype="u1", zarr_format=zarr_format),
+        lambda: zarrdock.copy(np.zeros(1), values, dst_path=name),
     ):
         with pytest.raises(InvalidKeyError):
             create()

@@ -130,6 +130,8 @@ def test_times_without_a_unit_keep_their_counts_in_any_byte_order(zarr_format: A
     assert array[...].view("i8").tolist() == [0, 100, -2, 1, 2**62, 0]
     again = zarrdock.open_array(store)
     assert again[...].view("i8").tolist() == [0, 100, -2, 1, 2**62, 0]
+    out = np.zeros(6, f"{order}i8").view(order + kind)
+    assert again.read(out=out).view(f"{order}i8").tolist() == [0, 100, -2, 1, 2**62, 0]
     if zarr_format == 2:
         assert json.loads(bytes(store.get(".zarray").data))["dtype"] == order + kind  # type: ignore[union-attr]
     copied = zarrdock.copy(store, zarrdock.MemoryStore(), zarr_format=5 - zarr_format)

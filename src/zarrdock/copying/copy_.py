@@ -13,7 +13,7 @@ from zarrdock.array.aliasing import Reading, refuse_aliases
 from zarrdock.array.array import Array
 from zarrdock.array.consolidated_copies import Copies
 from zarrdock.array.group import Group, NodeOptions, wrap
-from zarrdock.array.node_storage import ZarrFormat, load, node_path, replace_node
+from zarrdock.array.node_storage import ZarrFormat, load, new_node_path, node_path, replace_node
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
 from zarrdock.array.removal import Keys, describe_keys
@@ -105,7 +105,7 @@ def copy(
     if is_npy(dst):
         raise UnsupportedError(f"{dst}: a copy is always Zarr; to make a .npy file use numpy.save")
     store = open_store(dst, storage_options=dict(dst_storage_options) if dst_storage_options else None)
-    at = node_path(dst_path)
+    at = new_node_path(dst_path)
     if contents.reading is not None:
         refuse_aliases([contents.reading], store, at, is_cleared=False)
     store._check_writable(at)
