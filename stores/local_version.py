@@ -50,8 +50,8 @@ class LocalVersion:
     def __init__(self, handle: Handle | None = None) -> None:
         self._handle = handle
         self._identity = handle.identity if handle is not None else None
-        if handle is not None:
-            _let_go(_pinned.put(id(self), weakref.ref(self)))
+        if handle is not None and (gone := _pinned.put(id(self), weakref.ref(self))):
+            _let_go(gone)
 
     def handle_for(self, identity: Identity) -> Handle | None:
         """The open file, where a path with this identity still names it."""

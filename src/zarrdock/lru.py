@@ -142,7 +142,10 @@ class BoundedLRU(Generic[Key, Item]):
                 return []
             self._items[key] = item, nbytes
             self._nbytes += nbytes
-            return self._shrink()
+            is_full = (self.max_items is not None and len(self._items) > self.max_items) or (
+                self.max_bytes is not None and self._nbytes > self.max_bytes
+            )
+            return self._shrink() if is_full else []
 
     def resize(self, *, max_bytes: int | None = None, max_items: int | None = None) -> list[tuple[Key, Item]]:
         """Set bounds. Returns the items that had to go."""
