@@ -28,7 +28,7 @@ from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Buffer, Version
 from zarrdock.stores.cache_memory import TAIL, UNKNOWN, Cache, Known, _Unknown
-from zarrdock.stores.local_files import make_folders, pread_all, writev_all
+from zarrdock.stores.local_files import local_path, make_folders, pread_all, writev_all
 
 __all__ = ["FolderCache"]
 
@@ -66,7 +66,7 @@ class FolderCache(Cache):
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int, namespace: str) -> None:
-        self.folder = os.path.abspath(os.fsdecode(folder))
+        self.folder = local_path(folder)
         self.max_bytes = max_bytes
         self.namespace = namespace
         self._here = f"{self.folder}/{_hash(namespace)[:16]}"

@@ -58,10 +58,14 @@ class GCSStore(ConditionalStore):
             # Read when gcsfs is imported: with an emulator its gRPC side would hang for a minute at the first touch.
             os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         try:
-            import gcsfs  # noqa: F401
+            from gcsfs import GCSFileSystem
         except ImportError as error:
             raise UnsupportedError('GCS needs gcsfs: pip install "zarrdock[gcs]"') from error
-        return super()._from_url(url, storage_options)
+        fs, path = super()._from_url(url, storage_options)
+        if not isinstance(fs, GCSFileSystem):  # another library has taken the protocol
+            fs = GCSFileSystem(**storage_options)
+            path = fs._strip_protocol(url)
+        return fs, path
 
     @property
     def identity(self) -> Identity:

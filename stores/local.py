@@ -46,6 +46,7 @@ from zarrdock.stores.local_files import (
     Part,
     failure,
     is_missing,
+    local_path,
     make_folders,
     pread_all,
     prune,
@@ -308,7 +309,7 @@ class LocalStore(Store):
         durable: return from writing only when the bytes and the names are on the disk.
         read_only: refuse every mutating operation.
     Raises:
-        UnsupportedError: not a POSIX system.
+        UnsupportedError: not a POSIX system; or ``root`` is a URL.
     """
 
     traits = _TRAITS
@@ -316,7 +317,7 @@ class LocalStore(Store):
     def __init__(self, root: str | os.PathLike[str], *, durable: bool = False, read_only: bool = False) -> None:
         if os.name != "posix":
             raise UnsupportedError("LocalStore needs a POSIX system; FsspecStore('file://...') works elsewhere")
-        self.root = os.path.abspath(os.fsdecode(root))
+        self.root = local_path(root)
         self.durable = durable
         self.read_only = read_only
         self._below_root = self.root.rstrip("/") + "/"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError
+from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError, UnsupportedError
 from zarrdock.stores.base import LazyParts
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Part",
     "failure",
     "is_missing",
+    "local_path",
     "make_folders",
     "pread_all",
     "prune",
@@ -43,6 +45,25 @@ _MAX_PARTS: int = getattr(os, "IOV_MAX", 0) or (os.sysconf("SC_IOV_MAX") if hasa
 
 # Parts that are made together: they should still be in the processor's cache when they are written.
 _LAZY_NBYTES = 512 * 2**10
+
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(/?)")
+
+
+def local_path(path: str | os.PathLike[str]) -> str:
+    """The absolute path of a local file or folder.
+
+    Raises:
+        UnsupportedError: it is a URL, or one of which pathlib has left one slash; it would become a folder ``s3:``.
+    """
+    text = os.fsdecode(path)
+    found = _URL.match(text)
+    if found and (found[2] or not os.path.lexists(f"{found[1]}:")):
+        raise UnsupportedError(
+            f"{text!r} is a URL and no path of a local folder: give it as text to zarrdock.open_store, or to what opens"
+            " or creates nodes"
+        )
+    return os.path.abspath(text)
 
 
 def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:

@@ -207,6 +207,14 @@ def identity_of(store: Any) -> Identity:
     return Identity(service, bucket).below(prefix.strip("/"))
 
 
+def below(store: Any, path: str) -> tuple[Any, str]:
+    """A store like ``store`` whose keys lie below ``path``; where its kind has no prefix, ``store`` and the path."""
+    if not path or kind_of(store) not in ("s3", "gs", "az"):
+        return store, path
+    args, kwargs = store.__getnewargs_ex__()
+    return type(store)(*args, **{**kwargs, "prefix": f"{store.prefix or ''}/{path}".strip("/")}), ""
+
+
 def plain(store: Any) -> Any:
     """A store like ``store`` that sends each request once and leaves it its time, and cleans up folders; settings that
     the user made are kept, and what is not obstore's own too.

@@ -18,7 +18,7 @@ from zarrdock.registry import Registry
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.wrappers import ReadOnlyStore
+from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore
 
 if TYPE_CHECKING:
     from fsspec.spec import AbstractFileSystem
@@ -47,8 +47,16 @@ protocols: Registry[Opener] = Registry(
     },
 )
 
-# These take a filesystem and a path too.
-_OVER_FILESYSTEMS = ("s3", "s3a", "gs", "gcs", "http", "https")
+# These take a filesystem and a path too: protocol -> a method of the filesystem that the store needs, which others of
+# that protocol need not have.
+_OVER_FILESYSTEMS = {
+    "s3": "_call_s3",
+    "s3a": "_call_s3",
+    "gs": "_get_params",
+    "gcs": "_get_params",
+    "http": "encode_url",
+    "https": "encode_url",
+}
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
 
 # Two letters at least: "C:\\data" is a path.
@@ -170,7 +178,7 @@ def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, dura
     first = text.split("::")[0]
     found = _URL.match(first)
     protocol = found[1].lower() if found else ""
-    if "::" in text and (protocol or not os.path.exists(text)):
+    if "::" in text and (protocol or _is_chain(text)):
         return _from_chain(text, protocol or first, options, read_only, durable, tuning)
     if _ZIP.search(text.split("?")[0]) and protocol != "zip" and not os.path.isdir(text):
         return _open(protocols, "zip", text, options, read_only, durable)
@@ -183,6 +191,17 @@ def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, dura
 
         return _local(LocalFileSystem._strip_protocol(text), read_only, durable)
     return _open(protocols, protocol, text, options, read_only, durable, tuning)
+
+
+def _is_chain(text: str) -> bool:
+    """True for what begins with a protocol and ``::``. A file may have that in its name, too."""
+    if os.path.exists(text):
+        return False
+    from fsspec.registry import available_protocols
+
+    first, _, rest = text.partition("::")
+    # A URL behind it: a chain, though of a protocol that nobody knows, which is to be said.
+    return first in available_protocols() or first in protocols.names() or _URL.search(rest) is not None
 
 
 def _local(path: str, read_only: bool, durable: bool) -> Store:
@@ -260,7 +279,9 @@ def _from_filesystem(fs: AbstractFileSystem, path: str, read_only: bool, durable
     if isinstance(fs, LocalFileSystem):
         return _local(fs._strip_protocol(path), read_only, durable)
     protocol = protocol_of(fs)
-    if protocol not in _OVER_FILESYSTEMS or not is_async(fs):
+    if _is_a(fs, "obstore.fsspec", "FsspecStore"):
+        return _from_obstore_filesystem(fs, path, protocol, read_only, durable, tuning)
+    if not is_async(fs) or not hasattr(fs, _OVER_FILESYSTEMS.get(protocol, "")):
         return FsspecStore(fs, path, read_only=read_only, **tuning)
     try:
         opener = protocols.get(protocol)
@@ -289,6 +310,22 @@ def _from_obstore(store: Any, read_only: bool, tuning: Tuning) -> Store:
         raise _not_installed("obstore", error) from error
     opened: Store = module.ObstoreStore(store, read_only=read_only, **tuning)
     return opened
+
+
+def _from_obstore_filesystem(
+    fs: Any, path: str, protocol: str, read_only: bool, durable: bool, tuning: Tuning
+) -> Store:
+    """The store of obstore's that stands behind its filesystem: by that one's own methods there are no versions, no
+    conditions and no open ranges.
+    """
+    from zarrdock.stores.obstore_client import below
+
+    if protocol == "file":
+        return _local(fs._strip_protocol(path), read_only, durable)
+    bucket, inside = fs._split_path(path)
+    store, rest = below(fs._construct_store(bucket), inside.strip("/"))
+    opened = _from_obstore(store, read_only, tuning)
+    return PrefixStore(opened, rest) if rest else opened
 
 
 def _not_installed(protocol: str, error: ImportError) -> UnsupportedError:

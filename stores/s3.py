@@ -71,6 +71,11 @@ class S3Store(ConditionalStore):
     def _from_url(self, url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
         _plain(None)  # a missing s3fs is reported in our words, not in fsspec's
         fs, path = super()._from_url(url, storage_options)
+        if not hasattr(fs, "_call_s3"):  # another library has taken the protocol
+            from s3fs import S3FileSystem
+
+            fs = S3FileSystem(**storage_options)
+            path = fs._strip_protocol(url)
         return _plain(fs), path
 
     def _make_traits(self, traits: Traits) -> Traits:

@@ -15,7 +15,7 @@ from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.base import Buffer, Store, Traits
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.local_files import MISSING, failure, pread_all
+from zarrdock.stores.local_files import MISSING, failure, local_path, pread_all
 from zarrdock.stores.local_version import Handle
 from zarrdock.stores.zip_format import (
     END,
@@ -90,7 +90,7 @@ class LocalArchive(Archive):
     def __init__(self, path: str | os.PathLike[str], *, must_exist: bool, flags: int = os.O_RDONLY) -> None:
         if os.name != "posix":
             raise UnsupportedError("local zips need a POSIX system; ZipStore((store, key)) reads them elsewhere")
-        self.path = os.path.realpath(os.fsdecode(path))
+        self.path = os.path.realpath(local_path(path))
         self.journal_path = self.path + SUFFIX
         self.must_exist = must_exist
         self.flags = flags

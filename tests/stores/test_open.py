@@ -1,5 +1,6 @@
 """open_store: from what a user types, or has, to a store."""
 
+import subprocess
 import sys
 import zipfile
 from collections import UserDict
@@ -7,17 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
+from fsspec.asyn import AsyncFileSystem
 from upath import UPath
 
+import zarrdock
+from support.servers import StrictS3
 from zarrdock.errors import ReadOnlyError, StoreError, UnsupportedError
+from zarrdock.ranges import Span
 from zarrdock.stores.base import Store
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.mapping import MappingStore
 from zarrdock.stores.memory import MemoryStore
+from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.open import open_store, protocols
+from zarrdock.stores.wrappers import PrefixStore
 
 
 def holds(store: Store, key: str = "k") -> bytes | None:
@@ -189,3 +197,103 @@ def test_nonsense_is_one_typed_line(obj: Any, options: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedError) as caught:
         open_store(obj, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.server
+def test_the_filesystem_of_obstore() -> None:
+    from obstore.fsspec import FsspecStore as ObstoreFilesystem
+
+    with StrictS3("bucket") as server:
+        options = server.storage_options
+        array = zarrdock.create_array(
+            "s3://bucket/x/y", shape=(64,), dtype="i4", chunks=(2,), shards=(32,), storage_options=options
+        )
+        array[:] = np.arange(64)
+        settings = {"endpoint": server.url, "access_key_id": "t", "secret_access_key": "t", "region": "us-east-1"}
+        fs = ObstoreFilesystem("s3", **settings, client_options={"allow_http": True})
+        store = open_store(fs, path="bucket/x/y")
+        assert isinstance(store, ObstoreStore)
+        assert store.identity == array.store.identity
+        assert zarrdock.open_array(store)[5:9].tolist() == [5, 6, 7, 8]
+        zarrdock.open_array(store, "r+")[5:7] = 0
+        assert array[4:8].tolist() == [4, 0, 0, 7]
+        web = ObstoreFilesystem("http", client_options={"allow_http": True})
+        store = open_store(web, path=f"{server.url}/bucket/x/y")
+        assert zarrdock.open_array(store)[6:8].tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("protocol", ["file", "memory"])
+def test_the_filesystem_of_obstore_on_this_machine(protocol: str, tmp_path: Path) -> None:
+    from obstore.fsspec import FsspecStore as ObstoreFilesystem
+
+    fs = ObstoreFilesystem(protocol)
+    place = str(tmp_path / "a") if protocol == "file" else "a"
+    zarrdock.create_array(open_store(fs, path=place), data=np.arange(8), chunks=(2,), shards=(4,))
+    assert zarrdock.open_array(open_store(fs, path=place))[3:5].tolist() == [3, 4]
+    assert isinstance(open_store(fs, path=place), LocalStore if protocol == "file" else PrefixStore)
+
+
+@pytest.mark.server
+def test_a_protocol_that_another_library_has_taken() -> None:
+    code = """
+import obstore.fsspec, sys, zarrdock
+obstore.fsspec.register("s3")
+store = zarrdock.open_store("s3://bucket/x", storage_options=eval(sys.argv[1]))
+store.write("k", b"1")
+print(type(store).__name__, store.get("k").data)
+"""
+    with StrictS3("bucket") as server:
+        command = [sys.executable, "-c", code, repr(server.storage_options)]
+        assert subprocess.run(command, capture_output=True, text=True).stdout == "S3Store b'1'\n"
+
+
+class Strange(AsyncFileSystem):
+    """A filesystem of somebody's that calls itself s3."""
+
+    protocol = "s3"
+    cachable = False
+
+    async def _cat_file(self, path: str, start: object = None, end: object = None, **_: object) -> bytes:
+        if path != "bucket/k":
+            raise FileNotFoundError(path)
+        return b"0123456789"[start:end]  # type: ignore[misc]
+
+    async def _info(self, path: str, **_: object) -> dict[str, object]:
+        if path != "bucket/k":
+            raise FileNotFoundError(path)
+        return {"name": path, "size": 10, "type": "file"}
+
+
+def test_a_filesystem_of_a_protocol_that_is_not_the_usual_one() -> None:
+    store = open_store(Strange(), path="bucket")
+    assert type(store) is FsspecStore
+    assert bytes(store.get("k", Span(2, 4)).data) == b"23"  # type: ignore[union-attr]
+    assert store.get("missing") is None
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/x.zarr", "gs://b/x", "http://h/x", "file:///tmp/x", "s3:/bucket/x.zarr"])
+def test_urls_are_no_folders(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for make in (
+        LocalStore,
+        lambda url: LocalStore(Path(url)),
+        lambda url: open_store(Path(url)),
+        lambda url: zarrdock.ZipStore(Path(f"{url}.zip")),
+        lambda url: zarrdock.CachingStore(MemoryStore(), max_bytes=100, folder=url),
+    ):
+        with pytest.raises(UnsupportedError, match="is a URL and no path of a local folder"):
+            make(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_that_look_like_urls_a_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:").mkdir()
+    for name in ("s3:/x", "r::12.zarr", "run 1: first.zarr", "a:b/c"):
+        zarrdock.create_array(name, data=np.arange(3))
+        assert zarrdock.open_array(tmp_path / name)[:].tolist() == [0, 1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a:b", "r::12.zarr", "run 1: first.zarr", "s3:"]
+    for chain in ("zip::r::12.zarr", "simplcache::s3://bucket/x"):
+        with pytest.raises((UnsupportedError, StoreError)):
+            zarrdock.open_array(chain)
+    assert len(list(tmp_path.iterdir())) == 4
