@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zarrdock.after_fork import reset_after_fork
-from zarrdock.errors import StoreError, UnsupportedError
+from zarrdock.errors import ArchiveNotFoundError, StoreError, UnsupportedError
 from zarrdock.stores.base import Buffer, Store, Traits
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.local import LocalStore
@@ -203,7 +203,7 @@ class LocalArchive(Archive):
             if error.errno not in MISSING:
                 raise
             if self.must_exist:
-                raise StoreError("there is no such archive", store=self) from error
+                raise ArchiveNotFoundError("there is no such archive", store=self) from error
             return State(LocalSnapshot(Directory(), os.urandom(12), None), (0, 0), 0)
         file = Handle(fd, os.fstat(fd))
         if not stat.S_ISREG(os.fstat(fd).st_mode):

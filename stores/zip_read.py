@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import deflate
 import numpy as np
 
-from zarrdock.errors import RangeError, StoreError
+from zarrdock.errors import ArchiveNotFoundError, RangeError, StoreError
 from zarrdock.ranges import Span, Tail, merge
 from zarrdock.stores.base import Blob, Buffer, Read, Store, Traits, Version, check_key
 from zarrdock.stores.identity import Identity
@@ -178,7 +178,7 @@ class StoreArchive(Archive):
     def _load_once(self) -> Snapshot:
         blob = self.store.get(self.key, Tail(TAIL_BYTES))
         if blob is None:
-            raise StoreError("there is no such archive", key=self.key, store=self.store)
+            raise ArchiveNotFoundError("there is no such archive", key=self.key, store=self.store)
         tail = bytes(blob.data)
         start = 0 if len(tail) < TAIL_BYTES else None
         end = find_end(tail, start)

@@ -11,6 +11,7 @@ from zarrdock import errors
 from zarrdock.array.group import MemberNotFoundError
 from zarrdock.errors import (
     AccessError,
+    ArchiveNotFoundError,
     ChecksumError,
     CodecError,
     ConflictError,
@@ -48,6 +49,7 @@ KINDS: dict[type[ZarrdockError], tuple[type[BaseException], ...]] = {
     ShardIndexError: (CodecError,),
     SelectionError: (IndexError,),
     NodeNotFoundError: (FileNotFoundError,),
+    ArchiveNotFoundError: (StoreError, NodeNotFoundError),
     NodeExistsError: (FileExistsError,),
     UnsupportedError: (ZarrdockError,),
     MemberNotFoundError: (NodeNotFoundError, KeyError),

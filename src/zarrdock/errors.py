@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = [
     "AccessError",
+    "ArchiveNotFoundError",
     "ChecksumError",
     "CodecError",
     "ConflictError",
@@ -226,6 +227,10 @@ class SelectionError(ZarrdockError, IndexError):
 
 class NodeNotFoundError(ZarrdockError, FileNotFoundError):
     """There is no Zarr array or group at this path."""
+
+
+class ArchiveNotFoundError(StoreError, NodeNotFoundError):
+    """There is no such zip archive, and so none of the nodes in it."""
 
 
 class NodeExistsError(ZarrdockError, FileExistsError):

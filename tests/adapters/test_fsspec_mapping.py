@@ -1,5 +1,6 @@
 """Stores as fsspec filesystems and as mappings."""
 
+import gc
 import pickle
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,24 @@ def test_writing(store: zarrdock.Store) -> None:
     locked = fsspec.filesystem("zarrdock", store=store, read_only=True)
     with pytest.raises(zarrdock.errors.ReadOnlyError):
         locked.open("plain", "wb")
+
+
+def test_a_key_that_is_there_is_not_opened_exclusively(store: zarrdock.Store) -> None:
+    fs = fsspec.filesystem("zarrdock", store=store)
+    with fs.open("new", "xb") as file:
+        file.write(b"1")
+    with pytest.raises(FileExistsError):
+        fs.open("new", "xb")
+    # One that comes meanwhile is kept, and the error is told once.
+    file = fs.open("late", "xb")
+    file.write(b"mine")
+    store.write("late", b"theirs")
+    with pytest.raises(FileExistsError):
+        file.close()
+    assert file.closed
+    del file
+    gc.collect()
+    assert fs.cat_file("late") == b"theirs"
 
 
 def test_from_a_url_and_through_pickle(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import fsspec
 import pytest
 from aiohttp import web
 
+import zarrdock
 from support.loopback import LoopbackServer
 from support.servers import Endpoint
-from zarrdock.errors import ReadOnlyError, StoreError, UnsupportedError, VersionChangedError
+from zarrdock.errors import NodeNotFoundError, ReadOnlyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Tail
 from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.gcs import GCSStore
@@ -225,3 +226,11 @@ class TestZipOnS3(StoreContract):
         outer = S3Store(url, storage_options=self.endpoint.storage_options)
         outer.write("x.zip", zipped(items))
         return ZipStore((outer, "x.zip"))
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_nodes_of_an_archive_that_is_not_there_are_not_found(tmp_path: Path, remote: bool) -> None:
+    place = f"memory://{tmp_path.name}/none.zip" if remote else tmp_path / "none.zip"
+    for opened in (zarrdock.open, zarrdock.open_array, zarrdock.open_group):
+        with pytest.raises(NodeNotFoundError, match="no such archive"):
+            opened(place)

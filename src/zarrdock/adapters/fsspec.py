@@ -10,7 +10,7 @@ from typing import Any
 
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
-from zarrdock.errors import RangeError, UnsupportedError, VersionChangedError
+from zarrdock.errors import KeyExistsError, RangeError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Read, Result, check_prefix
 from zarrdock.stores.open import open_store
@@ -163,6 +163,8 @@ class ZarrdockFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return _Reader(self, key, mode, block_size or 2**20, **options)
         if mode in ("wb", "xb"):
             self.store._check_writable(key)
+            if mode == "xb" and self.store.exists(key):  # decided when it is stored, and told as early as can be
+                raise KeyExistsError("the key exists already", key=key, store=self.store)
             return _Writer(self, key, mode == "xb")
         raise UnsupportedError(f"mode {mode!r}: values are replaced as a whole: 'rb', 'wb' or 'xb'")
 
@@ -220,6 +222,9 @@ class _Writer(io.BytesIO):
             self.close()
 
     def close(self) -> None:
-        if not self.closed:
+        if self.closed:
+            return
+        try:
             self._fs.store.write(self._key, self.getvalue(), create_only=self._create_only)
-        super().close()
+        finally:
+            super().close()  # else it would be tried again, and fail again, when the object goes
