@@ -28,7 +28,11 @@ def likely_other(metadata: ArrayMetadata) -> SeparatedKeys | None:
 
 
 def explain(keys: SeparatedKeys, found: str, zarr_format: int, n: int = 1) -> str:
-    """One line: where the chunks are, and which metadata would lead there."""
-    place = "dimension_separator in .zarray" if zarr_format == 2 else "separator in chunk_key_encoding in zarr.json"
+    """One line: where the chunks are, and what to change for them to be read."""
     lie = f"a chunk lies at {found!r}" if n == 1 else f"{n} chunks lie at keys such as {found!r}"
-    return f"{lie}, where the metadata do not lead: they are read only with the separator {keys.separator!r} ({place})"
+    named = f'"{"dimension_separator" if zarr_format == 2 else "separator"}": "{keys.separator}"'
+    place = ".zarray" if zarr_format == 2 else "the configuration of chunk_key_encoding in zarr.json"
+    return (
+        f"{lie}, which the metadata never lead to; to have it read, name the separator {keys.separator!r} "
+        f"({named} in {place})"
+    )

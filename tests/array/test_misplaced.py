@@ -51,7 +51,9 @@ def test_a_read_that_found_nothing_says_where_a_chunk_is(read: Callable[[zarrdoc
     for key, value in stored(None, "0/0", "1/1").items():
         store.write(key, value)
     array = zarrdock.open_array(store)
-    with pytest.warns(UserWarning, match=r"chunk lies at '0/0'.*separator '/' \(dimension_separator in \.zarray\)"):
+    with pytest.warns(
+        UserWarning, match=r"chunk lies at '0/0'.*separator '/' \(\"dimension_separator\": \"/\" in \.zarray\)"
+    ):
         assert not np.any(read(array))
 
 
