@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final, Literal
 
 from zarrdock.array.dtypes.dtype import DataType
@@ -110,7 +111,7 @@ def _strict_array(members: dict[str, Any], attributes: dict[str, Any], lenient: 
         extra={name: value for name, value in members.items() if name not in _MEMBERS},
         v2=V2Details(
             fill_value_is_null=found is None,
-            fill_value=found,
+            fill_value=found if _is_json(found) else None,
             members={"compressor": compressor, "filters": filters, "order": order},
             names_separator=separator is not None,
         ),
@@ -191,6 +192,13 @@ def _attributes(zattrs: bytes | bytearray | memoryview | None, key: str) -> tupl
     folder, slash, _ = key.rpartition("/")
     with in_document(f"{folder}{slash}.zattrs"):
         return load_attributes(zattrs)
+
+
+def _is_json(value: JSON) -> bool:
+    """False for the literals NaN and Infinity, which a document may hold and none should."""
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _check_format(members: dict[str, Any]) -> None:

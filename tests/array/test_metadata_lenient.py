@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,15 @@ def test_a_fill_value_of_v2_is_written_as_it_was_found(changes: dict[str, Any], 
     array.attrs["a"] = 1
     written = json.loads((tmp_path / ".zarray").read_text())["fill_value"]
     assert (written, type(written)) == (fill, type(fill))
+
+
+@pytest.mark.parametrize(("dtype", "fill", "strict"), [("<f4", math.nan, "NaN"), ("<f8", -math.inf, "-Infinity")])
+def test_literals_that_are_no_json_are_not_written_again(dtype: str, fill: float, strict: str) -> None:
+    for lax, good in ((fill, strict), ([fill, 0.0], [strict, 0.0])):
+        kind = dtype if lax is fill else "<c16"
+        metadata = parse_array_v2(json.dumps(V2 | {"dtype": kind, "fill_value": lax}).encode(), None)
+        assert to_v2_documents(metadata)[".zarray"]["fill_value"] == good
+        assert metadata == parse_array_v2(json.dumps(V2 | {"dtype": kind, "fill_value": lax}).encode(), None)
 
 
 def test_another_fill_value_or_type_does_not_keep_it() -> None:
