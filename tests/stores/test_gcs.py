@@ -5,18 +5,25 @@ sent is looked at.
 """
 
 import contextlib
+import gzip
+import json
 import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
+from aiohttp import web
 
+import zarrdock
 from support.servers import Endpoint, Fault, FaultProxy, StrictGCS
-from zarrdock.errors import ConflictError, VersionChangedError
+from zarrdock.checking import check
+from zarrdock.errors import ConflictError, RangeError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Blob, Read
 from zarrdock.stores.gcs import GCSStore
@@ -272,3 +279,73 @@ def test_requester_pays(strict_gcs: Endpoint, proxy: FaultProxy, prefix: str) ->
     list(store.list())
     assert all("userProject=somebody" in seen.path for seen in proxy.log)
     assert len(proxy.log) == 3
+
+
+# -- objects stored compressed -----------------------------------------------------------------------------------------
+
+
+class Zipped(StrictGCS):
+    """Serves some objects as the service does those that are stored with ``Content-Encoding: gzip``."""
+
+    transforms = True
+
+    def __init__(self, *buckets: str) -> None:
+        super().__init__(*buckets)
+        self.zipped: set[str] = set()
+
+    def _get(self, request: Any, bucket: str, objects: Any, key: str, query: Any) -> Any:
+        answer = super()._get(request, bucket, objects, key, query)
+        if key not in self.zipped:
+            return answer
+        if query.get("alt") != "media":
+            return web.json_response({**json.loads(answer.body), "contentEncoding": "gzip"})
+        found = objects[key]
+        if self.transforms and "gzip" not in request.headers.get("Accept-Encoding", ""):
+            headers = {"x-goog-generation": str(found.generation), "x-goog-stored-content-encoding": "gzip"}
+            return web.Response(headers=headers, body=gzip.decompress(found.data))
+        answer.headers["Content-Encoding"] = "gzip"
+        return answer
+
+    def _list(self, *args: Any) -> Any:
+        answer = super()._list(*args)
+        document = json.loads(answer.body)
+        for item in document.get("items", []):
+            if item["name"] in self.zipped:
+                item["contentEncoding"] = "gzip"
+        return web.json_response(document)
+
+
+@pytest.mark.parametrize("transforms", [True, False])
+def test_objects_stored_compressed(transforms: bool) -> None:
+    inside = zarrdock.MemoryStore()
+    zarrdock.create_array(inside, data=np.arange(64), chunks=(8,), shards=(32,), compressors=None)
+    with Zipped("bucket") as server:
+        server.transforms = transforms
+        for entry in inside.list():
+            server.zipped.add(f"x/{entry.key}")
+            server.put("bucket", f"x/{entry.key}", gzip.compress(bytes(inside.get(entry.key).data)))
+        store = GCSStore("gs://bucket/x", storage_options=server.storage_options)
+        array = zarrdock.open_array(store)
+        assert array[:].tolist() == list(range(64))
+        with pytest.warns(RuntimeWarning, match=r"Content-Encoding: gzip.*whole object"):
+            assert bytes(store.get("c/0", Tail(4)).data) == bytes(inside.get("c/0", Tail(4)).data)
+        assert zarrdock.open_array(store)[9:11].tolist() == [9, 10]
+        assert store.size("c/0") == inside.size("c/0")
+        assert {entry.key: entry.size for entry in store.list()} == {"zarr.json": None, "c/0": None, "c/1": None}
+        assert check(store).is_good
+        with pytest.raises(RangeError):
+            store.get("c/0", Span(10**6, 10**6 + 1))
+        server.zipped.discard("x/c/0")
+        zarrdock.open_array(store, "r+")[:32] = 7
+        assert zarrdock.open_array(store)[30:34].tolist() == [7, 7, 32, 33]
+
+
+def test_plain_objects_are_no_matter_of_compression() -> None:
+    with StrictGCS("bucket") as server, FaultProxy(server.url, "gcs") as proxy:
+        store = GCSStore("gs://bucket/x", storage_options={**server.storage_options, "endpoint_url": proxy.url})
+        store.write("k", bytes(100))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert bytes(store.get("k", Span(3, 5)).data) == bytes(2)
+            assert store.size("k") == 100
+        assert len(proxy.log) == 3
