@@ -53,8 +53,8 @@ class GCSStore(RangedStore, ConditionalStore):
     # CPU time of one request (0.2 to 0.3 ms, a quarter of what s3fs takes) times the bandwidth of loopback.
     default_gap_bytes = 64 * 1024
     price_of_a_part = (
-        "objects are stored compressed (Content-Encoding: gzip), and each part of one costs the whole object: store them "
-        "uncompressed"
+        "objects are stored compressed (Content-Encoding: gzip), and each part of one costs the whole object: store "
+        "them uncompressed"
     )
 
     def __init__(self, fs: AbstractFileSystem | str, path: str = "", **kwargs: Any) -> None:
