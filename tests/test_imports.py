@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "viewer": BASE | {"stores", "codecs", "array", "views", "serve"},
     "serve": BASE | {"stores", "codecs", "array", "views"},
     "testing": BASE | {"lazy", "stores", "codecs", "array", "api"},
-    "copying": BASE | {"stores", "codecs", "array"},
+    "copying": BASE | {"stores", "codecs", "array", "views"},
     "checking": BASE | {"stores", "codecs", "array", "copying"},
     "repairing": BASE | {"stores", "codecs", "array", "copying"},
     "layouts": BASE | {"stores", "codecs", "array", "copying"},
@@ -84,7 +84,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "obstore": ("stores/", "adapters/"),
     "obspec": ("adapters/",),
     "typing_extensions": ("adapters/",),  # for the type checker alone
-    "zarr": ("adapters/",),
+    "zarr": (
+        "adapters/",
+        "copying/",
+    ),
     "xarray": ("adapters/",),
     "dask": ("adapters/",),
     "distributed": ("adapters/",),
@@ -96,6 +99,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "rich_click": ("cli/",),
     "PIL": ("cli/", "viewer/"),
     "h5py": ("views/",),
+    "tifffile": ("copying/",),
     "pyarrow": ("views/",),
     "pytest": ("testing/",),
     "hypothesis": ("testing/",),

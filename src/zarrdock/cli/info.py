@@ -78,7 +78,7 @@ def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         "unknown": [{"kind": error.kind, "name": error.name} for error in metadata.unknown],
         "read_leniently": [asdict(one) for one in metadata.leniencies],
     }
-    return facts | {"misplaced": _misplaced(metadata, found)} | _stored_facts(stored)
+    return facts | {"misplaced": _misplaced(metadata, found)} | _stored_facts(stored, found)
 
 
 def _misplaced(metadata: ArrayMetadata, found: Found) -> str | None:
@@ -114,11 +114,12 @@ def _group_facts(metadata: GroupMetadata, found: Found, stored: tuple[int, int] 
         "attributes": dict(metadata.attributes),
         "members": None if nodes is None else members,
         "read_leniently": [asdict(one) for one in metadata.leniencies],
-    } | _stored_facts(stored)
+    } | _stored_facts(stored, found)
 
 
-def _stored_facts(stored: tuple[int, int] | None) -> dict[str, Any]:
-    return {} if stored is None else {"n_stored": stored[0], "nbytes_stored": stored[1]}
+def _stored_facts(stored: tuple[int, int] | None, found: Found) -> dict[str, Any]:
+    facts: dict[str, Any] = {} if stored is None else {"n_stored": stored[0], "nbytes_stored": stored[1]}
+    return facts if found.file is None else facts | {"file": found.file.kind, "left_out": list(found.left_out)}
 
 
 def fill_json(metadata: ArrayMetadata) -> Any:
@@ -185,20 +186,22 @@ def _show_array(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] |
         rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}, metadata included{ratio}"))
     rows += [("unknown", str(error)) for error in metadata.unknown]
     rows += [("read leniently", str(one)) for one in metadata.leniencies]
+    rows += [("not in a copy", line) for line in found.left_out]
     if (text := _misplaced(metadata, found)) is not None:
         rows.append(("misplaced", text))
-    print(f"{_where(found)}: array, Zarr v{metadata.zarr_format}")
+    print(f"{_where(found)}: array, {found.what}")
     table(rows)
 
 
 def _show_group(metadata: GroupMetadata, found: Found, stored: tuple[int, int] | None) -> None:
-    print(f"{_where(found)}: group, Zarr v{metadata.zarr_format}")
+    print(f"{_where(found)}: group, {found.what}")
     rows = _attribute_rows(metadata.attributes)
     if metadata.consolidated is not None:
         rows.append(("consolidated", f"metadata of {count(len(metadata.consolidated), 'node')}"))
     if stored is not None:
         rows.append(("stored", f"{size_text(stored[1])} in {count(stored[0], 'object')}"))
     rows += [("read leniently", str(one)) for one in metadata.leniencies]
+    rows += [("not in a copy", line) for line in found.left_out]
     nodes = _members(found, metadata)
     if nodes is None:
         rows.append(("members", "unknown: this store cannot list, and there is no consolidated metadata"))

@@ -11,8 +11,11 @@ from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import node_path
 from zarrdock.cli.output import shape_text
 from zarrdock.codecs.sharding import Sharding
+from zarrdock.copying.conversions import Described, contents_of, tiff_folder
+from zarrdock.copying.recognise import ForeignFile, find_file
 from zarrdock.copying.sources import load_root
-from zarrdock.errors import ZarrdockError
+from zarrdock.copying.target_metadata import Wishes
+from zarrdock.errors import NodeNotFoundError, ZarrdockError
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
 
@@ -21,11 +24,32 @@ __all__ = ["Found", "brief", "find", "leaf"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A node, and where it is."""
+    """A node, and where it is.
+
+    Attributes:
+        file: the file that is shown as Zarr, where the URL names one: HDF5 as its chunks lie there, other kinds as
+            their copy would be.
+        left_out: what a copy of it would lack.
+    """
 
     store: Store
     path: str
     node: Node
+    file: ForeignFile | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """Format of the node, for people."""
+        text = f"Zarr v{self.node.zarr_format}"
+        if self.file is None:
+            return text
+        return (
+            f"an HDF5 file as {text}" if self.file.kind == "hdf5" else f"{_KINDS[self.file.kind]}, its copy as {text}"
+        )
+
+
+_KINDS = {"npy": "a .npy file", "npz": "an .npz file", "tiff": "TIFF"}
 
 
 def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:
@@ -34,9 +58,27 @@ def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:
     Raises:
         NodeNotFoundError: there is none; an unfinished copy is named as such. MetadataError, StoreError.
     """
-    store = open_store(url, storage_options=storage_options or None, read_only=True)
     at = node_path(path)
-    return Found(store, at, load_root(store, at))
+    file = find_file(url, storage_options)
+    if file is not None and file.kind == "hdf5":
+        from zarrdock.views.hdf5_view import ConvertedHDF5, HDF5View
+
+        view = HDF5View(file.store, file.key)
+        return Found(view, at, load_root(view, at), file, ConvertedHDF5(file.store, file.key).left_out(at))
+    if file is not None:
+        contents = contents_of(file, "", Wishes(), recode=False)
+        shown = Described(contents)
+        return Found(shown, at, load_root(shown, at), file, contents.left_out)
+    store = open_store(url, storage_options=storage_options or None, read_only=True)
+    try:
+        return Found(store, at, load_root(store, at))
+    except NodeNotFoundError:
+        folder = tiff_folder(store, at)
+        if folder is None:
+            raise
+        contents = folder(Wishes())
+        shown = Described(contents)
+        return Found(shown, "", load_root(shown, ""), ForeignFile("tiff", store, at), contents.left_out)
 
 
 def leaf(metadata: ArrayMetadata) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[Any, ...]]:

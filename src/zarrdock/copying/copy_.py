@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zarrdock.array.aliasing import Reading, refuse_aliases
+from zarrdock.array.aliasing import refuse_aliases
 from zarrdock.array.array import Array
 from zarrdock.array.consolidated_copies import Copies
 from zarrdock.array.group import Group, NodeOptions, wrap
@@ -19,14 +19,16 @@ from zarrdock.array.planning.overlap import Division
 from zarrdock.array.removal import Keys, describe_keys
 from zarrdock.codecs.chunk_order import permutation
 from zarrdock.codecs.write_options import WriteOptions, WriteOptionsLike, write_options
+from zarrdock.copying.conversions import contents_of, tiff_folder
 from zarrdock.copying.copy_objects import copy_objects
 from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.foreign import File, copy_files, files_below
-from zarrdock.copying.npy import is_npy, open_npy
+from zarrdock.copying.npy import is_npy
 from zarrdock.copying.parallel import Workers
 from zarrdock.copying.progress import CopyProgress, IncompleteCopyWarning, Mark, below
+from zarrdock.copying.recognise import find_file
 from zarrdock.copying.repack_shards import regroup, same_leaves
-from zarrdock.copying.sources import InMemory, Source, Stored, ZarrSource, stored_chunks
+from zarrdock.copying.sources import InMemory, Stored, ZarrSource, stored_chunks
 from zarrdock.copying.target_metadata import Wishes, new_metadata
 from zarrdock.copying.transfer import Outcome, transfer
 from zarrdock.errors import MetadataError, NodeExistsError, NodeNotFoundError, UnsupportedError
@@ -68,8 +70,8 @@ def copy(
     all of its chunks are there: an unfinished copy is never taken for a finished one.
 
     Args:
-        src: an array or group, a numpy array, a path or URL of a ``.npy`` file, or anything
-            :func:`zarrdock.open_store` takes.
+        src: an array or group, a numpy array, anything :func:`zarrdock.open_store` takes; or a path or URL of a file
+            that is no Zarr: HDF5, netCDF4, ``.npy``, ``.npz``, TIFF.
         dst: anything :func:`zarrdock.open_store` takes.
         src_path, dst_path: of the node within either store.
         chunks, shards: shapes (or lengths along each axis, or a grid's metadata) as for :func:`zarrdock.create_array`,
@@ -125,18 +127,20 @@ def _contents(
         if src_path:
             raise UnsupportedError(f"src_path goes with a store; {src!r} is a node already")
         return of_hierarchy(src.store, src.path, wishes, recode=recode, zarr_format=2 if src.zarr_format == 2 else 3)
-    source: Source
-    reading = None
     if isinstance(src, np.ndarray):
-        source, url = InMemory(src), "a numpy array"
-    elif is_npy(src) and not src_path:
-        source = npy = open_npy(src, storage_options)
-        url, reading = npy.url, Reading(npy.store, npy.key)
-    else:
-        store = open_store(src, storage_options=dict(storage_options) if storage_options else None, read_only=True)
+        part = ArrayPart("", new_metadata(src.shape, src.dtype, wishes), InMemory(src), None)
+        return Contents("a numpy array", None, "", [part])
+    file = find_file(src, storage_options)
+    if file is not None:
+        return contents_of(file, node_path(src_path), wishes, recode=recode)
+    store = open_store(src, storage_options=dict(storage_options) if storage_options else None, read_only=True)
+    try:
         return of_hierarchy(store, node_path(src_path), wishes, recode=recode)
-    metadata = new_metadata(source.shape, source.dtype, wishes)
-    return Contents(url, None, "", [ArrayPart("", metadata, source, None)], reading=reading)
+    except NodeNotFoundError:
+        folder = tiff_folder(store, node_path(src_path))
+        if folder is None:
+            raise
+        return folder(wishes)
 
 
 def _layout(part: ArrayPart, options: WriteOptions) -> Layout | None:
@@ -175,7 +179,9 @@ class _Copier:
         self._report = progress
         self._takes_files = takes_files
         self._beside: Stored | None = None  # what was listed of the array at work
-        self._progress = CopyProgress(n_bytes_total=sum(part.nbytes for part in contents.arrays))
+        self._progress = CopyProgress(
+            n_bytes_total=sum(part.nbytes for part in contents.arrays), left_out=contents.left_out
+        )
 
     def run(self, *, overwrite: bool, resume: bool) -> None:
         """Do it all."""

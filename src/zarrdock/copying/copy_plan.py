@@ -54,6 +54,7 @@ class Contents:
         consolidated: groups that get consolidated metadata.
         reading: what is read of stores; None where the source is in memory.
         files, folders: keys and prefixes, relative, of what lies in groups and is no Zarr, as far as a listing tells.
+        left_out: what of the source has no form in Zarr, one line each.
     """
 
     url: str
@@ -65,6 +66,7 @@ class Contents:
     reading: Reading | None = None
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def root(self) -> Node:

@@ -20,10 +20,10 @@ import numpy as np
 
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import Region
+from zarrdock.copying.recognise import locate
 from zarrdock.errors import MetadataError, NodeNotFoundError, RangeError, UnsupportedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Store
-from zarrdock.stores.open import open_store
 
 __all__ = ["Npy", "is_npy", "open_npy"]
 
@@ -47,17 +47,7 @@ def open_npy(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | N
         NodeNotFoundError: there is no such file. MetadataError: it is no ``.npy`` file, or is cut short.
         UnsupportedError: it holds Python objects. StoreError.
     """
-    text = os.fspath(url)
-    first, chained, rest = text.partition("::")
-    folder, slash, name = first.rpartition("/")
-    if not slash:
-        folder = "."
-    elif folder.endswith(":/") or not folder:  # zip://x.npy, /x.npy
-        folder += "/"
-    store = open_store(
-        f"{folder}{chained}{rest}", storage_options=dict(storage_options) if storage_options else None, read_only=True
-    )
-    return Npy.load(store, name)
+    return Npy.load(*locate(os.fspath(url), storage_options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,7 @@ def new_metadata(
     *,
     fill_value: Any = None,
     attributes: Mapping[str, Any] | None = None,
+    dimension_names: Sequence[str | None] | None = None,
 ) -> ArrayMetadata:
     """The metadata of a copy of something that is no Zarr array: chunks and shards are chosen unless given."""
     zarr_format = wishes.zarr_format or 3
@@ -260,4 +261,5 @@ def new_metadata(
         fill_value=fill_value,
         zarr_format=zarr_format,
         attributes=attributes,
+        dimension_names=dimension_names,
     )

@@ -26,8 +26,9 @@ from zarrdock.codecs.conditional import Conditional
 from zarrdock.codecs.gzip_ import Zlib
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnknownExtensionError
+from zarrdock.views.netcdf import attributes_of, dimensions_of
 
-__all__ = ["Chunks", "Dataset", "ReadAt", "attributes_of", "dataset_of", "has_raw_edges"]
+__all__ = ["Chunks", "Dataset", "ReadAt", "dataset_of", "has_raw_edges"]
 
 
 # -- What h5py does not tell of a dataset, out of its object header.
@@ -102,12 +103,10 @@ def _number(data: bytes) -> int:
 # A contiguous dataset is shown as chunks of about this size, in bytes.
 PIECE_BYTES = 4 * 2**20
 
-# What HDF5 and netCDF keep for themselves.
-_OWN = {
-    "CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates",
-    "_NCProperties", "_nc3_strict",
+_FILTERS = {
+    2: "shuffle", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32004: "lz4", 32008: "bitshuffle",
+    32026: "blosc2",
 }  # fmt: skip
-_FILTERS = {4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32004: "lz4", 32008: "bitshuffle", 32026: "blosc2"}
 _CNAMES = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 
@@ -167,13 +166,18 @@ def dataset_of(dataset: Any, read: ReadAt, *, reencode: bool, conditional: bool)
     layout = plist.get_layout()
     data_type = _data_type(dataset)
     filters, unknown = _filters(plist)
-    if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
-        unknown = "hdf5.virtual" if layout == h5py.h5d.VIRTUAL else "hdf5.external"
+    is_elsewhere = bool(plist.get_external_count())
+    if layout == h5py.h5d.VIRTUAL or is_elsewhere:
+        unknown = "hdf5.external" if is_elsewhere else "hdf5.virtual"
+    if layout == h5py.h5d.VIRTUAL:
+        # h5py reads fill values where it does not find the file.
+        is_elsewhere = any(source.file_name != "." for source in dataset.virtual_sources())
     if dataset.shape is None:
         unknown = "hdf5.null"
     shape = dataset.shape or ()
     if isinstance(data_type, UnknownDataType) or unknown is not None:
-        if reencode and dataset.shape is not None and (decoded := _decoded(dataset, data_type)) is not None:
+        is_readable = dataset.shape is not None and not is_elsewhere and not _missing_filters(plist)
+        if reencode and is_readable and (decoded := _decoded(dataset, data_type)) is not None:
             return decoded
         codecs: tuple[Codec, ...] = (Bytes(None),)
         if unknown is not None:
@@ -227,8 +231,8 @@ def _array(dataset: Any, data_type: DataType, chunks: tuple[int, ...], codecs: t
         key_encoding=SeparatedKeys(),
         fill_value=fill,
         codecs=codecs,
-        attributes=attributes_of(dataset),
-        dimension_names=_dimensions(dataset),
+        attributes=attributes_of(dataset)[0],
+        dimension_names=dimensions_of(dataset),
     )
 
 
@@ -251,14 +255,26 @@ def _unknown_type(name: str) -> UnknownDataType:
 def _filters(plist: Any) -> tuple[tuple[BytesBytesCodec, ...], str | None]:
     """The filters as codecs, in their order, or the name of one that is none."""
     codecs: list[BytesBytesCodec] = []
+    beyond: int | None = 0  # bytes that filters so far have added to whole elements; None: any number
     for i in range(plist.get_nfilters()):
         number, _, values, name = plist.get_filter(i)
         codec = _codec(number, values)
-        if codec is None:
+        # HDF5's shuffle leaves alone what is no whole element at the end; the codec of that name refuses it.
+        is_whole = number != 2 or (beyond is not None and beyond % values[0] == 0)
+        beyond = beyond if number == 2 or beyond is None else beyond + 4 if number == 3 else None
+        if codec is None or not is_whole:
             said = _FILTERS.get(number) or name.decode("utf-8", "replace").strip("\0") or str(number)
             return (), f"hdf5.{said}"
         codecs.append(codec)
     return tuple(codecs), None
+
+
+def _missing_filters(plist: Any) -> list[int]:
+    """Numbers of the filters that HDF5 cannot undo here."""
+    import h5py
+
+    numbers = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    return [number for number in numbers if not h5py.h5z.filter_avail(number)]
 
 
 def _codec(number: int, values: tuple[int, ...]) -> BytesBytesCodec | None:
@@ -355,59 +371,3 @@ def _in_a_row(dataset: Any, pieces: tuple[int, ...]) -> Chunks:
 
 def _ones(shape: tuple[int, ...], chunks: tuple[int, ...] | None = None) -> tuple[int, ...]:
     return tuple(max(1, n) for n in (chunks or shape))
-
-
-def _dimensions(dataset: Any) -> tuple[str | None, ...] | None:
-    import h5py
-
-    if dataset.shape is None:
-        return None
-    names: list[str | None] = [_quietly(_name_of, dimension) for dimension in dataset.dims]
-    if len(names) == 1 and names[0] is None and _quietly(h5py.h5ds.is_scale, dataset.id):
-        names = [dataset.name.rpartition("/")[2]]
-    return tuple(names) if any(names) else None
-
-
-def _name_of(dimension: Any) -> str | None:
-    if len(dimension):
-        return str(dimension[0].name).rpartition("/")[2]
-    return str(dimension.label) or None
-
-
-def attributes_of(node: Any) -> dict[str, Any]:
-    """Attributes that JSON can hold; references, and what h5py cannot read, are left out."""
-    found: dict[str, Any] = {}
-    for name in node.attrs:
-        if name not in _OWN:
-            value = _quietly(_attribute, node, name)
-            if value is not None:
-                found[name] = value
-    return found
-
-
-def _attribute(node: Any, name: str) -> Any:
-    return _json(node.attrs[name])
-
-
-def _quietly(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call h5py; None if the object is damaged, or of a kind h5py does not know."""
-    try:
-        return function(*arguments)
-    except (OSError, RuntimeError, TypeError, ValueError, KeyError):
-        return None
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, str | bool | int) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
-    if isinstance(value, complex):
-        return [_json(value.real), _json(value.imag)]
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.names is None:
-        return _json(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
-    raise TypeError(type(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -19,17 +20,17 @@ from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, check_key
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.open import open_store
-from zarrdock.views.hdf5_nodes import Dataset, attributes_of, dataset_of
+from zarrdock.views.hdf5_nodes import Dataset, dataset_of
+from zarrdock.views.netcdf import HIDDEN_PREFIX, attributes_of, is_hidden, phony_dimensions, quietly
 from zarrdock.views.store_file import StoreFile
 from zarrdock.views.view import ATTEMPTS, Document, Part, Place, View, dir_of
 
-__all__ = ["HDF5View", "Masks", "hdf5", "open_hdf5"]
+__all__ = ["ConvertedHDF5", "HDF5View", "Masks", "hdf5", "open_hdf5"]
 
 T = TypeVar("T")
 Masks = Literal["conditional", "encode"]
 
 DOCUMENT = "zarr.json"
-_NO_VARIABLE = b"This is a netCDF dimension but not a netCDF variable"
 
 
 def hdf5(
@@ -199,22 +200,37 @@ class HDF5View(View):
         if node is None:
             return None
         found = self._dataset(state, path)
-        metadata = GroupMetadata(attributes=attributes_of(node)) if found is None else found.metadata
+        metadata = GroupMetadata(attributes=attributes_of(node)[0]) if found is None else found.metadata
         return Document(documents(metadata)[DOCUMENT], state.file.version)
 
     def _node(self, state: _State, path: str) -> Any:
         """The h5py object at a path; None where there is none, or only one that is in another file."""
         import h5py
 
+        folder, slash, name = path.rpartition("/")
         try:
             node = state.root.get(path) if path else state.root
+            if isinstance(node, h5py.Dataset) and is_hidden(node):
+                # A variable called as a dimension is, of which it is not the coordinate, has another name in the file.
+                node = state.root.get(f"{folder}{slash}{HIDDEN_PREFIX}{name}")
+            elif name.startswith(HIDDEN_PREFIX):
+                scale = state.root.get(f"{folder}{slash}{name.removeprefix(HIDDEN_PREFIX)}")
+                node = None if scale is not None and is_hidden(scale) else node
         except (KeyError, OSError, RuntimeError):
             if state.file.error is not None:
                 raise
             return None
-        if not isinstance(node, h5py.Group | h5py.Dataset) or node.file.id != state.root.id or _is_hidden(node):
+        if not isinstance(node, h5py.Group | h5py.Dataset) or node.file.id != state.root.id:
             return None
-        return node
+        return None if isinstance(node, h5py.Group) and self._is_circle(state, path, node) else node
+
+    def _is_circle(self, state: _State, path: str, group: Any) -> bool:
+        """True for a group that stands above itself on this path, by way of a link."""
+        while path:
+            path = path.rpartition("/")[0]
+            if (state.root.get(path) if path else state.root) == group:
+                return True
+        return False
 
     def _dataset(self, state: _State, path: str) -> Dataset | None:
         found = state.datasets.get(path)
@@ -225,7 +241,11 @@ class HDF5View(View):
             if isinstance(node, h5py.Dataset):
                 conditional = self._masks == "conditional"
                 found = dataset_of(node, state.file.bytes_at, reencode=self._reencode, conditional=conditional)
-                state.datasets[path] = found
+                found = state.datasets[path] = self._shown(state, path, node, found)
+        return found
+
+    def _shown(self, state: _State, path: str, node: Any, found: Dataset) -> Dataset:
+        """A dataset as the view shows it."""
         return found
 
     def _chunk(self, state: _State, path: str, found: Dataset, coords: tuple[int, ...], grid: tuple[int, ...]) -> Place:
@@ -299,14 +319,15 @@ class HDF5View(View):
         return [entry for entry in found if entry.key.startswith(start)]
 
     def _paths(self, state: _State) -> list[str]:
-        """Every object once, under one of its names."""
+        """Paths of all objects, under each of their names."""
+        import h5py
+
         paths = [""]
-
-        def take(name: str, node: Any) -> None:
-            if _is_good(name) and self._node(state, name) is not None:
-                paths.append(name)
-
-        state.root.visititems(take)
+        for path in paths:  # it grows
+            node = self._node(state, path)
+            if isinstance(node, h5py.Group):
+                names = [join(path, name) for name in node]
+                paths += [name for name in names if _is_good(name) and self._node(state, name) is not None]
         return paths
 
     def _stored(self, dataset: Dataset) -> Iterator[tuple[str, int | None]]:
@@ -346,7 +367,115 @@ def _is_good(name: str) -> bool:
         return False
 
 
-def _is_hidden(node: Any) -> bool:
-    """netCDF writes a dimension without a variable as a dataset without data."""
-    name = node.attrs.get("NAME") if "NAME" in node.attrs else None
-    return isinstance(name, bytes | np.bytes_) and bytes(name).startswith(_NO_VARIABLE)
+class ConvertedHDF5(HDF5View):
+    """An HDF5 file as it is converted. Whatever h5py can read is decoded, every dimension has a name, and what Zarr
+    cannot express is not there and named by :meth:`left_out`.
+    """
+
+    name = "converted"
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._conversion: tuple[_State, dict[str, tuple[str, ...]], dict[str, str]] | None = None
+        super().__init__(store, key, reencode=True, masks="encode")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.store, self._key)
+
+    def left_out(self, path: str = "") -> tuple[str, ...]:
+        """What of the node at ``path``, and of all below it, has no form in Zarr, one line each."""
+
+        def look(state: _State) -> tuple[str, ...]:
+            lines: list[str] = []
+            for name, reason in self._converted(state)[1].items():
+                if name == path or not path or name.startswith(f"{path}/"):
+                    lines.append(f"{name}: {reason}")
+            for name in self._paths(state):
+                if name == path or not path or name.startswith(f"{path}/"):
+                    lines += [f"{name or '/'}: {what}" for what in _lost(self._node(state, name))]
+            return tuple(lines)
+
+        return self._with(look)
+
+    def _node(self, state: _State, path: str) -> Any:
+        return None if path in self._converted(state)[1] else super()._node(state, path)
+
+    def _shown(self, state: _State, path: str, node: Any, found: Dataset) -> Dataset:
+        names = self._converted(state)[0].get(path, found.metadata.dimension_names)
+        metadata = found.metadata.replace(dimension_names=names, shape=self._grown(node))
+        chunks = found.chunks
+        if chunks is not None and metadata.shape != found.metadata.shape:
+            coords = np.unravel_index(chunks.numbers, _grid(found.metadata))
+            chunks = replace(chunks, numbers=np.ravel_multi_index(coords, _grid(metadata)))  # in the same order
+        return replace(found, metadata=metadata, chunks=chunks)
+
+    def _grown(self, dataset: Any) -> tuple[int, ...]:
+        """The shape of a dataset with unlimited dimensions as long as they are. netCDF stores no rows for a variable
+        that were written for others only.
+        """
+        shape = list(dataset.shape or ())
+        for axis, most in enumerate(dataset.maxshape or ()):
+            if most is None and len(dataset.dims[axis]):
+                shape[axis] = max(shape[axis], quietly(_length_of, dataset.dims[axis][0]) or 0)
+        return tuple(shape)
+
+    def _converted(self, state: _State) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+        """Names for dimensions that have none, and paths that are left out, each with the reason."""
+        if self._conversion is None or self._conversion[0] is not state:
+            self._conversion = state, phony_dimensions(state.root), {}
+            left_out: dict[str, str] = {}
+            self._look(state, state.root, "", left_out)
+            self._conversion = state, self._conversion[1], left_out
+        return self._conversion[1:]
+
+    def _look(self, state: _State, group: Any, prefix: str, left_out: dict[str, str]) -> None:
+        import h5py
+
+        for name in group:
+            path = prefix + name
+            link = group.get(name, getlink=True)
+            node = super()._node(state, path) if _is_good(path) else None
+            if not _is_good(path):
+                left_out[path] = "a name that a Zarr node cannot have"
+            elif isinstance(link, h5py.ExternalLink):
+                left_out[path] = f"a link to another file, {link.filename!r}"
+            elif isinstance(node, h5py.Group):
+                self._look(state, node, f"{path}/", left_out)
+            elif isinstance(node, h5py.Dataset):
+                found = super()._dataset(state, path)
+                if found is not None and found.metadata.unknown:
+                    left_out[path] = _REASONS.get(found.metadata.unknown[0].name, "")
+                    left_out[path] = left_out[path] or f"{found.metadata.unknown[0].name}, which cannot be read here"
+            elif isinstance(link, h5py.SoftLink) and group.get(name) is None:
+                left_out[path] = "a link that leads nowhere"
+            elif isinstance(group.get(name), h5py.Group):
+                left_out[path] = "a link to a group that it lies in"
+
+
+def _length_of(scale: Any) -> int:
+    """The length of a dimension: that of the longest dataset which has it."""
+    lengths: list[int] = [scale.shape[0]]
+    for reference, axis in scale.attrs.get("REFERENCE_LIST", ()):
+        lengths.append(scale.file[reference].shape[axis])
+    return max(lengths)
+
+
+_REASONS = {
+    "hdf5.vlen": "lists of different lengths, which Zarr has no data type for",
+    "hdf5.reference": "references to objects of the file",
+    "hdf5.null": "a dataset without data",
+    "hdf5.virtual": "a virtual dataset of other files",
+    "hdf5.external": "data in other files",
+    "hdf5.O": "structures with text or lists in them, which Zarr has no data type for",
+}
+
+
+def _lost(node: Any) -> Iterator[str]:
+    """What is lost of a node that is converted."""
+    import h5py
+
+    _, names = attributes_of(node)
+    if names:
+        yield f"attribute{'s' * (len(names) > 1)} {', '.join(map(repr, names))}, which JSON has no form for"
+    values = h5py.check_enum_dtype(node.dtype) if isinstance(node, h5py.Dataset) else None
+    if values is not None:
+        yield f"names of the values of an enumeration, {values}"

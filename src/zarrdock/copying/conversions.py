@@ -1,0 +1,171 @@
+"""Files that are no Zarr, as something to copy: every array in them with the metadata that it will have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from zarrdock.array.aliasing import Reading
+from zarrdock.array.metadata.v3 import GroupMetadata
+from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
+from zarrdock.copying.npy import Npy
+from zarrdock.copying.progress import below
+from zarrdock.copying.recognise import FileKind, ForeignFile
+from zarrdock.copying.sources import Source
+from zarrdock.copying.target_metadata import Wishes, new_metadata
+from zarrdock.errors import NodeNotFoundError, UnsupportedError
+from zarrdock.stores.base import Store
+from zarrdock.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from zarrdock.copying.tiff import Image
+
+__all__ = ["Described", "contents_of", "tiff_folder"]
+
+
+_TIFF = (".tif", ".tiff")
+
+
+def contents_of(file: ForeignFile, path: str, wishes: Wishes, *, recode: bool) -> Contents:
+    """What a copy of a file will have.
+
+    Args:
+        path: of a group or an array within the file; "" for all of it.
+        recode: elements are encoded anew even where chunks and codecs stay the same.
+    Raises:
+        NodeNotFoundError: there is nothing at ``path``. UnsupportedError: Zarr has no form for it, or a library is
+            missing. MetadataError, StoreError: the file is damaged, or cannot be read.
+    """
+    return _READERS[file.kind](file, path, wishes, recode)
+
+
+def _of_hdf5(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Contents:
+    from zarrdock.views.hdf5_view import ConvertedHDF5
+
+    view = ConvertedHDF5(file.store, file.key)
+    left_out = view.left_out(path)
+    if isinstance(wishes.compressors, str) and wishes.compressors == "keep":
+        # Those of HDF5 are known to few readers of Zarr.
+        wishes = replace(wishes, compressors="auto")
+    try:
+        contents = of_hierarchy(view, path, wishes, recode=recode)
+    except NodeNotFoundError:
+        if left_out:
+            raise UnsupportedError(f"{file.url}: Zarr has no form for {left_out[0]}") from None
+        raise
+    return replace(contents, left_out=left_out)
+
+
+def _of_npy(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Contents:
+    if path:
+        raise NodeNotFoundError(f"there is no {path!r} in {file.url}: a .npy file is one array")
+    source = Npy.load(file.store, file.key)
+    return _arrays(file, {"": source}, wishes)
+
+
+def _of_npz(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Contents:
+    from zarrdock.stores.zip_ import ZipStore
+
+    archive = ZipStore((file.store, file.key))
+    found: dict[str, Source] = {}
+    left_out: list[str] = []
+    for entry in archive.list():
+        name = entry.key.removesuffix(".npy")
+        if path and name != path:
+            continue
+        if name == entry.key:
+            left_out.append(f"{name}: no .npy file")
+            continue
+        try:
+            found["" if path else name] = Npy.load(archive, entry.key)
+        except UnsupportedError as error:
+            left_out.append(f"{name}: {error}")
+    if path and not found:
+        raise UnsupportedError(left_out[0]) if left_out else NodeNotFoundError(f"there is no {path!r} in {file.url}")
+    return replace(_arrays(file, found, wishes), left_out=tuple(left_out))
+
+
+def _of_tiff(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Contents:
+    from zarrdock.copying.tiff import open_tiff
+
+    return _of_image(file, open_tiff(file.store, file.key), path, wishes)
+
+
+def tiff_folder(store: Store, path: str) -> Callable[[Wishes], Contents] | None:
+    """What makes the contents of a folder of TIFF files; None for any other folder."""
+    if not store.traits.listable:
+        return None
+    listing = store.list_dir(path)
+    names = [name for name in listing.keys if not name.startswith(".")]
+    if not names or listing.prefixes or not all(name.lower().endswith(_TIFF) for name in names):
+        return None
+
+    def make(wishes: Wishes) -> Contents:
+        from zarrdock.copying.tiff import open_tiff_folder
+
+        image = open_tiff_folder(store, [below(path, name) for name in names])
+        return _of_image(ForeignFile("tiff", store, path), image, "", wishes)
+
+    return make
+
+
+def _of_image(file: ForeignFile, image: Image, path: str, wishes: Wishes) -> Contents:
+    found: Mapping[str, Source] = image.arrays
+    if path and path not in found:
+        raise NodeNotFoundError(f"there is no {path!r} in {file.url}: there are {', '.join(found)}")
+    contents = _arrays(file, {"": found[path]} if path else found, wishes, image.attributes)
+    return replace(contents, left_out=image.left_out)
+
+
+class Described(MemoryStore):
+    """The documents of a copy that was not made: for those who show what it would be."""
+
+    def __init__(self, contents: Contents) -> None:
+        super().__init__()
+        self._url = contents.url
+        for part in contents.arrays:
+            for name, data in node_documents(part.metadata).items():
+                self.write(below(part.path, name), data)
+        for path, documents in contents.group_documents():
+            for name, data in documents.items():
+                self.write(below(path, name), data)
+
+    @property
+    def url(self) -> str:
+        """That of the file."""
+        return self._url
+
+
+_READERS: Mapping[FileKind, Callable[[ForeignFile, str, Wishes, bool], Contents]] = {
+    "hdf5": _of_hdf5,
+    "npy": _of_npy,
+    "npz": _of_npz,
+    "tiff": _of_tiff,
+}
+
+
+def _arrays(
+    file: ForeignFile, sources: Mapping[str, Source], wishes: Wishes, attributes: Mapping[str, Any] | None = None
+) -> Contents:
+    """Arrays by path, in groups as the paths say; one at "" is all there is."""
+    parts: list[ArrayPart] = []
+    groups: dict[str, GroupMetadata] = {}
+    for path, source in sources.items():
+        own = wishes.for_ndim(len(source.shape))
+        named: Any = getattr(source, "dimension_names", None)
+        metadata = new_metadata(
+            source.shape,
+            source.dtype,
+            own if path else wishes,
+            attributes=getattr(source, "attributes", None) if path else attributes,
+            dimension_names=named,
+        )
+        parts.append(ArrayPart(path, metadata, source, None))
+        above = path
+        while above:
+            above = above.rpartition("/")[0]
+            groups[above] = GroupMetadata(zarr_format=wishes.zarr_format or 3)
+    if "" not in sources:
+        groups[""] = GroupMetadata(attributes=dict(attributes or {}), zarr_format=wishes.zarr_format or 3)
+    return Contents(file.url, None, "", parts, groups, reading=Reading(file.store, file.key))

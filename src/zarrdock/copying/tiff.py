@@ -1,0 +1,169 @@
+"""TIFF files, and folders of them, as arrays to copy. tifffile reads them, by tiles, strips or pages."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zarrdock.codecs.codec import AnyArray
+from zarrdock.copying.blocks import Region
+from zarrdock.errors import CodecError, MetadataError, UnsupportedError, ZarrdockError
+from zarrdock.stores.base import Store
+from zarrdock.stores.local import LocalStore
+from zarrdock.views.store_file import StoreFile
+
+__all__ = ["Image", "TiffArray", "open_tiff", "open_tiff_folder"]
+
+# Where the pixels lie and how they are stored: nothing of it is true of a copy.
+_STRUCTURE = {
+    "StripOffsets", "StripByteCounts", "RowsPerStrip", "TileOffsets", "TileByteCounts", "TileWidth", "TileLength",
+    "TileDepth", "FreeOffsets", "FreeByteCounts", "ImageWidth", "ImageLength", "ImageDepth", "BitsPerSample",
+    "SamplesPerPixel", "SampleFormat", "Compression", "Predictor", "PlanarConfiguration", "FillOrder", "JPEGTables",
+    "SubIFDs", "ExtraSamples", "NewSubfileType", "SubfileType",
+}  # fmt: skip
+_MAX_TEXT = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class TiffArray:
+    """One series of pages, or one level of its pyramid.
+
+    Attributes:
+        shape, dtype: of the array. grain: shape of what is decoded as a whole.
+        dimension_names: those of tifffile's axes, such as "t", "c", "y", "x".
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    grain: tuple[int, ...]
+    dimension_names: tuple[str, ...]
+    _array: Any = field(repr=False)
+
+    def read(self, region: Region, out: AnyArray) -> None:
+        """See :class:`zarrdock.copying.sources.Source`."""
+        try:
+            out[...] = self._array[region]
+        except ZarrdockError:
+            raise
+        except Exception as error:  # of any decoder
+            raise CodecError(f"tifffile cannot decode it: {error}", codec="tiff") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Arrays of a file, by path ("" where there is but one), what it says of them, and what of that is left out."""
+
+    arrays: Mapping[str, TiffArray]
+    attributes: Mapping[str, Any]
+    left_out: tuple[str, ...] = ()
+
+
+def open_tiff(store: Store, key: str) -> Image:
+    """A TIFF file: a series of pages is an array, levels of a pyramid are arrays "0", "1", ...; where there are several
+    series, each is a group of that number, or an array.
+
+    Raises:
+        MetadataError: it is damaged. UnsupportedError: tifffile is missing.
+    """
+    tifffile = _tifffile()
+    try:
+        file = tifffile.TiffFile(StoreFile(store, key))
+        series = list(file.series)
+        arrays: dict[str, TiffArray] = {}
+        for number, one in enumerate(series):
+            above = f"{number}" if len(series) > 1 else ""
+            levels = list(one.levels)
+            for depth, level in enumerate(levels):
+                path = "/".join(part for part in (above, f"{depth}" if len(levels) > 1 else "") if part)
+                arrays[path] = _array(one.aszarr(level=depth), level.axes)
+        tags, left_out = _tags(file)
+        return Image(arrays, {"tiff": tags}, left_out)
+    except ZarrdockError:
+        raise
+    except Exception as error:  # whatever a parser of damaged files may raise
+        raise MetadataError(f"{key!r} in {store} is no TIFF file that tifffile can read: {error}") from error
+
+
+def open_tiff_folder(store: Store, keys: Sequence[str]) -> Image:
+    """A folder of TIFF files of one shape: an array with the files, in the order of the numbers in their names, along a
+    first axis.
+
+    Raises:
+        UnsupportedError: they are not on the local disk, or differ in shape or data type; tifffile is missing.
+    """
+    tifffile = _tifffile()
+    if not isinstance(store, LocalStore):
+        raise UnsupportedError(
+            f"{store}: a folder of TIFF files is read from the local disk; copy the files there first"
+        )
+    paths = tifffile.natural_sorted([str(Path(store.root, key)) for key in keys])
+    seen: tuple[Any, ...] | None = None
+    for path in paths:
+        with tifffile.TiffFile(path) as file:
+            found = file.series[0].shape, file.series[0].dtype, len(file.series), file.series[0].axes
+        if seen is not None and found != seen:
+            raise UnsupportedError(
+                f"{path}: {found[0]} {found[1]} in {found[2]} series, where the files before have {seen[0]} {seen[1]}: "
+                "only files that are alike make one array; copy them one by one"
+            )
+        seen = found
+    assert seen is not None
+    with tifffile.TiffFile(paths[0]) as file:
+        tags, left_out = _tags(file)
+    tags["files"] = [Path(path).name for path in paths]
+    return Image({"": _array(tifffile.TiffSequence(paths).aszarr(), f"I{seen[3]}")}, {"tiff": tags}, left_out)
+
+
+def _array(store: Any, axes: str) -> TiffArray:
+    import zarr
+
+    array: Any = zarr.open_array(store, mode="r")
+    names = tuple({"S": "s", "I": "i", "Q": "q"}.get(axis, axis.lower()) for axis in axes)
+    if len(set(names)) < len(names):
+        names = tuple(f"{name}{i}" for i, name in enumerate(names))
+    return TiffArray(tuple(array.shape), np.dtype(array.dtype), tuple(array.chunks), names, array)
+
+
+def _tags(file: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The tags of the first page that say something of the image, as JSON has them, and what is left out of them."""
+    found: dict[str, Any] = {"axes": [series.axes for series in file.series]}
+    left_out: list[str] = []
+    for tag in file.pages[0].tags:
+        if tag.name in _STRUCTURE:
+            continue
+        try:
+            found[tag.name] = _json(tag.value)
+        except (TypeError, ValueError) as error:
+            left_out.append(f"tag {tag.name} ({error})")
+    return found, tuple(left_out)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, str):
+        if len(value) > _MAX_TEXT:
+            raise ValueError(f"text of {len(value)} characters")
+        return value
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, tuple | list):
+        return [_json(part) for part in value]
+    if isinstance(value, dict):
+        return {str(name): _json(part) for name, part in value.items()}
+    raise TypeError(f"{type(value).__name__}, which JSON has no form for")
+
+
+def _tifffile() -> Any:
+    try:
+        import tifffile
+        import zarr  # noqa: F401
+    except ImportError as error:
+        raise UnsupportedError(f'TIFF files need tifffile and zarr: pip install "zarrdock[tiff]" ({error})') from error
+    return tifffile

@@ -1,0 +1,229 @@
+"""Copies of ``.npy``, ``.npz`` and TIFF files, known by their content, and what ``info`` says of them."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zarrdock
+from zarrdock.cli.main import run
+from zarrdock.copying import IncompleteCopyWarning
+from zarrdock.copying.recognise import ForeignFile, find_file
+from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
+from zarrdock.stores.memory import MemoryStore
+
+STACK = np.arange(3 * 2 * 40 * 50, dtype="u2").reshape(3, 2, 40, 50)
+
+
+# -- numpy's ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x", "x.dat"])
+def test_npy_by_content(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        np.save(file, STACK)
+    np.testing.assert_array_equal(zarrdock.copy(tmp_path / name, tmp_path / "x.zarr")[...], STACK)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_is_a_group_of_arrays(save: Any, tmp_path: Path) -> None:
+    arrays = {"a": STACK, "b": np.asfortranarray(STACK[0] * 0.5), "scalar": np.array(3), "text": np.array(["a", "bc"])}
+    save(tmp_path / "x.npz", **arrays)
+    group = zarrdock.copy(tmp_path / "x.npz", tmp_path / "x.zarr")
+    assert sorted(name for name, _ in group.arrays()) == sorted(arrays)
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(group[name][...], values)
+    one = zarrdock.copy(tmp_path / "x.npz", tmp_path / "b.zarr", src_path="b", chunks=(1, 8, 8))
+    np.testing.assert_array_equal(one[...], arrays["b"])
+    with pytest.raises(NodeNotFoundError, match="c"):
+        zarrdock.copy(tmp_path / "x.npz", tmp_path / "c.zarr", src_path="c")
+
+
+def test_objects_in_npz_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=STACK, b=np.array([{}, None], object))
+    with pytest.warns(IncompleteCopyWarning, match="b: .*objects"):
+        group = zarrdock.copy(tmp_path / "x.npz", tmp_path / "x.zarr")
+    assert [name for name, _ in group.arrays()] == ["a"]
+
+
+def test_zips_of_zarr_stay_what_they_are(tmp_path: Path) -> None:
+    zarrdock.create_array(str(tmp_path / "x.zarr.zip"), data=STACK)
+    assert find_file(tmp_path / "x.zarr.zip") is None
+    np.testing.assert_array_equal(zarrdock.copy(str(tmp_path / "x.zarr.zip"), tmp_path / "x.zarr")[...], STACK)
+
+
+def test_behind_a_network_names_tell(tmp_path: Path) -> None:
+    from zarrdock.serve.server import Server
+
+    store = MemoryStore()
+    for name, values in {"x.npy": STACK, "y": STACK}.items():
+        buffer = io.BytesIO()
+        np.save(buffer, values)
+        store.write(name, buffer.getvalue())
+    with Server(store) as server:
+        found = find_file(f"{server.url}/x.npy")
+        assert isinstance(found, ForeignFile)
+        assert found.kind == "npy"
+        assert find_file(f"{server.url}/y") is None
+        np.testing.assert_array_equal(zarrdock.copy(f"{server.url}/x.npy", None)[...], STACK)
+
+
+def test_what_is_neither_says_so(tmp_path: Path) -> None:
+    (tmp_path / "classic.nc").write_bytes(b"CDF\x01" + bytes(100))
+    with pytest.raises(UnsupportedError, match="classic"):
+        zarrdock.copy(tmp_path / "classic.nc", tmp_path / "x.zarr")
+    (tmp_path / "text.txt").write_text("hello")
+    with pytest.raises(NodeNotFoundError, match="file"):
+        zarrdock.copy(tmp_path / "text.txt", tmp_path / "x.zarr")
+    (tmp_path / "broken.npy").write_text("hello")
+    with pytest.raises(MetadataError):
+        zarrdock.copy(tmp_path / "broken.npy", tmp_path / "x.zarr")
+    zarrdock.create_array(tmp_path / "folder.nc", data=STACK)  # a folder may be called as it likes
+    np.testing.assert_array_equal(zarrdock.copy(tmp_path / "folder.nc", tmp_path / "x.zarr")[...], STACK)
+
+
+# -- TIFF -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tifffile() -> Any:
+    pytest.importorskip("zarr")
+    return pytest.importorskip("tifffile")
+
+
+@pytest.mark.parametrize("how", [{}, {"tile": (16, 16)}, {"tile": (16, 16), "compression": "zlib"}, {"bigtiff": True}])
+def test_ome_tiff(how: dict[str, Any], tifffile: Any, tmp_path: Path) -> None:
+    metadata = {"axes": "TCYX", "PhysicalSizeX": 0.5}
+    tifffile.imwrite(tmp_path / "x.ome.tif", STACK, photometric="minisblack", metadata=metadata, **how)
+    copied = zarrdock.copy(tmp_path / "x.ome.tif", tmp_path / "x.zarr", memory_bytes=2**16)
+    np.testing.assert_array_equal(copied[...], STACK)
+    assert copied.dimension_names == ("t", "c", "y", "x")
+    assert "PhysicalSizeX" in copied.attrs["tiff"]["ImageDescription"]
+    assert copied.attrs["tiff"]["axes"] == ["TCYX"]
+
+
+def test_a_tiff_in_another_store_is_read_by_several_threads(tifffile: Any, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "x.tif", STACK, photometric="minisblack", tile=(16, 16), compression="zlib")
+    store = MemoryStore()
+    store.write("deep/x.tif", (tmp_path / "x.tif").read_bytes())
+    from zarrdock.serve.server import Server
+
+    with Server(store) as server:
+        copied = zarrdock.copy(f"{server.url}/deep/x.tif", None, chunks=(1, 1, 8, 8), memory_bytes=2**16)
+    np.testing.assert_array_equal(copied[...], STACK)
+
+
+def test_pages_colours_and_byte_orders(tifffile: Any, tmp_path: Path) -> None:
+    for name, values, how in (
+        ("page", STACK[0, 0], {}),
+        ("pages", STACK[:, 0], {"photometric": "minisblack"}),
+        ("colours", np.arange(40 * 50 * 3, dtype="u1").reshape(40, 50, 3), {"photometric": "rgb"}),
+        ("big-endian", STACK[0, 0], {"byteorder": ">"}),
+        ("floats", STACK[0, 0] * 0.5, {}),
+    ):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, **how)
+        copied = zarrdock.copy(tmp_path / f"{name}.tif", tmp_path / f"{name}.zarr")
+        np.testing.assert_array_equal(copied[...], values)
+        assert copied.dtype == values.dtype
+
+
+def test_series_and_levels_are_groups(tifffile: Any, tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "x.ome.tif", ome=True) as writer:
+        for factor in (1, 2):
+            values = STACK[0, 0] * factor
+            writer.write(values, subifds=1, tile=(16, 16))
+            writer.write(values[::2, ::2], subfiletype=1, tile=(16, 16))
+    copied = zarrdock.copy(tmp_path / "x.ome.tif", tmp_path / "x.zarr")
+    for series, factor in (("0", 1), ("1", 2)):
+        np.testing.assert_array_equal(copied[f"{series}/0"][...], STACK[0, 0] * factor)
+        np.testing.assert_array_equal(copied[f"{series}/1"][...], STACK[0, 0, ::2, ::2] * factor)
+    one = zarrdock.copy(tmp_path / "x.ome.tif", tmp_path / "one.zarr", src_path="1/1")
+    np.testing.assert_array_equal(one[...], STACK[0, 0, ::2, ::2] * 2)
+
+
+def test_a_folder_of_tiffs(tifffile: Any, tmp_path: Path) -> None:
+    (tmp_path / "slices").mkdir()
+    for i in range(12):
+        tifffile.imwrite(tmp_path / "slices" / f"z{i}.tif", STACK[0, 0] + i)
+    copied = zarrdock.copy(tmp_path / "slices", tmp_path / "x.zarr")
+    np.testing.assert_array_equal(copied[...], np.stack([STACK[0, 0] + i for i in range(12)]))
+    assert copied.dimension_names == ("i", "y", "x")
+    assert copied.attrs["tiff"]["files"][:3] == ["z0.tif", "z1.tif", "z2.tif"]
+    tifffile.imwrite(tmp_path / "slices" / "z12.tif", STACK[0, 0, 1:])
+    with pytest.raises(UnsupportedError, match=r"z12\.tif"):
+        zarrdock.copy(tmp_path / "slices", tmp_path / "y.zarr")
+    (tmp_path / "slices" / "notes.txt").write_text("no image")
+    with pytest.raises(NodeNotFoundError):
+        zarrdock.copy(tmp_path / "slices", tmp_path / "y.zarr")
+
+
+def test_a_tag_that_does_not_go_along_is_named(tifffile: Any, tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "x.tif", STACK[0, 0], extratags=[(65000, 7, 4, b"abcd", True), (65001, "s", 0, "text", True)]
+    )
+    with pytest.warns(IncompleteCopyWarning, match="65000"):
+        copied = zarrdock.copy(tmp_path / "x.tif", tmp_path / "x.zarr")
+    assert copied.attrs["tiff"]["65001"] == "text"
+
+
+def test_a_damaged_tiff(tifffile: Any, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "x.tif", STACK[0, 0], compression="zlib")
+    data = bytearray((tmp_path / "x.tif").read_bytes())
+    (tmp_path / "short.tif").write_bytes(data[:6])
+    with pytest.raises(zarrdock.errors.ZarrdockError):
+        zarrdock.copy(tmp_path / "short.tif", tmp_path / "short.zarr")
+    with tifffile.TiffFile(tmp_path / "x.tif") as file:
+        at = file.pages[0].dataoffsets[0]
+    data[at + 4 : at + 60] = bytes(56)
+    (tmp_path / "bad.tif").write_bytes(data)
+    with pytest.raises(zarrdock.errors.ZarrdockError):
+        zarrdock.copy(tmp_path / "bad.tif", tmp_path / "bad.zarr")
+
+
+# -- info -------------------------------------------------------------------------------------------------------------
+
+
+def info(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(["info", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_info_on_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", STACK)
+    text = info(capsys, str(tmp_path / "x.npy"))
+    assert "array, a .npy file, its copy as Zarr v3" in text
+    assert "3 × 2 × 40 × 50" in text
+    facts = json.loads(info(capsys, str(tmp_path / "x.npy"), "--json"))
+    assert (facts["file"], facts["shape"], facts["left_out"]) == ("npy", [3, 2, 40, 50], [])
+    np.savez(tmp_path / "x.npz", a=STACK, b=np.array([None]))
+    text = info(capsys, str(tmp_path / "x.npz"))
+    assert "group, an .npz file" in text
+    assert "b: " in text
+    assert "a  uint16" in text
+    assert "uint16" in info(capsys, str(tmp_path / "x.npz"), "--path", "a")
+
+
+def test_info_on_hdf5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("a", data=STACK, chunks=(1, 1, 8, 8), compression="lzf")
+        file.create_dataset("b", data=STACK, chunks=(1, 1, 8, 8), compression="gzip")
+        file["c"] = h5py.Empty("f4")
+    text = info(capsys, str(tmp_path / "x.h5"))
+    assert "group, an HDF5 file as Zarr v3" in text
+    assert "hdf5.lzf" in text  # as it lies there; a copy has it decoded
+    assert "c: a dataset without data" in text
+    assert "numcodecs.zlib" in info(capsys, str(tmp_path / "x.h5"), "--path", "b")
+    assert run(["ls", str(tmp_path / "x.h5")]) == 0
+    assert run(["tree", str(tmp_path / "x.h5")]) == 0
+
+
+def test_info_on_tiff(tifffile: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "slices").mkdir()
+    for i in range(3):
+        tifffile.imwrite(tmp_path / "slices" / f"z{i}.tif", STACK[0, 0])
+    assert "40 × 50" in info(capsys, str(tmp_path / "slices" / "z0.tif"))
+    assert "3 × 40 × 50" in info(capsys, str(tmp_path / "slices"))
