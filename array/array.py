@@ -370,6 +370,13 @@ class Array(Described):
         options: how chunks are written; what the store or the codecs can't do raises UnsupportedError, unless nothing
             can be written anyway.
         chunk_cache: where decoded chunks are kept; None: where ``config.cache_bytes`` says.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(12).reshape(3, 4), chunks=(2, 2))
+    >>> array[1, ::2].tolist()
+    [4, 6]
+    >>> array[:, 0] = -1
+    >>> array[...].sum().item()
+    51
     """
 
     def __init__(

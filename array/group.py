@@ -78,6 +78,13 @@ class Group(Placed):
 
     With consolidated metadata members are found without a request; without, in a round for their names and one for
     all their documents.
+
+    >>> group = zarrdock.create_group({}, attributes={"unit": "mm"})
+    >>> _ = group.create_array("a/x", shape=4, dtype="int8")
+    >>> group["a/x"].shape
+    (4,)
+    >>> list(group)
+    ['a']
     """
 
     def __init__(

@@ -31,6 +31,12 @@ class Recompressed:
         n_objects: objects examined in the store; n_chunks: (inner) chunks in them.
         n_changed: chunks whose bytes have changed; objects without any were not written.
         nbytes_before, nbytes_after: of all objects together.
+
+    >>> codec = zarrdock.Conditional((zarrdock.Zstd(),), decision="never")
+    >>> array = zarrdock.create_array({}, data=np.arange(1000), compressors=codec)
+    >>> done = zarrdock.recompress(array)
+    >>> done.n_changed, done.nbytes_after < done.nbytes_before
+    (1, True)
     """
 
     n_objects: int
@@ -53,6 +59,12 @@ def recompress(array: Array, decision: Decision = "smaller") -> Recompressed:
         ReadOnlyError: the array is open for reading only.
         UnsupportedError: it has no ``conditional`` codec, or one in shards that another codec hides.
         CodecError: a damaged chunk, with its key. It is left as it is.
+
+    >>> codec = zarrdock.Conditional((zarrdock.Zstd(),), decision="always")
+    >>> noise = np.random.default_rng(0).integers(0, 256, 1000, dtype="u1")
+    >>> array = zarrdock.create_array({}, data=noise, compressors=codec)
+    >>> zarrdock.recompress(array).n_changed
+    1
     """
     array._check_writable()
     metadata = array.metadata

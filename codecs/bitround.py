@@ -24,6 +24,10 @@ class BitRound(ArrayArrayCodec):
             the magnitude where they are signed. Where rounding up has no representation, an integer is rounded down.
             What is not finite stays as it is.
     Source: Zarr extensions, codec ``bitround``.
+
+    >>> array = zarrdock.create_array({}, data=[1.23456, 2.5], filters=[zarrdock.BitRound(keepbits=4)])
+    >>> array[...].tolist()
+    [1.25, 2.5]
     """
 
     name: ClassVar[str] = "bitround"

@@ -56,6 +56,10 @@ class Blosc(BytesBytesCodec):
         typesize: bytes of an element; None is that of the array.
         blocksize: bytes of a block; 0 leaves it to the library.
     Source: Zarr v3, "Blosc codec"; the format is described in c-blosc's README_CHUNK_FORMAT.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(1000), compressors=zarrdock.Blosc("zstd", clevel=3))
+    >>> array.compressors[0].cname
+    'zstd'
     """
 
     name: ClassVar[str] = "blosc"

@@ -51,6 +51,10 @@ class Bytes(ArrayBytesCodec):
     Args:
         endian: "little" or "big"; None only where an element is a single byte, or raw bits.
     Source: Zarr v3, "Bytes codec".
+
+    >>> array = zarrdock.create_array({}, data=[1, 2], serializer=zarrdock.Bytes("big"), compressors=None)
+    >>> bytes(array.store.get("c/0").data)[:8].hex()
+    '0000000000000001'
     """
 
     name: ClassVar[str] = "bytes"

@@ -223,6 +223,12 @@ class CastValue(ArrayArrayCodec):
         scalar_map: {"encode": [[value, encoded], ...], "decode": [[encoded, value], ...]}: values that are replaced
             before anything else, in the form of fill values.
     Source: Zarr extensions, codec ``cast_value``.
+
+    >>> array = zarrdock.create_array({}, data=[1.0, 2.0], filters=[zarrdock.CastValue("int8")], compressors=None)
+    >>> array[...].tolist(), array.nbytes
+    ([1.0, 2.0], 16)
+    >>> array.store.size("c/0")
+    2
     """
 
     name: ClassVar[str] = "cast_value"

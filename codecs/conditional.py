@@ -74,6 +74,11 @@ class Conditional(BytesBytesCodec):
             one for each (inner) chunk of the array. A function of a :class:`Trial` that returns the mask; it may be
             called from several threads at once.
     Source: Zarr extensions, codec ``conditional``.
+
+    >>> noise = np.random.default_rng(0).integers(0, 256, 1000, dtype="u1")
+    >>> array = zarrdock.create_array({}, data=noise, compressors=zarrdock.Conditional((zarrdock.Zstd(),)))
+    >>> bool((array[...] == noise).all())
+    True
     """
 
     name: ClassVar[str] = "conditional"

@@ -27,6 +27,10 @@ class Gzip(BytesBytesCodec):
     Args:
         level: 0 (stored) to 9.
     Source: Zarr v3, "Gzip codec".
+
+    >>> array = zarrdock.create_array({}, data=np.zeros(1000) + 1, compressors=zarrdock.Gzip(level=9))
+    >>> array.compressors
+    (Gzip(level=9),)
     """
 
     name: ClassVar[str] = "gzip"

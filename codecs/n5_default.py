@@ -47,6 +47,13 @@ class N5Default(ArrayBytesCodec):
     Args:
         codecs: transpose of all dimensions, bytes in big-endian order, and at most one compressor.
     Source: Zarr extensions, codec ``n5_default``; N5 4.0, "File-system specification".
+
+    >>> codec = zarrdock.N5Default((zarrdock.Transpose((1, 0)), zarrdock.Bytes("big"), zarrdock.Gzip()))
+    >>> array = zarrdock.create_array(
+    ...     {}, data=np.arange(6, dtype="u2").reshape(2, 3), serializer=codec, compressors=None
+    ... )
+    >>> array[1].tolist()
+    [3, 4, 5]
     """
 
     name: ClassVar[str] = "n5_default"

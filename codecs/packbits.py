@@ -38,6 +38,10 @@ class PackBits(ArrayBytesCodec):
         first_bit, last_bit: what is kept of each number (of each part of a complex one), both included; None is all
             of it. Signed integers are extended by their sign when decoded, everything else by zeros.
     Source: Zarr extensions, codec ``packbits``.
+
+    >>> array = zarrdock.create_array({}, data=np.ones(80, bool), serializer=zarrdock.PackBits(), compressors=None)
+    >>> array.store.size("c/0")
+    10
     """
 
     name: ClassVar[str] = "packbits"

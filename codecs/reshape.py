@@ -24,6 +24,11 @@ class Reshape(ArrayArrayCodec):
         shape: for each dimension of the encoded chunk its length; or the numbers of the dimensions of the decoded
             chunk that it joins, in their order; or, once, -1 for what is left.
     Source: Zarr extensions, codec ``reshape``.
+
+    >>> codecs = [zarrdock.Reshape((6,))]
+    >>> array = zarrdock.create_array({}, data=np.arange(6).reshape(2, 3), filters=codecs)
+    >>> array[1].tolist()
+    [3, 4, 5]
     """
 
     name: ClassVar[str] = "reshape"

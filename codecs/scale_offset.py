@@ -24,6 +24,10 @@ class ScaleOffset(ArrayArrayCodec):
     Args:
         offset, scale: in the form of fill values: numbers, or "NaN", "Infinity", "-Infinity" and "0x..." for floats.
     Source: Zarr extensions, codec ``scale_offset``.
+
+    >>> array = zarrdock.create_array({}, data=[20.0, 20.5], filters=[zarrdock.ScaleOffset(offset=20, scale=2)])
+    >>> array[...].tolist()
+    [20.0, 20.5]
     """
 
     name: ClassVar[str] = "scale_offset"

@@ -54,6 +54,10 @@ class Sharding(ArrayBytesCodec):
         index_codecs: of the index; they may not compress.
         index_location: "end" or "start" of the shard.
         options: of the writer; neither compared nor stored.
+
+    >>> array = zarrdock.create_array({}, shape=(8, 8), dtype="u1", chunks=(2, 2), shards=(4, 4))
+    >>> array.metadata.codecs[0].chunk_shape
+    (2, 2)
     """
 
     name: ClassVar[str] = "sharding_indexed"

@@ -20,6 +20,10 @@ class Transpose(ArrayArrayCodec):
     Args:
         order: a permutation of the dimensions; "C" (as they are) and "F" (reversed) stand in early v3 metadata.
     Source: Zarr v3, "Transpose codec".
+
+    >>> array = zarrdock.create_array({}, data=np.arange(6).reshape(2, 3), filters=[zarrdock.Transpose((1, 0))])
+    >>> array[1].tolist()
+    [3, 4, 5]
     """
 
     name: ClassVar[str] = "transpose"

@@ -58,6 +58,11 @@ class VlenUtf8(_Vlen):
     """Text in UTF-8. Where an element is None or 0, which v2 arrays of objects are filled with, "" is stored.
 
     Source: Zarr extensions, codec ``vlen-utf8``.
+
+    >>> array = zarrdock.create_array({}, shape=2, dtype="string", serializer=zarrdock.VlenUtf8())
+    >>> array[:] = ["one", "three"]
+    >>> array[...].tolist()
+    ['one', 'three']
     """
 
     name: ClassVar[str] = "vlen-utf8"
@@ -71,6 +76,11 @@ class VlenBytes(_Vlen):
     """Bytes. Where an element is None or 0, which v2 arrays of objects are filled with, b"" is stored.
 
     Source: Zarr extensions, codec ``vlen-bytes``.
+
+    >>> array = zarrdock.create_array({}, shape=2, dtype="bytes", serializer=zarrdock.VlenBytes())
+    >>> array[:] = [b"a", b"bcd"]
+    >>> array[...].tolist()
+    [b'a', b'bcd']
     """
 
     name: ClassVar[str] = "vlen-bytes"

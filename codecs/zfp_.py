@@ -69,6 +69,11 @@ class Zfp(ArrayBytesCodec):
             ``rate`` in bits an element; "fixed_precision", with a ``precision`` in bits; "expert", with ``minbits``,
             ``maxbits``, ``maxprec`` and ``minexp``, which can be read only.
     Source: Zarr extensions, codec ``zfp``; zfp 1.0, "Compression modes", "Header".
+
+    >>> codec = zarrdock.Zfp("fixed_accuracy", tolerance=0.01)
+    >>> array = zarrdock.create_array({}, data=np.linspace(0, 1, 64), serializer=codec, compressors=None)
+    >>> bool(abs(array[...] - np.linspace(0, 1, 64)).max() < 0.01)
+    True
     """
 
     name: ClassVar[str] = "zfp"

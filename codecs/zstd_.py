@@ -156,6 +156,10 @@ class Zstd(BytesBytesCodec):
         level: -131072 to 22; 0 is the library's default (3).
         checksum: whether to store 32 bits of checksum with the frame. It is verified wherever it is found.
     Source: Zarr v3, "Zstd codec"; RFC 8878.
+
+    >>> array = zarrdock.create_array({}, data=np.zeros(1000) + 1, compressors=zarrdock.Zstd(level=5))
+    >>> array.compressors
+    (Zstd(level=5, checksum=False),)
     """
 
     name: ClassVar[str] = "zstd"

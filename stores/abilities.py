@@ -55,6 +55,10 @@ class StoreReport:
     Attributes:
         url: of the store. place: its identity as text.
         abilities: in the order in which they were tried.
+
+    >>> report = zarrdock.tools.check_store(zarrdock.MemoryStore())
+    >>> report.url.startswith("<memory")
+    True
     """
 
     url: str

@@ -25,6 +25,14 @@ class AsyncStore:
 
     Args:
         store: the store to use.
+
+    >>> import asyncio
+    >>> async def read():
+    ...     async with zarrdock.AsyncStore(zarrdock.MemoryStore()) as store:
+    ...         await store.write("key", b"value")
+    ...         return await store.get("key")
+    >>> bytes(asyncio.run(read()).data)
+    b'value'
     """
 
     def __init__(self, store: Store) -> None:

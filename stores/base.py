@@ -58,7 +58,14 @@ Change: TypeAlias = "Callable[[Buffer | None], Value | None]"
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One wanted read: a key, a range of it (None: everything), and, where it must be so, of one version only."""
+    """One wanted read: a key, a range of it (None: everything), and, where it must be so, of one version only.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = store.write("key", b"0123456789")
+    >>> [first, last] = store.read([zarrdock.Read("key", zarrdock.Span(0, 2)), zarrdock.Read("key", zarrdock.Tail(2))])
+    >>> bytes(first.data), bytes(last.data)
+    (b'01', b'89')
+    """
 
     key: str
     range: Range = None
@@ -73,6 +80,12 @@ class Blob:
         data: the bytes, exactly those of the range. Not to be written to.
         version: an opaque, hashable token: two blobs of one key with equal tokens come from the same object. None
             where the store has no versions.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> version = store.write("key", b"value")
+    >>> blob = store.get("key")
+    >>> bytes(blob.data), blob.version == version
+    (b'value', True)
     """
 
     data: Buffer
@@ -91,7 +104,13 @@ Results: TypeAlias = list[Result]  # inside Store, `list` is a method
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A key that exists, and its size in bytes (None where listing does not tell)."""
+    """A key that exists, and its size in bytes (None where listing does not tell).
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = store.write("key", b"value")
+    >>> list(store.list())
+    [Entry(key='key', size=5)]
+    """
 
     key: str
     size: int | None = None
@@ -99,7 +118,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One level below a prefix: the names of keys and of deeper prefixes, without the prefix itself, each sorted."""
+    """One level below a prefix: the names of keys and of deeper prefixes, without the prefix itself, each sorted.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = store.write("a", b""), store.write("b/c", b"")
+    >>> store.list_dir()
+    Listing(keys=('a',), prefixes=('b',))
+    """
 
     keys: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -124,6 +149,10 @@ class Traits:
             of its own.
         any_key: every valid key can be stored, at any time. False: only the documents and chunks of Zarr nodes, a chunk
             after the document of its array.
+
+    >>> traits = zarrdock.MemoryStore().traits
+    >>> traits.atomic_update, traits.remote
+    (True, False)
     """
 
     writable: bool = True
@@ -297,6 +326,12 @@ class Store(ABC):
 
     Stores may be used from any thread and any number of threads, from within a running event loop, after ``fork`` and
     through ``pickle``.
+
+    >>> store = zarrdock.open_store("folder")
+    >>> _ = store.write("key", b"1")
+    >>> store.update("key", lambda old: bytes(old) + b"2")
+    >>> bytes(store.get("key").data)
+    b'12'
     """
 
     traits: Traits = Traits()
@@ -496,6 +531,15 @@ class WrapperStore(Store):
 
     Attributes:
         store: the store inside.
+
+    >>> from zarrdock.storage import WrapperStore
+    >>> class Upper(WrapperStore):
+    ...     def write(self, key, value, /, *, create_only=False):
+    ...         return self.store.write(key, bytes(value).upper(), create_only=create_only)
+    >>> store = Upper(zarrdock.MemoryStore())
+    >>> _ = store.write("key", b"value")
+    >>> bytes(store.get("key").data)
+    b'VALUE'
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -126,6 +126,14 @@ class CachingStore(WrapperStore):
         n_hits, n_misses: reads answered from the cache, and by the store inside.
         n_checks: questions whether a version is still the current one.
         hit_bytes, miss_bytes: bytes of those answers.
+
+    >>> slow = zarrdock.RecordingStore(zarrdock.MemoryStore())
+    >>> _ = slow.write("key", b"value")
+    >>> store = zarrdock.CachingStore(slow, max_bytes=10**6, ttl=60)
+    >>> for _ in range(3):
+    ...     blob = store.get("key")
+    >>> slow.n_requests
+    1
     """
 
     def __init__(

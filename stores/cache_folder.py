@@ -63,6 +63,10 @@ class FolderCache(Cache):
         folder: is made where it is missing; use it for nothing else.
         max_bytes: room for the bytes of objects.
         namespace: name of the store, which tells those that share the folder apart.
+
+    >>> store = zarrdock.CachingStore(zarrdock.MemoryStore(), max_bytes=10**9, folder="cache")
+    >>> store.get("key") is None
+    True
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int, namespace: str) -> None:

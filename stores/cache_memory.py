@@ -181,6 +181,10 @@ class _Object:
 class MemoryCache(Cache):
     """Cache in memory, for the threads of one process. The least recently used entries go first. A copy made by
     ``pickle`` and a forked child begin empty.
+
+    >>> store = zarrdock.CachingStore(zarrdock.MemoryStore(), max_bytes=10**6)
+    >>> store.get("key") is None
+    True
     """
 
     def __init__(self, max_bytes: int) -> None:

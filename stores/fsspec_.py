@@ -157,6 +157,11 @@ class FsspecStore(BridgedStore):
 
     Generic filesystems have no versions and no conditional requests: blobs carry no version, and ``create_only`` and
     ``update`` are safe against this process only. On local files values are written beside the key and renamed over it.
+
+    >>> store = zarrdock.FsspecStore("memory://folder")
+    >>> _ = store.write("key", b"value")
+    >>> bytes(store.get("key").data)
+    b'value'
     """
 
     default_concurrency = 32

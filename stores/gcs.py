@@ -48,6 +48,9 @@ class GCSStore(RangedStore, ConditionalStore):
             a URL.
 
     The other arguments are those of :class:`~zarrdock.stores.fsspec_.FsspecStore`.
+
+    >>> zarrdock.GCSStore("gs://bucket/folder", storage_options={"token": "anon"}).url
+    'gs://bucket/folder'
     """
 
     # CPU time of one request (0.2 to 0.3 ms, a quarter of what s3fs takes) times the bandwidth of loopback.

@@ -48,6 +48,10 @@ class HTTPStore(RangedStore):
 
     A strong ETag is the object's version. A server that ignores ranges sends whole objects: what was asked is cut out
     of them, and a RuntimeWarning says so once. There is no listing over HTTP.
+
+    >>> store = zarrdock.HTTPStore("https://example.org/data.zarr")
+    >>> store.read_only, store.traits.listable
+    (True, False)
     """
 
     price_of_a_part = "each partial read costs as much as the whole object"

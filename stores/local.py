@@ -310,6 +310,11 @@ class LocalStore(Store):
         read_only: refuse every mutating operation.
     Raises:
         UnsupportedError: not a POSIX system; or ``root`` is a URL.
+
+    >>> store = zarrdock.LocalStore("folder")
+    >>> _ = store.write("a/key", b"value")
+    >>> [entry.key for entry in store.list()]
+    ['a/key']
     """
 
     traits = _TRAITS

@@ -45,6 +45,11 @@ class MappingStore(Store):
     ``update`` and ``create_only`` are atomic between all stores over one mapping in one process. That is everybody who
     can reach a ``dict``, so there ``update`` works as it is; other mappings may stand for something that is shared. A
     mapping has no versions, and a range costs reading the whole value.
+
+    >>> mapping = {}
+    >>> _ = zarrdock.MappingStore(mapping).write("key", b"value")
+    >>> mapping
+    {'key': b'value'}
     """
 
     def __init__(

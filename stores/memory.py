@@ -41,6 +41,11 @@ class MemoryStore(Store):
 
     Args:
         read_only: refuse every mutating operation.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = store.write("key", b"0123456789")
+    >>> bytes(store.get("key", zarrdock.Span(2, 5)).data)
+    b'234'
     """
 
     traits = _TRAITS

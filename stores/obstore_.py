@@ -61,6 +61,12 @@ class ObstoreStore(RangedStore, ConditionalStore):
 
     An update that deletes is a DELETE with If-Match, signed by obstore and sent by Python; on Google Cloud Storage,
     which takes no such request, it is refused. obstore does not survive ``fork``: a forked child gets an error.
+
+    >>> import obstore
+    >>> store = zarrdock.ObstoreStore(obstore.store.MemoryStore())
+    >>> _ = store.write("key", b"value")
+    >>> bytes(store.get("key").data)
+    b'value'
     """
 
     put_may_repeat = True

@@ -99,6 +99,11 @@ def open_store(
         UnsupportedError: no store can be made of ``obj``, or a library for it is missing. AccessError, StoreError.
 
     ``memory://`` is fsspec's memory filesystem, one for the whole process; ``MemoryStore`` is faster and has versions.
+
+    >>> zarrdock.open_store({"key": b"value"}).size("key")
+    5
+    >>> type(zarrdock.open_store("memory://folder")).__name__
+    'FsspecStore'
     """
     tuning: Tuning = {
         "retry": retry,

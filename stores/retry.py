@@ -39,6 +39,9 @@ class RetryPolicy:
         initial: upper bound of the first pause in seconds; it doubles with each try. The pause itself is random,
             between 0 and the bound.
         max: the bound's bound in seconds.
+
+    >>> from zarrdock.storage import RetryPolicy
+    >>> store = zarrdock.open_store("https://example.org/data.zarr", retry=RetryPolicy(attempts=3, deadline_seconds=10))
     """
 
     attempts: int = 8

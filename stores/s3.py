@@ -48,6 +48,9 @@ class S3Store(ConditionalStore):
             ``zarrdock.config.s3_lean``.
 
     The other arguments are those of :class:`~zarrdock.stores.fsspec_.FsspecStore`.
+
+    >>> zarrdock.S3Store("s3://bucket/folder", storage_options={"anon": True}).url
+    's3://bucket/folder'
     """
 
     # For reads through s3fs: CPU time of one request (about 2 ms) times the bandwidth it could have used. 0.7 MB

@@ -70,7 +70,12 @@ class RefusingStore(Store):
 
 
 class ReadOnlyStore(RefusingStore, WrapperStore):
-    """A store that refuses writes by way of this object."""
+    """A store that refuses writes by way of this object.
+
+    >>> store = zarrdock.ReadOnlyStore(zarrdock.open_store({"key": b"value"}))
+    >>> store.read_only, bytes(store.get("key").data)
+    (True, b'value')
+    """
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -81,6 +86,11 @@ class PrefixStore(WrapperStore):
     """The keys of a store below ``prefix``, as a store of their own.
 
     Errors name the keys of the store inside, and that store.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = zarrdock.PrefixStore(store, "a/b").write("key", b"value")
+    >>> [entry.key for entry in store.list()]
+    ['a/b/key']
     """
 
     def __init__(self, store: Store, prefix: str) -> None:
@@ -163,6 +173,11 @@ class Event:
         key: the key or prefix; of ``read`` the first key.
         requests: what ``read`` was asked for, empty ranges left out.
         n_bytes: bytes read or written.
+
+    >>> store = zarrdock.RecordingStore(zarrdock.MemoryStore(), n_events=10)
+    >>> _ = store.write("key", b"value")
+    >>> store.log[-1].verb, store.log[-1].key
+    ('write', 'key')
     """
 
     verb: str
@@ -184,6 +199,13 @@ class RecordingStore(WrapperStore):
         n_writes, n_updates: calls that did not raise.
         bytes_written: bytes of the values of both.
         log: the latest :class:`Event` values, oldest first.
+
+    >>> store = zarrdock.RecordingStore(zarrdock.MemoryStore())
+    >>> array = zarrdock.create_array(store, data=np.ones((8, 8)), chunks=(2, 2))
+    >>> store.reset()
+    >>> _ = array[:4, :4]
+    >>> store.n_rounds, store.n_requests
+    (1, 4)
     """
 
     def __init__(self, store: Store, *, n_events: int = 0) -> None:

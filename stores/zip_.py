@@ -70,6 +70,12 @@ class ZipStore(Store):
     Raises:
         UnsupportedError: no store can be made of ``source``. StoreError: later, when the archive is first looked at:
             there is none, or it is damaged.
+
+    >>> with zarrdock.ZipStore("archive.zip") as store:
+    ...     _ = store.write("key", b"value")
+    >>> import zipfile
+    >>> zipfile.ZipFile("archive.zip").namelist()
+    ['key']
     """
 
     def __init__(

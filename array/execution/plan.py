@@ -33,6 +33,11 @@ class Plan:
         n_missing: objects that do not exist: all fill value.
         rounds: requests and bytes of each round.
         reads: every read, in order, with the versions of the objects when the plan was made.
+
+    >>> array = zarrdock.create_array({}, data=np.ones((8, 8)), chunks=(2, 2), shards=(4, 4))
+    >>> plan = array.plan((0, 0))
+    >>> plan.n_rounds, plan.n_requests
+    (2, 2)
     """
 
     shape: tuple[int, ...]

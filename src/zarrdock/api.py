@@ -434,7 +434,13 @@ def consolidate_metadata(
     zarr_format: ZarrFormat | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Group:
-    """Write the metadata of all nodes below a group into one document; see :meth:`Group.consolidate`."""
+    """Write the metadata of all nodes below a group into one document; see :meth:`Group.consolidate`.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = zarrdock.create_group(store).create_array("a", shape=4, dtype="int8")
+    >>> list(zarrdock.consolidate_metadata(store).metadata.consolidated)
+    ['a']
+    """
     return open_group(
         store, "r+", path=path, zarr_format=zarr_format, storage_options=storage_options, use_consolidated=False
     ).consolidate()

@@ -48,6 +48,12 @@ class Problem:
         path: of the node. key: of the object, where it is one. chunk: coordinates of the chunk in the array's grid of
             (inner) chunks, where it is one.
         message: one line.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=4, compressors=zarrdock.Zstd())
+    >>> _ = array.store.write("c/0", b"broken")
+    >>> [problem] = zarrdock.tools.check(array.store).problems
+    >>> problem.severity, problem.key
+    ('error', 'c/0')
     """
 
     severity: Literal["error", "warning"]
@@ -70,7 +76,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of :func:`check`."""
+    """The outcome of :func:`check`.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=4)
+    >>> report = zarrdock.tools.check(array.store)
+    >>> report.counts.n_chunks, report.problems
+    (2, ())
+    """
 
     counts: Counts
     problems: tuple[Problem, ...]
@@ -98,6 +110,10 @@ def check(
         found: called with each problem when it is found.
     Raises:
         NodeNotFoundError: there is no node. AccessError, StoreError: the store as a whole cannot be read.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=4)
+    >>> zarrdock.tools.check(array.store).problems
+    ()
     """
     opened = open_store(store, storage_options=dict(storage_options) if storage_options else None, read_only=True)
     checker = _Checker(opened, node_path(path), progress, found)
@@ -277,7 +293,12 @@ class _Object:
         self.n_bytes = 0
 
     def check(self) -> tuple[Counts, list[Problem]]:
-        """Counts and problems of the object. One that is replaced meanwhile is looked at again."""
+        """Counts and problems of the object. One that is replaced meanwhile is looked at again.
+
+        >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=4)
+        >>> zarrdock.tools.check(array.store).problems
+        ()
+        """
         for _ in range(3):
             self.problems, self.n_chunks = [], 0
             try:

@@ -19,7 +19,13 @@ Int64Array: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes ``start`` to ``stop``, half-open. ``stop`` may lie beyond the end; the range then ends there."""
+    """Bytes ``start`` to ``stop``, half-open. ``stop`` may lie beyond the end; the range then ends there.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = store.write("key", b"0123456789")
+    >>> bytes(store.get("key", zarrdock.Span(2, 5)).data)
+    b'234'
+    """
 
     start: int
     stop: int
@@ -31,7 +37,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class From:
-    """Everything from byte ``start`` on."""
+    """Everything from byte ``start`` on.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = store.write("key", b"0123456789")
+    >>> bytes(store.get("key", zarrdock.From(7)).data)
+    b'789'
+    """
 
     start: int
 
@@ -42,7 +54,13 @@ class From:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The last ``n`` bytes; the whole object where it is shorter."""
+    """The last ``n`` bytes; the whole object where it is shorter.
+
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = store.write("key", b"0123456789")
+    >>> bytes(store.get("key", zarrdock.Tail(3)).data)
+    b'789'
+    """
 
     n: int
 

@@ -52,6 +52,10 @@ class Repair:
     Attributes:
         path: of the array. key: of the object. message: one line.
         n_bytes: bytes by which the object became smaller.
+
+    >>> array = zarrdock.create_array(zarrdock.MemoryStore(), data=np.ones((8, 8)), chunks=(2, 2), shards=(8, 8))
+    >>> zarrdock.tools.repair(array.store)  # all is well
+    []
     """
 
     path: str
@@ -69,6 +73,10 @@ def repair(store: Any, *, path: str | None = None, storage_options: Mapping[str,
     Raises:
         NodeNotFoundError: there is no node. UnsupportedError: the store has no atomic update.
         ReadOnlyError, StoreError.
+
+    >>> array = zarrdock.create_array(zarrdock.MemoryStore(), data=np.ones((8, 8)), chunks=(2, 2), shards=(8, 8))
+    >>> zarrdock.tools.repair(array.store)  # all is well
+    []
     """
     opened = open_store(store, storage_options=dict(storage_options) if storage_options else None)
     at = node_path(path)

@@ -26,7 +26,12 @@ __all__ = ["from_dask", "to_dask"]
 
 
 def to_dask(array: Array, chunks: Any = None, *, inline_array: bool = False) -> da.Array:
-    """``array`` as a lazy dask array; see :meth:`zarrdock.Array.to_dask`."""
+    """``array`` as a lazy dask array; see :meth:`zarrdock.Array.to_dask`.
+
+    >>> array = zarrdock.create_array({}, data=np.ones((4, 4)), chunks=(2, 2))
+    >>> array.to_dask().sum().compute().item()
+    16.0
+    """
     dask_array = _dask()
     from dask.base import tokenize
 
@@ -105,6 +110,12 @@ def from_dask(
         SelectionError: ``x`` does not fit the region. StoreError.
         UnsupportedError: dask is missing; or computing ``x`` reads what would be deleted or changed before it is read:
             an array that is overwritten, or one that is written to block by block while other blocks still need it.
+
+    >>> import dask.array
+    >>> store = zarrdock.MemoryStore()
+    >>> _ = zarrdock.from_dask(dask.array.ones((4, 4), chunks=2), store)
+    >>> zarrdock.open_array(store)[...].sum().item()
+    16.0
     """
     dask_array = _dask()
     if any(np.isnan(n) for n in x.shape):

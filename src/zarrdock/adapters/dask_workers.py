@@ -38,6 +38,9 @@ class DaskWorkers:
         cluster: address of a scheduler, or a ``distributed.Client``.
     Raises:
         UnsupportedError: dask's ``distributed`` is missing, or nothing answers at this address.
+
+    >>> from zarrdock.adapters import DaskWorkers
+    >>> zarrdock.copy("s3://a/x.zarr", "s3://b/x.zarr", workers=DaskWorkers("tcp://scheduler:8786"))  # doctest: +SKIP
     """
 
     def __init__(self, cluster: str | Client) -> None:

@@ -25,6 +25,11 @@ class ZarrdockFileSystem(AbstractFileSystem):  # type: ignore[misc]
         store: anything :func:`zarrdock.open_store` takes, a view among others.
         fo, target_options: the same, as fsspec's chained URLs name them: ``zarrdock::s3://bucket/a.zarr``.
         read_only: refuse to write.
+
+    >>> from zarrdock.adapters import ZarrdockFileSystem
+    >>> files = ZarrdockFileSystem(store={"a/key": b"value"})
+    >>> files.cat_file("a/key"), files.ls("a", detail=False)
+    (b'value', ['a/key'])
     """
 
     protocol = "zarrdock"

@@ -77,5 +77,11 @@ class StoreMapping(MutableMapping[str, bytes]):
 
 
 def as_mapping(store: Any, *, storage_options: dict[str, Any] | None = None, read_only: bool = False) -> StoreMapping:
-    """``store`` (anything :func:`zarrdock.open_store` takes) as a mutable mapping of keys to bytes."""
+    """``store`` (anything :func:`zarrdock.open_store` takes) as a mutable mapping of keys to bytes.
+
+    >>> mapping = zarrdock.as_mapping(zarrdock.MemoryStore())
+    >>> mapping["key"] = b"value"
+    >>> dict(mapping)
+    {'key': b'value'}
+    """
     return StoreMapping(open_store(store, storage_options=storage_options, read_only=read_only))

@@ -286,7 +286,13 @@ class ObspecStore:
 
 
 def as_obspec(store: Any, *, storage_options: dict[str, Any] | None = None, read_only: bool = False) -> ObspecStore:
-    """``store`` (anything :func:`zarrdock.open_store` takes) as an object with obspec's methods."""
+    """``store`` (anything :func:`zarrdock.open_store` takes) as an object with obspec's methods.
+
+    >>> from zarrdock.adapters import as_obspec
+    >>> store = as_obspec({"key": b"0123456789"})
+    >>> bytes(store.get_range("key", start=2, end=5))
+    b'234'
+    """
     return ObspecStore(store, storage_options=storage_options, read_only=read_only)
 
 

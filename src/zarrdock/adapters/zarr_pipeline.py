@@ -57,6 +57,14 @@ class CodecPipeline(ZarrPipeline):
     Args:
         metadata: the array's, of zarr-python.
         store: the store of the array's hierarchy.
+
+    >>> import zarr
+    >>> from zarrdock.adapters import ZarrStore
+    >>> with zarr.config.set({"codec_pipeline.path": "zarrdock.adapters.zarr_python.CodecPipeline"}):
+    ...     array = zarr.create_array(ZarrStore(zarrdock.MemoryStore()), shape=(4,), dtype="int8")
+    ...     array[:] = 3
+    >>> array[:].tolist()
+    [3, 3, 3, 3]
     """
 
     def __init__(self, metadata: Any, store: ZarrPythonStore) -> None:

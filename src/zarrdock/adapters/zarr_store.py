@@ -45,6 +45,13 @@ class ZarrStore(ZarrPythonStore):
         storage_options: options of the fsspec filesystem that a URL leads to.
 
     Usable from any event loop and thread, after ``fork``, and through ``pickle`` where the store is.
+
+    >>> import zarr
+    >>> from zarrdock.adapters import ZarrStore
+    >>> array = zarr.create_array(ZarrStore(zarrdock.MemoryStore()), shape=(4,), dtype="int8")
+    >>> array[:2] = 1
+    >>> array[:].tolist()
+    [1, 1, 0, 0]
     """
 
     def __init__(self, store: Any, *, read_only: bool = False, storage_options: dict[str, Any] | None = None) -> None:

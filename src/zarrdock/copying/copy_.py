@@ -99,6 +99,11 @@ def copy(
         NodeNotFoundError: there is no source. NodeExistsError: there is something at the destination.
         MetadataError, CodecError, StoreError: the first thing that is wrong with either; run again with ``resume`` when
             it is mended.
+
+    >>> source = zarrdock.create_array({}, data=np.arange(100), chunks=10)
+    >>> copied = zarrdock.copy(source, "copy.zarr", chunks=5, shards=50)
+    >>> copied.chunks, copied.shards
+    ((5,), (50,))
     """
     wishes = Wishes(chunks, shards, compressors, index_location, zarr_format)
     recode, write = options is not None, write_options(options)

@@ -222,6 +222,16 @@ def predict(
     Raises:
         MetadataError: the layout does not fit the array. UnsupportedError: an order that is none.
         SelectionError: a selection does not fit the array.
+
+    >>> from zarrdock.layouts.access_patterns import Access
+    >>> from zarrdock.layouts.predict import PLACES, Candidate
+    >>> array = zarrdock.create_array({}, data=np.ones((8, 8)), chunks=(2, 2), shards=(4, 4))
+    >>> found = zarrdock.tools.survey(array.store, "", array.metadata)
+    >>> traits, prices = PLACES["s3"]
+    >>> larger = Candidate("hilbert", ((8, 8),), (2, 2))
+    >>> corner = [Access("corner", (np.s_[:2, :2],))]
+    >>> zarrdock.tools.predict(found, corner, larger, traits=traits, prices=prices).total.n_rounds
+    2
     """
     if candidate.gap_bytes is not None:
         traits = dataclasses.replace(traits, merge_gap_bytes=candidate.gap_bytes)

@@ -44,6 +44,10 @@ class Relaid:
         path: of the array at work.
         n_objects: shards looked at. n_rewritten: those that were written anew; the others were as they should be.
         n_bytes_before, n_bytes_after: bytes of all shards looked at.
+
+    >>> array = zarrdock.create_array(zarrdock.MemoryStore(), data=np.ones((8, 8)), chunks=(2, 2), shards=(8, 8))
+    >>> zarrdock.tools.relayout(array.store, order="hilbert").n_rewritten
+    1
     """
 
     path: str = ""
@@ -83,6 +87,10 @@ def relayout(
     Raises:
         NodeNotFoundError: there is no node. UnsupportedError: nothing is sharded; the store can't be listed, or has no
         atomic update. ShardIndexError: a shard is damaged, and left as it is. ReadOnlyError, StoreError.
+
+    >>> array = zarrdock.create_array(zarrdock.MemoryStore(), data=np.ones((8, 8)), chunks=(2, 2), shards=(8, 8))
+    >>> zarrdock.tools.relayout(array.store, order="hilbert").n_rewritten
+    1
     """
     options = WriteOptions(subchunk_write_order="unordered" if order is None else order)
     nodes: Iterable[tuple[str, ArrayMetadata]]

@@ -58,6 +58,11 @@ def survey(store: Store, path: str, metadata: ArrayMetadata, *, max_objects: int
 
     Raises:
         UnsupportedError: the store can't be listed, or the array has too many chunks. ShardIndexError: damage.
+
+    >>> array = zarrdock.create_array({}, data=np.ones((8, 8)), chunks=(2, 2), shards=(4, 4))
+    >>> found = zarrdock.tools.survey(array.store, "", array.metadata)
+    >>> found.n_objects, found.usage.garbage
+    (4, 0)
     """
     layout = layout_of(metadata, path)
     listed = stored_objects(store, path, metadata)

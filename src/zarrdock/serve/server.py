@@ -57,6 +57,11 @@ class Server:
         n_concurrent: reads of the store at one time; other requests wait.
         limits: of connections, and of what a slow client may take.
         log: told of every request: method, path, status, bytes sent.
+
+    >>> import urllib.request
+    >>> with zarrdock.tools.Server({"key": b"value"}) as server:
+    ...     urllib.request.urlopen(f"{server.url}/key").read()
+    b'value'
     """
 
     def __init__(

@@ -35,7 +35,13 @@ T = TypeVar("T")
 
 
 class StoreContract(ReadContract, ListContract, WriteContract, ParallelContract):
-    """Everything a store must do. Subclass it, and give it ``make_store``."""
+    """Everything a store must do. Subclass it, and give it ``make_store``.
+
+    >>> from zarrdock.testing import StoreContract
+    >>> class TestMyStore(StoreContract):
+    ...     def make_store(self):
+    ...         return zarrdock.MemoryStore()
+    """
 
 
 class _Threads(ThreadPoolExecutor):
@@ -116,7 +122,13 @@ class ThroughAsync(Store):
 
 
 class AsyncStoreContract(StoreContract):
-    """The same through :class:`zarrdock.stores.async_store.AsyncStore`, from one event loop after another."""
+    """The same through :class:`zarrdock.stores.async_store.AsyncStore`, from one event loop after another.
+
+    >>> from zarrdock.testing import AsyncStoreContract
+    >>> class TestMyStore(AsyncStoreContract):
+    ...     def make_store(self):
+    ...         return zarrdock.MemoryStore()
+    """
 
     n_updates = 20
 

@@ -45,6 +45,14 @@ class StoreFault:
         after: number of matching calls that go well first.
         when: "before" the call, or "lost": it is done, and the error comes all the same, as when a reply is lost.
         spoil: for ``read``: given the bytes of each blob whose key matches, returns those to be handed out.
+
+    >>> from zarrdock.testing import FaultyStore, StoreFault
+    >>> store = FaultyStore(zarrdock.MemoryStore(), [StoreFault("write", after=1, when="lost")])
+    >>> _ = store.write("a", b"1")
+    >>> store.write("b", b"2")
+    Traceback (most recent call last):
+        ...
+    zarrdock.errors.StoreError: injected fault in write (key 'b')
     """
 
     method: str = "*"
@@ -69,6 +77,13 @@ class FaultyStore(WrapperStore):
 
     Attributes:
         n_faults: calls hit by a fault.
+
+    >>> from zarrdock.testing import FaultyStore, StoreFault
+    >>> store = FaultyStore(zarrdock.MemoryStore(), [StoreFault("write", "c/*")])
+    >>> store.write("c/0", b"value")
+    Traceback (most recent call last):
+        ...
+    zarrdock.errors.StoreError: injected fault in write (key 'c/0')
     """
 
     def __init__(self, store: Store, faults: Sequence[StoreFault] = ()) -> None:
@@ -229,6 +244,10 @@ class LatencyStore(WrapperStore):
     Args:
         seconds: delay of every call. A read returns the values the store held before the delay.
         seconds_per_byte: further delay for every byte read or written.
+
+    >>> from zarrdock.testing import LatencyStore
+    >>> LatencyStore(zarrdock.MemoryStore(), 0.01).get("key") is None
+    True
     """
 
     def __init__(self, store: Store, seconds: float, *, seconds_per_byte: float = 0.0) -> None:

@@ -242,6 +242,9 @@ def store_machine(
         make_store: a new, empty, writable store at each call.
         n_examples, n_steps: sequences tried, and operations in each.
         version_is_of_the_bytes: equal values may have equal versions, as with ETags that are hashes.
+
+    >>> from zarrdock.testing import store_machine
+    >>> TestMyStore = store_machine(zarrdock.MemoryStore, n_examples=5)
     """
     attributes = {
         "make_store": lambda _: make_store(),

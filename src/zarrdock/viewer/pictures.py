@@ -45,6 +45,10 @@ def plot(
 
     Of an image in several resolutions the coarsest that is as large as the picture is read, and of that, or of a single
     array, every n-th row and column; chunks between them are left alone.
+
+    >>> image = zarrdock.plot(zarrdock.create_array({}, data=np.eye(64)), size=32)
+    >>> image.size
+    (32, 32)
     """
     picture = open_picture(target, path=path, storage_options=storage_options)
     return to_image(plane_of(picture, size, index or {}))

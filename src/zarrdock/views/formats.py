@@ -46,6 +46,11 @@ def as_v2(store: Any, *, reencode: bool = False, storage_options: dict[str, Any]
     Nodes that are v2 already are shown as they are. ``.zmetadata`` is there for groups with consolidated metadata, and
     for the others where the store can list. Reading ``.zarray`` of an array that v2 has no form for raises
     UnsupportedError with the reason; ``.zmetadata`` leaves such an array out.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=2, shards=4)
+    >>> view = zarrdock.views.as_v2(array.store)
+    >>> zarrdock.open_array(view).metadata.zarr_format, [entry.key for entry in view.list()]
+    (2, ['.zarray', '.zattrs', '2', '3', '0', '1'])
     """
     inside: Store = unshard(open_store(store, storage_options=storage_options, read_only=True))
     return AsV2View(ReencodedView(RegularView(inside), has_no_v2_form) if reencode else inside)
@@ -58,6 +63,10 @@ def as_v3(store: Any, *, storage_options: dict[str, Any] | None = None) -> AsV3V
         store: anything :func:`zarrdock.open_store` takes.
 
     Reading ``zarr.json`` of an array that v3 has no form for raises UnsupportedError with the reason.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(8), zarr_format=2)
+    >>> zarrdock.open_array(zarrdock.views.as_v3(array.store)).metadata.zarr_format
+    3
     """
     return AsV3View(open_store(store, storage_options=storage_options, read_only=True))
 

@@ -53,6 +53,12 @@ def hdf5(
             are asked for, for readers that don't know the codec.
     Raises:
         NodeNotFoundError: no such file. UnsupportedError: it is no HDF5, or h5py is missing. StoreError.
+
+    >>> import h5py
+    >>> with h5py.File("data.h5", "w") as file:
+    ...     file["a/x"] = [1, 2, 3]
+    >>> zarrdock.open_array(zarrdock.views.hdf5("data.h5"), path="a/x")[...].tolist()
+    [1, 2, 3]
     """
     if masks not in ("conditional", "encode"):
         raise UnsupportedError(f"masks is 'conditional' or 'encode', not {masks!r}")

@@ -236,6 +236,10 @@ def references(
         MetadataError: it is no such document.
         UnsupportedError: it generates keys, or refers to files on several services. The URL ``reference://`` reads
             those documents, though not tables, by fsspec's own filesystem, range by range.
+
+    >>> store = zarrdock.views.references({"key": "text", "number": "base64:YWI="})
+    >>> bytes(store.get("number").data)
+    b'ab'
     """
     loaded = _loaded(document, target_options)
     if isinstance(loaded, ReferenceTables):

@@ -45,6 +45,10 @@ def regular(store: Any, *, storage_options: dict[str, Any] | None = None) -> Reg
     Chunks of such an array are as long as the longest there are, and made when they are asked for: little-endian bytes,
     zstd-compressed. All other arrays are shown as they are, and so are those that can't be read or have elements of
     variable length.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=[[2, 6]])
+    >>> zarrdock.open_array(zarrdock.views.regular(array.store)).chunks
+    (6,)
     """
     return RegularView(open_store(store, storage_options=storage_options, read_only=True))
 

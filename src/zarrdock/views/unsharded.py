@@ -42,6 +42,11 @@ def unshard(store: Any, *, storage_options: dict[str, Any] | None = None) -> Uns
     Chunks are handed out as the bytes they are in their shards, never decoded; many of one shard are read in merged
     ranges. Indexes are remembered, and every read that relies on one names the version of its shard, so that a shard
     that is replaced meanwhile is noticed. Arrays whose shards are wrapped in another codec are shown as they are.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(8) + 1, chunks=2, shards=4)
+    >>> view = zarrdock.views.unshard(array.store)
+    >>> sorted(entry.key for entry in view.list())
+    ['c/0', 'c/1', 'c/2', 'c/3', 'zarr.json']
     """
     return UnshardedView(open_store(store, storage_options=storage_options, read_only=True))
 
