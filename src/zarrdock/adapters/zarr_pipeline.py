@@ -22,6 +22,7 @@ import numpy as np
 from zarr.abc.codec import Codec
 from zarr.abc.codec import CodecPipeline as ZarrPipeline
 from zarr.codecs import ShardingCodec
+from zarr.core import codec_pipeline as zarr_codec_pipeline
 from zarr.core.array import create_codec_pipeline
 from zarr.core.config import config as zarr_config
 from zarr.storage import LocalStore, StorePath
@@ -86,9 +87,8 @@ class CodecPipeline(ZarrPipeline):
             check_place(store)
         except StandsBackError:
             raise NotImplementedError from None  # zarr-python then makes its own
-        pipeline = cls(array_metadata, store)
-        _check_shards(pipeline._own)
-        return pipeline
+        _check_order(_codecs(array_metadata))
+        return cls(array_metadata, store)
 
     @classmethod
     def from_codecs(cls, codecs: Iterable[Codec]) -> Any:
@@ -275,7 +275,7 @@ class CodecPipeline(ZarrPipeline):
             metadata = self._ours
             options = WriteOptions(
                 write_empty_chunks=write_empty_chunks,
-                subchunk_write_order=write_order(self._own),
+                subchunk_write_order=write_order(_codecs(self._metadata)),
                 # Where a plain place has no atomic updates, zarr-python's own pipeline could do no better.
                 single_writer=not isinstance(self._store, ZarrStore),
             )
@@ -324,12 +324,25 @@ def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if dtype.kind == "T" else dtype.newbyteorder("=")
 
 
-def _check_shards(codecs: Iterable[Any]) -> None:
-    """Raise what zarr-python raises for codecs in an impossible order inside shards, at every level."""
+def _codecs(metadata: Any) -> tuple[Any, ...]:
+    """The codecs of a v3 array; in v2 there is no order that could be wrong, and no shards."""
+    return tuple(metadata.codecs) if metadata.zarr_format == 3 else ()
+
+
+def _check_order(codecs: tuple[Any, ...]) -> None:
+    """Raise what zarr-python raises for codecs in an impossible order, inside shards too."""
+    if codecs:
+        _split(codecs)
     for codec in codecs:
         if isinstance(codec, ShardingCodec):
-            _default_pipeline().from_codecs(codec.index_codecs)
-            _check_shards(_default_pipeline().from_codecs(codec.codecs))
+            _split(codec.index_codecs)
+            _check_order(codec.codecs)
+
+
+def _split(codecs: Iterable[Any]) -> None:
+    # Without warnings, where there is such a function: what they advise against is no matter here.
+    quiet = getattr(zarr_codec_pipeline, "codecs_from_list_unchecked", None)
+    (quiet or _default_pipeline().from_codecs)(codecs)
 
 
 def _default_pipeline() -> Any:
