@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from zarrdock.array.metadata.consolidated import below
-from zarrdock.array.metadata.v3 import GroupMetadata, Node
+from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import join, load, load_many
 from zarrdock.array.removal import DOCUMENTS
 from zarrdock.errors import MetadataError, ZarrdockError
 from zarrdock.stores.base import Listing, Store
 
-__all__ = ["Hierarchy", "Member", "consolidated_node", "walk"]
+__all__ = ["Hierarchy", "Member", "arrays_below", "consolidated_node", "nodes_below", "walk"]
 
 # Name, and metadata or the error that it is.
 Member: TypeAlias = "tuple[str, Node | ZarrdockError]"
@@ -93,6 +93,34 @@ def walk(
         hierarchy: what reads it, for callers that want to know what else lies there.
     """
     return _walk(Hierarchy(store) if hierarchy is None else hierarchy, path, group, "")
+
+
+def nodes_below(store: Store, path: str, root: Node) -> Iterator[tuple[str, Node | ZarrdockError]]:
+    """A node and every node below it, with their paths in the store; as :func:`walk` gives them.
+
+    Nodes are found by listing, so that those are seen too that consolidated metadata has forgotten; by consolidated
+    metadata where the store does not list.
+    """
+    yield path, root
+    if isinstance(root, GroupMetadata):
+        start = root.replace(consolidated=None) if store.traits.listable else root
+        for relative, node in walk(store, path, start):
+            yield join(path, relative), node
+
+
+def arrays_below(
+    store: Store, path: str, root: Node, *, skip_errors: bool = False
+) -> Iterator[tuple[str, ArrayMetadata]]:
+    """Every array at a node and below it, with its path in the store.
+
+    Args:
+        skip_errors: leave out nodes whose metadata is an error; by default it is raised.
+    """
+    for at, node in nodes_below(store, path, root):
+        if isinstance(node, ZarrdockError) and not skip_errors:
+            raise node
+        if isinstance(node, ArrayMetadata):
+            yield at, node
 
 
 def _walk(hierarchy: Hierarchy, path: str, group: GroupMetadata, prefix: str) -> Iterator[Member]:

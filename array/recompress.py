@@ -5,20 +5,18 @@ Nothing but the bytes from that codec on is touched: elements are never decoded,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 
 from zarrdock.array.array import Array
 from zarrdock.array.execution.pool import run
 from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.shard_tree import Shard, rebuilt, walk_bytes
+from zarrdock.array.stored_objects import stored_objects
 from zarrdock.codecs.codec import Buffer
 from zarrdock.codecs.conditional import BoundConditional, Decision, with_decision
 from zarrdock.errors import CodecError, UnsupportedError
-from zarrdock.stores.base import Store
 
 __all__ = ["Recompressed", "recompress"]
 
@@ -76,7 +74,8 @@ def recompress(array: Array, decision: Decision = "smaller") -> Recompressed:
         )
     store = array.store
     n_objects = n_chunks = n_changed = before = after = 0
-    for coords in _stored(store, layout):
+    found = stored_objects(store, array.path, layout.key_encoding, layout.grid_shape(), guess=True)
+    for coords, _ in [*found]:  # what is listed must not change under the listing
         key = layout.key(coords)
         blob = store.get(key)
         if blob is None:
@@ -165,15 +164,3 @@ class _Work:
         except CodecError as error:
             raise error.at(key=self._key, chunk=chunk) from error.__cause__
         return None if memoryview(data) == memoryview(old) else data
-
-
-def _stored(store: Store, layout: Layout) -> Iterator[tuple[int, ...]]:
-    """Coordinates of the objects that may be there: from a listing, where the store has one."""
-    if not store.traits.listable:
-        yield from product(*(range(n) for n in layout.grid_shape()))
-        return
-    start = len(layout.prefix)
-    for entry in list(store.list(layout.prefix.rstrip("/"))):
-        coords = layout.key_encoding.parse(entry.key[start:], len(layout.shape))
-        if coords is not None and all(c < n for c, n in zip(coords, layout.grid_shape(), strict=True)):
-            yield coords

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from typing import SupportsIndex
 
 import numpy as np
@@ -14,6 +13,7 @@ from zarrdock.array.execution import read_write
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.selection import Axis, Product
+from zarrdock.array.stored_objects import stored_objects
 from zarrdock.codecs.empty_chunks import EmptyTest
 from zarrdock.errors import SelectionError
 from zarrdock.stores.base import Store
@@ -51,8 +51,9 @@ def clear_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: 
     where the store has one, since most chunks of a sparse array do not exist.
     """
     keep = layout.grid_shape()
-    old_grid = layout.grid_of(before)
-    for coords in _stored(store, layout, old_grid):
+    path, encoding = layout.prefix.rstrip("/"), layout.key_encoding
+    # All of them first: what is listed must not change under the listing.
+    for coords, _ in [*stored_objects(store, path, encoding, layout.grid_of(before), beyond=True, guess=True)]:
         if any(c >= n for c, n in zip(coords, keep, strict=True)):
             key = layout.key(coords)
             store.delete(key)
@@ -82,22 +83,6 @@ def clear_rows(store: Store, layout: Layout, axis: int, start: int, cache: Index
             fill = np.broadcast_to(np.asarray(layout.fill_value, layout.dtype), shape)
             read_write.write(store, layout, rows, fill, cache)
         start = stop
-
-
-def _stored(store: Store, layout: Layout, grid: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
-    if not store.traits.listable:
-        return product(*(range(n) for n in grid))
-    prefix = layout.prefix.rstrip("/")
-    start = len(layout.prefix)
-    encoding, ndim = layout.key_encoding, len(layout.shape)
-    found = []
-    for entry in store.list(prefix):
-        name = entry.key[start:]
-        if (coords := encoding.parse(name, ndim)) is not None:
-            found.append(coords)
-        elif entry.size is None and encoding.is_above(name, ndim):
-            store.size(entry.key)  # raises for a link in the place of a folder that leads nowhere
-    return found
 
 
 def _clear_margin(store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 from typing import Any, Literal
 
 from zarrdock.array.execution.drivers import result_of
-from zarrdock.array.group import walk
+from zarrdock.array.hierarchy import nodes_below
 from zarrdock.array.metadata.misplaced import explain, other_keys
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.shard_tree import Place, walk_shards
+from zarrdock.array.stored_objects import stored_objects
 from zarrdock.config import config
 from zarrdock.copying.parallel import in_parallel
 from zarrdock.copying.progress import MARK, Mark, below
@@ -147,26 +147,21 @@ class _Checker:
             return
         if Mark.read(self.store, self.path) is not None:
             self._note(Problem("warning", self.path, "the mark of an unfinished copy is here", key=MARK))
-        self._leniencies(self.path, root)
-        if isinstance(root, ArrayMetadata):
-            self._array(self.path, root)
-        else:
-            self._count(n_groups=1)
-            listed = self.store.traits.listable
-            seen: dict[str, Node] = {}
-            for relative, node in walk(self.store, self.path, root.replace(consolidated=None) if listed else root):
-                at = below(self.path, relative)
-                if isinstance(node, ZarrdockError):
-                    self._note(Problem("error", at, str(node)))
-                    continue
-                seen[relative] = node
-                self._leniencies(at, node)
-                if isinstance(node, ArrayMetadata):
-                    self._array(at, node)
-                else:
-                    self._count(n_groups=1)
-            if listed and root.consolidated is not None:
-                self._consolidated(root.consolidated, seen)
+        seen: dict[str, Node] = {}
+        skip = len(self.path) + 1 if self.path else 0
+        for at, node in nodes_below(self.store, self.path, root):
+            if isinstance(node, ZarrdockError):
+                self._note(Problem("error", at, str(node)))
+                continue
+            if at != self.path:
+                seen[at[skip:]] = node
+            self._leniencies(at, node)
+            if isinstance(node, ArrayMetadata):
+                self._array(at, node)
+            else:
+                self._count(n_groups=1)
+        if self.store.traits.listable and not isinstance(root, ArrayMetadata) and root.consolidated is not None:
+            self._consolidated(root.consolidated, seen)
         if isinstance(self.store, LocalStore):
             stale = sum(1 for _ in self.store.stale_files(self.path))
             if stale:
@@ -232,32 +227,24 @@ class _Checker:
         """Keys, coordinates and sizes of an array's objects; where the store does not list, of all there may be."""
         grid = metadata.grid.n_chunks(metadata.shape)
         encoding = metadata.key_encoding
-        if not self.store.traits.listable:
-            for coords in product(*map(range, grid)):
-                yield below(path, encoding.key(coords)), coords, None
-            return
         outside: list[str] = []
         strange: list[str] = []
         misplaced: list[str] = []
         other = other_keys(encoding, metadata.ndim)
         skip = len(path) + 1 if path else 0
-        entry: Entry
-        for entry in self.store.list(path):
+
+        def aside(entry: Entry, error: StoreError | None) -> None:
             name = entry.key[skip:]
-            found = encoding.parse(name, metadata.ndim)
-            if found is None:
-                if entry.size is None and encoding.is_above(name, metadata.ndim):
-                    try:
-                        self.store.size(entry.key)
-                    except StoreError as error:  # a link in the place of a folder that leads nowhere
-                        self._note(Problem("error", path, str(error), key=entry.key))
-                        continue
-                if other is not None and other.parse(name, metadata.ndim) is not None:
-                    misplaced.append(entry.key)
-                elif name not in _DOCUMENTS and len(strange) < 2:
-                    strange.append(entry.key)
-            elif all(c < n for c, n in zip(found, grid, strict=True)):
-                yield entry.key, found, entry.size
+            if error is not None:  # a link in the place of a folder that leads nowhere
+                self._note(Problem("error", path, str(error), key=entry.key))
+            elif other is not None and other.parse(name, metadata.ndim) is not None:
+                misplaced.append(entry.key)
+            elif name not in _DOCUMENTS and len(strange) < 2:
+                strange.append(entry.key)
+
+        for coords, entry in stored_objects(self.store, path, encoding, grid, beyond=True, guess=True, aside=aside):
+            if all(c < n for c, n in zip(coords, grid, strict=True)):
+                yield entry.key, coords, entry.size
             else:
                 outside.append(entry.key)
         if misplaced and other is not None:

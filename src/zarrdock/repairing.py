@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.group import walk
+from zarrdock.array.hierarchy import arrays_below
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.shard_tree import Place, walk_bytes
+from zarrdock.array.stored_objects import stored_objects
 from zarrdock.codecs.chunk_order import ORDERS, permutation
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.shard_index import EMPTY, ShardIndex, usage_of
 from zarrdock.codecs.sharding import BoundSharding, Sharding
-from zarrdock.copying.progress import below
 from zarrdock.copying.sources import load_root
 from zarrdock.errors import CodecError, ShardIndexError, ZarrdockError
 from zarrdock.stores.base import Buffer, Store, Value
@@ -81,19 +81,9 @@ def repair(store: Any, *, path: str | None = None, storage_options: Mapping[str,
     opened = open_store(store, storage_options=dict(storage_options) if storage_options else None)
     at = node_path(path)
     done: list[Repair] = []
-    for where, metadata in _arrays(opened, at):
+    for where, metadata in arrays_below(opened, at, load_root(opened, at), skip_errors=True):
         done += _repair_array(opened, where, metadata)
     return done
-
-
-def _arrays(store: Store, path: str) -> Iterator[tuple[str, ArrayMetadata]]:
-    root = load_root(store, path)
-    if isinstance(root, ArrayMetadata):
-        yield path, root
-        return
-    for relative, node in walk(store, path, root.replace(consolidated=None) if store.traits.listable else root):
-        if isinstance(node, ArrayMetadata):
-            yield below(path, relative), node
 
 
 def _repair_array(store: Store, path: str, metadata: ArrayMetadata) -> Iterator[Repair]:
@@ -106,13 +96,8 @@ def _repair_array(store: Store, path: str, metadata: ArrayMetadata) -> Iterator[
     except ZarrdockError:
         return  # check says so
     has_checksums = _has_checksums(codec)
-    grid = layout.grid_shape()
-    for entry in [*store.list(path)]:
-        coords = metadata.key_encoding.parse(entry.key[len(prefix) :], metadata.ndim)
-        if coords is None:
-            continue
-        if layout.irregular is not None and any(c >= n for c, n in zip(coords, grid, strict=True)):
-            continue  # nobody knows its shape
+    found = stored_objects(store, path, layout.key_encoding, layout.grid_shape())
+    for coords, entry in [*found]:  # what is listed must not change under the listing
         sharding = layout.at(coords).levels[0].sharding
         message, n_bytes = "", 0
 

@@ -13,7 +13,7 @@ import zarrdock
 from support.stores import HookedStore
 from zarrdock.copying import repack_shards as module
 from zarrdock.errors import ShardIndexError, StoreError
-from zarrdock.layouts.indexes import ObjectIndexes, layout_of, read_indexes, stored_objects
+from zarrdock.layouts.indexes import ObjectIndexes, layout_of, listed_objects, read_indexes
 from zarrdock.stores.wrappers import Event
 from zarrdock.testing import FaultyStore, StoreFault
 
@@ -186,7 +186,7 @@ def test_damage_is_named() -> None:
 def test_indexes_of_an_array(tmp_path: Any) -> None:
     array = zarrdock.create_array(tmp_path / "a", data=VALUES, chunks=(4, 8), shards=SHARDS["three"])
     layout = layout_of(array.metadata, "")
-    objects = stored_objects(array.store, "", array.metadata)
+    objects = listed_objects(array.store, "", array.metadata)
     assert [coords for coords, _ in objects] == [(0, 0), (0, 1)]
     known = {one.key: one for one in read_indexes(array.store, layout, objects)}
     for one in known.values():

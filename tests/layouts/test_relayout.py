@@ -15,7 +15,7 @@ from zarrdock.codecs.chunk_order import permutation
 from zarrdock.codecs.shard_index import ShardIndex
 from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.errors import NodeNotFoundError, ReadOnlyError, ShardIndexError, StoreError, UnsupportedError
-from zarrdock.layouts.indexes import layout_of, read_indexes, stored_objects
+from zarrdock.layouts.indexes import layout_of, listed_objects, read_indexes
 from zarrdock.layouts.relayout import relayout, relayout_shard
 from zarrdock.testing import FaultyStore, StoreFault
 
@@ -40,7 +40,7 @@ def places(array: zarrdock.Array) -> dict[str, list[int]]:
     layout = layout_of(array.metadata, array.path)
     depth = len(layout.levels) - 1
     found = {}
-    for one in read_indexes(array.store, layout, stored_objects(array.store, array.path, array.metadata)):
+    for one in read_indexes(array.store, layout, listed_objects(array.store, array.path, array.metadata)):
         for shard in one.shards:
             if shard.depth == depth:
                 there = np.flatnonzero(shard.index.offsets >= 0)
@@ -50,7 +50,7 @@ def places(array: zarrdock.Array) -> dict[str, list[int]]:
 
 def garbage(array: zarrdock.Array) -> int:
     layout = layout_of(array.metadata, array.path)
-    objects = stored_objects(array.store, array.path, array.metadata)
+    objects = listed_objects(array.store, array.path, array.metadata)
     found = [one.usage(layout) for one in read_indexes(array.store, layout, objects)]
     assert sum(used.total for used in found) == sum(e.size or 0 for e in array.store.list("c"))
     return sum(used.garbage for used in found)

@@ -17,6 +17,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_storage import ZarrFormat, load
 from zarrdock.array.planning.overlap import MAX_TABLE
 from zarrdock.array.removal import DOCUMENTS
+from zarrdock.array.stored_objects import stored_objects
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import IntArray, Region
 from zarrdock.copying.progress import Mark
@@ -144,47 +145,43 @@ class Stored:
         others: keys relative to the array, and sizes, of what was met so far that is neither chunk nor document.
     """
 
-    def __init__(self, entries: Iterator[Entry], prefix: str, encoding: KeyEncoding, grid: tuple[int, ...]) -> None:
-        self._entries = entries
-        self._prefix = prefix
-        self._encoding = encoding
-        self._grid = grid
+    def __init__(self, store: Store, path: str, encoding: KeyEncoding, grid: tuple[int, ...]) -> None:
         self.others: list[tuple[str, int | None]] = []
+        self.error: StoreError | None = None  # of a link that leads nowhere
+        self._ndim = len(grid)
+        self._skip = len(path) + 1 if path else 0
+        self._found = stored_objects(store, path, encoding, grid, aside=self._aside)
+
+    def begin(self) -> bool:
+        """True where the store lists: it is often denied where reading is not."""
+        try:
+            first = [*islice(self._found, 1)]
+        except (StoreError, UnsupportedError):
+            if self.error is not None:
+                raise
+            return False
+        self._found = chain(first, self._found)
+        return True
+
+    def _aside(self, entry: Entry, error: StoreError | None) -> None:
+        if error is not None:
+            self.error = error
+            raise error
+        if entry.key.rpartition("/")[2] not in DOCUMENTS:
+            self.others.append((entry.key[self._skip :], entry.size))
 
     def __iter__(self) -> Iterator[tuple[tuple[int, ...], int | None]]:
         """Coordinates, and bytes where the listing tells."""
-        skip = len(self._prefix)
-        for entry in self._entries:
-            coords = self._encoding.parse(entry.key[skip:], len(self._grid))
-            if coords is None and entry.key.rpartition("/")[2] not in DOCUMENTS:
-                self.others.append((entry.key[skip:], entry.size))
-            # What lies outside is a leftover of a larger array: nobody reads it.
-            if coords is not None and all(c < n for c, n in zip(coords, self._grid, strict=True)):
-                yield coords, entry.size
+        return ((coords, entry.size) for coords, entry in self._found)
 
     def coords(self) -> Iterator[IntArray]:
         """Coordinates alone, as arrays of shape (n, ndim)."""
         found = (coords for coords, _ in self)
         while batch := list(islice(found, _BATCH)):
-            yield np.asarray(batch, np.int64).reshape(len(batch), len(self._grid))
+            yield np.asarray(batch, np.int64).reshape(len(batch), self._ndim)
 
 
 def stored_chunks(store: Store, path: str, encoding: KeyEncoding, grid: tuple[int, ...]) -> Stored | None:
     """The objects of the array at ``path`` that exist; None where the store does not list."""
-    if not store.traits.listable:
-        return None
-    try:
-        entries = store.list(path)
-        first = next(entries, None)
-    except (StoreError, UnsupportedError):  # listing is often denied where reading is not
-        return None
-
-    prefix = f"{path}/" if path else ""
-
-    def all_entries() -> Iterator[Entry]:
-        for entry in chain((first,) if first is not None else (), entries):
-            if entry.size is None and encoding.is_above(entry.key[len(prefix) :], len(grid)):
-                store.size(entry.key)  # raises for a link in the place of a folder that leads nowhere
-            yield entry
-
-    return Stored(all_entries(), prefix, encoding, grid)
+    found = Stored(store, path, encoding, grid)
+    return found if found.begin() else None

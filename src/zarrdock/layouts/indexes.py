@@ -12,14 +12,14 @@ from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.rounds import Steps, lockstep
 from zarrdock.array.planning.shard_tree import Shard, walk_shards
+from zarrdock.array.stored_objects import stored_objects
 from zarrdock.codecs.shard_index import ShardUsage, usage_of
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.config import config
-from zarrdock.copying.sources import stored_chunks
-from zarrdock.errors import ConflictError, RangeError, ShardIndexError, UnsupportedError, VersionChangedError
+from zarrdock.errors import ConflictError, RangeError, ShardIndexError, VersionChangedError
 from zarrdock.stores.base import Store, attempts
 
-__all__ = ["ObjectIndexes", "layout_of", "read_indexes", "stored_objects"]
+__all__ = ["ObjectIndexes", "layout_of", "listed_objects", "read_indexes"]
 
 _Listed: TypeAlias = "tuple[tuple[int, ...], int | None]"  # coordinates and size of an object
 
@@ -65,16 +65,14 @@ def layout_of(metadata: ArrayMetadata, path: str, options: WriteOptions = DEFAUL
     return Layout.of(metadata, f"{path}/" if path else "", options)
 
 
-def stored_objects(store: Store, path: str, metadata: ArrayMetadata) -> list[tuple[tuple[int, ...], int | None]]:
+def listed_objects(store: Store, path: str, metadata: ArrayMetadata) -> list[_Listed]:
     """Coordinates and sizes of the objects that an array has, in C order.
 
     Raises:
-        UnsupportedError: the store can't be listed.
+        UnsupportedError: the store cannot be listed.
     """
-    found = stored_chunks(store, path, metadata.key_encoding, metadata.grid.n_chunks(metadata.shape))
-    if found is None:
-        raise UnsupportedError(f"{store} cannot be listed, so its shards are unknown")
-    return sorted(found)
+    found = stored_objects(store, path, metadata.key_encoding, metadata.grid.n_chunks(metadata.shape))
+    return sorted((coords, entry.size) for coords, entry in found)
 
 
 def read_indexes(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from zarrdock.array.array import Array
-from zarrdock.array.group import walk
+from zarrdock.array.hierarchy import arrays_below
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
@@ -25,11 +25,10 @@ from zarrdock.codecs.codec import Buffer
 from zarrdock.codecs.sharding import BoundSharding
 from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.copying.parallel import in_parallel
-from zarrdock.copying.progress import below
 from zarrdock.copying.sources import load_root
 from zarrdock.copying.transfer import N_LOCAL, N_REMOTE
-from zarrdock.errors import ReadOnlyError, ShardIndexError, UnsupportedError, ZarrdockError
-from zarrdock.layouts.indexes import ObjectIndexes, layout_of, read_indexes, stored_objects
+from zarrdock.errors import ReadOnlyError, ShardIndexError, UnsupportedError
+from zarrdock.layouts.indexes import ObjectIndexes, layout_of, listed_objects, read_indexes
 from zarrdock.stores.base import Store, Value
 from zarrdock.stores.open import open_store
 
@@ -102,7 +101,8 @@ def relayout(
             store, storage_options=dict(storage_options) if storage_options else None, read_only=dry_run
         )
         at = node_path(path)
-        nodes = _arrays(opened, at)
+        below = arrays_below(opened, at, load_root(opened, at))
+        nodes = ((where, metadata) for where, metadata in below if not metadata.unknown or where == at)
     if not dry_run and (opened.read_only or not opened.traits.writable):
         raise ReadOnlyError("the store is read-only", key=at, store=opened)
     arrays = [(where, metadata, layout_of(metadata, where, options)) for where, metadata in nodes]
@@ -124,23 +124,11 @@ def relayout(
     return replace(done, path=at)
 
 
-def _arrays(store: Store, path: str) -> Iterator[tuple[str, ArrayMetadata]]:
-    root = load_root(store, path)
-    if isinstance(root, ArrayMetadata):
-        yield path, root
-        return
-    for relative, node in walk(store, path, root.replace(consolidated=None) if store.traits.listable else root):
-        if isinstance(node, ZarrdockError):
-            raise node
-        if isinstance(node, ArrayMetadata) and not node.unknown:
-            yield below(path, relative), node
-
-
 def _relayout_array(
     store: Store, path: str, metadata: ArrayMetadata, layout: Layout, dry_run: bool, memory_bytes: int
 ) -> Iterator[Relaid]:
     def jobs() -> Iterator[tuple[int, partial[Relaid]]]:
-        for found in read_indexes(store, layout, stored_objects(store, path, metadata)):
+        for found in read_indexes(store, layout, listed_objects(store, path, metadata)):
             if _is_done(layout, found):
                 yield 0, partial(Relaid, path, 1, 0, found.nbytes, found.nbytes)
             elif dry_run:

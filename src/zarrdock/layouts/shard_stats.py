@@ -14,7 +14,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.shard_index import ShardUsage
 from zarrdock.errors import UnsupportedError
-from zarrdock.layouts.indexes import ObjectIndexes, layout_of, read_indexes, stored_objects
+from zarrdock.layouts.indexes import ObjectIndexes, layout_of, listed_objects, read_indexes
 from zarrdock.stores.base import Store
 
 __all__ = ["Survey", "resampled", "survey"]
@@ -65,7 +65,7 @@ def survey(store: Store, path: str, metadata: ArrayMetadata, *, max_objects: int
     (4, 0)
     """
     layout = layout_of(metadata, path)
-    listed = stored_objects(store, path, metadata)
+    listed = listed_objects(store, path, metadata)
     step = -(-len(listed) // max_objects) if listed else 1
     lengths = np.full(_grid(layout), -1, np.int64)
     found = {one.key: one for one in read_indexes(store, layout, listed[::step])}

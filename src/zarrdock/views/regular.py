@@ -18,6 +18,7 @@ from zarrdock.array.node_storage import join
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division, touched
+from zarrdock.array.stored_objects import stored_objects
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.zstd_ import Zstd
@@ -164,8 +165,7 @@ class RegularView(View):
     def _chunks(self, path: str, node: ArrayMetadata) -> Iterator[Entry]:
         recipe = self._recipe(path, node)
         objects, blocks = Division.of(node.grid, node.shape), Division.of(recipe.shown.grid, node.shape)
-        found = (_coords(entry.key, path, node) for entry in self.store.list(path))
-        stored = [at for at in found if at is not None and all(c < n for c, n in zip(at, objects.grid, strict=True))]
+        stored = [coords for coords, _ in stored_objects(self.store, path, node.key_encoding, objects.grid)]
         prefix = f"{path}/" if path else ""
         coordinates = np.array(stored, np.int64).reshape(len(stored), node.ndim)
         for number in touched([coordinates], objects, blocks):
