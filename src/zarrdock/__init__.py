@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zarrdock import adapters, errors, storage, testing, tools, views
     from zarrdock.adapters.dask import from_dask
     from zarrdock.adapters.mutable_mapping import as_mapping
+    from zarrdock.adapters.xarray_append import append
     from zarrdock.api import (
         consolidate_metadata,
         create_array,
@@ -114,6 +115,7 @@ _PLACES = {
     "Zfp": "codecs.zfp_",
     "ZipStore": "stores.zip_",
     "Zstd": "codecs.zstd_",
+    "append": "adapters.xarray_append",
     "as_mapping": "adapters.mutable_mapping",
     "consolidate_metadata": "api",
     "copy": "copying.copy_",
@@ -176,6 +178,7 @@ __all__ = [
     "Zstd",
     "__version__",
     "adapters",
+    "append",
     "as_mapping",
     "config",
     "consolidate_metadata",

@@ -12,6 +12,7 @@ import inspect
 import itertools
 import os
 import struct
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["LazyArray", "XarrayBackend"]
 
 _DIMENSIONS = "_ARRAY_DIMENSIONS"
+_PAUSES_SECONDS = (0.02, 0.1, 0.4)
 
 
 class LazyArray(BackendArray):
@@ -73,15 +75,31 @@ class GroupStore(AbstractDataStore):
     Args:
         fill_value_is_mask: take Zarr's fill value for netCDF's ``_FillValue``, as has always been done in v2.
         left_out: names of arrays that are not looked at.
+        same_lengths: refuse arrays that are of different lengths along one dimension.
     """
 
-    def __init__(self, group: Group, fill_value_is_mask: bool, left_out: Iterable[str] = ()) -> None:
+    def __init__(
+        self, group: Group, fill_value_is_mask: bool, left_out: Iterable[str] = (), *, same_lengths: bool = True
+    ) -> None:
+        self._same_lengths = same_lengths
         self._group = group
         self._mask = fill_value_is_mask
         self._left_out = frozenset(left_out)
 
     def get_variables(self) -> dict[str, Variable]:
-        """Name to lazy variable. Arrays whose metadata cannot be used are variables that raise when they are read."""
+        """Name to lazy variable. Arrays whose metadata cannot be used are variables that raise when they are read.
+
+        Raises:
+            MetadataError: arrays of different lengths along one dimension.
+        """
+        for pause in _PAUSES_SECONDS:  # whoever appends at this moment makes one longer after the other
+            try:
+                return self._read_variables()
+            except _LengthsError:
+                time.sleep(pause)
+        return self._read_variables()
+
+    def _read_variables(self) -> dict[str, Variable]:
         arrays: dict[str, Array] = {}
         broken: dict[str, tuple[ZarrdockError, ArrayMetadata | None]] = {}
         for name, node in _members(self._group, self._left_out):
@@ -98,6 +116,8 @@ class GroupStore(AbstractDataStore):
             assert isinstance(array, Array)
             arrays[name] = array
         dims = _all_named({name: (_dimensions(array), array.shape) for name, array in arrays.items()})
+        if self._same_lengths:
+            _check_lengths(dims, arrays)
         variables = {name: self._variable(array, dims[name]) for name, array in arrays.items()}
         sizes = {dim: n for name, names in dims.items() for dim, n in zip(names, arrays[name].shape, strict=True)}
         for name, (why, metadata) in broken.items():
@@ -139,6 +159,26 @@ class GroupStore(AbstractDataStore):
             if "_FillValue" in attributes:
                 attributes["_FillValue"] = _decode_fill(attributes["_FillValue"], array.dtype)
         return Variable(dims, indexing.LazilyIndexedArray(LazyArray(array)), attributes, encoding)
+
+
+class _LengthsError(MetadataError):
+    """Arrays of different lengths along one dimension."""
+
+
+def _check_lengths(dims: dict[str, tuple[str, ...]], arrays: dict[str, Array]) -> None:
+    lengths: dict[str, dict[int, list[str]]] = {}
+    for name, names in dims.items():
+        for dim, n in zip(names, arrays[name].shape, strict=True):
+            lengths.setdefault(dim, {}).setdefault(n, []).append(name)
+    for dim, found in lengths.items():
+        if len(found) > 1:
+            raise _LengthsError(
+                f"arrays are of different lengths along {dim!r}: somebody who appended was stopped, or two appended at "
+                "once with to_zarr(append_dim=), which zarrdock.append() is for. Look at the last rows and resize() "
+                "what is too long or too short; drop_variables= opens the rest",
+                expected="one length",
+                found={n: sorted(names) for n, names in sorted(found.items())},
+            )
 
 
 class UnreadableArray(BackendArray):

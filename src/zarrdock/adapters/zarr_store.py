@@ -7,7 +7,10 @@ for, and "missing" means missing: denied and broken raise.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,16 +27,19 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from zarrdock.adapters.lazy_reads import refuse_reads_of_writers
 from zarrdock.adapters.merged_spans import MergedSpans
-from zarrdock.errors import KeyExistsError, RangeError
+from zarrdock.errors import ConflictError, KeyExistsError, RangeError
+from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.async_store import AsyncStore
-from zarrdock.stores.base import Blob, Read, Result, Store, sized_entries
+from zarrdock.stores.base import Blob, Change, Read, Result, Store, sized_entries
 from zarrdock.stores.open import open_store
 
 if TYPE_CHECKING:
     from zarr.core.buffer import BufferPrototype
 
 __all__ = ["ZarrStore"]
+
+_MAX_DOCUMENTS = 10_000
 
 
 class ZarrStore(ZarrPythonStore):
@@ -59,6 +65,7 @@ class ZarrStore(ZarrPythonStore):
         self.store: Store = open_store(store, storage_options=storage_options)
         super().__init__(read_only=read_only or self.store.read_only)
         self._async = AsyncStore(self.store)
+        self._documents = Documents()
 
     # -- identity ------------------------------------------------------------------------------------------------------
 
@@ -79,7 +86,9 @@ class ZarrStore(ZarrPythonStore):
 
     def with_read_only(self, read_only: bool = False) -> ZarrStore:
         """The same store, read-only or not."""
-        return type(self)(self.store, read_only=read_only)
+        other = type(self)(self.store, read_only=read_only)
+        other._documents = self._documents
+        return other
 
     @property
     def supports_writes(self) -> bool:
@@ -162,6 +171,7 @@ class ZarrStore(ZarrPythonStore):
         except RangeError:
             # zarr-python's stores answer a range beyond the end with nothing; ours refuse the batch, so each alone.
             results = [await self._read_leniently(read) for read in reads]
+        self._documents.note(reads, results)
         return [_buffer(result, prototype) for result in results]
 
     async def _read_leniently(self, read: Read) -> Result:
@@ -182,9 +192,17 @@ class ZarrStore(ZarrPythonStore):
     # -- writing -------------------------------------------------------------------------------------------------------
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Store a value, atomically."""
+        """Store a value, atomically.
+
+        Raises:
+            ConflictError: it is the document of an array that another writer changed since it was read from here.
+        """
         self._check_writable()
-        await self._async.write(key, _data(value))
+        data = _data(value)
+        if (change := self._documents.replacement(self.store, key, data)) is not None:
+            await self._async.update(key, change)
+        else:
+            await self._async.write(key, data)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Store a value unless the key is there, decided by the service in one step."""
@@ -197,6 +215,7 @@ class ZarrStore(ZarrPythonStore):
     async def delete(self, key: str) -> None:
         """Remove a key; one that is not there is no error."""
         self._check_writable()
+        self._documents.forget(key)
         await self._async.delete(key)
 
     async def delete_dir(self, prefix: str) -> None:
@@ -207,6 +226,7 @@ class ZarrStore(ZarrPythonStore):
         """
         self._check_writable()
         await asyncio.to_thread(refuse_reads_of_writers, self.store, prefix.rstrip("/"))
+        self._documents.forget()
         await self._async.delete_prefix(prefix.rstrip("/"))
 
     # -- listing -------------------------------------------------------------------------------------------------------
@@ -252,20 +272,27 @@ class ZarrStore(ZarrPythonStore):
         self, key: str, *, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """:meth:`get` without an event loop."""
+        reads = [Read(key, _range(byte_range))]
         try:
-            (result,) = self.store.read([Read(key, _range(byte_range))])
+            (result,) = self.store.read(reads)
         except RangeError:
             result = Blob(b"")
+        self._documents.note(reads, [result])
         return _buffer(result, prototype or default_buffer_prototype())
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """:meth:`set` without an event loop."""
         self._check_writable()
-        self.store.write(key, _data(value))
+        data = _data(value)
+        if (change := self._documents.replacement(self.store, key, data)) is not None:
+            self.store.update(key, change)
+        else:
+            self.store.write(key, data)
 
     def delete_sync(self, key: str) -> None:
         """:meth:`delete` without an event loop."""
         self._check_writable()
+        self._documents.forget(key)
         self.store.delete(key)
 
     def get_ranges_sync(
@@ -278,6 +305,83 @@ class ZarrStore(ZarrPythonStore):
         except RangeError:
             found = [self.get_sync(key, prototype=prototype, byte_range=request) for request in byte_ranges]
         return _present(key, found)
+
+
+class Documents:
+    """The documents of arrays as zarr-python read them through a store.
+
+    zarr-python changes metadata by writing a whole document, made of the one it has read some time ago: of two writers
+    that make an array longer at one time, as xarray's ``append_dim`` does, one is lost. So a document replaces only
+    the one that was read here.
+    """
+
+    def __init__(self) -> None:
+        self._known: BoundedLRU[str, _Known] = BoundedLRU(max_items=_MAX_DOCUMENTS)
+
+    def note(self, reads: Sequence[Read], results: Sequence[Result]) -> None:
+        """Documents were read."""
+        for read, result in zip(reads, results, strict=True):
+            if read.range is None and isinstance(result, Blob) and _is_document(read.key):
+                self._note(read.key, result.data)
+
+    def _note(self, key: str, data: memoryview | bytes | bytearray) -> _Known | None:
+        known = _Known.of(data)
+        if known is None:
+            self._known.pop(key)
+        else:
+            self._known.put(key, known)
+        return known
+
+    def forget(self, key: str | None = None) -> None:
+        """A key, or none in particular, is to be removed."""
+        if key is None:
+            self._known.clear()
+        elif _is_document(key):
+            self._known.pop(key)
+
+    def replacement(self, store: Store, key: str, data: memoryview | bytes) -> Change | None:
+        """How to write a document in place of the one that was read; None where it is just written."""
+        if not _is_document(key):
+            return None
+        known = self._known.get(key)
+        new = self._note(key, data)
+        if known is None or new is None or not store.traits.atomic_update:
+            return None
+
+        def change(old: memoryview | bytes | bytearray | None) -> memoryview | bytes:
+            if old is not None and (found := _Known.of(old)) != known and (found != new or new.shape != known.shape):
+                # Two that make it longer by the same number of rows write the same document.
+                self._known.pop(key)
+                raise ConflictError(
+                    "another writer changed the array's metadata since it was read: nothing was written; open it "
+                    "again. For appending from several processes there are zarrdock.append and zarrdock.Array.append",
+                    key=key,
+                    store=store,
+                )
+            return data
+
+        return change
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The document of an array, as far as it has to be told from others."""
+
+    digest: bytes
+    shape: str
+
+    @classmethod
+    def of(cls, data: memoryview | bytes | bytearray) -> _Known | None:
+        """None for the document of a group, or of nothing known."""
+        try:
+            shape = json.loads(bytes(data))["shape"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        return cls(hashlib.blake2b(data, digest_size=16).digest(), json.dumps(shape))
+
+
+def _is_document(key: str) -> bool:
+    return key.endswith((".zarray", "zarr.json"))
 
 
 class _Merging:
