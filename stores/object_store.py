@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
+import hashlib
 import random
 import time
 import uuid
@@ -37,6 +38,7 @@ from zarrdock.errors import (
     ConflictError,
     KeyExistsError,
     RangeError,
+    StoreError,
     UnsupportedError,
     VersionChangedError,
 )
@@ -139,6 +141,7 @@ class Conditions:
 # By service and bucket: what services answered in this process.
 _answers: dict[str, Conditions] = {}
 _asking = KeyLocks()
+_MARK: Final = b"a mark by zarrdock: it may be removed\n"
 # No object has this ETag.
 _STALE: Final = '"00000000000000000000000000000000"'
 
@@ -242,11 +245,15 @@ class ConditionalStore(FsspecStore):
 
             return await self._request(live, key, request)
 
-        def put(expected: Expected) -> Awaitable[object]:
-            return self._send_put(live, key, b"a mark by zarrdock: it may be removed\n", expected, None)
+        etags: list[Version] = []
+
+        async def put(expected: Expected) -> None:
+            version = await self._send_put(live, key, _MARK, expected, None)
+            etags.append(version[0] if isinstance(version, tuple) else version)
 
         try:
             await refuses(lambda: put(ABSENT))  # refused where an earlier try was applied and its reply lost
+            await self._check_mark(live, key, etags)
             conditions: list[Expected] = [ABSENT, _STALE]
             create, replaces = await asyncio.gather(*(refuses(functools.partial(put, one)) for one in conditions))
         except UnsupportedError:  # "not implemented"; where a plain PUT is neither, that is another matter
@@ -258,6 +265,21 @@ class ConditionalStore(FsspecStore):
             deletes = True
         await self._delete_one(live, key)
         return Conditions(create, replaces, deletes)
+
+    async def _check_mark(self, live: Live, key: str, etags: Sequence[Version]) -> None:
+        """Make sure that the mark was stored as it was sent. Most services tell by an ETag, which is its hash."""
+        if [f'"{hashlib.md5(_MARK, usedforsecurity=False).hexdigest()}"'] == [*etags]:
+            return
+        found = await self._fetch(live, key, None, None)
+        if isinstance(found, Answer) and bytes(found.data) != _MARK:
+            await self._delete_one(live, key)
+            raise StoreError(
+                "the service does not store what it is sent; if it adds lines to uploads, it does not know the encoding "
+                "aws-chunked: config_kwargs={'request_checksum_calculation': 'when_required'} in storage_options does "
+                "without",
+                key=key,
+                store=self,
+            )
 
     # -- reading
     # -----------------------------------------------------------------------------------------------------------
@@ -364,7 +386,7 @@ class ConditionalStore(FsspecStore):
         if new is None and not self.conditions().delete:
             raise UnsupportedError(
                 f"{self}: key {key!r}: the service ignores conditions on DELETE, so that an update that deletes could "
-                "take another writer's value with it; write_empty_chunks=True keeps empty chunks"
+                "take another writer's value with it; WriteOptions(write_empty_chunks=True) keeps empty chunks"
             )
         data = None if new is None else as_bytes(new)
         expected, parent = (base.version, base.lineage) if base else (ABSENT, Lineage())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from zarrdock.config import config
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Traits, Version
+from zarrdock.stores.diagnose import Diagnosis, Kind, diagnose
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, partition_of, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes
@@ -145,8 +147,35 @@ class S3Store(ConditionalStore):
         if lineage is not None:
             metadata = live.fs.s3_additional_kwargs.get("Metadata", {})
             options["Metadata"] = {**metadata, METADATA_NAME: str(lineage)}
-        etag: Version = (await live.fs._call_s3("put_object", **options)).get("ETag")
+        answer = await self._less_checksums(live, lambda: live.fs._call_s3("put_object", **options))
+        etag: Version = answer.get("ETag")
         return etag
+
+    async def _less_checksums(self, live: Live, send: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Send a request with a body; where it is refused, once more without the checksum that botocore adds, which
+        imitations of S3 may not know. What helped is kept.
+        """
+        config = (await live.fs.set_session()).meta.config
+        before = getattr(config, "request_checksum_calculation", "when_required")
+        try:
+            return await send()
+        except Exception as error:
+            if before == "when_required" or not _may_be_about_headers(diagnose(error)):
+                raise
+            config.request_checksum_calculation = "when_required"
+            try:
+                answer = await send()
+            except Exception:
+                config.request_checksum_calculation = before
+                raise error from error.__cause__
+        live.fs.config_kwargs = {**live.fs.config_kwargs, "request_checksum_calculation": "when_required"}
+        warnings.warn(
+            f"{self.url}: the service refuses uploads with checksums, so they are sent without; config_kwargs="
+            "{'request_checksum_calculation': 'when_required'} in storage_options says so beforehand",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return answer
 
     async def _send_delete(self, live: Live, key: str, expected: Expected) -> None:
         await live.fs._call_s3("delete_object", **self._where(key), **_condition(expected))
@@ -221,12 +250,24 @@ class S3Store(ConditionalStore):
 
     async def _send_delete_many(self, live: Live, bucket: str, names: list[str]) -> None:
         request = {"Objects": [{"Key": name} for name in names], "Quiet": True}
-        answer = await live.fs._call_s3("delete_objects", Bucket=bucket, Delete=request)
+        try:
+            answer = await live.fs._call_s3("delete_objects", Bucket=bucket, Delete=request)
+        except Exception as error:
+            if not _may_be_about_headers(diagnose(error)):
+                raise
+            for name in names:  # a service that knows no such request, or not this one's checksum
+                await live.fs._call_s3("delete_object", Bucket=bucket, Key=name)
+            return
         if errors := answer.get("Errors"):
             first = errors[0]
             raise _NotDeletedError(
                 f"{len(errors)} of {len(names)} keys could not be deleted, the first for {first.get('Message')}", first
             )
+
+
+def _may_be_about_headers(found: Diagnosis) -> bool:
+    """True for a refusal that may mean a header that the service does not know."""
+    return found.status in (400, 411, 501) and found.kind in (Kind.OTHER, Kind.UNSUPPORTED)
 
 
 class _NotDeletedError(Exception):

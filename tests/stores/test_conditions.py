@@ -104,7 +104,7 @@ def test_without_conditions(client: Any, deaf: Deaf) -> None:
     with pytest.raises(UnsupportedError, match="cannot replace a value atomically"):
         array[1:3] = 8
     assert array[:].tolist() == [7] * 4 + [0] * 4
-    unsafe = zarrdock.open_array(store, "r+", unsafe_concurrent_writes=True)
+    unsafe = zarrdock.open_array(store, "r+", options=zarrdock.WriteOptions(single_writer=True))
     unsafe[1:3] = 8
     unsafe.resize((12,))
     assert zarrdock.open_array(store)[:].tolist() == [7, 8, 8, 7] + [0] * 8
@@ -117,7 +117,7 @@ def test_without_conditions(client: Any, deaf: Deaf) -> None:
 def test_found_out_by_an_unsafe_write_around_a_wrapper(deaf: Deaf) -> None:
     zarrdock.create_array(by_s3fs(deaf, conditional_writes=True), shape=(8,), dtype="i4", chunks=(1,), shards=(4,))
     wrapped = zarrdock.CachingStore(by_s3fs(deaf), max_bytes=10**6)
-    array = zarrdock.open_array(wrapped, "r+", unsafe_concurrent_writes=True)
+    array = zarrdock.open_array(wrapped, "r+", options=zarrdock.WriteOptions(single_writer=True))
     array[1:3] = 8
     assert array[:].tolist() == [0, 8, 8] + [0] * 5
 
@@ -185,7 +185,13 @@ def test_a_deletion_that_nothing_ties_to_a_version(client: Any) -> None:
             store.update("k", lambda _: None)
         assert bytes(store.get("k").data) == b"1"
         store.update("missing", lambda _: None)
-        array = zarrdock.create_array(store, data=np.ones(8, "i4"), chunks=(4,), shards=(8,), write_empty_chunks=True)
+        array = zarrdock.create_array(
+            store,
+            data=np.ones(8, "i4"),
+            chunks=(4,),
+            shards=(8,),
+            options=zarrdock.WriteOptions(write_empty_chunks=True),
+        )
         array[:4] = 0
         array[4:] = 0
         assert array[:].tolist() == [0] * 8
