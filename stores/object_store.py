@@ -274,9 +274,9 @@ class ConditionalStore(FsspecStore):
         if isinstance(found, Answer) and bytes(found.data) != _MARK:
             await self._delete_one(live, key)
             raise StoreError(
-                "the service does not store what it is sent; if it adds lines to uploads, it does not know the encoding "
-                "aws-chunked: config_kwargs={'request_checksum_calculation': 'when_required'} in storage_options does "
-                "without",
+                "the service does not store what it is sent; if it adds lines to uploads, it does not know the "
+                "encoding aws-chunked: config_kwargs={'request_checksum_calculation': 'when_required'} in "
+                "storage_options does without",
                 key=key,
                 store=self,
             )
