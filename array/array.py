@@ -55,7 +55,7 @@ from zarrdock.errors import (
 )
 from zarrdock.json_ import in_document
 from zarrdock.registry import Registry
-from zarrdock.stores.base import Blob, Read, Result, Store, sized_entries
+from zarrdock.stores.base import Blob, Read, Result, Store, attempts, sized_entries
 from zarrdock.stores.group_commit import KeyLocks
 
 if TYPE_CHECKING:
@@ -708,7 +708,8 @@ class Array(Described):
             if (check := self._start_check()) is not None:
                 check()
             clear_outside(self._store, replace(self._layout, shape=shape), cleared, self._cache)
-        for _ in range(_ATTEMPTS):
+        message = "the array grew as often as it was to be made smaller"
+        for _ in attempts(_ATTEMPTS, lambda: ConflictError(message, key=self._path, store=self._store)):
             found = cleared
 
             def change(stored: ArrayMetadata) -> ArrayMetadata:
@@ -723,7 +724,6 @@ class Array(Described):
                 return
             cleared = found
             clear_outside(self._store, replace(layout, shape=shape), cleared, self._cache)
-        raise ConflictError("the array grew as often as it was to be made smaller", key=self._path, store=self._store)
 
     def append(self, data: Any, axis: int = 0) -> tuple[int, ...]:
         """Grow the array along ``axis`` and write ``data`` there. Several processes may append at once: each gets

@@ -31,7 +31,7 @@ from zarrdock.codecs.codec import AnyArray
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, RangeError, UnsupportedError, ZarrdockError
 from zarrdock.ranges import Span
-from zarrdock.stores.base import Blob, Buffer, Change, Read, Store, Value, Version
+from zarrdock.stores.base import Blob, Buffer, Change, Read, Store, Value, Version, attempts
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -362,7 +362,8 @@ def read_consistent(
     """
     if not store.traits.conditional_read:
         raise UnsupportedError(f"consistent=True needs a store with versions, which {store} is not")
-    for _ in range(ATTEMPTS):
+    message = f"chunks were replaced during each of {ATTEMPTS} attempts to read them all"
+    for _ in attempts(ATTEMPTS, lambda: ConflictError(message, store=store)):
         seen: Seen = {}
         array = read(store, layout, selection, cache, out, seen)
         most = store.traits.max_versions
@@ -372,8 +373,8 @@ def read_consistent(
                 " less at once, or allow the process more open files (ulimit -n)"
             )
         if not _moved(store, seen):
-            return array
-    raise ConflictError(f"chunks were replaced during each of {ATTEMPTS} attempts to read them all", store=store)
+            break
+    return array
 
 
 def _moved(store: Store, seen: Seen) -> bool:

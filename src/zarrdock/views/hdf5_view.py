@@ -17,7 +17,7 @@ from zarrdock.array.planning.layout import Layout
 from zarrdock.codecs.conditional import Conditional
 from zarrdock.errors import ConflictError, InvalidKeyError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Span
-from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, check_key
+from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, attempts, check_key
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.open import open_store
 from zarrdock.views.hdf5_nodes import Dataset, dataset_of
@@ -145,7 +145,8 @@ class HDF5View(View):
     def _with(self, function: Callable[[_State], T], *, fresh: bool = False) -> T:
         """Call a function on the file, on one version of it."""
         with self._lock:
-            for _ in range(ATTEMPTS):
+            kept_changing = ConflictError("the file kept changing", key=self._key, store=self.store)
+            for _ in attempts(ATTEMPTS, lambda: kept_changing):
                 try:
                     if self._state is None:
                         self._state = _State(self.store, self._key)
@@ -154,10 +155,11 @@ class HDF5View(View):
                         if not isinstance(self.store.read([read])[0], Blob):
                             self._drop()
                             continue
-                    return self._guarded(function, self._state)
+                    found = self._guarded(function, self._state)
+                    break
                 except VersionChangedError:
                     self._drop()
-        raise ConflictError("the file kept changing", key=self._key, store=self.store)
+            return found
 
     def _guarded(self, function: Callable[[_State], T], state: _State) -> T:
         try:

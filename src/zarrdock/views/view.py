@@ -20,6 +20,7 @@ from zarrdock.stores.base import (
     Results,
     Store,
     Version,
+    attempts,
     check_key,
     check_prefix,
 )
@@ -99,12 +100,14 @@ class View(RefusingStore):
             check_key(read.key, self)
         results: Results = [Blob(b"") if is_empty(read.range) else None for read in requests]
         left = [i for i, read in enumerate(requests) if not is_empty(read.range)]
-        for _ in range(ATTEMPTS):
+        kept_changing = lambda: ConflictError("the object kept changing", key=requests[left[0]].key, store=self)  # noqa: E731
+        for _ in attempts(ATTEMPTS, kept_changing):
+            if left:
+                places = self._locate([requests[i].key for i in left])
+                left = self._fetch(requests, left, places, results)
             if not left:
-                return results
-            places = self._locate([requests[i].key for i in left])
-            left = self._fetch(requests, left, places, results)
-        raise ConflictError("the object kept changing", key=requests[left[0]].key, store=self)
+                break
+        return results
 
     def _fetch(self, requests: Sequence[Read], numbers: list[int], places: list[Place], results: Results) -> list[int]:
         """Fill in ``results``; the numbers of the requests whose places were out of date."""
