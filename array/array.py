@@ -350,6 +350,7 @@ def _times(shape: str) -> str:
 
 
 _ATTEMPTS = 100
+_SEARCH_BYTES = 2**26
 
 # On remote stores a document that was read or written so long ago is taken for what is there: a look costs a request.
 _TRUST_SECONDS = 2.0
@@ -438,6 +439,15 @@ class Array(Described):
                 # One assignment: a reader in another thread sees the old pair or the new one.
                 self._number, self._state = number, (metadata, layout)
         return layout
+
+    def __contains__(self, value: object) -> bool:
+        """True where an element equals ``value``, as numpy's ``in``: everything is read, some rows at a time."""
+        if not self.shape or not self.size:
+            return bool(np.any(self.read() == value))
+        row_nbytes = max(1, self.nbytes // len(self))
+        chunk = max(1, self.metadata.grid.largest[0])
+        step = chunk * max(1, _SEARCH_BYTES // (chunk * row_nbytes))
+        return any(bool(np.any(self.read(slice(i, i + step)) == value)) for i in range(0, len(self), step))
 
     def __iter__(self) -> Iterator[Any]:
         for i in range(len(self)):

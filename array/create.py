@@ -334,10 +334,15 @@ def _chunks(chunks: Any, within: tuple[int, ...], data_type: DataType, target: i
     if chunks != "auto":
         raise MetadataError(pointer="/chunks", expected="a shape, or 'auto'", found=chunks)
     shape = [max(n, 1) for n in within]
+    growing = [i for i, n in enumerate(within) if n == 0]
     while prod(shape) * data_type.numpy.itemsize > target and any(n > 1 for n in shape):
         longest = max(range(len(shape)), key=lambda i: shape[i])
         n = shape[longest]
         shape[longest] = n // _smallest_factor(n) if divide else -(-n // 2)
+    if growing:  # an axis without any length yet is there to be appended to: its chunks take what room is left
+        room = target // max(1, prod(shape) * data_type.numpy.itemsize)
+        side = max(1, int(room ** (1 / len(growing))))
+        shape = [side if i in growing else n for i, n in enumerate(shape)]
     return tuple(shape)
 
 

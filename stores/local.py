@@ -239,8 +239,38 @@ class NoExclusiveCreateError(Exception):
     """The file system has neither locks nor links."""
 
 
+def keep_permissions(fd: int, path: str) -> None:
+    """Give a new file the mode and the group of the file whose place it will take, and its owner where that is allowed.
+
+    Done before anything is written, so that nobody reads it who could not read the old one.
+    """
+    try:
+        old = os.stat(path)
+    except OSError:
+        return
+    new = os.fstat(fd)
+    if not stat.S_ISREG(old.st_mode) or (old.st_mode, old.st_uid, old.st_gid) == (new.st_mode, new.st_uid, new.st_gid):
+        return
+    mode = stat.S_IMODE(old.st_mode)
+    for owner in (old.st_uid, -1):  # only the superuser gives files away
+        try:
+            if (owner, old.st_gid) != (-1, new.st_gid):
+                os.fchown(fd, owner, old.st_gid)
+            break
+        except OSError:
+            continue
+    else:
+        # Another group gets what all others may do, and no more.
+        mode = (mode & ~stat.S_IRWXG) | (mode & (mode & stat.S_IRWXO) << 3)
+    try:
+        os.fchmod(fd, mode)
+    except OSError:  # a file system without modes
+        pass
+
+
 def put_value(path: str, parts: Sequence[Part], held: Held, *, durable: bool) -> None:
     """Write a value into the lock file, which then takes the value's name."""
+    keep_permissions(held.fd, path)
     writev_all(held.fd, parts)
     if durable:
         os.fsync(held.fd)
@@ -514,6 +544,7 @@ class LocalStore(Store):
             if not isinstance(new, Patch):
                 return self._settle(key, path, held, handle, new)
             try:
+                keep_permissions(held.fd, path)
                 if handle is not None:
                     clone(handle.fd, held.fd, min(handle.size, new.size))
                 os.ftruncate(held.fd, new.size)

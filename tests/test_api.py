@@ -293,7 +293,7 @@ def test_chunks_chosen_for_the_user() -> None:
     assert 2**25 <= np.prod(array.shards) * 8 <= 2**27
     assert 2**17 <= np.prod(array.chunks) * 8 <= 2**20
     assert all(s % c == 0 for s, c in zip(array.shards, array.chunks, strict=True))
-    assert zarrdock.create_array(store, name="c", shape=(3, 0, 2), dtype="u1").chunks == (3, 1, 2)
+    assert zarrdock.create_array(store, name="c", shape=(3, 0, 2), dtype="u1").chunks == (3, 174762, 2)
     assert zarrdock.create_array(store, name="d", shape=(), dtype="u1").chunks == ()
     assert zarrdock.create_array(store, name="e", shape=(8, 8), dtype="u1", chunks=3).chunks == (3, 3)
     assert zarrdock.create_array(
@@ -674,3 +674,49 @@ def test_stored_chunks_are_counted(store: zarrdock.Store, zarr_format: Any, shar
     assert array.nchunks_initialized == (4 if shards else 1)
     array[...] = 1
     assert array.nchunks_initialized == array.nchunks == 8
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (), (0,), (0, 3), (3, 0)])
+@pytest.mark.parametrize("value", [0, 3, 99, 2.5, float("nan"), "3", [0, 1, 2, 3], None])
+def test_in_is_numpys(shape: tuple[int, ...], value: Any) -> None:
+    values = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    array = zarrdock.create_array({}, data=values, chunks=2, shards=None)
+    try:
+        expected = value in values
+    except ValueError:
+        with pytest.raises(ValueError):
+            value in array  # noqa: B015 - is what is tested
+        return
+    assert (value in array) is bool(expected)
+
+
+def test_in_reads_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zarrdock.array.array._SEARCH_BYTES", 100)
+    array = zarrdock.create_array({}, data=np.arange(200).reshape(50, 4), chunks=(3, 2))
+    assert [n in array for n in (0, 77, 199, 200)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [
+        ((0,), (131072,)),
+        ((0, 5), (26214, 5)),
+        ((5, 0), (5, 26214)),
+        ((0, 0), (362, 362)),
+        ((0, 4000, 4000), (1, 250, 500)),
+        ((0, 2**20), (1, 2**17)),
+    ],
+)
+def test_automatic_chunks_of_an_axis_that_is_to_grow(shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+    """Chunks of about 1 MiB, as for any array: not of one row."""
+    array = zarrdock.create_array({}, shape=shape, dtype="f8")
+    assert array.chunks == chunks
+    assert zarrdock.create_array({}, shape=shape, dtype="f8", zarr_format=2).chunks == chunks
+
+
+def test_appending_to_an_array_without_rows_makes_few_objects(tmp_path: Path) -> None:
+    array = zarrdock.create_array(tmp_path / "a", shape=(0, 5), dtype="f8", shards="auto")
+    for i in range(20):
+        array.append(np.full((10, 5), i))
+    assert len(list((tmp_path / "a" / "c").rglob("*"))) <= 2
+    assert array[::10, 0].tolist() == list(range(20))

@@ -9,8 +9,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import zarrdock
 from zarrdock.errors import (
     AccessError,
     InvalidKeyError,
@@ -21,8 +23,8 @@ from zarrdock.errors import (
     VersionChangedError,
 )
 from zarrdock.ranges import Span, Tail
-from zarrdock.stores import local_files, local_lock, local_version
-from zarrdock.stores.base import Blob, Listing, Read
+from zarrdock.stores import local, local_files, local_lock, local_version
+from zarrdock.stores.base import Blob, Listing, Patch, Read
 from zarrdock.stores.local import LocalStore
 from zarrdock.testing.contract_read import in_fork, whole
 
@@ -711,3 +713,74 @@ def test_only_where_the_system_is_posix(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "name", "nt")
     with pytest.raises(UnsupportedError):
         LocalStore(str(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["write", "update", "patch", "parts"])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666, 0o777])
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path, how: str, mode: int) -> None:
+    store = zarrdock.LocalStore(tmp_path)
+    store.write("a/k", b"old")
+    path = tmp_path / "a" / "k"
+    path.chmod(mode)
+    replace_in_way(store, how)
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def replace_in_way(store: zarrdock.LocalStore, how: str) -> None:
+    match how:
+        case "write":
+            store.write("a/k", b"new")
+        case "parts":
+            store.write("a/k", [b"n", b"ew"])
+        case "update":
+            store.update("a/k", lambda old: b"new")
+        case "patch":
+            store.patch("a/k", lambda old: Patch(3, [(0, b"new")]))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser gives files to any group")
+@pytest.mark.parametrize("how", ["write", "update", "patch"])
+def test_a_replaced_file_keeps_its_group_and_owner(tmp_path: Path, how: str) -> None:
+    store = zarrdock.LocalStore(tmp_path)
+    store.write("a/k", b"old")
+    path = tmp_path / "a" / "k"
+    os.chown(path, 1234, 2345)
+    path.chmod(0o640)
+    replace_in_way(store, how)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 2345, 0o640)
+
+
+def test_where_the_group_cannot_be_kept_it_gets_no_more_than_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = zarrdock.LocalStore(tmp_path)
+    for mode, expected in ((0o660, 0o600), (0o664, 0o644), (0o666, 0o666)):
+        store.write("a/k", b"old")
+        path = tmp_path / "a" / "k"
+        path.chmod(mode)
+        real = path.stat()
+        with monkeypatch.context() as patched:
+            other = os.stat_result((*real[:5], real.st_gid + 1, *real[6:]))
+            patched.setattr(local.os, "stat", lambda p, other=other, **_: other)
+            patched.setattr(local.os, "fchown", _refuse)
+            fd = os.open(tmp_path / "new", os.O_CREAT | os.O_RDWR)
+            local.keep_permissions(fd, str(path))
+            os.close(fd)
+        assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == expected
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError
+
+
+def test_chunks_and_documents_keep_their_modes(tmp_path: Path) -> None:
+    array = zarrdock.create_array(tmp_path / "a", data=np.ones(8, "i4"), chunks=8)
+    for name in ("c/0", "zarr.json"):
+        (tmp_path / "a" / name).chmod(0o600)
+    array[2:4] = 5
+    array[:] = 7
+    array.attrs["x"] = 1
+    array.resize(12)
+    assert [stat.S_IMODE((tmp_path / "a" / name).stat().st_mode) for name in ("c/0", "zarr.json")] == [0o600, 0o600]
