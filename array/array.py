@@ -269,6 +269,10 @@ class Described(Placed):
     def nbytes_stored(self) -> int:
         """Bytes in the store below this array's path, metadata included. Lists the store, and asks it for the sizes
         that the list does not tell.
+
+        >>> array = zarrdock.create_array({}, data=np.zeros(1000) + 1)
+        >>> array.nbytes_stored() < array.nbytes
+        True
         """
         return sum(entry.size or 0 for entry in sized_entries(self._store, self._path))
 
@@ -504,6 +508,12 @@ class Array(Described):
         Raises:
             SelectionError: the selection does not fit the array, or ``out`` not the selection.
             CodecError, StoreError.
+
+        >>> array = zarrdock.create_array({}, data=np.arange(12).reshape(3, 4), chunks=(2, 2))
+        >>> array.read((slice(0, 2), 1)).tolist()
+        [1, 5]
+        >>> array.read(out=np.empty((3, 4), "float64"))[2].tolist()
+        [8.0, 9.0, 10.0, 11.0]
         """
         product = basic(selection, self.shape)
         if consistent:
@@ -516,7 +526,13 @@ class Array(Described):
         return read_write.read(self._store, self._layout, selection, self._cache, out)
 
     async def read_async(self, selection: Any = ..., out: AnyArray | None = None) -> AnyArray:
-        """:meth:`read` as a coroutine, on any event loop."""
+        """:meth:`read` as a coroutine, on any event loop.
+
+        >>> import asyncio
+        >>> array = zarrdock.create_array({}, data=np.arange(6))
+        >>> asyncio.run(array.read_async(slice(2, 4))).tolist()
+        [2, 3]
+        """
         from zarrdock.stores.async_store import AsyncStore
 
         product = basic(selection, self.shape)
@@ -538,22 +554,44 @@ class Array(Described):
     def plan(self, selection: Any = ...) -> Plan:
         """Predict the cost of reading ``selection`` now: rounds, requests, bytes. Reads at most shard indexes, never
         data.
+
+        >>> array = zarrdock.create_array({}, data=np.ones((8, 8)), chunks=(4, 4), compressors=None)
+        >>> print(array.plan(slice(0, 4)))
+        1 round, 2 requests, 256 B for 2 chunks in 2 objects, result (4, 8)
+          round 1: 2 requests, 256 B
+            c/0/0: all
+            c/0/1: all
         """
         return make_plan(self._store, self._layout, basic(selection, self.shape), self._cache)
 
     @property
     def oindex(self) -> OrthogonalIndex:
-        """Orthogonal indexing: each axis has its own integers, slice, array or mask."""
+        """Orthogonal indexing: each axis has its own integers, slice, array or mask.
+
+        >>> array = zarrdock.create_array({}, data=np.arange(12).reshape(3, 4))
+        >>> array.oindex[[0, 2], [1, 3]].tolist()
+        [[1, 3], [9, 11]]
+        """
         return OrthogonalIndex(self)
 
     @property
     def vindex(self) -> VectorIndex:
-        """Vectorised indexing: arrays of coordinates, broadcast against each other, or a mask."""
+        """Vectorised indexing: arrays of coordinates, broadcast against each other, or a mask.
+
+        >>> array = zarrdock.create_array({}, data=np.arange(12).reshape(3, 4))
+        >>> array.vindex[[0, 2], [1, 3]].tolist()
+        [1, 11]
+        """
         return VectorIndex(self)
 
     @property
     def blocks(self) -> BlockIndex:
-        """Indexing by chunk: integers and slices count chunks, or shards where there are shards."""
+        """Indexing by chunk: integers and slices count chunks, or shards where there are shards.
+
+        >>> array = zarrdock.create_array({}, data=np.arange(12).reshape(3, 4), chunks=(2, 2))
+        >>> array.blocks[0, 1].tolist()
+        [[2, 3], [6, 7]]
+        """
         return BlockIndex(self)
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -570,11 +608,23 @@ class Array(Described):
         Raises:
             SelectionError: the selection does not fit the array, or the value not the selection. ReadOnlyError.
             UnsupportedError: part of a chunk, on a store without an atomic update.
+
+        >>> array = zarrdock.create_array({}, shape=(2, 3), dtype="int16")
+        >>> array.write((0, slice(1, None)), [7, 8])
+        >>> array[...].tolist()
+        [[0, 7, 8], [0, 0, 0]]
         """
         self._write(basic(selection, self.shape), value)
 
     async def write_async(self, selection: Any, value: Any) -> None:
-        """:meth:`write` as a coroutine: the work is done in a thread."""
+        """:meth:`write` as a coroutine: the work is done in a thread.
+
+        >>> import asyncio
+        >>> array = zarrdock.create_array({}, shape=3, dtype="int16")
+        >>> asyncio.run(array.write_async(slice(0, 2), 5))
+        >>> array[...].tolist()
+        [5, 5, 0]
+        """
         import asyncio
 
         await asyncio.to_thread(self.write, selection, value)
@@ -651,7 +701,13 @@ class Array(Described):
 
     @property
     def attrs(self) -> Attributes:
-        """Attributes, as a mutable mapping; every change is an atomic update of what is stored."""
+        """Attributes, as a mutable mapping; every change is an atomic update of what is stored.
+
+        >>> array = zarrdock.create_array({}, shape=3, dtype="int16", attributes={"unit": "mm"})
+        >>> array.attrs["origin"] = [0, 4]
+        >>> dict(array.attrs)
+        {'unit': 'mm', 'origin': [0, 4]}
+        """
         return Attributes(lambda: self.metadata.attributes, self._change_attributes)
 
     def update_attributes(self, attributes: Mapping[str, Any]) -> Array:
@@ -659,6 +715,10 @@ class Array(Described):
 
         Returns:
             This array.
+
+        >>> array = zarrdock.create_array({}, shape=3, dtype="int16", attributes={"unit": "mm"})
+        >>> dict(array.update_attributes({"unit": "m", "scale": 2}).attrs)
+        {'unit': 'm', 'scale': 2}
         """
         self.attrs.update(attributes)
         return self
@@ -692,7 +752,16 @@ class Array(Described):
         return self._adopt(new, number)
 
     def refresh(self) -> None:
-        """Read the metadata again: another writer may have resized the array or changed its attributes."""
+        """Read the metadata again: another writer may have resized the array or changed its attributes.
+
+        >>> store = zarrdock.MemoryStore()
+        >>> writer = zarrdock.create_array(store, shape=3, dtype="int16")
+        >>> reader = zarrdock.open_array(store)
+        >>> writer.resize(5)
+        >>> reader.refresh()
+        >>> reader.shape
+        (5,)
+        """
         from zarrdock.array.node_storage import load
 
         number = next(self._numbers)
@@ -710,6 +779,12 @@ class Array(Described):
         Raises:
             SelectionError: the wrong number of dimensions, or a negative length.
             ConflictError: the array grew as often as it was to become smaller.
+
+        >>> array = zarrdock.create_array({}, data=[1, 2, 3])
+        >>> array.resize(2)
+        >>> array.resize(4)
+        >>> array[...].tolist()
+        [1, 2, 0, 0]
         """
         self._check_writable()
         shape = new_shape_of(new_shape, self.shape)
@@ -746,6 +821,12 @@ class Array(Described):
             The shape it made.
         Raises:
             SelectionError: ``data`` does not fit along the other axes.
+
+        >>> array = zarrdock.create_array({}, data=[[1, 2], [3, 4]])
+        >>> array.append([[5, 6]])
+        (3, 2)
+        >>> array[2].tolist()
+        [5, 6]
         """
         self._check_writable()
         array = np.asarray(data)

@@ -122,7 +122,13 @@ class Group(Placed):
 
     @property
     def attrs(self) -> Attributes:
-        """Attributes, as a mutable mapping; every change is an atomic update of what is stored."""
+        """Attributes, as a mutable mapping; every change is an atomic update of what is stored.
+
+        >>> group = zarrdock.create_group({})
+        >>> group.attrs["unit"] = "mm"
+        >>> group.attrs
+        {'unit': 'mm'}
+        """
         return Attributes(lambda: self._metadata.attributes, self._change_attributes)
 
     def __repr__(self) -> str:
@@ -173,7 +179,12 @@ class Group(Placed):
         return self._metadata
 
     def get(self, path: str, default: Any = None) -> Any:
-        """The member at ``path``, or ``default`` where there is none."""
+        """The member at ``path``, or ``default`` where there is none.
+
+        >>> group = zarrdock.create_group({})
+        >>> group.get("missing") is None
+        True
+        """
         try:
             return self[path]
         except NodeNotFoundError:
@@ -208,14 +219,27 @@ class Group(Placed):
         return iter(self)
 
     def members(self) -> Iterator[tuple[str, Member]]:
-        """Names and members right below, in the order of their names."""
+        """Names and members right below, in the order of their names.
+
+        >>> group = zarrdock.create_group({})
+        >>> _ = group.create_array("x", shape=4, dtype="int8")
+        >>> _ = group.create_group("y")
+        >>> [(name, type(member).__name__) for name, member in group.members()]
+        [('x', 'Array'), ('y', 'Group')]
+        """
         metadata = self._current()
         is_copy = metadata.consolidated is not None
         for name, node in _members(self._store, self._path, metadata):
             yield name, self._wrap(name, node, is_copy=is_copy)
 
     def arrays(self) -> Iterator[tuple[str, Array]]:
-        """Names and arrays right below."""
+        """Names and arrays right below.
+
+        >>> group = zarrdock.create_group({})
+        >>> _ = group.create_array("x", shape=4, dtype="int8")
+        >>> [(name, array.shape) for name, array in group.arrays()]
+        [('x', (4,))]
+        """
         return ((name, member) for name, member in self.members() if isinstance(member, Array))
 
     def groups(self) -> Iterator[tuple[str, Group]]:
@@ -235,6 +259,11 @@ class Group(Placed):
 
         Args:
             max_depth: 0 counts those right below, 1 also those one level deeper, and so on; None counts all.
+
+        >>> group = zarrdock.create_group({})
+        >>> _ = group.create_array("a/b", shape=4, dtype="int8")
+        >>> group.nmembers(), group.nmembers(max_depth=None)
+        (1, 2)
         """
         return sum(1 for _ in self._walk(max_depth))
 
@@ -292,6 +321,10 @@ class Group(Placed):
 
         Raises:
             NodeExistsError, ReadOnlyError.
+
+        >>> group = zarrdock.create_group({})
+        >>> group.create_group("a/b", attributes={"unit": "mm"}).name
+        '/a/b'
         """
         path = self._new_path(name)
         metadata = GroupMetadata(attributes=as_json(attributes or {}), zarr_format=self._metadata.zarr_format)
@@ -299,7 +332,12 @@ class Group(Placed):
         return Group(self._store, path, metadata, self._options)
 
     def require_group(self, name: str) -> Group:
-        """The group at ``name``, made if it is missing."""
+        """The group at ``name``, made if it is missing.
+
+        >>> group = zarrdock.create_group({})
+        >>> group.require_group("a").name, group.require_group("a").name
+        ('/a', '/a')
+        """
         try:
             return self.create_group(name)
         except NodeExistsError:
@@ -349,6 +387,11 @@ class Group(Placed):
 
         Raises:
             NodeExistsError: the array there has another shape or data type, or there is a group.
+
+        >>> group = zarrdock.create_group({})
+        >>> group.require_array("x", shape=4, dtype="int8")[:] = 1
+        >>> group.require_array("x", shape=4, dtype="int8")[...].tolist()
+        [1, 1, 1, 1]
         """
         try:
             return self.create_array(path, options=options, **parameters)
@@ -452,6 +495,10 @@ class Group(Placed):
 
         Returns:
             This group.
+
+        >>> group = zarrdock.create_group({}, attributes={"unit": "mm"})
+        >>> group.update_attributes({"scale": 2}).attrs
+        {'unit': 'mm', 'scale': 2}
         """
         self.attrs.update(attributes)
         return self
@@ -475,6 +522,12 @@ class Group(Placed):
 
         It is a copy. What zarrdock adds, changes or removes later is brought up to date in it; what other programs
         change is not, and while nodes are changed by others it is better not made.
+
+        >>> store = zarrdock.MemoryStore()
+        >>> group = zarrdock.create_group(store)
+        >>> _ = group.create_array("a/b", shape=4, dtype="int8")
+        >>> list(group.consolidate().metadata.consolidated)
+        ['a', 'a/b']
         """
         self._check_writable()
         bare = load(self._store, self._path, "group", 2 if self.zarr_format == 2 else 3, consolidated=False)

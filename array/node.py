@@ -51,6 +51,11 @@ class Attributes(MutableMapping[str, Any]):
     stored *now*, so that two processes that
     set different attributes both succeed. To change many with one write, use :meth:`update` or :meth:`put`. Values are
     what JSON holds; numpy's scalars and arrays become numbers and lists.
+
+    >>> group = zarrdock.create_group({}, attributes={"unit": "mm"})
+    >>> group.attrs.update(scale=2, origin=np.array([0, 4]))
+    >>> group.attrs
+    {'unit': 'mm', 'scale': 2, 'origin': [0, 4]}
     """
 
     def __init__(self, current: Callable[[], Mapping[str, Any]], change: Callable[[Change], None]) -> None:
@@ -81,7 +86,13 @@ class Attributes(MutableMapping[str, Any]):
         self._change(lambda stored: {**stored, **new})
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Replace all attributes by ``values``, with one write."""
+        """Replace all attributes by ``values``, with one write.
+
+        >>> group = zarrdock.create_group({}, attributes={"unit": "mm"})
+        >>> group.attrs.put({"scale": 2})
+        >>> group.attrs
+        {'scale': 2}
+        """
         new = as_json(values)
         self._change(lambda stored: dict(new))
 

@@ -352,6 +352,12 @@ class Store(ABC):
         Raises:
             InvalidKeyError: before any I/O. RangeError: a range starts at or beyond the end of an object that exists.
             AccessError: denied. StoreError: anything else; only "not found" is ever None.
+
+        >>> from zarrdock.storage import Read
+        >>> store = zarrdock.open_store({"key": b"value"})
+        >>> found, missing = store.read([Read("key"), Read("missing")])
+        >>> bytes(found.data), missing
+        (b'value', None)
         """
 
     @abstractmethod
@@ -365,6 +371,11 @@ class Store(ABC):
             The version written, where the store tells.
         Raises:
             KeyExistsError: with ``create_only``. ReadOnlyError, InvalidKeyError, AccessError, StoreError.
+
+        >>> store = zarrdock.MemoryStore()
+        >>> _ = store.write("key", [b"one", b"two"])
+        >>> bytes(store.get("key").data)
+        b'onetwo'
         """
 
     @abstractmethod
@@ -378,6 +389,12 @@ class Store(ABC):
         Raises:
             UnsupportedError: where ``traits.atomic_update`` is False. ConflictError: it kept losing. ReadOnlyError,
                 AccessError, StoreError.
+
+        >>> store = zarrdock.MemoryStore()
+        >>> for _ in range(3):
+        ...     store.update("n", lambda old: b"x" if old is None else bytes(old) + b"x")
+        >>> bytes(store.get("n").data)
+        b'xxx'
         """
 
     @abstractmethod
@@ -388,17 +405,32 @@ class Store(ABC):
     def delete_prefix(self, prefix: str, /) -> None:
         """Remove every key below ``prefix`` ("" for all). Only whole path segments match, and a key equal to
         ``prefix`` itself stays.
+
+        >>> store = zarrdock.open_store({"a/x": b"", "ab/y": b""})
+        >>> store.delete_prefix("a")
+        >>> [entry.key for entry in store.list()]
+        ['ab/y']
         """
 
     @abstractmethod
     def list(self, prefix: str = "", /) -> Iterator[Entry]:
         """Every key below ``prefix``, in no promised order. Only whole path segments match: "foo" does not list
         "foobar/a".
+
+        >>> store = zarrdock.open_store({"a/x": b"12", "ab/y": b""})
+        >>> [(entry.key, entry.size) for entry in store.list("a")]
+        [('a/x', 2)]
         """
 
     @abstractmethod
     def list_dir(self, prefix: str = "", /) -> Listing:
-        """The level right below ``prefix``; an empty listing where there is nothing."""
+        """The level right below ``prefix``; an empty listing where there is nothing.
+
+        >>> store = zarrdock.open_store({"a/b/c": b"", "a/x": b""})
+        >>> level = store.list_dir("a")
+        >>> level.keys, level.prefixes
+        (('x',), ('b',))
+        """
 
     @abstractmethod
     def size(self, key: str, /) -> int | None:
@@ -417,7 +449,14 @@ class Store(ABC):
         return None
 
     async def aread(self, requests: Sequence[Read], /) -> Results:
-        """:meth:`read` as a coroutine, on any event loop."""
+        """:meth:`read` as a coroutine, on any event loop.
+
+        >>> import asyncio
+        >>> from zarrdock.storage import Read
+        >>> store = zarrdock.open_store({"key": b"value"})
+        >>> [bytes(blob.data) for blob in asyncio.run(store.aread([Read("key")]))]
+        [b'value']
+        """
         import asyncio
 
         return await asyncio.to_thread(self.read, requests)
@@ -428,6 +467,12 @@ class Store(ABC):
 
         It keeps every promise of ``update``. Where ``traits.partial_update`` the rest of the value is neither read nor
         written; other stores do it by ``update``.
+
+        >>> from zarrdock.storage import Patch
+        >>> store = zarrdock.open_store({"key": b"abcdef"})
+        >>> store.patch("key", lambda old: Patch(old.size, [(2, b"XY")]))
+        >>> bytes(store.get("key").data)
+        b'abXYef'
         """
 
         def whole(old: Buffer | None) -> Value | None:
@@ -437,14 +482,23 @@ class Store(ABC):
         self.update(key, whole)
 
     def get(self, key: str, range: Range = None, *, version: Version | None = None) -> Blob | None:
-        """Read one key: :meth:`read` for a single request, with :class:`VersionChangedError` raised."""
+        """Read one key: :meth:`read` for a single request, with :class:`VersionChangedError` raised.
+
+        >>> store = zarrdock.open_store({"key": b"value"})
+        >>> bytes(store.get("key").data), store.get("missing")
+        (b'value', None)
+        """
         result = self.read([Read(key, range, version)])[0]
         if isinstance(result, VersionChangedError):
             raise result
         return result
 
     def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
-        """Sizes of many keys in bytes, None for each that is not there; on a remote store one round of requests."""
+        """Sizes of many keys in bytes, None for each that is not there; on a remote store one round of requests.
+
+        >>> zarrdock.open_store({"key": b"value"}).sizes(["key", "missing"])
+        [5, None]
+        """
         return self._together(self.size, keys)
 
     def list_dirs(self, prefixes: Sequence[str], /) -> Sequence[Listing]:
@@ -460,7 +514,11 @@ class Store(ABC):
             return [*pool.map(verb, keys)]
 
     def exists(self, key: str) -> bool:
-        """True where ``key`` is there."""
+        """True where ``key`` is there.
+
+        >>> zarrdock.open_store({"key": b"value"}).exists("key")
+        True
+        """
         return self.size(key) is not None
 
     def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
@@ -477,7 +535,12 @@ class Store(ABC):
             self.delete(key)
 
     def with_costs(self, *, merge_gap_bytes: int | None = None, max_request_bytes: int | None = None) -> Store:
-        """The same store for readers who weigh bytes against requests otherwise; see :class:`Traits`."""
+        """The same store for readers who weigh bytes against requests otherwise; see :class:`Traits`.
+
+        >>> store = zarrdock.MemoryStore().with_costs(merge_gap_bytes=2**20)
+        >>> store.traits.merge_gap_bytes
+        1048576
+        """
         return CostedStore(self, merge_gap_bytes=merge_gap_bytes, max_request_bytes=max_request_bytes)
 
     def close(self) -> None:  # noqa: B027 - optional by design

@@ -70,3 +70,22 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for test in found:
         doctest.DocTestRunner().run(test, out=said.append)
     assert "".join(said) == ""
+
+
+OFTEN_CALLED = {
+    zarrdock.Array: (
+        "append attrs blocks info nbytes_stored nchunks_initialized oindex plan read read_async refresh resize "
+        "update_attributes vindex write write_async"
+    ),
+    zarrdock.Group: (
+        "append arrays attrs consolidate create_array create_group get members nmembers require_array require_group "
+        "tree update_attributes"
+    ),
+    zarrdock.Store: "aread delete_prefix exists get list list_dir patch read sizes update with_costs write",
+}
+
+
+@pytest.mark.parametrize("kind", OFTEN_CALLED)
+def test_methods_that_are_often_called_have_examples(kind: type) -> None:
+    names = OFTEN_CALLED[kind].split()
+    assert [name for name in names if ">>> " not in getattr(kind, name).__doc__] == []

@@ -60,7 +60,7 @@ def append(
     >>> from zarrdock.adapters.zarr_python import ZarrStore
     >>> store = zarrdock.MemoryStore()
     >>> day = xr.Dataset({"t2m": (("time", "x"), np.zeros((1, 3)))}, {"time": [np.datetime64("2026-01-01", "ns")]})
-    >>> _ = day.to_zarr(ZarrStore(store))
+    >>> _ = day.to_zarr(ZarrStore(store), consolidated=False)
     >>> zarrdock.append(day.assign_coords(time=day.time + np.timedelta64(1, "D")), store, dim="time")
     slice(1, 2, None)
     """
