@@ -18,6 +18,7 @@ from zarrdock.array.execution.drivers import Ahead
 from zarrdock.array.planning import rounds
 from zarrdock.array.planning.rounds import Round
 from zarrdock.config import config
+from zarrdock.copying.sources import ZarrSource
 from zarrdock.errors import ShardIndexError, StoreError
 from zarrdock.stores.base import Read, Results, WrapperStore
 from zarrdock.testing import FaultyStore, LatencyStore
@@ -102,6 +103,7 @@ WRAPPERS: dict[str, Any] = {
     "faulty": FaultyStore,
     "slow": lambda store: LatencyStore(store, 0.001),
     "several": lambda store: zarrdock.RecordingStore(zarrdock.ReadOnlyStore(LatencyStore(store, 0.001))),
+    "source of a copy": lambda store: ZarrSource(store, "", zarrdock.open_array(store).metadata).array.store,
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
 from itertools import chain, islice
 from math import prod
 from pathlib import Path
@@ -24,6 +26,7 @@ from zarrdock.copying.progress import Mark
 from zarrdock.errors import NodeNotFoundError, StoreError, UnsupportedError
 from zarrdock.stores.base import Entry, Read, Results, Store, WrapperStore
 from zarrdock.stores.local import LocalStore
+from zarrdock.stores.wrappers import settled
 
 __all__ = ["InMemory", "Source", "Stored", "ZarrSource", "load_root", "stored_chunks"]
 
@@ -128,14 +131,27 @@ class _Listed(WrapperStore):
         return coords is None or self._table is None or bool(self._table[coords])
 
     def read(self, requests: Sequence[Read], /) -> Results:
-        if self._table is None:
-            return self.store.read(requests)
-        there = [i for i, request in enumerate(requests) if self._may_exist(request.key)]
-        results: Results = [None] * len(requests)
-        if there:
-            for i, result in zip(there, self.store.read([requests[i] for i in there]), strict=True):
-                results[i] = result
-        return results
+        there = self._there(requests)
+        return _spread(len(requests), there, self.store.read([requests[i] for i in there]) if there else [])
+
+    def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
+        there = [self._there(part) for part in parts]
+        futures = self.store.submit_read([[part[i] for i in some] for part, some in zip(parts, there, strict=True)])
+        if futures is None:
+            return None
+        each = zip(parts, there, futures, strict=True)
+        return [settled(future, partial(_spread, len(part), some)) for part, some, future in each]
+
+    def _there(self, requests: Sequence[Read]) -> list[int]:
+        return [i for i, request in enumerate(requests) if self._may_exist(request.key)]
+
+
+def _spread(n: int, there: Sequence[int], results: Results) -> Results:
+    """Answers in their places among ``n``, of which the others are missing."""
+    spread: Results = [None] * n
+    for i, result in zip(there, results, strict=True):
+        spread[i] = result
+    return spread
 
 
 class Stored:
