@@ -89,7 +89,8 @@ class BoundedLRU(Generic[Key, Item]):
     @property
     def nbytes(self) -> int:
         """Bytes of all items."""
-        return self._nbytes
+        with self.lock:
+            return self._nbytes
 
     @overload
     def get(self, key: Key) -> Item | None: ...
