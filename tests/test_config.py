@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from zarrdock.config import Config, available_cpus, cpu_quota
+from zarrdock.config import Config, available_cpus, config, cpu_quota
 
 
 def test_the_page_names_every_setting(repository: Path) -> None:
@@ -28,6 +29,43 @@ def test_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZARRDOCK_THREADS", "many")
     with pytest.raises(ValueError, match="ZARRDOCK_THREADS='many' is not a number"):
         Config()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("THREADS", "abc", "is not a number"),
+        ("THREADS", "-3", "too small"),
+        ("THREADS", "2.5", "is not a number"),
+        ("ROUND_BYTES", "0", "too small: the least is 1"),
+        ("WHOLE_FRACTION", "nan", "too small"),
+        ("CACHE_BYTES", "1M", "is not a number"),
+        ("S3_LEAN", "", "is not a number"),
+    ],
+)
+def test_nonsense_in_the_environment(variable: str, value: str, problem: str, tmp_path: Path) -> None:
+    environment = {**os.environ, f"ZARRDOCK_{variable}": value}
+    command = [sys.executable, "-m", "zarrdock", "info", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: ZARRDOCK_{variable}=")
+    assert problem in done.stderr
+    assert done.stderr.count("\n") == 1
+    code = "import zarrdock; a = zarrdock.create_array({}, shape=(4,), dtype='u1'); a[:] = 1; a[:]"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].startswith(f"ValueError: ZARRDOCK_{variable}=")
+
+
+@pytest.mark.parametrize(("name", "value"), [("threads", -1), ("job_bytes", 0), ("whole_fraction", float("nan"))])
+def test_nonsense_at_run_time(name: str, value: float) -> None:
+    before = getattr(config, name)
+    with pytest.raises(ValueError, match=f"zarrdock.config.{name}="):
+        setattr(config, name, value)
+    with pytest.raises(ValueError, match="too small"), config.set(**{name: value}):
+        pass
+    with pytest.raises(ValueError, match="is not a number"):
+        setattr(config, name, "3")
+    assert getattr(config, name) == before
 
 
 def test_the_variable_is_read_at_import() -> None:

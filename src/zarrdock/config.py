@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NoReturn, cast
 
 __all__ = ["Config", "available_cpus", "config", "cpu_quota"]
 
@@ -99,19 +100,26 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            given = os.environ.get(f"ZARRDOCK_{field.name.upper()}")
+            variable = f"ZARRDOCK_{field.name.upper()}"
+            given = os.environ.get(variable)
             if given is not None:
                 try:
-                    setattr(self, field.name, type(field.default)(given))  # type: ignore[misc]
+                    value = type(field.default)(given)  # type: ignore[misc]
                 except ValueError:
-                    raise ValueError(f"ZARRDOCK_{field.name.upper()}={given!r} is not a number") from None
+                    raise ValueError(f"{variable}={given!r} is not a number") from None
+                _check(variable, field.name, value)
+                setattr(self, field.name, value)
+
+    def __setattr__(self, name: str, value: int | float) -> None:
+        _check(f"zarrdock.config.{name}", name, value)
+        object.__setattr__(self, name, value)
 
     @contextmanager
     def set(self, **settings: int | float) -> Iterator[Config]:
         """Change settings until the end of a ``with`` block.
 
         Raises:
-            TypeError: there is no such setting.
+            TypeError: there is no such setting. ValueError: it can't have that value.
 
         >>> with zarrdock.config.set(threads=1):
         ...     zarrdock.config.threads
@@ -140,4 +148,39 @@ class Config:
         return self.threads or available_cpus()
 
 
-config = Config()
+# Work is cut into pieces of these sizes.
+_POSITIVE = frozenset({"job_bytes", "round_bytes", "remote_round_bytes", "write_bytes"})
+
+
+def _check(label: str, name: str, value: float) -> None:
+    """Raise ValueError for a value that the setting ``name`` can't have; ``label`` is what the user wrote."""
+    if not isinstance(value, (int, float)):
+        raise ValueError(f"{label}={value!r} is not a number")
+    least = 1 if name in _POSITIVE else 0
+    if not value >= least:  # nor is NaN
+        raise ValueError(f"{label}={value!r} is too small: the least is {least}")
+
+
+class _Unset:
+    """Stands for settings that could not be read, so that the package can be imported: any use says why."""
+
+    def __init__(self, problem: str) -> None:
+        object.__setattr__(self, "_problem", problem)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ValueError(object.__getattribute__(self, "_problem"))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        self.__getattr__(name)
+
+
+def _of_environment() -> Config:
+    try:
+        return Config()
+    except ValueError as error:
+        return cast(Config, _Unset(str(error)))
+
+
+config = _of_environment()

@@ -447,3 +447,10 @@ def test_info_imports_nothing_it_does_not_need(array: Path, name: str) -> None:
         [sys.executable, "-c", code, "info", str(array)], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+@pytest.mark.parametrize("size", ["0", "0M", "12Q", "-1", "1.5G"])
+def test_a_size_that_is_none(array: Path, tmp_path: Path, size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["copy", str(array), str(tmp_path / "b.zarr"), "--memory", size]) == 2
+    assert "is no size" in capsys.readouterr().err
+    assert not (tmp_path / "b.zarr").exists()

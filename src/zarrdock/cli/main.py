@@ -12,6 +12,8 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
+from zarrdock.config import config
+
 __all__ = ["main", "run"]
 
 _LIBRARIES = {"click", "rich", "rich_click", "PIL"}
@@ -52,6 +54,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    try:
+        _ = config.threads
+    except ValueError as error:  # in the environment
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     try:
         from zarrdock.cli.app import app, click
     except ModuleNotFoundError as error:

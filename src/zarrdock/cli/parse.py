@@ -156,5 +156,7 @@ def parse_memory(text: str) -> int:
     found = re.fullmatch(r"([0-9]{1,15})\s*([KMGT]?)(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
     if found is None:
         raise click.BadParameter(f"{text!r} is no size: write a number of bytes, or for instance 512M")
+    if not int(found[1]):
+        raise click.BadParameter(f"{text!r} is no size: nothing can be done in no memory")
     factor: int = 1024 ** " KMGT".index(found[2].upper() or " ")
     return int(found[1]) * factor
