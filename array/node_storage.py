@@ -29,6 +29,7 @@ from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
 
 __all__ = [
     "ZarrFormat",
+    "clear_node",
     "join",
     "load",
     "load_many",
@@ -289,6 +290,19 @@ def replace_node(store: Store, path: str, new: Node | None) -> None:
     if found.nodes or new is None:
         take_from_copies(store, path)
     remove(store, path, new=new, found=found)
+
+
+def clear_node(store: Store, path: str) -> None:
+    """Remove the node that is there, and all nodes below it. Where something else is there, nothing is removed, and a
+    warning says so.
+    """
+    found = survey(store, path)
+    if found.foreign and not found.is_node:
+        found.warn(store)
+        return
+    if found.keys:
+        take_from_copies(store, path)
+        remove(store, path, found=found)
 
 
 def _exists(store: Store, path: str) -> str:

@@ -65,6 +65,8 @@ def recompress(array: Array, decision: Decision = "smaller") -> Recompressed:
     1
     """
     array._check_writable()
+    if (check := array._start_check()) is not None:
+        check()
     metadata = array.metadata
     layout = array._bind(metadata.replace(codecs=with_decision(metadata.codecs, decision)))
     if not any(isinstance(codec, BoundConditional) for codec in layout.leaf.byte_codecs):

@@ -109,6 +109,14 @@ class Inventory:
                     f"of the new array ({_named(clash)}): remove them yourself, or choose another place"
                 )
 
+    def warn(self, store: Store) -> None:
+        """Name the files that stay."""
+        warnings.warn(
+            f"files at {self.path or '/'!r} in {store} that belong to no Zarr node stay there: {_named(self.foreign)}",
+            UserWarning,
+            stacklevel=5,
+        )
+
 
 def survey(store: Store, path: str) -> Inventory:
     """Look at all that is stored below ``path``: a listing, and a round for each thousand documents.
@@ -148,11 +156,7 @@ def remove(store: Store, path: str, *, new: Node | None = None, found: Inventory
         return
     inventory.check_replaceable(store, new)
     if inventory.foreign:  # said before anything goes: where warnings are errors, nothing has
-        warnings.warn(
-            f"files at {path or '/'!r} in {store} that belong to no Zarr node stay there: {_named(inventory.foreign)}",
-            UserWarning,
-            stacklevel=4,
-        )
+        inventory.warn(store)
     global _n_removals
     _n_removals = next(_numbers)
     _delete(store, inventory)

@@ -160,6 +160,7 @@ class _Checker:
                 self._array(at, node)
             else:
                 self._count(n_groups=1)
+        self._lengths(seen)
         if self.store.traits.listable and not isinstance(root, ArrayMetadata) and root.consolidated is not None:
             self._consolidated(root.consolidated, seen)
         if isinstance(self.store, LocalStore):
@@ -181,6 +182,21 @@ class _Checker:
     def _leniencies(self, path: str, node: Node) -> None:
         for one in node.leniencies:
             self._note(Problem("warning", path, f"read leniently: {one}", key=below(path, one.document)))
+
+    def _lengths(self, nodes: Mapping[str, Node]) -> None:
+        """Arrays of one group that share a coordinate are of one length along it; no other dimensions need to be."""
+        lengths: dict[tuple[str, str], dict[str, int]] = {}
+        for path, node in nodes.items():
+            if isinstance(node, ArrayMetadata):
+                folder, _, name = path.rpartition("/")
+                for dim, n in zip(node.dims or (), node.shape, strict=False):
+                    if dim is not None:
+                        lengths.setdefault((folder, dim), {})[name] = n
+        for (folder, dim), found in lengths.items():
+            if dim in found and len(set(found.values())) > 1:
+                text = f"arrays are of different lengths along {dim!r}: an append was not finished, or two interleaved"
+                what = ", ".join(f"{name!r} {n}" for name, n in sorted(found.items()))
+                self._note(Problem("warning", below(self.path, folder), f"{text} ({what})"))
 
     def _consolidated(self, nodes: Mapping[str, Node], seen: Mapping[str, Node]) -> None:
         for relative in sorted({*nodes, *seen}):

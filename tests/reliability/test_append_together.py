@@ -286,6 +286,11 @@ def test_arrays_that_were_appended_to_one_by_one_are_refused() -> None:
     zarrdock.open_array(store, "r+", path="t2m").append(cube([3]))
     with pytest.raises(ConflictError, match=r"different lengths along 'time': \{'t2m': 4\}, but 'time' has 3"):
         root.append(rows([4]), dim="time")
+    (problem,) = zarrdock.tools.check(store).problems
+    assert problem.severity == "warning"
+    assert "different lengths along 'time'" in problem.message
+    assert "'t2m' 4, 'time' 3, 'tp' 3" in problem.message
     zarrdock.open_array(store, "r+", path="t2m").resize((3, 3))
     root.append(rows([4]), dim="time")
     check(store, [0, 1, 2, 4])
+    assert not zarrdock.tools.check(store).problems

@@ -166,3 +166,13 @@ def test_what_makes_another_array(new: dict[str, Any]) -> None:
     with pytest.raises((NodeChangedError, NodeNotFoundError)):
         array[:3] = 2
     assert not zarrdock.open_array(store)[:][:3].astype(bool).any() or np.isnan(new.get("fill_value", 0))
+
+
+def test_recompressing_a_replaced_array() -> None:
+    store = zarrdock.MemoryStore()
+    codec = zarrdock.Conditional((zarrdock.Zstd(),), decision="never")
+    array = zarrdock.create_array(store, data=np.arange(100), chunks=10, compressors=codec)
+    zarrdock.create_array(store, data=np.arange(100.0), chunks=20, compressors=codec, overwrite=True)
+    with pytest.raises(NodeChangedError):
+        zarrdock.recompress(array)
+    assert zarrdock.open_array(store)[:].tolist() == list(range(100))

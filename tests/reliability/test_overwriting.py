@@ -300,3 +300,39 @@ def test_where_warnings_are_errors_nothing_is_removed() -> None:
     with pytest.raises(UserWarning, match="'notes"):
         zarrdock.create_array(store, overwrite=True, **SMALL)
     assert keys(store) == before
+
+
+@pytest.mark.peer
+@pytest.mark.filterwarnings("ignore:Object at .* is not recognized:UserWarning")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_zarr_python_and_xarray_through_the_adapter(store: zarrdock.Store, zarr_format: Any) -> None:
+    zarr = pytest.importorskip("zarr")
+    xr = pytest.importorskip("xarray")
+    from zarrdock.adapters.zarr_python import ZarrStore
+
+    there = put(store)
+    dataset = xr.Dataset({"a": ("x", np.arange(4))})
+    roads: tuple[Callable[[], Any], ...] = (
+        lambda: dataset.to_zarr(ZarrStore(store), mode="w", zarr_format=zarr_format, consolidated=False),
+        lambda: zarr.create_array(ZarrStore(store), overwrite=True, zarr_format=zarr_format, **SMALL),
+        lambda: zarr.open_group(ZarrStore(store), mode="w", zarr_format=zarr_format),
+    )
+    zarrdock.create_group(store, zarr_format=zarr_format).create_array("old", data=np.arange(9), chunks=2)
+    for road in roads:
+        with pytest.warns(UserWarning, match="stay there: .*letter.txt"):
+            road()
+        assert there <= keys(store)
+        assert not [key for key in keys(store) if key.startswith("old")]
+
+
+@pytest.mark.peer
+def test_zarr_python_leaves_a_folder_of_other_files_alone(store: zarrdock.Store) -> None:
+    zarr = pytest.importorskip("zarr")
+    from zarrdock.adapters.zarr_python import ZarrStore
+
+    there = put(store)
+    zarrdock.create_array(store, path="deep/x.zarr", data=np.arange(3))
+    with pytest.warns(UserWarning, match="stay there: .*letter.txt"):
+        zarr.create_array(ZarrStore(store), overwrite=True, **SMALL)
+    assert there <= keys(store)
+    assert zarrdock.open_array(store, path="deep/x.zarr")[:].tolist() == [0, 1, 2]

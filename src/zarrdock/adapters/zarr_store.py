@@ -27,6 +27,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from zarrdock.adapters.lazy_reads import refuse_reads_of_writers
 from zarrdock.adapters.merged_spans import MergedSpans
+from zarrdock.array.node_storage import clear_node
 from zarrdock.errors import ConflictError, KeyExistsError, RangeError
 from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import From, Range, Span, Tail
@@ -219,7 +220,8 @@ class ZarrStore(ZarrPythonStore):
         await self._async.delete(key)
 
     async def delete_dir(self, prefix: str) -> None:
-        """Remove every key below a prefix.
+        """Remove the node at a prefix and all nodes below it: zarr-python calls this where it overwrites and deletes
+        nodes. Files that belong to no node stay, with all that is in a folder of such files, and a warning names them.
 
         Raises:
             UnsupportedError: xarray or dask is about to write there what it has still to read from there.
@@ -227,7 +229,13 @@ class ZarrStore(ZarrPythonStore):
         self._check_writable()
         await asyncio.to_thread(refuse_reads_of_writers, self.store, prefix.rstrip("/"))
         self._documents.forget()
-        await self._async.delete_prefix(prefix.rstrip("/"))
+        await asyncio.to_thread(clear_node, self.store, prefix.rstrip("/"))
+
+    async def clear(self) -> None:
+        """Remove every key, whatever it belongs to."""
+        self._check_writable()
+        self._documents.forget()
+        await self._async.delete_prefix("")
 
     # -- listing -------------------------------------------------------------------------------------------------------
 
