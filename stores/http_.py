@@ -151,7 +151,7 @@ class HTTPStore(RangedStore):
             headers["If-Match"] = str(read.version)
         async with await self._send(live, "GET", read.key, headers) as response:
             status = response.status
-            if status in (404, 410):
+            if _is_missing(response):
                 return None
             await self._check_page(response, read.key, is_whole=read.range is None)
             if status == 412 and read.version is not None:
@@ -232,7 +232,7 @@ class HTTPStore(RangedStore):
 
     async def _size_once(self, live: Live, key: str) -> int | None:
         async with await self._send(live, "HEAD", key, {}) as response:
-            if response.status in (404, 410):
+            if _is_missing(response):
                 return None
             await self._check_page(response, key)
             length = _length(response) if response.status == 200 else None
@@ -241,7 +241,7 @@ class HTTPStore(RangedStore):
             if response.status not in (200, 400, 401, 403, 405, 501):  # a signed URL may be good for GET only
                 raise await self._failed(response)
         async with await self._send(live, "GET", key, {"Range": "bytes=0-0"}) as response:
-            if response.status in (404, 410):
+            if _is_missing(response):
                 return None
             await self._check_page(response, key)
             header = response.headers.get("Content-Range")
@@ -255,6 +255,11 @@ class HTTPStore(RangedStore):
             if response.status == 206:
                 raise StoreError("the server does not tell the object's size", key=key, store=self)
             return len(await response.read())
+
+
+def _is_missing(response: aiohttp.ClientResponse) -> bool:
+    """True where there is no object; many servers lead from the name of a folder to a page about it."""
+    return response.status in (404, 410) or bool(response.history and response.url.path.endswith("/"))
 
 
 def _bounds(range_: Range, total: int) -> tuple[int, int]:

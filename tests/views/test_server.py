@@ -1,5 +1,6 @@
 """Stores and views over HTTP, read by our own client, by hand, and by others."""
 
+import dataclasses
 import http.client
 import os
 import signal
@@ -145,6 +146,29 @@ def test_listings(server: Server) -> None:
     assert b"<b>" not in body
     href = body.decode().split('href="')[2].split('"')[0]
     assert urllib.request.urlopen(urllib.parse.urljoin(f"{server.url}/odd%20name/", href)).read() == b"1"
+
+
+def test_a_node_without_its_slash_leads_to_its_page(server: Server, store: zarrdock.Store) -> None:
+    zarrdock.create_group(store, path="odd: name/0")
+    for path, page in (("/a", "a/"), ("/odd%3A%20name/0", "0/"), ("/odd: name/0".replace(" ", "%20"), "0/")):
+        status, headers, _ = ask(server, path)
+        assert (status, headers["Location"]) == (301, page)
+        assert b'href="zarr.json"' in urllib.request.urlopen(server.url + path).read()
+        # It is no object.
+        key = urllib.parse.unquote(path[1:])
+        client = zarrdock.open_store(server.url)
+        assert (client.get(key), client.get(key, zarrdock.Tail(5)), client.size(key)) == (None, None, None)
+        assert ask(server, path, "HEAD")[0] == 404
+        assert ask(server, path, Range="bytes=0-9")[0] == 404
+
+
+def test_chunks_that_are_missing_in_a_remote_store_cost_no_more(store: zarrdock.Store) -> None:
+    record = zarrdock.RecordingStore(store)
+    record.traits = dataclasses.replace(store.traits, remote=True)
+    with Server(record) as server:
+        for path in ("/a/c/9/9", "/a/9.9", "/a/c", "/a/.zarray"):
+            assert ask(server, path)[0] == 404
+    assert record.n_requests == 0
 
 
 def test_a_large_object_comes_in_pieces_of_one_version(store: zarrdock.Store, server: Server) -> None:

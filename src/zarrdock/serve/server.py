@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from zarrdock.errors import (
     AccessError,
@@ -229,6 +230,10 @@ class Server:
 
         found = await self._do(self._look, key)
         if found is None:
+            # fsspec, and people, ask for the page of a node without its "/". A part or a size is asked of objects only.
+            asks_for_a_page = request.method == "GET" and "Range" not in request.headers
+            if asks_for_a_page and await self._do(self._is_node, key):
+                return web.Response(status=301, headers={"Location": f"{quote(key.rpartition('/')[2])}/"})
             return web.Response(status=404, text="no such key\n")
         size, version = found
         tag = None if version is None else f'"{hash(version) & (2**64 - 1):016x}-{self._salt}"'
@@ -337,6 +342,14 @@ class Server:
                 return size, last.version
         raise VersionChangedError("the object kept changing", key=key, store=self.store)
 
+    def _is_node(self, key: str) -> bool:
+        """True where a node is at this path; chunks that are missing in a remote store are not worth the question."""
+        name = key.rpartition("/")[2]
+        if not self.store.traits.listable or name in _JSON or (self.store.traits.remote and _CHUNK.fullmatch(name)):
+            return False
+        found = self.store.read([Read(f"{key}/{document}") for document in ("zarr.json", ".zgroup", ".zarray")])
+        return any(isinstance(result, Blob) for result in found)
+
     def _bytes(self, key: str, ranges: list[Range], version: Version | None) -> list[bytes]:
         found: list[bytes] = []
         for result in self.store.read([Read(key, item, version) for item in ranges]):
@@ -346,4 +359,5 @@ class Server:
         return found
 
 
+_CHUNK = re.compile(r"c|[\d.]+")
 _JSON = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
