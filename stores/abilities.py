@@ -21,7 +21,7 @@ from zarrdock.errors import (
 )
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Buffer, Read, Store
-from zarrdock.stores.object_store import ConditionalStore
+from zarrdock.stores.remote import RemoteStore
 
 __all__ = ["ABILITIES", "Ability", "StoreReport", "check_store"]
 
@@ -223,7 +223,11 @@ class _Trial:
         self.store.update(key, lambda _: None)
         if self.store.get(key) is not None:
             raise _Wrong("a key that was deleted is there")
-        if isinstance(self.store, ConditionalStore) and not self.store.identity.in_process:
+        if (
+            isinstance(self.store, RemoteStore)
+            and self.store.traits.atomic_update
+            and not self.store.identity.in_process
+        ):
             self._interrupted_deletion(key)
         return ""
 

@@ -10,10 +10,10 @@ import contextlib
 import inspect
 import os
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 import fsspec.core
@@ -36,15 +36,17 @@ from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
 from zarrdock.stores.diagnose import TruncatedError, cause_of, diagnose, redact, translate
 from zarrdock.stores.identity import Identity, identity_of_filesystem
-from zarrdock.stores.io_loop import Bridge, Live
+from zarrdock.stores.io_loop import Live
 from zarrdock.stores.local_files import is_missing
-from zarrdock.stores.remote import BridgedStore, Entries, as_bytes, as_statuses, n_bytes_of
+from zarrdock.stores.remote import Entries, RemoteStore, as_bytes, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
 
 __all__ = [
     "HIDDEN",
     "FsspecStore",
     "as_bytes",
+    "from_url",
+    "place_of",
     "protocol_of",
     "prune_empty_folders",
     "replace_file",
@@ -136,7 +138,47 @@ def unwrap(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
             return fs, path
 
 
-class FsspecStore(BridgedStore):
+class Located(NamedTuple):
+    """A folder of a filesystem, and its URL without secrets."""
+
+    fs: AbstractFileSystem
+    root: str
+    url: str
+
+
+def place_of(
+    fs: AbstractFileSystem | str | os.PathLike[str],
+    path: str,
+    storage_options: Mapping[str, Any] | None,
+    from_url: Callable[[str, dict[str, Any]], tuple[AbstractFileSystem, str]],
+) -> Located:
+    """The folder that a URL with its options names, or a path on a filesystem."""
+    given = ""
+    if not isinstance(fs, AbstractFileSystem):
+        given = os.fspath(fs)
+        if path:
+            raise UnsupportedError("give either a URL, or a filesystem and a path")
+        fs, path = from_url(given, dict(storage_options or {}))
+    elif storage_options:
+        raise UnsupportedError("storage_options go with a URL; a filesystem has its options already")
+    fs, path = unwrap(fs, path)
+    root = _root_of(fs, path, keep_slash=isinstance(fs, LocalFileSystem))
+    url = redact(fs.unstrip_protocol(root)) if root else f"{protocol_of(fs)}://"
+    return Located(fs, root, redact(given) if "::" in given else url)
+
+
+def from_url(url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """The filesystem of a URL, chained ones too, and the path on it."""
+    try:
+        fs, path = fsspec.core.url_to_fs(url, **storage_options)
+    except (ImportError, ValueError) as error:
+        raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}") from cause_of(error)
+    except Exception as error:
+        raise translate(error, store=redact(url)) from cause_of(error)
+    return fs, path
+
+
+class FsspecStore(RemoteStore):
     """A store on an fsspec filesystem.
 
     Args:
@@ -165,7 +207,6 @@ class FsspecStore(BridgedStore):
     """
 
     default_concurrency = 32
-    default_gap_bytes = 32 * 1024
 
     def __init__(
         self,
@@ -180,39 +221,21 @@ class FsspecStore(BridgedStore):
         merge_gap_bytes: int | None = None,
         missing_statuses: Collection[int] = (),
     ) -> None:
-        given = ""
-        if not isinstance(fs, AbstractFileSystem):
-            given = os.fspath(fs)
-            if path:
-                raise UnsupportedError("give either a URL, or a filesystem and a path")
-            fs, path = self._from_url(given, dict(storage_options or {}))
-        elif storage_options:
-            raise UnsupportedError("storage_options go with a URL; a filesystem has its options already")
-        fs, path = unwrap(fs, path)
-        self._protocol = protocol_of(fs)
-        self._is_local = isinstance(fs, LocalFileSystem)
-        self._root = _root_of(fs, path, keep_slash=self._is_local)
-        self._url = redact(fs.unstrip_protocol(self._root)) if self._root else f"{self._protocol}://"
-        if "::" in given:
-            self._url = redact(given)
-        self.read_only = read_only
-        self.assume_single_writer = assume_single_writer
-        self.retry = retry or RetryPolicy()
-        self.missing_statuses = as_statuses(missing_statuses)
-        remote = self._protocol not in _ON_THIS_MACHINE
-        n = n_concurrent or (self.default_concurrency if remote else 1)
-        gap = merge_gap_bytes if merge_gap_bytes is not None else (self.default_gap_bytes if remote else 4096)
-        self._bridge = Bridge(fs, remote=remote, n_concurrent=n)
-        self.traits = self._make_traits(Traits(remote=remote, merge_gap_bytes=gap, n_concurrent=n))
-
-    def _from_url(self, url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
-        try:
-            fs, path = fsspec.core.url_to_fs(url, **storage_options)
-        except (ImportError, ValueError) as error:
-            raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}") from cause_of(error)
-        except Exception as error:
-            raise translate(error, store=redact(url)) from cause_of(error)
-        return fs, path
+        place = place_of(fs, path, storage_options, from_url)
+        self._protocol = protocol_of(place.fs)
+        self._is_local = isinstance(place.fs, LocalFileSystem)
+        super().__init__(
+            place.fs,
+            place.root,
+            place.url,
+            remote=self._protocol not in _ON_THIS_MACHINE,
+            read_only=read_only,
+            assume_single_writer=assume_single_writer,
+            retry=retry,
+            n_concurrent=n_concurrent,
+            merge_gap_bytes=merge_gap_bytes,
+            missing_statuses=missing_statuses,
+        )
 
     def _make_traits(self, traits: Traits) -> Traits:
         """The traits of this kind of store; ``traits`` has what the constructor was given."""

@@ -8,7 +8,7 @@ import json
 import os
 import uuid
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -17,12 +17,13 @@ from fsspec.spec import AbstractFileSystem
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Version
+from zarrdock.stores.conditions import ABSENT, METADATA_NAME, Answer, Expected, Lineage
 from zarrdock.stores.diagnose import HttpStatusError
+from zarrdock.stores.fsspec_ import from_url, place_of
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes, running_loop
-from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
-from zarrdock.stores.remote import Entries, RangedStore
+from zarrdock.stores.remote import Entries, RemoteStore
 
 __all__ = ["GCSStore"]
 
@@ -33,7 +34,7 @@ PAGE_SIZE = 1000
 _ENCODINGS = ("gzip", "x-gzip")
 
 
-class GCSStore(RangedStore, ConditionalStore):
+class GCSStore(RemoteStore):
     """A prefix of a Google Cloud Storage bucket.
 
     One request for any read; generations are versions; writes and deletions are conditional on them where they must
@@ -47,7 +48,7 @@ class GCSStore(RangedStore, ConditionalStore):
         storage_options: all of gcsfs's (``project``, ``token``, ``endpoint_url``, ``requester_pays``, ...); only with
             a URL.
 
-    The other arguments are those of :class:`~zarrdock.stores.fsspec_.FsspecStore`.
+    The other arguments are those of :class:`~zarrdock.stores.remote.RemoteStore`.
 
     >>> zarrdock.GCSStore("gs://bucket/folder", storage_options={"token": "anon"}).url
     'gs://bucket/folder'
@@ -60,24 +61,18 @@ class GCSStore(RangedStore, ConditionalStore):
         "them uncompressed"
     )
 
-    def __init__(self, fs: AbstractFileSystem | str, path: str = "", **kwargs: Any) -> None:
-        super().__init__(fs, path, **kwargs)
+    def __init__(
+        self,
+        fs: AbstractFileSystem | str,
+        path: str = "",
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        place = place_of(fs, path, storage_options, _from_url)
+        super().__init__(place.fs, place.root, place.url, **settings)
         if not self._root:
             raise StoreError("a GCS store needs a bucket: gs://bucket/prefix", store=self)
-
-    def _from_url(self, url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
-        if storage_options.get("endpoint_url") or os.environ.get("STORAGE_EMULATOR_HOST"):
-            # Read when gcsfs is imported: with an emulator its gRPC side would hang for a minute at the first touch.
-            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        try:
-            from gcsfs import GCSFileSystem
-        except ImportError as error:
-            raise UnsupportedError('GCS needs gcsfs: pip install "zarrdock[gcs]"') from error
-        fs, path = super()._from_url(url, storage_options)
-        if not isinstance(fs, GCSFileSystem):  # another library has taken the protocol
-            fs = GCSFileSystem(**storage_options)
-            path = fs._strip_protocol(url)
-        return fs, path
 
     @property
     def identity(self) -> Identity:
@@ -291,6 +286,21 @@ def _close(session: Any, loop: asyncio.AbstractEventLoop, pid: int) -> None:
         if running_loop() is not loop:
             with contextlib.suppress(TimeoutError):
                 closing.result(1)
+
+
+def _from_url(url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    if storage_options.get("endpoint_url") or os.environ.get("STORAGE_EMULATOR_HOST"):
+        # Read when gcsfs is imported: with an emulator its gRPC side would hang for a minute at the first touch.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    try:
+        from gcsfs import GCSFileSystem
+    except ImportError as error:
+        raise UnsupportedError('GCS needs gcsfs: pip install "zarrdock[gcs]"') from error
+    fs, path = from_url(url, storage_options)
+    if not isinstance(fs, GCSFileSystem):  # another library has taken the protocol
+        fs = GCSFileSystem(**storage_options)
+        path = fs._strip_protocol(url)
+    return fs, path
 
 
 def _condition(expected: Expected) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
@@ -23,8 +24,8 @@ from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Ver
 from zarrdock.stores.diagnose import HttpStatusError, PageError, TruncatedError, is_expired, is_page, redact
 from zarrdock.stores.http_ranges import range_header, size_of_content_range, take
 from zarrdock.stores.identity import Identity, service_of_url
-from zarrdock.stores.io_loop import Bridge, Live
-from zarrdock.stores.remote import Entries, RangedStore, as_statuses, n_bytes_of
+from zarrdock.stores.io_loop import Live
+from zarrdock.stores.remote import Entries, RemoteStore, n_bytes_of
 from zarrdock.stores.retry import RetryPolicy
 
 __all__ = ["HTTPStore"]
@@ -33,7 +34,7 @@ _CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")  # S3 and GCS explain themselves
 _SAFE = "/!$&'()*+,;=:@-._~"
 
 
-class HTTPStore(RangedStore):
+class HTTPStore(RemoteStore):
     """A folder on a web server.
 
     Args:
@@ -53,8 +54,6 @@ class HTTPStore(RangedStore):
     >>> store.read_only, store.traits.listable
     (True, False)
     """
-
-    price_of_a_part = "each partial read costs as much as the whole object"
 
     def __init__(
         self,
@@ -78,20 +77,21 @@ class HTTPStore(RangedStore):
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise UnsupportedError(f"not an http(s) URL: {redact(url)!r}")
         self._parts = parts._replace(path=quote(parts.path.rstrip("/"), safe=_SAFE + "%"), fragment="")
-        self._root = self._url = redact(urlunsplit(self._parts._replace(query="")))
-        self.read_only = True
-        self.retry = retry or RetryPolicy()
-        self.missing_statuses = as_statuses(missing_statuses)
         self._calls_all_html = False
-        self._bridge = Bridge(fs, remote=True, n_concurrent=n_concurrent)
-        self.traits = Traits(
-            writable=False,
-            listable=False,
-            conditional_read=True,
-            remote=True,
-            merge_gap_bytes=merge_gap_bytes,
+        address = redact(urlunsplit(self._parts._replace(query="")))
+        super().__init__(
+            fs,
+            address,
+            address,
+            read_only=True,
+            retry=retry,
             n_concurrent=n_concurrent,
+            merge_gap_bytes=merge_gap_bytes,
+            missing_statuses=missing_statuses,
         )
+
+    def _make_traits(self, traits: Traits) -> Traits:
+        return replace(traits, writable=False, listable=False, conditional_read=True)
 
     @property
     def identity(self) -> Identity:

@@ -16,14 +16,14 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from fsspec.spec import AbstractFileSystem
 
 from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import StoreError
 
-__all__ = ["Bridge", "Limiter", "Live", "drive", "expect_bytes", "is_async", "remake", "running_loop"]
+__all__ = ["Bridge", "Limiter", "Live", "Transport", "drive", "expect_bytes", "is_async", "remake", "running_loop"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,14 +44,37 @@ def _after_fork() -> None:
 reset_after_fork(_after_fork)
 
 
-def is_async(fs: AbstractFileSystem) -> bool:
+class Transport:
+    """A client that stands where the bridge expects a filesystem, with methods of its own.
+
+    Asynchronous ones have coroutines, named with a leading underscore, which run on fsspec's IO loop. A client answers
+    for itself what happens to it in a forked child.
+    """
+
+    async_impl: ClassVar[bool] = False
+    asynchronous: ClassVar[bool] = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """fsspec's IO loop, which runs in a thread of its own."""
+        from fsspec.asyn import get_loop
+
+        loop: asyncio.AbstractEventLoop = get_loop()
+        return loop
+
+
+def is_async(fs: AbstractFileSystem | Transport) -> bool:
     """True where ``fs`` has coroutine methods that run on an IO loop."""
+    if isinstance(fs, Transport):
+        return fs.async_impl
     # Asked of the class: after a fork, looking at the instance's loop raises.
     return bool(getattr(fs, "async_impl", False)) and hasattr(fs, "_cat_file") and hasattr(type(fs), "loop")
 
 
-def remake(fs: AbstractFileSystem, *, uncached: bool = False) -> AbstractFileSystem:
+def remake(fs: Any, *, uncached: bool = False) -> Any:
     """A filesystem like ``fs``, blocking, on this process' own IO loop; those among its options are made anew too."""
+    if isinstance(fs, Transport):
+        return fs
     if type(fs).__reduce__ is not AbstractFileSystem.__reduce__ and not is_async(fs):
         return fs  # it has a state of its own, such as an independent in-memory filesystem
 
@@ -163,9 +186,9 @@ def expect_bytes(n_bytes: int) -> None:
 class Live:
     """A filesystem that can be used in this process now, with the limits that all its users share."""
 
-    def __init__(self, fs: AbstractFileSystem, *, remote: bool, n_concurrent: int, max_bytes: int) -> None:
+    def __init__(self, fs: AbstractFileSystem | Transport, *, remote: bool, n_concurrent: int, max_bytes: int) -> None:
         self.pid = os.getpid()
-        self.fs = fs
+        self.fs: Any = fs
         self.remote = remote
         self.n_concurrent = n_concurrent
         self.loop: asyncio.AbstractEventLoop | None = fs.loop if is_async(fs) else None
@@ -265,17 +288,17 @@ class Bridge:
     """Runs jobs against one filesystem from anywhere. Pickles as the filesystem does: by class and options.
 
     Args:
-        fs: any fsspec filesystem. One made with ``asynchronous=True`` belongs to somebody's loop, so it is made anew
-            from its options.
+        fs: any fsspec filesystem, or a :class:`Transport`. A filesystem made with ``asynchronous=True`` belongs to one
+            loop of its user's, so it is made anew from its options.
         remote: its requests cost a round trip.
         n_concurrent: requests in flight at most, over all callers.
         max_bytes: bytes asked for and not yet arrived at most.
     """
 
     def __init__(
-        self, fs: AbstractFileSystem, *, remote: bool, n_concurrent: int, max_bytes: int = 256 * 2**20
+        self, fs: AbstractFileSystem | Transport, *, remote: bool, n_concurrent: int, max_bytes: int = 256 * 2**20
     ) -> None:
-        self._fs = fs
+        self._fs: Any = fs
         self._settings: dict[str, Any] = {"remote": remote, "n_concurrent": n_concurrent, "max_bytes": max_bytes}
         self._live: Live | None = None
         self._pid = os.getpid()
@@ -290,7 +313,7 @@ class Bridge:
         self._pid = os.getpid()
 
     @property
-    def fs(self) -> AbstractFileSystem:
+    def fs(self) -> Any:
         """The filesystem as it was given or last made: for its options, not to be used."""
         return self._fs
 

@@ -15,13 +15,13 @@ from typing import Any, cast
 
 from zarrdock.errors import InvalidKeyError, StoreError, UnsupportedError
 from zarrdock.ranges import From, Range, Span, Tail
-from zarrdock.stores.base import Change, Entry, Listing, Traits, Value, Version
+from zarrdock.stores.base import Entry, Listing, Traits, Value, Version
+from zarrdock.stores.conditions import ABSENT, METADATA_NAME, Answer, Expected, Lineage
 from zarrdock.stores.diagnose import HttpStatusError, Kind, PageError, diagnose, is_page, redact
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.io_loop import Live
-from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
 from zarrdock.stores.obstore_client import LOCAL_KINDS, Fetched, client_of, delete_if, identity_of, kind_of, plain
-from zarrdock.stores.remote import BridgedStore, Entries, RangedStore
+from zarrdock.stores.remote import Entries, RemoteStore
 from zarrdock.stores.retry import RetryPolicy
 
 __all__ = ["ObstoreStore"]
@@ -39,7 +39,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STAGED = re.compile(r"#\d+$")  # what obstore calls a local file while it is being written
 
 
-class ObstoreStore(RangedStore, ConditionalStore):
+class ObstoreStore(RemoteStore):
     """An obstore store, or any object with the methods of obspec's protocols.
 
     Args:
@@ -92,6 +92,9 @@ class ObstoreStore(RangedStore, ConditionalStore):
         self._listable = self._kind != "http" and hasattr(store, "list")
         super().__init__(
             client_of(plain(store)),
+            "",
+            _url_of(store, self._kind),
+            remote=self._kind not in LOCAL_KINDS,
             read_only=read_only,
             assume_single_writer=assume_single_writer,
             retry=retry,
@@ -100,7 +103,6 @@ class ObstoreStore(RangedStore, ConditionalStore):
             conditional_writes=conditional_writes,
             missing_statuses=missing_statuses,
         )
-        self._url = _url_of(store, self._kind)
 
     def _make_traits(self, traits: Traits) -> Traits:
         return replace(
@@ -109,7 +111,6 @@ class ObstoreStore(RangedStore, ConditionalStore):
             listable=self._listable,
             atomic_update=self._kind in _CONDITIONAL_WRITES,
             conditional_read=self._kind != "file",
-            remote=self._kind not in LOCAL_KINDS,
             one_request_tails=self._kind != "az",
         )
 
@@ -133,10 +134,6 @@ class ObstoreStore(RangedStore, ConditionalStore):
         # Updates of a store in memory that delete look and act in two steps: nothing may come between.
         with self._exclusive(key) if self._kind == "memory" and not create_only else nullcontext():
             return super().write(key, value, create_only=create_only)
-
-    def update(self, key: str, change: Change, /) -> None:
-        # Without conditional writes: refused, or, with a single writer, under a lock.
-        (ConditionalStore if self._kind in _CONDITIONAL_WRITES else BridgedStore).update(self, key, change)
 
     def delete(self, key: str, /) -> None:
         with self._exclusive(key) if self._kind == "memory" else nullcontext():

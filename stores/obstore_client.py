@@ -20,13 +20,10 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from fsspec.asyn import AsyncFileSystem
-from fsspec.spec import AbstractFileSystem
-
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.diagnose import HttpStatusError, TruncatedError
 from zarrdock.stores.identity import Identity, identity_of_object, partition_of, service_of_url
-from zarrdock.stores.io_loop import expect_bytes
+from zarrdock.stores.io_loop import Transport, expect_bytes
 
 __all__ = [
     "LOCAL_KINDS",
@@ -248,13 +245,15 @@ class Fetched:
         return cls(result.meta, tuple(result.range), dict(getattr(result, "attributes", None) or {}))
 
 
-class Client:
-    """Base of both clients. Stands where the bridge expects a filesystem."""
+class Client(Transport):
+    """Base of both clients.
 
-    protocol = "obstore"
-    cachable = False
-    store: Any
-    pid: int
+    Args:
+        store: the object. pid: of the process it was made in.
+    """
+
+    def __init__(self, store: Any, pid: int) -> None:
+        self.store, self.pid = store, pid
 
     def _check_process(self) -> None:
         # Its threads are not in a child made by fork, and a call would wait for them for ever.
@@ -262,14 +261,8 @@ class Client:
             raise StoreError(_NOT_OURS)
 
 
-class SyncClient(Client, AbstractFileSystem):  # type: ignore[misc]
+class SyncClient(Client):
     """Client that calls plain methods, in the calling thread."""
-
-    def __init__(self, store: Any, pid: int) -> None:
-        super().__init__()
-        self.store, self.pid = store, pid
-        if kind_of(store) in LOCAL_KINDS:
-            self.protocol = "memory"  # nothing between us and it
 
     def __reduce__(self) -> Any:
         if kind_of(self.store) != "memory":
@@ -321,12 +314,10 @@ class SyncClient(Client, AbstractFileSystem):  # type: ignore[misc]
             raise explained(error) from error
 
 
-class AsyncClient(Client, AsyncFileSystem):  # type: ignore[misc]
+class AsyncClient(Client):
     """Client that calls coroutines, on fsspec's IO loop."""
 
-    def __init__(self, store: Any, pid: int) -> None:
-        super().__init__()
-        self.store, self.pid = store, pid
+    async_impl = True
 
     def __reduce__(self) -> Any:
         return client_of, (self.store,)

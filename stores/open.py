@@ -167,7 +167,7 @@ def _from_zarr_python(obj: Any, read_only: bool) -> Store:
 
 def _tuned(store: Store, tuning: Tuning) -> Store:
     """The settings that the store did not take itself."""
-    if _is_a(store, "zarrdock.stores.remote", "BridgedStore"):
+    if _is_a(store, "zarrdock.stores.remote", "RemoteStore"):
         return store
     if tuning.keys() - {"merge_gap_bytes"}:
         raise UnsupportedError(

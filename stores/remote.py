@@ -1,21 +1,47 @@
-"""Base of all stores behind fsspec.
+"""Base of all stores that are reached over an IO loop: services and fsspec filesystems.
 
-The contract's verbs are sent over the bridge to coroutines, which a service or filesystem implements.
+The contract's verbs are sent over the bridge to coroutines. A service with conditional requests (S3 by ETag, Google
+Cloud Storage by generation) implements the four requests ``_send_*``, sizes and listings, and has here the rest: reads
+that check the bytes and the version they got, and an update that is never lost, not even when the reply to a write is
+lost. Anything else overrides the hooks above them: ``_read_one``, ``_put``, ``_delete_one``.
+
+**An update** reads the value with its version, changes it, and writes it on condition that the version is still the
+same; if it is not, it begins again. A lost reply is settled by lineages: see ``conditions.py``.
+
+**Conditions that are ignored.** Imitations of S3 exist that take a condition and write all the same. A service that is
+not known to keep them is asked once in a process, before the first conditional write: see
+:meth:`RemoteStore.conditions`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import functools
+import hashlib
+import random
+import time
+import uuid
 import warnings
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from fsspec.spec import AbstractFileSystem
 
-from zarrdock.errors import UnsupportedError, ZarrdockError
+from zarrdock.errors import (
+    AccessError,
+    ConflictError,
+    KeyExistsError,
+    RangeError,
+    StoreError,
+    UnsupportedError,
+    VersionChangedError,
+    ZarrdockError,
+)
 from zarrdock.ranges import Range, Span, Tail, is_empty
 from zarrdock.stores.base import (
     Blob,
@@ -26,21 +52,26 @@ from zarrdock.stores.base import (
     Result,
     Results,
     Store,
+    Traits,
     Value,
     Version,
     check_key,
     check_prefix,
     join_value,
 )
+from zarrdock.stores.conditions import ABSENT, Answer, Conditions, Expected, Lineage, landed
 from zarrdock.stores.diagnose import Diagnosis, Kind, cause_of, diagnose, translate
-from zarrdock.stores.group_commit import KeyLocks
-from zarrdock.stores.io_loop import Bridge, Live
+from zarrdock.stores.group_commit import Combiner, Doubt, KeyLocks, Ticket, apply_all
+from zarrdock.stores.http_ranges import take
+from zarrdock.stores.io_loop import Bridge, Live, Transport
 from zarrdock.stores.retry import RetryPolicy, is_slow_down
 
-__all__ = ["BridgedStore", "RangedStore", "as_bytes", "as_statuses", "n_bytes_of"]
+__all__ = ["RemoteStore", "as_bytes", "as_statuses", "n_bytes_of"]
 
 T = TypeVar("T")
-Entries = list[Entry]  # inside Store, `list` is a method
+# Inside Store, `list` is a method.
+Entries = list[Entry]
+Keys = list[str]
 
 # By filesystem and path: two store objects on one filesystem exclude each other too.
 _key_locks = KeyLocks()
@@ -74,28 +105,95 @@ def as_statuses(statuses: Collection[int]) -> frozenset[int]:
     return frozenset(statuses)
 
 
-class BridgedStore(Store):
-    """Verbs over a bridge. A subclass sets the attributes below in its constructor and implements the hooks.
+# A pause between two lost races; each loss means that another writer won, so short pauses cost little.
+_RACE_PAUSE_SECONDS: Final = (0.02, 2.0)
+# How long an interrupt (Ctrl-C) waits for the outcome of a write that others rely on.
+_FINISH_SECONDS: Final = 10.0
+# By service and bucket: what services answered in this process.
+_answers: dict[str, Conditions] = {}
+_asking = KeyLocks()
+_MARK: Final = b"a mark by zarrdock: it may be removed\n"
+# No object has this ETag.
+_STALE: Final = '"00000000000000000000000000000000"'
 
-    Attributes:
+
+class _LostRace(ConflictError):
+    """The object was not the version the write was to replace, and nothing was changed."""
+
+
+def _is_refusal(found: Diagnosis) -> bool:
+    """True where a service says that the condition of a write does not hold."""
+    return found.kind is Kind.PRECONDITION or (found.kind is Kind.CONFLICT and not found.is_transient)
+
+
+class RemoteStore(Store):
+    """Verbs over a bridge to an IO loop.
+
+    Args:
+        fs: the filesystem, or a client in its place. root: the folder within it that is the root. url: without secrets.
+        remote: requests cost a round trip.
+        read_only: refuse every mutating verb.
+        assume_single_writer: make ``update`` a plain read and write under a lock of this process, where the service has
+            no conditional writes. The caller promises that no other process writes the same keys.
         retry: when requests are tried again.
-        missing_statuses: HTTP statuses that are taken for "no such key" in reads, beside 404 and 410.
-        assume_single_writer: whether ``update`` may be a plain read and write, under a lock of this process.
+        n_concurrent: requests in flight at most, over all users of this store object.
+        merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
+        conditional_writes: the service refuses writes whose condition does not hold; None: Amazon, Google and Azure do,
+            any other is asked.
+        missing_statuses: HTTP statuses that are taken for "no such key" in reads, beside 404 and 410: 403 where listing
+            is not allowed. An answer that names the credentials as the reason is never taken so.
     """
 
-    _bridge: Bridge
-    _url: str
-    _root: str
-    retry: RetryPolicy
-    assume_single_writer: bool = False
-    missing_statuses: frozenset[int] = frozenset()
+    default_concurrency = 128  # planes across many chunks are one round, not two; more than that gains nothing
+    default_gap_bytes = 32 * 1024
+    # Whether a library sends a PUT or a DELETE again by itself: aiohttp does so with both where a connection breaks.
+    put_may_repeat = False
+    delete_may_repeat = False
+    # The cost of reading a part from a server that answers byte ranges with whole objects, in a warning's words.
+    price_of_a_part = "each partial read costs as much as the whole object"
+    _ignores_ranges = False
+    _warned = False
+    _kept: Conditions | None = None
+
+    def __init__(
+        self,
+        fs: AbstractFileSystem | Transport,
+        root: str,
+        url: str,
+        *,
+        remote: bool = True,
+        read_only: bool = False,
+        assume_single_writer: bool = False,
+        retry: RetryPolicy | None = None,
+        n_concurrent: int | None = None,
+        merge_gap_bytes: int | None = None,
+        conditional_writes: bool | None = None,
+        missing_statuses: Collection[int] = (),
+    ) -> None:
+        self._root = root
+        self._url = url
+        self.read_only = read_only
+        self.assume_single_writer = assume_single_writer
+        self.retry = retry or RetryPolicy()
+        self.missing_statuses = as_statuses(missing_statuses)
+        n = n_concurrent or (self.default_concurrency if remote else 1)
+        gap = merge_gap_bytes if merge_gap_bytes is not None else (self.default_gap_bytes if remote else 4096)
+        self._bridge = Bridge(fs, remote=remote, n_concurrent=n)
+        self.traits = self._make_traits(Traits(remote=remote, merge_gap_bytes=gap, n_concurrent=n))
+        self._combiner = Combiner()
+        if conditional_writes is not None:
+            self._keep(Conditions(*[conditional_writes] * 3))
+
+    def _make_traits(self, traits: Traits) -> Traits:
+        """The traits of this kind of store; ``traits`` has the settings that the constructor was given."""
+        return replace(traits, atomic_update=True, conditional_read=True)
 
     @property
     def url(self) -> str:
         return self._url
 
     @property
-    def fs(self) -> AbstractFileSystem:
+    def fs(self) -> Any:
         """The filesystem, usable in this process."""
         return self._bridge.live().fs
 
@@ -104,52 +202,19 @@ class BridgedStore(Store):
         """The folder within the filesystem."""
         return self._root
 
-    # -- hooks: coroutines, on the IO loop where the filesystem is asynchronous ---------------------------------
-
-    @abstractmethod
-    async def _read_one(self, live: Live, read: Read) -> Result:
-        """Answer one read whose key is good and whose range is not empty."""
-
-    @abstractmethod
-    async def _put(self, live: Live, key: str, data: bytes, create_only: bool) -> Version | None:
-        """Write a whole value; KeyExistsError with ``create_only`` where there is one."""
-
-    @abstractmethod
-    async def _delete_one(self, live: Live, key: str) -> None:
-        """Remove one key; it need not exist."""
-
-    @abstractmethod
-    async def _find(self, live: Live, prefix: str) -> Entries:
-        """All entries below a prefix."""
-
-    @abstractmethod
-    async def _list_level(self, live: Live, prefix: str) -> Listing:
-        """One level below a prefix."""
-
-    @abstractmethod
-    async def _size(self, live: Live, key: str) -> int | None:
-        """Size of a key, None where it does not exist."""
-
-    async def _delete_below(self, live: Live, prefix: str) -> None:
-        """Remove all keys below a prefix.
-
-        Key by key: fsspec's recursive removal expands wildcards, and takes the prefix itself along.
-        """
-        await self._delete_keys(live, [entry.key for entry in await self._find(live, prefix)])
-
-    async def _delete_keys(self, live: Live, keys: Sequence[str]) -> None:
-        """Remove many keys; they need not exist."""
-        await live.gather(lambda key: self._delete_one(live, key), keys)
-
     # -- the contract -------------------------------------------------------------------------------------------
 
     def read(self, requests: Sequence[Read], /) -> Results:
         self._check_reads(requests)
-        return self._bridge.run(lambda live: self._read_batch(live, requests)) if requests else []
+        results = self._bridge.run(lambda live: self._read_batch(live, requests)) if requests else []
+        self._warn_once()
+        return results
 
     async def aread(self, requests: Sequence[Read], /) -> Results:
         self._check_reads(requests)
-        return await self._bridge.arun(lambda live: self._read_batch(live, requests)) if requests else []
+        results = await self._bridge.arun(lambda live: self._read_batch(live, requests)) if requests else []
+        self._warn_once()
+        return results
 
     def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[concurrent.futures.Future[Results]] | None:
         for part in parts:
@@ -164,6 +229,8 @@ class BridgedStore(Store):
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         self._check_key(key)
         self._check_writable(key)
+        if create_only and self.traits.atomic_update:
+            self.conditions()
         data = as_bytes(value)
         with self._exclusive(key) if create_only or self.assume_single_writer else nullcontext():
             return self._bridge.run(lambda live: self._put(live, key, data, create_only))
@@ -171,6 +238,10 @@ class BridgedStore(Store):
     def update(self, key: str, change: Change, /) -> None:
         self._check_key(key)
         self._check_writable(key)
+        if self._is_atomic():
+            # Threads of this process join forces here instead of colliding over there.
+            self._combiner.update(key, change, self._exclusive(key), lambda tickets: self._update(key, tickets))
+            return
         if not self.assume_single_writer:
             raise UnsupportedError(
                 f"{self.url} cannot replace a value atomically, so concurrent writers of {key!r} would lose each "
@@ -229,6 +300,312 @@ class BridgedStore(Store):
             self._check_key(key)
         return self._bridge.run(lambda live: live.gather(lambda key: self._size(live, key), keys)) if keys else []
 
+    # -- hooks: coroutines, on the IO loop where the filesystem is asynchronous ---------------------------------
+
+    @abstractmethod
+    async def _find(self, live: Live, prefix: str) -> Entries:
+        """All entries below a prefix."""
+
+    @abstractmethod
+    async def _list_level(self, live: Live, prefix: str) -> Listing:
+        """One level below a prefix."""
+
+    @abstractmethod
+    async def _size(self, live: Live, key: str) -> int | None:
+        """Size of a key, None where it does not exist."""
+
+    async def _delete_below(self, live: Live, prefix: str) -> None:
+        """Remove all keys below a prefix.
+
+        Key by key: fsspec's recursive removal expands wildcards, and takes the prefix itself along.
+        """
+        await self._delete_keys(live, [entry.key for entry in await self._find(live, prefix)])
+
+    async def _delete_keys(self, live: Live, keys: Sequence[str]) -> None:
+        """Remove many keys; they need not exist."""
+        await live.gather(lambda key: self._delete_one(live, key), keys)
+
+    # -- the requests of a service with conditions; errors of its library are translated by the caller
+
+    async def _send_get(self, live: Live, key: str, range_: Range, version: Version | None) -> Answer:
+        """GET the range (not empty), of that version if one is given."""
+        raise UnsupportedError(f"{self}: key {key!r}: no request with conditions can be sent to this store")
+
+    async def _send_put(
+        self, live: Live, key: str, data: bytes, expected: Expected, lineage: Lineage | None
+    ) -> Version:
+        """Write the whole object if it still is the expected one, with the lineage in its metadata."""
+        raise UnsupportedError(f"{self}: key {key!r}: no request with conditions can be sent to this store")
+
+    async def _send_delete(self, live: Live, key: str, expected: Expected) -> None:
+        """Delete the object if it still is the expected one."""
+        raise UnsupportedError(f"{self}: key {key!r}: no request with conditions can be sent to this store")
+
+    async def _send_head(self, live: Live, key: str) -> tuple[Version, Lineage]:
+        """Version and lineage of the object as it is now."""
+        raise UnsupportedError(f"{self}: key {key!r}: no request with conditions can be sent to this store")
+
+    # -- the conditions that a service keeps
+
+    def conditions(self) -> Conditions:
+        """The conditional requests that the service keeps. Amazon, Google and Azure are known to keep all of them.
+
+        An imitation of S3 is asked once in a process, by five small requests before the first conditional write: a mark
+        is created beside the store's keys, created again, replaced and deleted on stale conditions, and deleted.
+
+        Raises:
+            AccessError, StoreError: the mark cannot be written.
+        """
+        if self._kept is None:
+            identity = self.identity
+            if not identity.service.startswith("s3 at "):
+                return self._keep(Conditions())
+            name = f"{identity.service}/{identity.path.partition('/')[0]}"
+            with _asking(name):
+                if name not in _answers:
+                    try:
+                        _answers[name] = self._bridge.run_to_end(self._ask, _FINISH_SECONDS)
+                    except AccessError as error:
+                        text = "conditional_writes=True on the store says that the service keeps conditions on writes"
+                        error.add_note(f"to find out, a mark is written beside the keys; {text}")
+                        raise
+                return self._keep(_answers[name])
+        return self._kept
+
+    def _keep(self, conditions: Conditions) -> Conditions:
+        self._kept = conditions
+        if self.traits.atomic_update and not (conditions.create and conditions.replace):
+            self.traits = replace(self.traits, atomic_update=False)
+        return conditions
+
+    def _is_atomic(self) -> bool:
+        if not self.traits.atomic_update:
+            return False
+        conditions = self.conditions()
+        return conditions.create and conditions.replace
+
+    async def _ask(self, live: Live) -> Conditions:
+        key = f".zarrdock-conditions-{uuid.uuid4().hex}"
+
+        async def refuses(send: Callable[[], Awaitable[object]]) -> bool:
+            async def request() -> bool:
+                try:
+                    await send()
+                except Exception as error:
+                    if _is_refusal(diagnose(error)):
+                        return True
+                    raise
+                return False
+
+            return await self._request(live, key, request)
+
+        etags: list[Version] = []
+
+        async def put(expected: Expected) -> None:
+            version = await self._send_put(live, key, _MARK, expected, None)
+            etags.append(version[0] if isinstance(version, tuple) else version)
+
+        try:
+            await refuses(lambda: put(ABSENT))  # refused where an earlier try was applied and its reply lost
+            await self._check_mark(live, key, etags)
+            conditions: Sequence[Expected] = [ABSENT, _STALE]
+            create, replaces = await asyncio.gather(*(refuses(functools.partial(put, one)) for one in conditions))
+        except UnsupportedError:  # "not implemented"; where a plain PUT is neither, that is another matter
+            await self._request(live, key, lambda: put(None))
+            create = replaces = False
+        try:
+            deletes = await refuses(lambda: self._send_delete(live, key, _STALE))
+        except UnsupportedError:  # as an update that deletes will be told
+            deletes = True
+        await self._delete_one(live, key)
+        return Conditions(create, replaces, deletes)
+
+    async def _check_mark(self, live: Live, key: str, etags: Sequence[Version]) -> None:
+        """Make sure that the mark was stored as it was sent. Most services tell by an ETag, which is its hash."""
+        if [f'"{hashlib.md5(_MARK, usedforsecurity=False).hexdigest()}"'] == [*etags]:
+            return
+        found = await self._fetch(live, key, None, None)
+        if isinstance(found, Answer) and bytes(found.data) != _MARK:
+            await self._delete_one(live, key)
+            raise StoreError(
+                "the service does not store what it is sent; if it adds lines to uploads, it does not know the "
+                "encoding aws-chunked: config_kwargs={'request_checksum_calculation': 'when_required'} in "
+                "storage_options does without",
+                key=key,
+                store=self,
+            )
+
+    # -- reading, writing and deleting under conditions
+
+    async def _read_one(self, live: Live, read: Read) -> Result:
+        answer = await self._fetch(live, read.key, read.range, read.version)
+        return Blob(answer.data, answer.version) if isinstance(answer, Answer) else answer
+
+    async def _fetch(
+        self, live: Live, key: str, range_: Range, version: Version | None
+    ) -> Answer | VersionChangedError | None:
+        """One GET. The answer's data are exactly those of the range."""
+
+        async def request() -> Answer | VersionChangedError | None:
+            try:
+                answer = await self._send_get(live, key, range_, version)
+            except Exception as error:
+                found = diagnose(error)
+                if self._is_missing(found):
+                    return None
+                match found.kind:
+                    case Kind.PRECONDITION:
+                        return self._changed(key, version)
+                    case Kind.RANGE if isinstance(range_, Tail):  # only an empty object has no tail
+                        return Answer(b"", version, 206)
+                    case Kind.RANGE:
+                        raise RangeError(
+                            "the range starts at or beyond the end of the object", key=key, store=self
+                        ) from error
+                raise
+            if version is not None and answer.version != version:  # services exist that ignore the condition
+                return self._changed(key, version)
+            try:
+                data = take(
+                    answer.data, range_, status=answer.status, content_range=answer.content_range, length=answer.length
+                )
+            except RangeError as error:
+                raise RangeError(str(error), key=key, store=self) from None
+            return replace(answer, data=data)
+
+        return await self._request(live, key, request, n_bytes=n_bytes_of(range_))
+
+    def _changed(self, key: str, version: Version | None) -> VersionChangedError:
+        return VersionChangedError(f"the object is no longer the version {version}", key=key, store=self)
+
+    async def _put(self, live: Live, key: str, data: bytes, create_only: bool) -> Version | None:
+        if create_only and not (self._kept or Conditions()).create:
+            if await self._size(live, key) is not None:
+                raise KeyExistsError("the key exists already", key=key, store=self)
+            create_only = False
+        if not create_only:
+            return await self._request(
+                live, key, lambda: self._send_put(live, key, data, None, None), n_bytes=len(data)
+            )
+        try:
+            return await self._commit(live, key, data, ABSENT, Lineage())
+        except _LostRace as error:
+            raise KeyExistsError("the key exists already", key=key, store=self) from error
+
+    def _update(self, key: str, tickets: Sequence[Ticket]) -> None:
+        began, n_lost = time.monotonic(), 0
+        while True:
+            try:
+                self._update_once(key, tickets)
+                return
+            except _LostRace as race:
+                n_lost += 1
+                passed = time.monotonic() - began
+                if passed > self.retry.deadline_seconds:
+                    text = f"lost {n_lost} races in {passed:.0f} s against other writers, nothing was changed"
+                    raise ConflictError(text, key=key, store=self) from race
+            # Full jitter. In each round one of the writers that collide wins, so together they always get on.
+            first, most = _RACE_PAUSE_SECONDS
+            time.sleep(random.uniform(0, min(most, first * 2 ** min(n_lost, 20))))
+
+    def _update_once(self, key: str, tickets: Sequence[Ticket]) -> None:
+        found = self._bridge.run(lambda live: self._fetch(live, key, None, None))
+        base = found if isinstance(found, Answer) else None
+        old = base.data if base else None
+        new = apply_all(tickets, old)
+        if new is old:
+            return
+        if base is not None and base.version is None:
+            raise UnsupportedError(f"{self}: key {key!r}: the service tells no version, so no write can be tied to one")
+        if new is None and not self.conditions().delete:
+            raise UnsupportedError(
+                f"{self}: key {key!r}: the service ignores conditions on DELETE, so that an update that deletes could "
+                "take another writer's value with it; WriteOptions(write_empty_chunks=True) keeps empty chunks"
+            )
+        data = None if new is None else as_bytes(new)
+        expected, parent = (base.version, base.lineage) if base else (ABSENT, Lineage())
+        doubt = Doubt(
+            tickets,
+            ConflictError(
+                "the thread that wrote for several was interrupted, and it is unknown if the change was made: "
+                "read the key and decide",
+                key=key,
+                store=self,
+            ),
+            unmade=_LostRace,
+        )
+
+        async def commit(live: Live) -> None:
+            with doubt:  # on the IO loop, where no interrupt comes
+                await self._commit(live, key, data, expected, parent)
+
+        self._bridge.run_to_end(commit, _FINISH_SECONDS)
+
+    async def _commit(
+        self, live: Live, key: str, data: bytes | None, expected: Expected, parent: Lineage
+    ) -> Version | None:
+        """Write ``data``, or delete, if the object still is the ``expected`` one.
+
+        Raises:
+            _LostRace: it is not. ConflictError: it is unknown if the change was made.
+        """
+        token = uuid.uuid4().hex[:12]
+        n_sent = 0
+
+        async def request() -> Version | None:
+            nonlocal n_sent
+            n_sent += 1
+            try:
+                if data is None:
+                    await self._send_delete(live, key, expected)
+                    return None
+                return await self._send_put(live, key, data, expected, parent.then(token))
+            except Exception as error:
+                found = diagnose(error)
+                if not _is_refusal(found) and (found.kind is not Kind.MISSING or expected in (None, ABSENT)):
+                    raise
+                if n_sent > 1 or (self.delete_may_repeat if data is None else self.put_may_repeat):
+                    # An earlier try may have been applied, and be the very reason for this refusal. Settled at once:
+                    # the longer one waits, the more writes of others hide it.
+                    applied, version = await self._settle(live, key, data is None, token, parent)
+                    if applied:
+                        return version
+                raise _LostRace("another writer was faster", key=key, store=self) from error
+
+        return await self._request(live, key, request, n_bytes=len(data or b""))
+
+    async def _settle(
+        self, live: Live, key: str, is_delete: bool, token: str, parent: Lineage
+    ) -> tuple[bool, Version | None]:
+        """Find out if an earlier try had applied a write that was refused, and the present version."""
+        try:
+            version, found = await self._send_head(live, key)
+        except Exception as error:
+            if not self._is_missing(diagnose(error)):
+                raise
+            # Deleted: all that was wanted, if it was. A value: whether it was there before the deletion or not, it is
+            # to be there now.
+            return is_delete, None
+        applied = landed(token, parent, found)
+        if applied is None:
+            raise ConflictError(
+                "the reply to a write was lost and others have written since; it is unknown if the change was "
+                "made: read the key and decide",
+                key=key,
+                store=self,
+            )
+        return applied, version
+
+    async def _delete_one(self, live: Live, key: str) -> None:
+        async def request() -> None:
+            try:
+                await self._send_delete(live, key, None)
+            except Exception as error:
+                if diagnose(error).kind is not Kind.MISSING:
+                    raise
+
+        await self._request(live, key, request)
+
     # -- for the hooks ------------------------------------------------------------------------------------------
 
     async def _request(self, live: Live, key: str, request: Callable[[], Awaitable[T]], *, n_bytes: int = 0) -> T:
@@ -281,6 +658,15 @@ class BridgedStore(Store):
             results[i] = answer
         return results
 
+    def _warn_once(self) -> None:
+        if self._ignores_ranges and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.url}: the server ignores byte ranges; {self.price_of_a_part}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
     def _path(self, key: str) -> str:
         """Path of a key in the filesystem; the root for ""."""
         if not key:
@@ -305,33 +691,14 @@ class BridgedStore(Store):
         """Keep the other threads of this process from the key; services with conditional writes need no more."""
         return _key_locks(f"{self._url}\0{key}")
 
+    def _bucket_and_prefix(self, prefix: str) -> tuple[str, str]:
+        """The bucket, and the beginning of all names below ``prefix``: whole segments only."""
+        bucket, _, name = self._path(prefix).partition("/")
+        return bucket, f"{name}/" if name else ""
 
-class RangedStore(BridgedStore):
-    """One whose server may answer a byte range with the whole object. The reader is warned of it, once.
-
-    Attributes:
-        price_of_a_part: what reading a part costs then, in the warning's words.
-    """
-
-    price_of_a_part: str
-    _ignores_ranges = False
-    _warned = False
-
-    def read(self, requests: Sequence[Read], /) -> Results:
-        results = super().read(requests)
-        self._warn_once()
-        return results
-
-    async def aread(self, requests: Sequence[Read], /) -> Results:
-        results = await super().aread(requests)
-        self._warn_once()
-        return results
-
-    def _warn_once(self) -> None:
-        if self._ignores_ranges and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{self.url}: the server ignores byte ranges; {self.price_of_a_part}",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+    def _names_to_keys(self, names: Sequence[str], strip: int) -> Keys:
+        """Names without their first ``strip`` characters; markers of folders and what no store could hold as a key
+        left out.
+        """
+        keys = (name[strip:] for name in names)
+        return [key for key in keys if key and not key.endswith("/") and not key.startswith("/") and "//" not in key]

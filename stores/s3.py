@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,13 @@ from zarrdock.config import config
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
 from zarrdock.stores.base import Entry, Listing, Traits, Version
+from zarrdock.stores.conditions import ABSENT, METADATA_NAME, Answer, Expected, Lineage
 from zarrdock.stores.diagnose import Diagnosis, Kind, diagnose
+from zarrdock.stores.fsspec_ import from_url, place_of
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, partition_of, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes
-from zarrdock.stores.object_store import ABSENT, METADATA_NAME, Answer, ConditionalStore, Expected, Lineage
-from zarrdock.stores.remote import Entries
+from zarrdock.stores.remote import Entries, RemoteStore
 
 if TYPE_CHECKING:
     from zarrdock.stores.s3_direct import Lane
@@ -31,7 +32,7 @@ DELETE_BATCH = 1000
 LEAN_GAP_BYTES = 128 * 2**10
 
 
-class S3Store(ConditionalStore):
+class S3Store(RemoteStore):
     """A prefix of an S3 bucket.
 
     One request for any read, and no HEAD before it; ETags are versions; writes are conditional where they must be
@@ -49,7 +50,7 @@ class S3Store(ConditionalStore):
             be made equal. Without it, or where something unusual is configured, s3fs sends them. None:
             ``zarrdock.config.s3_lean``.
 
-    The other arguments are those of :class:`~zarrdock.stores.fsspec_.FsspecStore`.
+    The other arguments are those of :class:`~zarrdock.stores.remote.RemoteStore`.
 
     >>> zarrdock.S3Store("s3://bucket/folder", storage_options={"anon": True}).url
     's3://bucket/folder'
@@ -62,26 +63,21 @@ class S3Store(ConditionalStore):
     delete_may_repeat = True
 
     def __init__(
-        self, fs: AbstractFileSystem | str, path: str = "", *, lean: bool | None = None, **kwargs: Any
+        self,
+        fs: AbstractFileSystem | str,
+        path: str = "",
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        lean: bool | None = None,
+        **settings: Any,
     ) -> None:
-        if isinstance(fs, AbstractFileSystem):
-            fs = _plain(fs)
-        super().__init__(fs, path, **kwargs)
+        place = place_of(fs, path, storage_options, _from_url)
+        super().__init__(_plain(place.fs), place.root, place.url, **settings)
         if not self._root:
             raise StoreError("an S3 store needs a bucket: s3://bucket/prefix", store=self)
         self._lane = _lane_for(self._bridge._fs) if (bool(config.s3_lean) if lean is None else lean) else None
-        if self._lane is not None and kwargs.get("merge_gap_bytes") is None:
+        if self._lane is not None and settings.get("merge_gap_bytes") is None:
             self.traits = replace(self.traits, merge_gap_bytes=LEAN_GAP_BYTES)
-
-    def _from_url(self, url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
-        _plain(None)  # a missing s3fs is reported in our words, not in fsspec's
-        fs, path = super()._from_url(url, storage_options)
-        if not hasattr(fs, "_call_s3"):  # another library has taken the protocol
-            from s3fs import S3FileSystem
-
-            fs = S3FileSystem(**storage_options)
-            path = fs._strip_protocol(url)
-        return _plain(fs), path
 
     def _make_traits(self, traits: Traits) -> Traits:
         return replace(super()._make_traits(traits), max_request_bytes=64 * 2**20)
@@ -276,6 +272,17 @@ class _NotDeletedError(Exception):
     def __init__(self, message: str, first: dict[str, Any]) -> None:
         super().__init__(message)
         self.response = {"Error": {"Code": first.get("Code", "")}, "ResponseMetadata": {}}
+
+
+def _from_url(url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    _plain(None)  # a missing s3fs is reported in our words, not in fsspec's
+    fs, path = from_url(url, storage_options)
+    if not hasattr(fs, "_call_s3"):  # another library has taken the protocol
+        from s3fs import S3FileSystem
+
+        fs = S3FileSystem(**storage_options)
+        path = fs._strip_protocol(url)
+    return fs, path
 
 
 def _condition(expected: Expected) -> dict[str, Any]:

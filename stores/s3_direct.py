@@ -29,9 +29,9 @@ from botocore.auth import S3SigV4Auth
 from botocore.exceptions import FlexibleChecksumError
 from yarl import URL
 
+from zarrdock.stores.conditions import METADATA_NAME, Answer, Lineage
 from zarrdock.stores.diagnose import s3_error
 from zarrdock.stores.io_loop import Live, expect_bytes
-from zarrdock.stores.object_store import METADATA_NAME, Answer, Lineage
 
 __all__ = ["Lane"]
 

@@ -16,7 +16,7 @@ from zarrdock.stores.async_store import AsyncStore
 from zarrdock.stores.base import CostedStore, Read, Store
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.open import open_store
-from zarrdock.stores.remote import BridgedStore
+from zarrdock.stores.remote import RemoteStore
 from zarrdock.stores.retry import RetryPolicy
 
 pytestmark = pytest.mark.server
@@ -39,14 +39,14 @@ def items() -> Mapping[str, bytes]:
     return {**ITEMS, **{entry.key: bytes(store.get(entry.key).data) for entry in store.list()}}
 
 
-def opened(where: Place, path: str = "", **tuning: object) -> BridgedStore:
+def opened(where: Place, path: str = "", **tuning: object) -> RemoteStore:
     if where.scheme == "obstore":
         inner = where.store(path)
         assert isinstance(inner, ObstoreStore)
         store = open_store(inner.obstore, **tuning)
     else:
         store = open_store(where.url(path), storage_options=where.options or None, **tuning)
-    assert isinstance(store, BridgedStore)
+    assert isinstance(store, RemoteStore)
     where.proxy.clear()
     return store
 

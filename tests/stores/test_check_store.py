@@ -18,8 +18,8 @@ from zarrdock.ranges import Tail
 from zarrdock.serve.server import Server
 from zarrdock.stores.abilities import ABILITIES, StoreReport, check_store
 from zarrdock.stores.base import Blob, Read, Store, WrapperStore
+from zarrdock.stores.conditions import Conditions
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.object_store import Conditions
 
 pytestmark = pytest.mark.server
 

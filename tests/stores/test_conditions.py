@@ -13,9 +13,9 @@ import zarrdock
 from support.deaf_s3 import Deaf, by_obstore, by_s3fs
 from support.servers import Fault, FaultProxy, StrictGCS, StrictS3
 from zarrdock.errors import AccessError, KeyExistsError, NodeExistsError, UnsupportedError
-from zarrdock.stores import object_store
+from zarrdock.stores import remote
+from zarrdock.stores.conditions import Conditions
 from zarrdock.stores.gcs import GCSStore
-from zarrdock.stores.object_store import Conditions
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
 
@@ -223,5 +223,5 @@ def test_a_failure_is_no_answer(strict: tuple[StrictS3, FaultProxy]) -> None:
     store = by_s3fs(server, proxy)
     with pytest.raises(zarrdock.errors.StoreError):
         store.conditions()
-    assert not any(proxy.url.removeprefix("http://") in name for name in object_store._answers)
+    assert not any(proxy.url.removeprefix("http://") in name for name in remote._answers)
     assert store.conditions() == Conditions()

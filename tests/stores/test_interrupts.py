@@ -11,16 +11,16 @@ import pytest
 
 from support.servers import StrictGCS, StrictS3
 from zarrdock.errors import ConflictError
-from zarrdock.stores import object_store
+from zarrdock.stores import remote
 from zarrdock.stores.gcs import GCSStore
-from zarrdock.stores.object_store import ConditionalStore
+from zarrdock.stores.remote import RemoteStore
 from zarrdock.stores.s3 import S3Store
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module", params=["s3", "gcs"])
-def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], ConditionalStore]]:
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], RemoteStore]]:
     cls, fake, url = {"s3": (S3Store, StrictS3, "s3://b/x"), "gcs": (GCSStore, StrictGCS, "gs://b/x")}[request.param]
     with fake("b") as server:
         # Asked once in a process, by writes of its own: not what is interrupted here.
@@ -34,7 +34,7 @@ class Scene:
     """
 
     def __init__(
-        self, store: ConditionalStore, monkeypatch: pytest.MonkeyPatch, *, reply_seconds: float, n_interrupts: int = 1
+        self, store: RemoteStore, monkeypatch: pytest.MonkeyPatch, *, reply_seconds: float, n_interrupts: int = 1
     ) -> None:
         self.store = store
         self.outcomes: list[BaseException | None] = []
@@ -111,7 +111,7 @@ def test_what_was_applied_is_not_made_again(make, monkeypatch) -> None:
 
 @pytest.mark.parametrize("n_interrupts", [1, 2], ids=["no reply in time", "a second interrupt"])
 def test_what_stays_in_doubt_is_an_error(make, monkeypatch, n_interrupts: int) -> None:
-    monkeypatch.setattr(object_store, "_FINISH_SECONDS", 0.2 if n_interrupts == 1 else 60)
+    monkeypatch.setattr(remote, "_FINISH_SECONDS", 0.2 if n_interrupts == 1 else 60)
     store = make()
     store.write("n", b"0")
     began = time.monotonic()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrdock.stores.object_store import MAX_LINEAGE, Lineage, landed
+from zarrdock.stores.conditions import MAX_LINEAGE, Lineage, landed
 
 
 @given(tokens=st.lists(st.text("0123456789abcdef", min_size=1, max_size=12), max_size=MAX_LINEAGE), whole=st.booleans())

@@ -6,7 +6,7 @@ from typing import Any
 
 from support.fault_proxy import FaultProxy
 from support.strict_s3 import StrictS3
-from zarrdock.stores.object_store import Conditions
+from zarrdock.stores.conditions import Conditions
 from zarrdock.stores.obstore_ import ObstoreStore
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store

@@ -26,8 +26,8 @@ from support.strict_s3 import StrictS3
 from zarrdock.ranges import Range, Span, Tail
 from zarrdock.stores.base import Store
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.object_store import ConditionalStore
 from zarrdock.stores.obstore_ import ObstoreStore
+from zarrdock.stores.remote import RemoteStore
 from zarrdock.stores.zip_ import ZipStore
 
 __all__ = ["ACROSS", "INSIDE", "NEW", "N_CHILDREN", "OPERATIONS", "SERVICES", "Counted", "Operation", "Place", "count"]
@@ -142,7 +142,7 @@ def place(service: Service, items: Mapping[str, bytes]) -> Iterator[Place]:
         scheme = {"HTTP": "http", "S3 by obstore": "obstore"}.get(service, "gs" if dialect == "gcs" else "s3")
         through = {} if scheme == "http" else {**options, "endpoint_url": proxy.url}
         opened = Place(service, scheme, proxy, through)
-        if isinstance(store := opened.store(), ConditionalStore):
+        if isinstance(store := opened.store(), RemoteStore):
             store.conditions()  # once in a process, five requests of an imitation of S3: not part of any operation
         yield opened
 
