@@ -199,7 +199,7 @@ class Edit:
         whole = np.flatnonzero(leaves.whole)
         patched = np.flatnonzero(~leaves.whole)
         patches = [
-            (int(leaves.flat[n]), inner, take(self._value, outer))
+            (int(leaves.flat[n]), inner, take(self._value, outer) if isinstance(outer, Runs) else self._value[outer])
             for n, (inner, outer) in zip(patched.tolist(), leaves.indices(patched), strict=True)
         ]
         return Prepared(self._encode_all(leaves, whole, first), patches, [])
@@ -357,7 +357,10 @@ class Edit:
             leaf[...] = spec.fill_value if old is None else self.layout.leaf.decode(old)
         except CodecError as error:
             raise error.at(key=task.key, chunk=chunk) from error.__cause__
-        put(leaf, inner, values)
+        if isinstance(inner, Runs):
+            put(leaf, inner, values)
+        else:
+            leaf[inner] = values
         return self._encode(leaf, place)
 
 
