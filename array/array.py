@@ -459,7 +459,7 @@ class Array(Described):
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
         if copy is False:
-            raise ValueError("an array in a store cannot be had as a numpy array without a copy")
+            raise ValueError("an array in a store cannot become a numpy array without a copy: leave copy=False out")
         array = self.read()
         return array if dtype is None else array.astype(dtype, copy=False)
 
@@ -480,7 +480,7 @@ class Array(Described):
 
     def _only(self) -> Any:
         if self.ndim:
-            raise TypeError(f"only arrays without dimensions become a number, not one of shape {self.shape}: index it")
+            raise TypeError(f"an array of shape {self.shape} cannot become a number: index one element")
         return self[()]
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -632,7 +632,8 @@ class Array(Described):
     def _write(self, selection: Product | Points, value: Any) -> None:
         self._check_writable()
         array = self._value(selection.shape, value)
-        self._write_values(self._layout, selection, array, self._start_check())
+        if 0 not in selection.shape:
+            self._write_values(self._layout, selection, array, self._start_check())
 
     def _write_values(
         self, layout: Layout, selection: Product | Points, array: AnyArray, check: Callable[[], None] | None = None
@@ -778,7 +779,7 @@ class Array(Described):
 
         Raises:
             SelectionError: the wrong number of dimensions, or a negative length.
-            ConflictError: the array grew as often as it was to become smaller.
+            ConflictError: other writers kept appending meanwhile.
 
         >>> array = zarrdock.create_array({}, data=[1, 2, 3])
         >>> array.resize(2)
@@ -793,7 +794,7 @@ class Array(Described):
             if (check := self._start_check()) is not None:
                 check()
             clear_outside(self._store, replace(self._layout, shape=shape), cleared, self._cache)
-        message = "the array grew as often as it was to be made smaller"
+        message = "other writers kept appending while the array was made smaller: try again when they are done"
         for _ in attempts(_ATTEMPTS, lambda: ConflictError(message, key=self._path, store=self._store)):
             found = cleared
 

@@ -34,7 +34,7 @@ def values_of(value: Any, shape: tuple[int, ...], data_type: DataType) -> AnyArr
             if array.dtype.kind in "OUST":
                 array = np.asarray(array if array.dtype.kind == "O" else array.astype(object), dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise SelectionError(f"the value is not something that fits an array of {dtype}: {error}") from error
+        raise SelectionError(f"the value does not fit an array of {dtype}: {error}") from error
     if array.dtype.kind in "mM" and not array.dtype.isnative:
         # numpy swaps the bytes of times without a unit here, and nowhere else.
         native = np.empty(array.shape, array.dtype.newbyteorder("="))

@@ -98,7 +98,7 @@ class Copies:
         is out of date, and the round again.
 
         Raises:
-            ConflictError: the nodes changed as often as the copies were written.
+            ConflictError: other writers kept changing the nodes meanwhile.
         """
         note_change(self._store)
         if not self._holders:
@@ -128,7 +128,8 @@ def _refresh(store: Store, paths: Sequence[str], zarr_format: int, holders: Sequ
         if not stale:
             return
     raise ConflictError(
-        "the metadata changed as often as the consolidated copies of it were brought up to date",
+        "other writers kept changing the metadata while its consolidated copies were updated: "
+        "call zarrdock.consolidate_metadata when they are done",
         key=paths[0],
         store=store,
     )

@@ -421,7 +421,7 @@ class FsspecStore(RemoteStore):
                 return data
             if len(data) == size:  # the range was ignored
                 return data[start:]
-        raise TruncatedError("the object kept changing while its end was read")
+        raise TruncatedError("other writers kept changing the object while its end was read")
 
     async def _fitted(self, live: Live, key: str, range_: Range, data: bytes) -> bytes | None:
         """``data`` is right where the object ends, and can be cut where the range was ignored: its size decides."""

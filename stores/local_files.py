@@ -138,7 +138,7 @@ def make_folders(folder: str, *, durable: bool) -> None:
         except FileExistsError:
             if os.path.lexists(folder) and not os.path.isdir(folder):
                 raise
-    raise OSError(errno.ENOENT, "the folder is removed as often as it is made")
+    raise OSError(errno.ENOENT, "other processes keep removing the folder while it is created: stop them and try again")
 
 
 def _make_synced(folder: str) -> None:

@@ -139,7 +139,7 @@ def acquire(path: str, make_folder: Callable[[str], None]) -> Held:
         held = _hold(fd, lock_path, wait=True)
         if held is not None:
             return held
-    raise OSError(errno.ENOENT, "the folder is removed as often as it is made")
+    raise OSError(errno.ENOENT, "other processes keep removing the folder while it is created: stop them and try again")
 
 
 def try_acquire(lock_path: str, *, create: bool = False) -> Held | None:
@@ -191,4 +191,4 @@ def unlocked(path: str, make_folder: Callable[[str], None]) -> Held:
             return Held(os.open(temp_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False)
         except FileNotFoundError:
             make_folder(os.path.dirname(path))
-    raise OSError(errno.ENOENT, "the folder is removed as often as it is made")
+    raise OSError(errno.ENOENT, "other processes keep removing the folder while it is created: stop them and try again")

@@ -193,7 +193,7 @@ class LocalArchive(Archive):
             state = self._try_load()
             if state is not None:
                 return state
-        raise StoreError("the archive is replaced as often as it is read", store=self)
+        raise StoreError("other writers kept replacing the archive while it was read: try again", store=self)
 
     def _try_load(self) -> State | None:
         """Read the directory and the journal; None where another process changed the one between the other."""
@@ -254,7 +254,7 @@ class LocalArchive(Archive):
         if first < end.offset:
             raise StoreError("the archive is damaged: no directory where it should be", store=self)
         if end.size > MAX_DIRECTORY_BYTES:
-            raise StoreError(f"a directory of {end.size} bytes is not read", store=self)
+            raise StoreError(f"the directory of the archive has {end.size} bytes, which is too large", store=self)
         raw = tail[first - start : end.begin] if first >= start else pread_all(fd, first, first + end.size)
         directory = parse_directory(raw, end, start=first, shift=first - end.offset, store=self)
         return directory, start + end.stop

@@ -205,7 +205,9 @@ class StoreArchive(Archive):
     def _directory(self, tail: bytes, start: int | None, end: End, version: Version | None) -> tuple[Buffer, int]:
         """The bytes of the directory, and where it begins."""
         if end.size > MAX_DIRECTORY_BYTES:
-            raise StoreError(f"a directory of {end.size} bytes is not read", key=self.key, store=self.store)
+            raise StoreError(
+                f"the directory of the archive has {end.size} bytes, which is too large", key=self.key, store=self.store
+            )
         first = end.begin - end.size
         if first >= 0:
             return tail[first : end.begin], end.offset if start is None else start + first

@@ -96,7 +96,7 @@ def parse_extra(members: dict[str, Any], known: frozenset[str]) -> dict[str, Any
     for name, value in extra.items():
         if not _ignorable(value):
             raise MetadataError(
-                "a member that is not understood, and not marked with must_understand: false",
+                "unknown member, which may only be ignored if it says must_understand: false",
                 pointer=pointer_to("", name),
                 expected="a member of Zarr v3",
                 found=value,

@@ -141,7 +141,7 @@ def to_v2_documents(metadata: Node) -> dict[str, dict[str, Any]]:
         UnsupportedError: v3 metadata, or a chain of codecs that v2 cannot express.
     """
     if metadata.zarr_format != 2:
-        raise UnsupportedError("this is metadata of Zarr v3; its document is to_json()")
+        raise UnsupportedError("this is metadata of Zarr v3: use to_json() for its document")
     attributes = dict(metadata.attributes)
     if isinstance(metadata, GroupMetadata):
         return {".zgroup": {"zarr_format": 2, **metadata.extra}, ".zattrs": attributes}

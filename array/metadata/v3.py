@@ -173,7 +173,9 @@ class ArrayMetadata:
             UnsupportedError: this is v2 metadata, see ``metadata_v2.to_v2_documents``.
         """
         if self.zarr_format != 3:
-            raise UnsupportedError("metadata of Zarr v2 has documents of its own: see metadata_v2.to_v2_documents")
+            raise UnsupportedError(
+                "metadata of Zarr v2 has documents of its own: use zarrdock.array.metadata.v2.documents"
+            )
         document: dict[str, Any] = {
             "zarr_format": 3,
             "node_type": "array",
@@ -368,7 +370,9 @@ class GroupMetadata:
             UnsupportedError: this is v2 metadata, see ``metadata_v2.to_v2_documents``.
         """
         if self.zarr_format != 3:
-            raise UnsupportedError("metadata of Zarr v2 has documents of its own: see metadata_v2.to_v2_documents")
+            raise UnsupportedError(
+                "metadata of Zarr v2 has documents of its own: use zarrdock.array.metadata.v2.documents"
+            )
         document: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": dict(self.attributes)}
         document |= dict(self.extra)
         if self.consolidated is not None:

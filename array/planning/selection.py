@@ -399,7 +399,7 @@ def _as_array(item: Any) -> npt.NDArray[Any]:
     try:
         return np.asarray(item)
     except (TypeError, ValueError) as error:  # ragged lists
-        raise SelectionError(f"not something that can be an array of indices: {item!r:.60}") from error
+        raise SelectionError(f"{item!r:.60} cannot be an array of indices") from error
 
 
 def _index_array(item: Any, length: int, axis: int) -> IntArray:

@@ -111,7 +111,9 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
                 return
     (result,) = yield Round([Read(task.key)], True, layout.chain.spec.nbytes)
     if isinstance(result, VersionChangedError):
-        raise ConflictError("the object kept changing", key=task.key) from result
+        raise ConflictError(
+            "other writers kept changing the object while it was read: try again", key=task.key
+        ) from result
     version = None if result is None else result.version
     settings.note(task.key, version)
     keep = None if settings.chunks is None or version is None else Keep(version)
@@ -244,7 +246,9 @@ def _first_index(
     if result is None:
         return None
     if isinstance(result, VersionChangedError):
-        raise ConflictError("the object kept changing", key=task.key) from result
+        raise ConflictError(
+            "other writers kept changing the object while it was read: try again", key=task.key
+        ) from result
     return result.version, _parse(task, settings, 0, result.data, None)
 
 

@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_refused(what: str) -> None:
 def test_values_that_cannot_be_stored_are_refused_first() -> None:
     store = zarrdock.MemoryStore()
     root = make(store, n=3)
-    with pytest.raises(SelectionError, match="not something that fits an array of int64"):
+    with pytest.raises(SelectionError, match="does not fit an array of int64"):
         root.append(rows([3, 4]) | {"time": ["a", "b"]}, dim="time")
     check(store, [0, 1, 2])
 

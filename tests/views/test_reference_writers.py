@@ -155,7 +155,7 @@ def test_one_round_of_tables_for_one_of_chunks(file: Path) -> None:
 def test_a_file_that_is_gone(file: Path, write: Callable[[Path], Any]) -> None:
     array = zarrdock.open_array(references(write(file)), path="packed")
     file.unlink()
-    with pytest.raises(StoreError, match=r"referred to is not there.*a\.nc"):
+    with pytest.raises(StoreError, match=r"referred to does not exist.*a\.nc"):
         array[...]
 
 

@@ -28,13 +28,13 @@ _TIFF = (".tif", ".tiff")
 
 
 def contents_of(file: ForeignFile, path: str, wishes: Wishes, *, recode: bool) -> Contents:
-    """What a copy of a file will have.
+    """Contents of a copy of a file.
 
     Args:
         path: of a group or an array within the file; "" for all of it.
         recode: elements are encoded anew even where chunks and codecs stay the same.
     Raises:
-        NodeNotFoundError: there is nothing at ``path``. UnsupportedError: Zarr has no form for it, or a library is
+        NodeNotFoundError: there is no node at ``path``. UnsupportedError: Zarr has no form for it, or a library is
             missing. MetadataError, StoreError: the file is damaged, or cannot be read.
     """
     return _READERS[file.kind](file, path, wishes, recode)
@@ -93,7 +93,7 @@ def _of_tiff(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Cont
 
 
 def tiff_folder(store: Store, path: str) -> Callable[[Wishes], Contents] | None:
-    """What makes the contents of a folder of TIFF files; None for any other folder."""
+    """Function that makes the contents of a folder of TIFF files; None for any other folder."""
     if not store.traits.listable:
         return None
     listing = store.list_dir(path)
@@ -133,7 +133,7 @@ class Described(MemoryStore):
 
     @property
     def url(self) -> str:
-        """That of the file."""
+        """URL of the file."""
         return self._url
 
 

@@ -340,7 +340,9 @@ class Server:
                 if last.version is not None:
                     self._sizes.put(key, (last.version, size))
                 return size, last.version
-        raise VersionChangedError("the object kept changing", key=key, store=self.store)
+        raise VersionChangedError(
+            "other writers kept changing the object while it was read: try again", key=key, store=self.store
+        )
 
     def _is_node(self, key: str) -> bool:
         """True where a node is at this path; chunks that are missing in a remote store are not worth the question."""

@@ -390,7 +390,7 @@ class ConvertedHDF5(HDF5View):
         return type(self), (self.store, self._key)
 
     def left_out(self, path: str = "") -> tuple[str, ...]:
-        """What of the node at ``path``, and of all below it, has no form in Zarr, one line each."""
+        """Parts of the node at ``path``, and of all below it, that have no form in Zarr, one line per part."""
 
         def look(state: _State) -> tuple[str, ...]:
             lines: list[str] = []
@@ -478,7 +478,7 @@ _REASONS = {
 
 
 def _lost(node: Any) -> Iterator[str]:
-    """What is lost of a node that is converted."""
+    """Parts of a node that are lost when it is converted."""
     import h5py
 
     _, names = attributes_of(node)

@@ -423,7 +423,7 @@ class ReferenceView(View):
     # A file that is not there is no absence of the chunk: that would be read as its fill value.
 
     def _forget(self, place: Part) -> None:
-        raise StoreError("the file that is referred to is not there", key=place.key, store=self.store)
+        raise StoreError("the file referred to does not exist", key=place.key, store=self.store)
 
     def _named(self, answer: Result, key: str) -> Result:
         if answer is None:
