@@ -4,6 +4,7 @@ format.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
@@ -189,7 +190,22 @@ def _parse(
     of_format = f" of Zarr v{zarr_format}" if zarr_format else ""
     raise NodeNotFoundError(
         f"there is no {what}{of_format} at {path or '/'!r} in {store}: none of {', '.join(names)} is there"
+        f"{_of_archive(store, path)}"
     )
+
+
+def _of_archive(store: Store, path: str) -> str:
+    """A hint where all of a zip archive lies in one folder, as when a folder was packed and not what is in it."""
+    zips = sys.modules.get("zarrdock.stores.zip_")
+    if path or zips is None or not isinstance(store, zips.ZipStore):
+        return ""
+    level = store.list_dir()
+    folders = [name for name in level.prefixes if name != "__MACOSX"]
+    if len(folders) != 1 or set(level.keys) - {".DS_Store"}:
+        return ""
+    if not any(_read(store, folders[0], ["zarr.json", ".zgroup", ".zarray"]).values()):
+        return ""
+    return f"; all of the archive lies in its folder {folders[0]!r}: open {store.url_of(folders[0])!r}"
 
 
 def _expect(node: Node, kind: Kind | None, store: Store, path: str) -> Node:

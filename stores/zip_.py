@@ -307,7 +307,11 @@ class ZipStore(Store):
     @property
     def url(self) -> str:
         """``zip://``, the prefix, ``::`` and the URL of the archive."""
-        return f"zip://{self.prefix}::{self._archive.url}"
+        return self.url_of("")
+
+    def url_of(self, path: str) -> str:
+        """The URL of a folder in the archive."""
+        return f"zip://{f'{self._before}{path}'.strip('/')}::{self._archive.url}"
 
 
 # -- what is left to do at the end -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
+import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from builtins import list as list_
@@ -68,6 +69,8 @@ STORED, DEFLATED = 0, 8
 _METHODS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "zstd", 95: "xz", 98: "PPMd", 99: "AES"}
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _IS_UTF8 = 0x800
+# Of our own, beyond the 16 bits of the format: the name is that of a field beside the name.
+_RENAMED = 0x10000
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
 
 # A directory is held in memory: this is more than five million entries.
@@ -209,10 +212,13 @@ def _end_at(tail: bytes, position: int) -> End | None:
     if stop > len(tail):
         return None
     begin = position
-    if n_entries == _MAX_16 or size == _MAX_32 or offset == _MAX_32:
-        zip64 = _zip64_end(tail, position)
-        if zip64 is not None:
-            begin, _, _, _, _, disk, first_disk, _, n_entries, size, offset = zip64
+    zip64 = _zip64_end(tail, position)
+    # Some writers add it where nothing needs it; then it has to say the same.
+    if zip64 is not None and all(
+        short in (long, most)
+        for short, long, most in zip((n_entries, size, offset), zip64[8:], (_MAX_16, _MAX_32, _MAX_32), strict=True)
+    ):
+        begin, _, _, _, _, disk, first_disk, _, n_entries, size, offset = zip64
     if disk not in (0, _MAX_16, _MAX_32) or first_disk not in (0, _MAX_16, _MAX_32):
         return None  # in several parts
     if (n_entries == 0) != (size == 0) or size < n_entries * CENTRAL.size:
@@ -296,6 +302,10 @@ def parse_record(data: Buffer, position: int, shift: int, store: object) -> tupl
     name: str | None
     try:
         name = raw.decode() if flags & _IS_UTF8 else raw.decode("cp437")
+        if n_extra and not flags & _IS_UTF8 and not raw.isascii():
+            unicode_name = _unicode_path(bytes(data[extra_start : extra_start + n_extra]), raw)
+            if unicode_name is not None:
+                name, flags = unicode_name.decode(), flags | _RENAMED
     except UnicodeDecodeError:
         name = None
     return name, Entry(header + shift, compressed, size, crc, method, flags, n_name), stop
@@ -312,6 +322,18 @@ def zip64_sizes(extra: bytes, *values: int) -> list_[int]:
             return [next(large, value) if value == _MAX_32 else value for value in values]
         position += 4 + n
     return [*values]
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:
+    """The name in UTF-8 that a field for it has, if it is a name for ``raw``. Source: APPNOTE, section 4.6.9."""
+    position = 0
+    while position + 4 <= len(extra):
+        kind, n = struct.unpack_from("<HH", extra, position)
+        field = extra[position + 4 : position + 4 + n]
+        if kind == 0x7075 and len(field) > 5 and struct.unpack_from("<BL", field) == (1, zlib.crc32(raw)):
+            return field[5:]
+        position += 4 + n
+    return None
 
 
 def check_entry(name: str, entry: Entry, directory: Directory, store: object) -> None:
@@ -349,7 +371,11 @@ def data_offset(header: Buffer, name: str | None, entry: Entry, directory: Direc
     if signature != LOCAL_SIGNATURE or method != entry.method or n_name != entry.name_length:
         return None
     raw = bytes(header[LOCAL.size : LOCAL.size + n_name])
-    if name is not None and raw.decode("utf-8" if entry.flags & _IS_UTF8 else "cp437", "replace") != name:
+    if (
+        name is not None
+        and not entry.flags & _RENAMED
+        and raw.decode("utf-8" if entry.flags & _IS_UTF8 else "cp437", "replace") != name
+    ):
         return None
     offset = entry.header + LOCAL.size + n_name + n_extra
     if offset + entry.compressed > directory.limit(entry.header):

@@ -18,7 +18,7 @@ from zarrdock.testing.contract import StoreContract
 
 pytestmark = pytest.mark.server
 
-QUICK = RetryPolicy(attempts=3, deadline_seconds=10, attempt_seconds=3, initial=0.01, max=0.02)
+QUICK = RetryPolicy(attempts=3, deadline_seconds=60, attempt_seconds=20, initial=0.01, max=0.02)
 _numbers = itertools.count()
 
 

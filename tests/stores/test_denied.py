@@ -26,7 +26,7 @@ from zarrdock.stores.s3 import S3Store
 
 pytestmark = pytest.mark.server
 
-QUICK = RetryPolicy(attempts=3, deadline_seconds=10, attempt_seconds=3, initial=0.01, max=0.02)
+QUICK = RetryPolicy(attempts=3, deadline_seconds=60, attempt_seconds=20, initial=0.01, max=0.02)
 PAGE = b"<!doctype html><html><body>" + b"x" * 500
 
 

@@ -15,7 +15,7 @@ from zarrdock.stores.s3 import S3Store
 
 pytestmark = pytest.mark.server
 
-QUICK = RetryPolicy(attempts=3, deadline_seconds=10, attempt_seconds=3, initial=0.01, max=0.02)
+QUICK = RetryPolicy(attempts=3, deadline_seconds=60, attempt_seconds=20, initial=0.01, max=0.02)
 LEAN = pytest.mark.parametrize("lean", [True, False])
 
 

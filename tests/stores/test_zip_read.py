@@ -2,15 +2,18 @@
 
 import io
 import pickle
+import re
 import struct
 import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from zarrdock.errors import InvalidKeyError, StoreError, UnsupportedError, VersionChangedError
+import zarrdock
+from zarrdock.errors import InvalidKeyError, NodeNotFoundError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Blob, Listing, Read
 from zarrdock.stores.memory import MemoryStore
@@ -458,3 +461,112 @@ def test_golden_archives(name, repository: Path):
         for key, result in zip(expected, store.read([Read(key) for key in expected]), strict=True):
             assert isinstance(result, Blob)
             assert bytes(result.data) == expected[key]
+
+
+# -- what other writers make -------------------------------------------------------------------------------------------
+
+
+def with_zip64_end(data: bytes, **lies: int) -> bytes:
+    """An archive with a zip64 end record that nothing in it needs."""
+    end = data[-22:]
+    fields = dict(zip(("n", "size", "offset"), struct.unpack("<HLL", end[10:20]), strict=True)) | lies
+    n, size, offset = fields["n"], fields["size"], fields["offset"]
+    record = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, n, n, size, offset)
+    return data[:-22] + record + struct.pack("<4sLQL", b"PK\6\7", 0, len(data) - 22, 1) + end
+
+
+def test_a_zip64_end_record_that_was_not_needed(open_, tmp_path):
+    data = with_zip64_end(make())
+    check(open_(data))
+    check(open_(b"x" * 100 + data))
+    path = tmp_path / "a.zip"
+    path.write_bytes(data)
+    with ZipStore(path) as store:
+        store.write("added", b"1")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("added") == b"1"
+        assert archive.testzip() is None
+
+
+@pytest.mark.parametrize("lie", [{"n": 1}, {"size": 10}, {"offset": 3}])
+def test_a_zip64_end_record_that_says_something_else(lie, open_):
+    with pytest.raises(StoreError):
+        list(open_(with_zip64_end(make(), **lie)).list())
+
+
+def renamed(name: str, old: bytes, *, crc: int | None = None, data: bytes = b"1") -> bytes:
+    """An archive as Info-ZIP writes it: the name in the system's own letters, and in UTF-8 in a field beside it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        info = zipfile.ZipInfo("?" * len(old))
+        field = struct.pack("<BL", 1, zlib.crc32(old) if crc is None else crc) + name.encode()
+        info.extra = struct.pack("<HH", 0x5855, 2) + b"ab" + struct.pack("<HH", 0x7075, len(field)) + field
+        archive.writestr(info, data)
+    return out.getvalue().replace(b"?" * len(old), old)
+
+
+def test_names_in_utf8_beside_the_name(open_, tmp_path):
+    data = renamed("größe/é", "größe/é".encode("latin-1"))
+    store = open_(data)
+    assert [entry.key for entry in store.list()] == ["größe/é"]
+    assert store.get("größe/é").data == b"1"
+    path = tmp_path / "a.zip"
+    path.write_bytes(data)
+    with ZipStore(path) as store:
+        store.write("größe/ß", b"2")
+        store.write("größe/é", b"3")
+        store.compact()
+    with ZipStore(path) as store:
+        assert {entry.key: bytes(store.get(entry.key).data) for entry in store.list()} == {
+            "größe/é": b"3",
+            "größe/ß": b"2",
+        }
+
+
+def test_names_in_utf8_that_belong_to_another_name(open_):
+    """The field is stale where a tool renamed the entry and knew nothing of it."""
+    store = open_(renamed("größe", "gr\xf6\xdfe".encode("latin-1"), crc=1))
+    assert [entry.key for entry in store.list()] == [b"gr\xf6\xdfe".decode("cp437")]
+    assert store.get(b"gr\xf6\xdfe".decode("cp437")).data == b"1"
+    store = open_(renamed("../out", b"gr\xf6\xdfe"))
+    assert list(store.list()) == []
+
+
+def test_an_archive_kept_when_it_is_compacted_keeps_such_names(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(renamed("größe", b"gr\xf6\xdfe"))
+    with ZipStore(path) as store:
+        store.write("x", b"1")
+        store.write("x", b"2")
+        store.compact()
+    with ZipStore(path) as store:
+        assert {entry.key for entry in store.list()} == {"größe", "x"}
+        assert store.get("größe").data == b"1"
+
+
+def test_one_folder_on_top(tmp_path):
+    inside = zarrdock.MemoryStore()
+    zarrdock.create_group(inside).create_array("v", data=np.arange(3))
+    items = {entry.key: bytes(inside.get(entry.key).data) for entry in inside.list()}
+    path = tmp_path / "a.zip"
+
+    def pack(**more):
+        with zipfile.ZipFile(path, "w") as archive:
+            for key, value in items.items():
+                archive.writestr(f"x.zarr/{key}", value)
+            for key, value in more.items():
+                archive.writestr(key, value)
+
+    pack(**{".DS_Store": b""})
+    for use in (zarrdock.open_group, zarrdock.open, lambda place: zarrdock.copy(place, tmp_path / "b.zarr")):
+        with pytest.raises(NodeNotFoundError, match=r"all of the archive lies in its folder 'x\.zarr'") as caught:
+            use(path)
+        url = re.search(r"open '([^']+)'", str(caught.value))[1]
+        assert zarrdock.open_group(url)["v"][:].tolist() == [0, 1, 2]
+    pack(other=b"1")
+    with pytest.raises(NodeNotFoundError) as caught:
+        zarrdock.open_group(path)
+    assert "its folder" not in str(caught.value)
+    with pytest.raises(NodeNotFoundError) as caught:
+        zarrdock.open_array(path, path="missing")
+    assert "its folder" not in str(caught.value)
