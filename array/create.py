@@ -31,7 +31,7 @@ from zarrdock.codecs.v2_codecs import from_v2
 from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
-from zarrdock.json_ import as_json
+from zarrdock.json_ import as_json, in_parameters
 from zarrdock.stores.base import Store
 
 __all__ = [
@@ -100,6 +100,7 @@ def check_parameters(given: Mapping[str, Any], function: str, known: Iterable[st
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}; {hint}")
 
 
+@in_parameters()
 def resolved_shape(parameters: ArrayParameters) -> tuple[int, ...] | None:
     """The shape that parameters of a new array ask for: its own, or that of the data; None where they have neither."""
     shape: Any = parameters.get("shape")
@@ -156,6 +157,7 @@ def make_array(
     return array
 
 
+@in_parameters()
 def make_metadata(
     *,
     shape: Shape,

@@ -267,6 +267,9 @@ class Patch:
 
     Attributes:
         pieces: start and bytes of each; all within ``size``.
+
+    >>> Patch(4, [(1, b"XY")]).applied(b"abcdef")
+    b'aXYd'
     """
 
     size: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import UserDict
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,40 @@ def test_arguments_that_do_not_fit_are_refused(store: zarrdock.Store, arguments:
         zarrdock.create_array(store, **{"shape": 20, "dtype": "u1", **arguments})
     assert caught.value.pointer.startswith(pointer)
     assert keys(store) == []
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        ({"chunks": 33, "shards": 100}, "shards=: chunks must divide shards evenly; expected a multiple of [33], "),
+        ({"chunks": (2, 2)}, "chunks=: expected "),
+        ({"chunks": [[5, 5]]}, "chunks="),
+        ({"shape": -1}, "shape=: "),
+        ({"dtype": {"name": "nonsense"}}, "dtype="),
+        ({"fill_value": 300}, "fill_value=: "),
+        ({"dimension_names": ["a", "b"]}, "dimension_names=: "),
+        ({"compressors": "nonsense"}, "compressors=: unknown codec 'nonsense'"),
+        (
+            {"compressors": {"name": "zstd", "configuration": {"level": 99}}},
+            "compressors= (/configuration/level): expected ",
+        ),
+    ],
+)
+def test_errors_about_new_arrays_name_the_parameter(
+    store: zarrdock.Store, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MetadataError) as caught:
+        zarrdock.create_array(store, **{"shape": 20, "dtype": "u1", **arguments})
+    assert str(caught.value).startswith(said)
+    assert caught.value.parameter == said.partition("=")[0]
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_errors_about_stored_documents_name_the_place(store: zarrdock.Store) -> None:
+    store.write("zarr.json", b'{"zarr_format": 3, "node_type": "array", "shape": -1}')
+    with pytest.raises(MetadataError, match=r"^zarr\.json") as caught:
+        zarrdock.open_array(store)
+    assert caught.value.parameter == ""
 
 
 def test_other_mistakes(store: zarrdock.Store) -> None:

@@ -103,14 +103,32 @@ class InvalidKeyError(StoreError, KeyError):
     """The key is not one any store accepts; raised before any I/O."""
 
 
+# Parameters of new arrays, by the first part of the pointers that errors about them have.
+_PARAMETERS = {
+    **{
+        name: name
+        for name in (
+            "attributes checksums chunk_key_encoding chunks compressors dimension_names dtype fill_value filters "
+            "index_location order serializer shape shards zarr_format"
+        ).split()
+    },
+    "chunk_grid": "chunks",
+    "compressor": "compressors",
+    "data_type": "dtype",
+}
+
+
 class MetadataError(ZarrdockError, ValueError):
-    """A metadata document is wrong.
+    """A metadata document is wrong, or a parameter of a new array.
 
     Attributes:
         pointer: JSON pointer (RFC 6901) to the place, "" for the document itself.
-        expected, found: what should stand there, and what does.
+        expected, found: the value that should stand there, and the one that does.
         key: the document's key in the store, where known.
+        parameter: name of the parameter ("shards") where the error is about one, else "".
     """
+
+    parameter = ""
 
     def __init__(
         self, message: str = "", *, pointer: str = "", expected: str = "", found: object = None, key: str = ""
@@ -133,7 +151,20 @@ class MetadataError(ZarrdockError, ValueError):
         return text
 
     def _text(self) -> str:
+        if self.parameter:
+            _, first, rest = self.pointer.partition(self.pointer.split("/")[1])
+            inside = f" ({rest})" if rest not in ("", "/name") and first != "chunk_grid" else ""
+            return f"{self.parameter}={inside}: {self.problem}"
         return f"{self.key or 'metadata'}{'#' + self.pointer if self.pointer else ''}: {self.problem}"
+
+    def name_parameter(self) -> None:
+        """Say that the error is about a parameter of a new array: the message then begins with ``shards=``, as the user
+        wrote it, not with a place in a document that there is not yet. An error about a stored document stays as it is.
+        """
+        first = self.pointer.split("/")[1] if self.pointer else ""
+        if not self.key and first in _PARAMETERS:
+            self.parameter = _PARAMETERS[first]
+            self.args = (self._text(),)
 
     def with_key(self, key: str) -> MetadataError:
         """The same error, told which document it is about."""

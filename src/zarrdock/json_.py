@@ -41,6 +41,7 @@ __all__ = [
     "float_bits",
     "float_to_json",
     "in_document",
+    "in_parameters",
     "known_members",
     "loads",
     "loads_lax",
@@ -74,6 +75,16 @@ def in_document(key: str) -> Iterator[None]:
         yield
     except MetadataError as error:
         raise error.with_key(key or error.key) from error.__cause__
+
+
+@contextmanager
+def in_parameters() -> Iterator[None]:
+    """Tell every MetadataError raised inside that it is about a parameter of a new array."""
+    try:
+        yield
+    except MetadataError as error:
+        error.name_parameter()
+        raise
 
 
 def loads(document: bytes | bytearray | memoryview) -> JSON:

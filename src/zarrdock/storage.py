@@ -15,7 +15,7 @@ from zarrdock.lazy import lazy
 if TYPE_CHECKING:
     from zarrdock.ranges import From, Span, Tail
     from zarrdock.stores.async_store import AsyncStore
-    from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, Traits, Version, WrapperStore
+    from zarrdock.stores.base import Blob, Entry, Listing, Patch, Read, Store, Traits, Version, WrapperStore
     from zarrdock.stores.cache import CachingStore
     from zarrdock.stores.cache_folder import FolderCache
     from zarrdock.stores.cache_memory import MemoryCache
@@ -50,6 +50,7 @@ _PLACES = {
     "MemoryStore": "stores.memory",
     "ObstoreStore": "stores.obstore_",
     "PrefixStore": "stores.wrappers",
+    "Patch": "stores.base",
     "Read": "stores.base",
     "ReadOnlyStore": "stores.wrappers",
     "RecordingStore": "stores.wrappers",
@@ -81,6 +82,7 @@ __all__ = [
     "MemoryCache",
     "MemoryStore",
     "ObstoreStore",
+    "Patch",
     "PrefixStore",
     "Read",
     "ReadOnlyStore",

@@ -454,3 +454,24 @@ def test_a_size_that_is_none(array: Path, tmp_path: Path, size: str, capsys: pyt
     assert run(["copy", str(array), str(tmp_path / "b.zarr"), "--memory", size]) == 2
     assert "is no size" in capsys.readouterr().err
     assert not (tmp_path / "b.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ("--chunks 33 --shards 100", "error: --shards: chunks must divide shards evenly; expected a multiple of"),
+        ("--shards 15", "error: --shards: the source's chunks do not divide these shards: "),
+        ("--chunks 0", "error: --chunks: expected "),
+        ("--compressor nonsense", "error: --compressor: unknown codec 'nonsense'"),
+        ("--compressor zstd:99", "error: --compressor (/configuration/level): expected "),
+        ("--zarr-format 2 --shards 20", "--shards none, or --zarr-format 3"),
+    ],
+)
+def test_messages_name_the_options_that_were_typed(
+    array: Path, capsys: pytest.CaptureFixture[str], options: str, said: str
+) -> None:
+    assert said in fails(capsys, "copy", array, array.parent / "b.zarr", *options.split())
+
+
+def test_names_of_options_inside_paths_stay(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "a?path=3" in fails(capsys, "info", array.parent / "a?path=3")

@@ -7,6 +7,7 @@ there that lacks something of the source; 130 interrupted; 141 the reader of the
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -49,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         except Exception as error:
             if debug:
                 traceback.print_exc()
-            print(f"error: {_describe(error)}", file=sys.stderr)
+            print(f"error: {_describe(error, arguments)}", file=sys.stderr)
             return 1
 
 
@@ -86,14 +87,12 @@ def _run(arguments: Sequence[str]) -> int:
         return error.exit_code
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, arguments: Sequence[str]) -> str:
     from zarrdock.errors import ZarrdockError
 
     if isinstance(error, ZarrdockError):
         notes = "; ".join(getattr(error, "__notes__", ()))
-        text = _one_line(f"{error} ({notes})" if notes else str(error))
-        # The library speaks of its arguments.
-        return text.replace("overwrite=True", "--overwrite").replace("resume=True", "--resume")
+        return _with_options(_one_line(f"{error} ({notes})" if notes else str(error)), arguments)
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, ModuleNotFoundError) and error.name in _LIBRARIES:
@@ -101,6 +100,27 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return _one_line(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     return _one_line(f"{type(error).__name__}: {error} (this should not happen; --debug shows where it did)")
+
+
+def _with_options(text: str, arguments: Sequence[str]) -> str:
+    """Name the command's options where a message of the library names parameters: ``--shards`` for ``shards=``,
+    ``--overwrite`` for ``overwrite=True``, ``--zarr-format 3`` for ``zarr_format=3``.
+    """
+    from zarrdock.cli.app import app, click
+
+    commands = (app.get_command(click.Context(app), argument) for argument in arguments)
+    command = next((command for command in commands if command is not None), None)
+    if command is None:
+        return text
+    options = {str(one.name): one.opts[0] for one in command.params if isinstance(one, click.Option)}
+
+    def option(found: re.Match[str]) -> str:
+        name, value = options.get(found[1]), found[2] or ""
+        if name is None:
+            return found[0]
+        return name if value in ("", "True", "...") else f"{name} {value.lower()}"
+
+    return re.sub(r"(?<![^\s(])(\w+)=(True|None|\.\.\.|\d+|)(?=[\s,;:)]|$)", option, text)
 
 
 def _one_line(text: str) -> str:

@@ -21,6 +21,7 @@ from zarrdock.codecs.given_codecs import codec_of, several
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.json_ import in_parameters
 
 __all__ = ["Parts", "Wishes", "new_metadata", "retarget", "retarget_group"]
 
@@ -35,6 +36,7 @@ class Wishes:
     index_location: Literal["keep", "start", "end"] = "keep"
     zarr_format: Literal[2, 3] | None = None
 
+    @in_parameters()
     def __post_init__(self) -> None:
         if self.index_location not in ("keep", "start", "end"):
             raise MetadataError(
@@ -148,6 +150,7 @@ def _data_type(metadata: ArrayMetadata, zarr_format: int) -> DataType:
     return data_type_of(data_type.numpy.newbyteorder(order), zarr_format=2)
 
 
+@in_parameters()
 def _shapes(
     metadata: ArrayMetadata, old: Parts, wishes: Wishes, zarr_format: int
 ) -> tuple[ChunkGrid, list[tuple[int, ...]], tuple[int, ...]]:
@@ -178,8 +181,10 @@ def _shapes(
 
 
 def _divides(shards: Any, chunks: tuple[int, ...]) -> bool:
+    if isinstance(shards, int):
+        shards = (shards,) * len(chunks)
     if isinstance(shards, str) or not isinstance(shards, Sequence) or not shards:
-        return True  # not for here: whoever reads it next will say what is wrong
+        return True  # "auto", or an error that `make_metadata` raises
     inner = shards[-1] if isinstance(shards[-1], Sequence) else shards
     return len(inner) != len(chunks) or all(a % b == 0 for a, b in zip(inner, chunks, strict=True) if b)
 
@@ -210,6 +215,7 @@ def _compressed(codecs: tuple[Codec, ...], compressors: Any) -> tuple[Codec, ...
     return kept + byte_codecs(compressors)
 
 
+@in_parameters()
 def byte_codecs(compressors: Any) -> tuple[Codec, ...]:
     """Bytes-to-bytes codecs of what a user gave: as for ``create_array``, v2's configurations included.
 
