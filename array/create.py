@@ -392,7 +392,8 @@ def _codecs_v3(
     else:
         middle = _parse(serializer, ArrayBytesCodec, "/serializer")
     if isinstance(compressors, str) and compressors == "auto":
-        after: list[Codec] = [Zstd()]
+        # A checksum of the content in the frame's last 4 bytes, which every reader verifies that decodes it.
+        after: list[Codec] = [Zstd(checksum=True)]
     else:
         after = (
             [] if compressors is None else [_parse(c, BytesBytesCodec, "/compressors") for c in several(compressors)]

@@ -34,10 +34,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "copying": BASE | {"stores", "codecs", "array", "views"},
     "checking": BASE | {"stores", "codecs", "array", "copying"},
     "repairing": BASE | {"stores", "codecs", "array", "copying"},
+    "restoring": BASE | {"stores", "codecs", "array", "copying", "checking", "repairing"},
     "layouts": BASE | {"stores", "codecs", "array", "copying"},
     "lazy": set(),
     "storage": {"lazy", "stores", "ranges"},
-    "tools": {"lazy", "array", "stores", "checking", "repairing", "layouts", "serve"},
+    "tools": {"lazy", "array", "stores", "checking", "repairing", "restoring", "layouts", "serve"},
     "__main__": {"cli"},
     "cli": BASE
     | {
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "copying",
         "checking",
         "repairing",
+        "restoring",
         "layouts",
         "adapters",
         "views",

@@ -15,6 +15,7 @@ from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.shard_tree import Place, walk_shards
 from zarrdock.array.stored_objects import stored_objects
+from zarrdock.codecs.checksums import has_checksum
 from zarrdock.config import config
 from zarrdock.copying.parallel import in_parallel
 from zarrdock.copying.progress import MARK, Mark, below
@@ -78,14 +79,18 @@ class Counts:
 class Report:
     """The outcome of :func:`check`.
 
+    Attributes:
+        unverified: paths of arrays with chunks that no checksum covers: damage of those that still decodes is not seen.
+
     >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=4)
     >>> report = zarrdock.tools.check(array.store)
-    >>> report.counts.n_chunks, report.problems
-    (2, ())
+    >>> report.counts.n_chunks, report.problems, report.unverified
+    (2, (), ())
     """
 
     counts: Counts
     problems: tuple[Problem, ...]
+    unverified: tuple[str, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -118,7 +123,7 @@ def check(
     opened = open_store(store, storage_options=dict(storage_options) if storage_options else None, read_only=True)
     checker = _Checker(opened, node_path(path), progress, found)
     checker.run()
-    return Report(checker.counts, tuple(checker.problems))
+    return Report(checker.counts, tuple(checker.problems), tuple(checker.unverified))
 
 
 class _Checker:
@@ -133,6 +138,7 @@ class _Checker:
         self.path = path
         self.problems: list[Problem] = []
         self.counts = Counts()
+        self.unverified: list[str] = []
         self._progress = progress
         self._found = found
 
@@ -234,10 +240,13 @@ class _Checker:
             for key, coords, size in self._objects(path, metadata)
         )
         n = _N_REMOTE if self.store.traits.remote else config.n_threads
+        n_chunks = self.counts.n_chunks
         for counts, problems in in_parallel(jobs, n=n, budget=16 * _WINDOW_BYTES):
             for problem in problems:
                 self._note(problem)
             self._count(path, n_objects=counts.n_objects, n_chunks=counts.n_chunks, n_bytes=counts.n_bytes)
+        if self.counts.n_chunks > n_chunks and not has_checksum(metadata.codecs):
+            self.unverified.append(path)
 
     def _objects(self, path: str, metadata: ArrayMetadata) -> Iterator[tuple[str, tuple[int, ...], int | None]]:
         """Keys, coordinates and sizes of an array's objects; where the store does not list, of all there may be."""

@@ -63,7 +63,7 @@ def test_info_of_an_array(tree: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert facts["data type"] == "uint16"
     assert facts["chunks"] == "10 × 10 × 10 (48 chunks)"
     assert facts["shards"] == "20 × 20 × 20 (6 shards)"
-    assert facts["codecs"].endswith("zstd(level=0, checksum=False)")
+    assert facts["codecs"].endswith("zstd(level=0, checksum=True)")
     assert facts["shard index"].startswith("at the end")
     assert facts["fill value"] == "3"
     assert facts["dimensions"] == "z, y, -"

@@ -13,6 +13,7 @@ from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import count, print_json, progress_bar, size_text
 from zarrdock.errors import UnsupportedError
 from zarrdock.repairing import repair
+from zarrdock.restoring import restore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.open import open_store
 
@@ -23,15 +24,26 @@ __all__ = ["command"]
 @node_options
 @click.option("--clean", is_flag=True, help="Remove files that killed writers left in a local folder.")
 @click.option("--repair", "mend", is_flag=True, help="First mend what can be mended for certain, and nothing else.")
+@click.option(
+    "--from", "source", metavar="SOURCE", help="With --repair: another copy, to take chunks from that are damaged here."
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @as_json
 def command(
-    url: str, path: str, storage_options: dict[str, Any], clean: bool, mend: bool, quiet: bool, as_json: bool
+    url: str,
+    path: str,
+    storage_options: dict[str, Any],
+    clean: bool,
+    mend: bool,
+    source: str | None,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
     """Read and decode everything below URL, and name what is broken: metadata, shard indexes, checksums, chunks.
 
     --repair rebuilds indexes of shards whose chunks are intact, where it can be proved that they were so, and removes
-    what no chunk of a shard uses; everything else stays as it is.
+    what no chunk of a shard uses; everything else stays as it is. With --from, chunks that cannot be decoded are taken
+    from another copy of the same data.
 
     Exit status 1 if there is any error; warnings don't count.
     """
@@ -41,7 +53,11 @@ def command(
         if not isinstance(store, LocalStore):
             raise UnsupportedError(f"--clean is for folders of the local file system; {store} is none")
         removed = store.clean(node_path(path))
+    if source is not None and not mend:
+        raise UnsupportedError("--from says where --repair takes chunks from: give both")
     mended = repair(store, path=path) if mend else []
+    if source is not None:
+        mended += restore(store, source, path=path)
     with progress_bar(quiet=quiet or as_json, unit_bytes=False) as bar:
         task = bar.add_task("checking", total=None, counts="")
 
@@ -59,6 +75,7 @@ def command(
             {
                 "is_good": report.is_good,
                 **asdict(report.counts),
+                "unverified": list(report.unverified),
                 "problems": [asdict(problem) for problem in report.problems],
                 "removed": removed,
                 "repaired": [asdict(one) for one in mended],
@@ -71,6 +88,8 @@ def command(
             print(f"repaired: {one.key}: {one.message}")
         n_errors = sum(problem.severity == "error" for problem in report.problems)
         n_warnings = len(report.problems) - n_errors
+        for at in report.unverified:
+            print(f"not verified: /{at}: its chunks have no checksum, so damage that still decodes is not seen")
         outcome = "good" if report.is_good else count(n_errors, "error")
         warned = f", {count(n_warnings, 'warning')}" if n_warnings else ""
         print(f"{outcome}{warned}: {_counts(report.counts)}")

@@ -30,6 +30,7 @@ __all__ = ["command"]
     compressors="zstd:3, gzip:5, blosc:lz4:5:shuffle, none, auto, keep, or JSON as in metadata; again for several.",
     index_location="Where a shard has its index.",
 )
+@click.option("--checksums", is_flag=True, help="Give every chunk a checksum, where its codecs have none.")
 @click.option("--order", type=click.Choice([str(order) for order in ORDERS]), help="Order of the chunks in a shard.")
 @click.option("--zarr-format", type=click.Choice(["2", "3"]), help="Convert to this version of Zarr.")
 @click.option("--write-empty-chunks", is_flag=True, help="Store chunks of nothing but the fill value, too.")

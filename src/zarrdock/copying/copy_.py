@@ -49,6 +49,7 @@ def copy(
     chunks: Any = "keep",
     shards: Any = "keep",
     compressors: Any = "keep",
+    checksums: bool = False,
     index_location: Literal["keep", "start", "end"] = "keep",
     zarr_format: ZarrFormat | None = None,
     options: WriteOptionsLike = None,
@@ -79,6 +80,7 @@ def copy(
             In a group they apply to the arrays of as many dimensions; the others keep theirs. What is no Zarr array
             gets "auto" for both.
         compressors: as for ``create_array``, None for none, or "keep".
+        checksums: give every chunk a checksum: codec ``crc32c``, where its codecs have none of their own.
         index_location: of shards.
         zarr_format: 2 or 3, which converts; shards are then left out for 2.
         options: how the copy is written, a :class:`zarrdock.WriteOptions` or a mapping of its fields; chunks are then
@@ -105,7 +107,7 @@ def copy(
     >>> copied.chunks, copied.shards
     ((5,), (50,))
     """
-    wishes = Wishes(chunks, shards, compressors, index_location, zarr_format)
+    wishes = Wishes(chunks, shards, compressors, index_location, zarr_format, checksums)
     recode, write = options is not None, write_options(options)
     contents = _contents(src, src_path, src_storage_options, wishes, recode)
     layouts = [_layout(part, write) for part in contents.arrays]

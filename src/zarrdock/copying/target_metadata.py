@@ -16,7 +16,9 @@ from zarrdock.array.metadata.keys import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.codecs.builtin import with_defaults
 from zarrdock.codecs.bytes_ import Bytes
+from zarrdock.codecs.checksums import has_checksum
 from zarrdock.codecs.codec import BytesBytesCodec, ChunkSpec, Codec
+from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.given_codecs import codec_of, several
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.zstd_ import Zstd
@@ -35,6 +37,7 @@ class Wishes:
     compressors: Any = "keep"
     index_location: Literal["keep", "start", "end"] = "keep"
     zarr_format: Literal[2, 3] | None = None
+    checksums: bool = False
 
     @in_parameters()
     def __post_init__(self) -> None:
@@ -106,6 +109,15 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     data_type = _data_type(metadata, zarr_format)
     grid, levels, chunk_shape = _shapes(metadata, old, wishes, zarr_format)
     codecs = _compressed(old.codecs, wishes.compressors)
+    if wishes.checksums and not has_checksum(codecs):
+        if zarr_format == 2:
+            raise MetadataError(
+                "Zarr v2 has no place for a checksum behind the compressor",
+                pointer="/checksums",
+                expected="checksums=False, or zarr_format=3",
+                found=True,
+            )
+        codecs = (*codecs, Crc32c())
     index = wishes.index_location
     for i in range(len(levels) - 1, -1, -1):
         template = old.levels[i][1] if i < len(old.levels) else old.levels[-1][1] if old.levels else Sharding((), ())
@@ -225,7 +237,7 @@ def byte_codecs(compressors: Any) -> tuple[Codec, ...]:
     if compressors is None:
         return ()
     if isinstance(compressors, str) and compressors == "auto":
-        return (Zstd(),)
+        return (Zstd(checksum=True),)
     found = tuple(codec_of(given, "/compressors", new=True) for given in several(compressors))
     for codec in found:
         if not isinstance(codec, BytesBytesCodec):
@@ -264,6 +276,7 @@ def new_metadata(
         chunks=own_chunks,
         shards=None if own_shards is None else {"shape": own_shards, "index_location": location},
         compressors=compressors,
+        checksums=wishes.checksums and not (isinstance(compressors, str) and compressors == "auto"),
         fill_value=fill_value,
         zarr_format=zarr_format,
         attributes=attributes,
