@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from zarrdock.stores.diagnose import Kind, diagnose
 
@@ -75,54 +75,18 @@ class RetryPolicy:
             retryable: says which errors are worth another try.
         """
         began = time.monotonic()
-        try:  # the common case costs no more than this
-            return await attempt(min(self.attempt_seconds, self.deadline_seconds))
-        except Exception as error:
-            if self.attempts == 1 or not retryable(error):
-                raise
-            first = error
-        return await self._again(attempt, first, began, sleep, retryable)
-
-    async def _again(
-        self,
-        attempt: Callable[[float], Awaitable[T]],
-        first: Exception,
-        began: float,
-        sleep: Callable[[float], Awaitable[None]],
-        retryable: Callable[[BaseException], bool],
-    ) -> T:
-        import tenacity  # only when something failed: it is not needed to open a store
-
-        failures: list[Exception] = [first]
-
-        async def once() -> T:
-            if failures:  # the first failure is replayed, so that it is counted and waited for like the others
-                raise failures.pop()
+        seconds = min(self.attempt_seconds, self.deadline_seconds)
+        n_failed = 0
+        while True:
+            try:
+                return await attempt(seconds)
+            except Exception as error:
+                n_failed += 1
+                if n_failed >= self.attempts or not retryable(error):
+                    raise
+                pause = self.pause(n_failed, diagnose(error).retry_after)
+                if time.monotonic() - began + pause >= self.deadline_seconds:
+                    raise
+            await sleep(pause)
             left = self.deadline_seconds - (time.monotonic() - began)
-            return await attempt(min(self.attempt_seconds, max(left, 0.05)))
-
-        def wait(state: Any) -> float:
-            return self.pause(state.attempt_number, diagnose(state.outcome.exception()).retry_after)
-
-        left = max(0.0, self.deadline_seconds - (time.monotonic() - began))
-        policy = tenacity.AsyncRetrying(
-            sleep=sleep,
-            stop=tenacity.stop_any(tenacity.stop_after_attempt(self.attempts), tenacity.stop_before_delay(left)),
-            wait=wait,
-            retry=tenacity.retry_if_exception(retryable),
-            reraise=True,
-        )
-        result: T = await policy(once)
-        return result
-
-    def call_sync(self, attempt: Callable[[], T], *, retryable: Callable[[BaseException], bool] = is_transient) -> T:
-        """The same for a plain function, in the calling thread."""
-        from zarrdock.stores.io_loop import drive
-
-        async def once(_: float) -> T:
-            return attempt()
-
-        async def sleep(seconds: float) -> None:
-            time.sleep(seconds)  # noqa: ASYNC251 - driven in the caller's own thread
-
-        return drive(self.call(once, sleep=sleep, retryable=retryable))
+            seconds = min(self.attempt_seconds, max(left, 0.05))

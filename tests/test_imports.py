@@ -112,7 +112,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "werkzeug": ("cli/demo.py",),
 }
 
-CORE_LIBRARIES = {"deflate", "fsspec", "google_crc32c", "numcodecs", "numpy", "tenacity", "zstandard"}
+CORE_LIBRARIES = {"deflate", "fsspec", "google_crc32c", "numcodecs", "numpy", "zstandard"}
 
 # `import zarrdock` stays light: none of these may come with it.
 HEAVY = set(HOMES) | {"pandas"}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from zarrdock.stores.diagnose import HttpStatusError, TruncatedError
+from zarrdock.stores.diagnose import HttpStatusError
 from zarrdock.stores.io_loop import drive
 from zarrdock.stores.retry import RetryPolicy, is_slow_down, is_transient
 
@@ -96,16 +96,11 @@ def test_deadline() -> None:
     assert min(flaky.allowed) < 0.15, "a late try gets only the time that is left"
 
 
-def test_plain_functions() -> None:
-    tries: list[int] = []
-
-    def attempt() -> int:
-        tries.append(1)
-        if len(tries) < 3:
-            raise TruncatedError("short")
-        return len(tries)
-
-    assert RetryPolicy(initial=0.001).call_sync(attempt) == 3
+def test_no_pause_is_begun_that_would_last_beyond_the_deadline() -> None:
+    flaky = Flaky(99, lambda: HttpStatusError(503, retry_after=5.0))
+    with pytest.raises(HttpStatusError):
+        drive(RetryPolicy(deadline_seconds=4.0).call(flaky, sleep=flaky.sleep))
+    assert (len(flaky.allowed), flaky.pauses) == (1, [])
 
 
 def test_classification() -> None:
