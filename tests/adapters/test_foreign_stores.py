@@ -202,3 +202,14 @@ def test_references_of_virtualizarr_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(zarrdock.open_array(target, path="v")[...], values)
     with pytest.raises(ReadOnlyError):
         zarrdock.create_group(manifests, path="new")
+
+
+def test_zarr_pythons_cache_is_read_through() -> None:
+    caches = pytest.importorskip("zarr.experimental.cache_store")
+    inner = MemoryStore()
+    zarr.create_array(inner, name="a", data=np.arange(100).reshape(10, 10), chunks=(4, 4), shards=(8, 8))
+    cache = MemoryStore()
+    array = zarrdock.open_array(caches.CacheStore(inner, cache_store=cache), path="a")
+    for _ in range(2):
+        np.testing.assert_array_equal(array[2:9, 3:7], np.arange(100).reshape(10, 10)[2:9, 3:7])
+    assert not ForeignStore(caches.CacheStore(inner, cache_store=cache)).traits.atomic_update

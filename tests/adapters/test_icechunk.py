@@ -250,3 +250,26 @@ def test_files_that_are_no_zarr_are_named(repository: Any, source: zarrdock.Memo
         zarrdock.copy(source, session)
     assert all(name in str(warned[0].message) for name in ("x/notes.txt", "x/plain/table.parquet"))
     np.testing.assert_array_equal(zarrdock.open_array(session, path="x/plain")[...], VALUES)
+
+
+def test_xarray_reads_a_session(repository: Any) -> None:
+    xr = pytest.importorskip("xarray")
+    from zarrdock.adapters.xarray import XarrayBackend
+
+    session = repository.writable_session("main")
+    dataset = xr.Dataset({"v": (("y", "x"), VALUES)}, coords={"x": np.arange(48) * 0.5})
+    dataset.to_zarr(session.store, zarr_format=3, consolidated=False)
+    ForeignStore(session).commit("a dataset")
+    committed = repository.readonly_session("main")
+    for place in (committed, committed.store):
+        xr.testing.assert_identical(xr.open_dataset(place, engine=XarrayBackend).load(), dataset)
+    assert list(xr.open_datatree(committed.store, engine=XarrayBackend).data_vars) == ["v"]
+
+
+def test_dask_writes_into_a_session(repository: Any) -> None:
+    dask, da = pytest.importorskip("dask"), pytest.importorskip("dask.array")
+    session = repository.writable_session("main")
+    blocks = da.from_array(VALUES, chunks=(20, 20))  # not those of the shards
+    with dask.config.set(scheduler="threads"):
+        zarrdock.from_dask(blocks, session, path="d", chunks=(8, 8), shards=(32, 32))
+    np.testing.assert_array_equal(zarrdock.open_array(session, path="d")[...], VALUES)
