@@ -201,7 +201,7 @@ def run_pieces(starts: IntArray, lengths: IntArray | None, places: IntArray, chu
         n_part = b - a if n_each is None else int(n_each.sum())
         n += n_part
         if n_part >= chunk:
-            whole[i] = isinstance(part, slice) or len(np.unique(_positions(part))) == chunk
+            whole[i] = isinstance(part, slice) or _covers(part, chunk)
     is_slice = all(isinstance(part, slice) for part in inner) and _are_consecutive(outer)
     return AxisPieces(owner[first], inner, outer, whole, n, is_slice)
 
@@ -210,8 +210,11 @@ def _are_consecutive(parts: list[Selector]) -> bool:
     return all(isinstance(part, slice) for part in parts) and all(a.stop == b.start for a, b in pairwise(parts))  # type: ignore[union-attr]
 
 
-def _positions(selector: IntArray | Runs) -> IntArray:
-    return selector.arrays()[0] if isinstance(selector, Runs) else selector
+def _covers(part: IntArray | Runs, chunk: int) -> bool:
+    """True where positions in a chunk of that length are all of it."""
+    there = np.zeros(chunk, bool)
+    there[part.arrays()[0] if isinstance(part, Runs) else part] = True
+    return bool(there.all())
 
 
 def _selector(starts: IntArray, lengths: IntArray | None) -> Selector:
@@ -507,11 +510,12 @@ def _masked(mask: npt.NDArray[np.bool_]) -> Product | Points:
     masks = [np.asarray(mask.any(axis=every[:i] + every[i + 1 :])) if mask.ndim > 1 else mask for i in every]
     if prod(int(np.count_nonzero(axis)) for axis in masks) == n:  # a box, rows, columns: a product of its axes
         return replace(_product([Axis.of_mask(axis) for axis in masks], set(), ()), shape=(n,))
-    starts, lengths = mask_runs(mask.reshape(-1))
-    _, starts, lengths = cut(starts, lengths, mask.shape[-1])
-    if 2 * len(starts) > n:
-        return Points(np.argwhere(mask).astype(np.int64), (n,))
-    return Points(np.stack(np.unravel_index(starts, mask.shape), axis=1), (n,), lengths)
+    flat = mask.reshape(-1)
+    if 2 * np.count_nonzero(flat[1:] != flat[:-1]) <= n:  # runs of four elements and more
+        _, starts, lengths = cut(*mask_runs(flat), mask.shape[-1])
+        if 2 * len(starts) <= n:
+            return Points(np.stack(np.unravel_index(starts, mask.shape), axis=1), (n,), lengths)
+    return Points(np.argwhere(mask).astype(np.int64, copy=False), (n,))
 
 
 def orthogonal(selection: Any, shape: tuple[int, ...]) -> Product | Points:
