@@ -19,12 +19,13 @@ import tarfile
 import tempfile
 import threading
 import tokenize
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 __all__ = ["Source", "circles", "code_lines", "main", "table"]
 
@@ -145,14 +146,22 @@ PART: Final = (slice(2, 6),) * 3  # within a chunk
 REPEATS: Final = 8
 
 
+# File in the package -> calls of its functions.
+Way: TypeAlias = dict[str, int]
+
+
+def length(way: Way) -> tuple[int, int]:
+    """Calls and files of a walk."""
+    return sum(way.values()), len(way)
+
+
 class Walked:
     """Calls of functions of the package, in all threads, and the files they stand in, while it is ``on``."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.on = False
-        self.n_calls = 0
-        self.files: set[str] = set()
+        self.calls: Counter[str] = Counter()
         self._lock = threading.Lock()
         # Before any thread is started: a profile function reaches none that runs already.
         threading.setprofile(self._seen)
@@ -161,23 +170,21 @@ class Walked:
     def _seen(self, frame: FrameType, event: str, _: object) -> None:
         if self.on and event == "call" and frame.f_code.co_filename.startswith(self.folder):
             with self._lock:
-                self.n_calls += 1
-                self.files.add(frame.f_code.co_filename)
+                self.calls[frame.f_code.co_filename] += 1
 
-    def count(self, call: Callable[[], object]) -> tuple[int, int]:
-        """Calls and files of one call."""
-        self.n_calls = 0
-        self.files.clear()
+    def count(self, call: Callable[[], object]) -> Way:
+        """The calls in each file, while ``call`` runs."""
+        self.calls.clear()
         self.on = True
         try:
             call()
         finally:
             self.on = False
-        return self.n_calls, len(self.files)
+        return {name.removeprefix(self.folder): n for name, n in self.calls.items()}
 
 
-def walk() -> dict[str, tuple[int, int]]:
-    """Every walk: calls and files passed. To be called in a fresh interpreter."""
+def walk() -> dict[str, Way]:
+    """Every walk: the calls in each file. To be called in a fresh interpreter."""
     import zarrdock
 
     walked = Walked(f"{Path(zarrdock.__file__).parent}{os.sep}")
@@ -189,7 +196,7 @@ def walk() -> dict[str, tuple[int, int]]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # one line a request otherwise
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, Way] = {}
     try:
         host, port = server.get_host_and_port()
         options = {"key": "k", "secret": "s", "endpoint_url": f"http://{host}:{port}"}
@@ -214,7 +221,7 @@ def walk() -> dict[str, tuple[int, int]]:
                         f"one element, {place}, hot": walked.count(partial(array.__getitem__, (5, 6, 7))),
                         f"part of a shard written, {place}": walked.count(partial(array.__setitem__, PART, new)),
                     }
-                    found |= {name: min(way, found.get(name, way)) for name, way in walks.items()}
+                    found |= {name: min(way, found.get(name, way), key=length) for name, way in walks.items()}
     finally:
         server.stop()
     return found
@@ -223,9 +230,8 @@ def walk() -> dict[str, tuple[int, int]]:
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
-def measure(root: Path) -> dict[str, str]:
-    """The column of a checkout."""
-    column = Source.of(root).measures()
+def walks_of(root: Path) -> dict[str, Way]:
+    """The walks through the package of a checkout."""
     with tempfile.TemporaryDirectory(prefix="zarrdock-house-") as folder:
         package = Path(folder) / "zarrdock"
         package.mkdir()
@@ -234,7 +240,15 @@ def measure(root: Path) -> dict[str, str]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folder, str(ROOT)]), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "tools.house", "--walk"]
         done = subprocess.run(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
-    for name, (n_calls, n_files) in json.loads(done.stdout.splitlines()[-1]).items():
+    found: dict[str, Way] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(root: Path) -> dict[str, str]:
+    """The column of a checkout."""
+    column = Source.of(root).measures()
+    for name, way in walks_of(root).items():
+        n_calls, n_files = length(way)
         column[f"{name}: calls / files"] = f"{n_calls} / {n_files}"
     return column
 
@@ -253,10 +267,16 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.house", description=__doc__)
     parser.add_argument("page", nargs="?", type=Path, help="a page with the two marks")
     parser.add_argument("--against", metavar="REV", help="an earlier revision, beside the working tree")
+    parser.add_argument("--files", action="store_true", help="the calls in each file passed, walk by walk")
     parser.add_argument("--walk", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.walk:
         sys.stdout.write(json.dumps(walk()) + "\n")
+        return 0
+    if given.files:
+        for name, way in walks_of(ROOT).items():
+            sys.stdout.write(f"{name}: {' / '.join(map(str, length(way)))}\n")
+            sys.stdout.writelines(f"  {n:4} {file}\n" for file, n in sorted(way.items(), key=lambda item: -item[1]))
         return 0
     columns = {}
     if given.against:
