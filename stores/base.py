@@ -569,6 +569,10 @@ class Store(ABC):
         """URL of the store without credentials, for messages and for opening it again."""
         return f"<{type(self).__name__}>"
 
+    def __dask_tokenize__(self) -> object:
+        # Not its pickle, which of a store in memory is all that is in it.
+        return type(self).__name__, str(self.identity)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 

@@ -113,6 +113,17 @@ def test_one_cache_folder_for_two_services(
             assert zarrdock.open_array(store)[:].tolist() == [i] * 8
 
 
+def test_stores_have_names_in_dask() -> None:
+    from dask.base import tokenize
+
+    store = MemoryStore()
+    before = tokenize(store)
+    store.write("k", bytes(1000))
+    assert tokenize(store) == before
+    assert tokenize(MemoryStore()) != before
+    assert tokenize(zarrdock.PrefixStore(store, "a")) != tokenize(zarrdock.PrefixStore(store, "b"))
+
+
 def test_a_cache_folder_forgets_mappings(tmp_path: Path) -> None:
     """The number of an object that is gone comes again."""
     for i in range(50):
