@@ -135,11 +135,61 @@ def test_an_array_that_was_only_changed_is_the_same(store: zarrdock.Store, zarr_
 def test_a_rectilinear_grid_that_grew_is_the_same() -> None:
     store = zarrdock.MemoryStore()
     array = zarrdock.create_array(store, shape=10, dtype="i4", chunks=[[2, 6, 2]])
-    zarrdock.open_array(store, "r+").append(np.arange(7))
+    other = zarrdock.open_array(store, "r+")
+    other.append(np.arange(7))
     array[:] = 1
-    zarrdock.create_array(store, shape=10, dtype="i4", chunks=[[2, 4, 4]], overwrite=True)
+    other.resize(3)
+    array[:3] = 1
+    for chunks in ([[2, 4, 4]], [[2, 6, 9]], [[2, 6, 4]], 4):
+        zarrdock.create_array(store, shape=10, dtype="i4", chunks=chunks, overwrite=True)
+        with pytest.raises(NodeChangedError):
+            array[:] = 2
+
+
+def test_chunks_that_are_as_long_within_the_array() -> None:
+    store = zarrdock.MemoryStore()
+    array = zarrdock.create_array(store, shape=16, dtype="i4", chunks=16)
+    zarrdock.create_array(store, shape=16, dtype="i4", chunks=20, overwrite=True)
     with pytest.raises(NodeChangedError):
-        array[:] = 2
+        array[:3] = 2
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"compressors": "blosc"},
+        {"compressors": {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": -1, "blocksize": 0}, "zarr_format": 2},
+        {"compressors": {"id": "zlib"}, "filters": [{"id": "delta", "dtype": "<i4"}], "zarr_format": 2},
+        {"order": "F", "compressors": "gzip"},
+        {"dtype": "U5"},
+        {"dtype": ">i4"},
+        {"dtype": "M8[s]"},
+        {"dtype": [("a", "i4"), ("b", "f8")]},
+        {"dtype": "f4", "fill_value": float("nan")},
+        {"dtype": "c8", "fill_value": 1 - 0j},
+        {"dtype": bool},
+        {"dtype": str},
+        {"shards": (4, 4), "chunks": (2, 2), "zarr_format": 3},
+        {"shards": [(4, 4), (2, 2)], "chunks": (1, 1), "zarr_format": 3},
+        {"chunks": [[1, 3], 2], "zarr_format": 3},
+        {"dtype": "S3", "checksums": True, "zarr_format": 3},
+    ],
+    ids=str,
+)
+def test_a_new_array_is_the_one_in_its_document(how: dict[str, Any], zarr_format: Any) -> None:
+    """What was asked for need not be what the document says of it, as the item size that Blosc finds out."""
+    store = zarrdock.MemoryStore()
+    arguments: dict[str, Any] = {"shape": (4, 4), "dtype": "i4", "chunks": (2, 2), "zarr_format": zarr_format} | how
+    array = zarrdock.create_array(store, **arguments)
+    value = np.zeros((4, 4), array.dtype) if array.dtype != object else np.full((4, 4), "x", object)
+    array._confirmed = None
+    array._distrust()
+    array[1:3] = value[1:3]
+    array.append(value)
+    again = zarrdock.open_array(store, "r+")
+    again._distrust()
+    again[0] = value[0]
 
 
 @pytest.mark.parametrize(

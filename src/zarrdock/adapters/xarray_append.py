@@ -99,7 +99,7 @@ def _decoded(group: Group) -> dict[str, Variable]:
 
 def _check_same(name: str, variable: Variable, stored: Variable) -> None:
     mine, other = variable.transpose(*stored.dims, missing_dims="ignore"), stored
-    if mine.dims != other.dims or not mine.equals(other):
+    if mine.dims != other.dims or not mine.equals(other):  # type: ignore[no-untyped-call]
         raise SelectionError(
             f"{name!r} does not have the dimension that is appended to, and is not what is stored: "
             f"drop_vars({name!r}) leaves it out"
@@ -167,7 +167,8 @@ def _refusal(name: str, encoding: Mapping[Any, Any]) -> str:
 def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if values.dtype.kind in "mM":
         return np.isnat(values)
-    return np.isnan(values) if values.dtype.kind in "fc" else np.zeros(values.shape, bool)
+    missing: np.ndarray[Any, Any] = np.isnan(values) if values.dtype.kind in "fc" else np.zeros(values.shape, bool)
+    return missing
 
 
 def _is_time(variable: Variable) -> bool:
