@@ -1,6 +1,8 @@
 """Icechunk's sessions as stores: copies into them, what they promise, commits and conflicts."""
 
+import os
 import pickle
+import signal
 import threading
 from typing import Any
 
@@ -18,6 +20,7 @@ from zarrdock.errors import (  # noqa: E402
     InvalidKeyError,
     RangeError,
     ReadOnlyError,
+    StoreError,
     UnsupportedError,
     VersionChangedError,
 )
@@ -227,6 +230,34 @@ def test_snapshots_pickle_and_sessions_that_write_do_not(source: zarrdock.Memory
     np.testing.assert_array_equal(zarrdock.open_array(copy, path="x/plain")[...], VALUES)
     with pytest.raises(ValueError, match="fork"):
         pickle.dumps(zarrdock.open_store(repository.writable_session("main")))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_gets_an_error_instead_of_waiting_for_ever(
+    repository: Any, source: zarrdock.MemoryStore
+) -> None:
+    store = zarrdock.open_store(filled(repository, source))
+    assert store.exists("zarr.json")
+    pid = os.fork()
+    if pid == 0:  # in the child: nothing of the test runner's may run
+        try:
+            signal.alarm(20)
+            store.get("zarr.json")
+        except StoreError as error:
+            os._exit(0 if "forked" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+class Sessional(zarr.storage.WrapperStore):  # type: ignore[misc]
+    """A store with a session that is none of Icechunk's."""
+
+    session = object()
+
+
+def test_other_sessions_are_none() -> None:
+    assert ForeignStore(Sessional(zarr.storage.MemoryStore())).traits.any_key
 
 
 def test_only_sessions_are_committed() -> None:

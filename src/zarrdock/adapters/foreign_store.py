@@ -7,6 +7,7 @@ loop on which zarr-python itself runs its stores, since many of them belong to t
 from __future__ import annotations
 
 import asyncio
+import os
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
@@ -76,7 +77,7 @@ class ForeignStore(Store):
     What it promises is in ``traits``. zarr-python's interface has neither versions nor atomic updates, so there are
     none, with two exceptions: what is written to an Icechunk session, or to zarr-python's memory store, is seen by this
     process alone, and updates of one key take turns; and a read-only Icechunk session shows one snapshot, which is the
-    version of all its values.
+    version of all its values. Icechunk does not survive ``fork``: a forked child gets an error.
 
     >>> import zarr
     >>> store = ForeignStore(zarr.storage.LoggingStore(zarr.storage.MemoryStore()))
@@ -95,7 +96,10 @@ class ForeignStore(Store):
         session = getattr(found, "session", None)
         self._is_session = session is not None and hasattr(session, "snapshot_id")
         # A session that can be written to shows what was written, not only its snapshot.
-        self._snapshot: str | None = str(session.snapshot_id) if session is not None and session.read_only else None
+        self._snapshot: str | None = None
+        if self._is_session and session.read_only:  # type: ignore[union-attr]
+            self._snapshot = str(session.snapshot_id)  # type: ignore[union-attr]
+        self._pid = os.getpid()
         # An Icechunk session hands out another store each time it is asked.
         self._place = _first_of(found) if self._is_session else found
         in_memory = isinstance(found, ZarrPythonMemoryStore)
@@ -153,6 +157,7 @@ class ForeignStore(Store):
         for part in parts:
             for read in part:
                 check_key(read.key, self)
+        self._check_process()
         loop = _get_loop()
         return [asyncio.run_coroutine_threadsafe(self._each(self._read_one, part), loop) for part in parts]
 
@@ -386,7 +391,18 @@ class ForeignStore(Store):
     # -- how they are run ----------------------------------------------------------------------------------------------
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            self._check_process()
+        except StoreError:
+            work.close()
+            raise
         return sync(work)
+
+    def _check_process(self) -> None:
+        """Raise StoreError in a child made by fork: Icechunk's threads are not there, and it would wait for ever."""
+        if self._is_session and self._pid != os.getpid():
+            message = "Icechunk does not work in a forked process: start workers with 'spawn' or 'forkserver'"
+            raise StoreError(message, store=self)
 
     async def _each(self, one: Callable[[Any], Awaitable[T]], items: Sequence[Any]) -> list_[T]:
         return await concurrent_map([(item,) for item in items], one, self.traits.n_concurrent)
