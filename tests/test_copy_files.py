@@ -12,9 +12,10 @@ from zarrdock.cli.main import run
 from zarrdock.copying import CopyProgress, IncompleteCopyWarning
 from zarrdock.copying import foreign as copying_foreign
 from zarrdock.errors import StoreError
-from zarrdock.stores.base import Read, Store, WrapperStore
+from zarrdock.stores.base import Read, Store
 from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.wrappers import RecordingStore
+from zarrdock.testing import FaultyStore, StoreFault
 
 DATA = np.arange(24)
 FILES = {
@@ -108,15 +109,10 @@ def test_large_files_are_copied_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_interrupted_copy_is_no_hierarchy_before_they_are_there(tmp_path: Path) -> None:
-    class Failing(WrapperStore):
-        def write(self, key: str, value: Any, /, *, create_only: bool = False) -> Any:
-            if key.endswith("part.1.parquet"):
-                raise StoreError("no more")
-            return self.store.write(key, value, create_only=create_only)
-
     source, target = hierarchy(tmp_path / "src"), MemoryStore()
+    failing = FaultyStore(target, [StoreFault("write", "*part.1.parquet", StoreError("no more"), count=None)])
     with pytest.raises(StoreError, match="no more"):
-        zarrdock.copy(source, Failing(target))
+        zarrdock.copy(source, failing)
     with pytest.raises(zarrdock.errors.NodeNotFoundError):
         zarrdock.open_group(target)
     zarrdock.copy(source, target, resume=True)

@@ -19,7 +19,7 @@ pd = pytest.importorskip("pandas")
 import zarrdock  # noqa: E402
 from zarrdock.adapters.xarray import XarrayBackend  # noqa: E402
 from zarrdock.adapters.zarr_python import ZarrStore  # noqa: E402
-from zarrdock.stores.base import WrapperStore  # noqa: E402
+from zarrdock.testing import FaultyStore, StoreFault  # noqa: E402
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore:.*(String|UTF32|Consolidated).*")]
 
@@ -316,15 +316,11 @@ def test_a_store_that_fails_is_no_bad_array(tmp_path: Path) -> None:
     group.create_array("good", data=np.arange(3.0), dimension_names=["t"])
     group.create_array("bad", data=np.arange(3.0), dimension_names=["t"])
 
-    class Failing(WrapperStore):
-        def read(self, requests: Any, /) -> Any:
-            if any(request.key.startswith("bad/") for request in requests):
-                raise zarrdock.errors.StoreError("down", key="bad/zarr.json")
-            return self.store.read(requests)
-
+    down = StoreFault("read", "bad/*", zarrdock.errors.StoreError("down", key="bad/zarr.json"), count=None)
+    failing = FaultyStore(zarrdock.open_store(tmp_path), [down])
     with pytest.raises(zarrdock.errors.StoreError, match="down"):
-        open_ours(Failing(zarrdock.open_store(tmp_path)))
-    assert list(open_ours(Failing(zarrdock.open_store(tmp_path)), drop_variables="bad").variables) == ["good"]
+        open_ours(failing)
+    assert list(open_ours(failing, drop_variables="bad").variables) == ["good"]
 
 
 @pytest.mark.parametrize(("name", "member"), [("_nczarr_array", "dimension_references"), ("_NCZARR_ARRAY", "dimrefs")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import zarrdock
 from support.servers import StrictS3
 from zarrdock.cli.main import run
 from zarrdock.errors import NodeExistsError, StoreError
-from zarrdock.stores.base import WrapperStore
+from zarrdock.testing import FaultyStore, StoreFault
 
 FOREIGN = {"letter.txt": b"a letter", "pics/p.jpg": b"a picture", "pics/2019/7": b"named like a chunk"}
 SMALL: dict[str, Any] = {"shape": (4, 4), "dtype": "u1", "chunks": (2, 2)}
@@ -232,25 +232,9 @@ def test_an_unfinished_copy_is_replaced(tmp_path: Path) -> None:
         assert not [key for key in keys(zarrdock.LocalStore(place)) if key.startswith(("a", "b"))]
 
 
-class Failing(WrapperStore):
-    """Fails at the n-th deletion."""
-
-    def __init__(self, store: zarrdock.Store, n: int) -> None:
-        super().__init__(store)
-        self.n = n
-
-    def _count(self, key: str) -> None:
-        self.n -= 1
-        if self.n < 0:
-            raise StoreError("no more", key=key)
-
-    def delete(self, key: str, /) -> None:
-        self._count(key)
-        super().delete(key)
-
-    def delete_many(self, keys: Sequence[str], /) -> None:
-        for key in keys:
-            self.delete(key)
+def failing_deletions(store: zarrdock.Store, n: int) -> FaultyStore:
+    """A store that fails after ``n`` deletions."""
+    return FaultyStore(store, [StoreFault("delete", error=StoreError("no more"), after=n, count=None)])
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -265,7 +249,7 @@ def test_a_removal_that_failed_can_be_done_again(beside: bool) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             try:
-                zarrdock.create_group(Failing(store, n), overwrite=True)
+                zarrdock.create_group(failing_deletions(store, n), overwrite=True)
             except StoreError:
                 assert there <= keys(store)
                 zarrdock.create_group(store, overwrite=True)
