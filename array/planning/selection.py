@@ -485,10 +485,11 @@ def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
         )
     at = kinds.index("a")
     indices = items[at]
-    if indices.dtype != bool:
+    is_mask = isinstance(indices, np.ndarray) and indices.dtype == bool
+    if not is_mask:
         indices = _index_array(indices, shape[at], at)
     product = _orthogonal([indices.reshape(-1) if i == at else item for i, item in enumerate(items)], shape)
-    shape_there = (product.full_shape[at],) if indices.dtype == bool else indices.shape
+    shape_there = (product.full_shape[at],) if is_mask else indices.shape
     # numpy: integers count as advanced, too; if slices separate them from the array, the array's axes come first.
     advanced = [i for i, kind in enumerate(kinds) if kind != "s"]
     kept = [i for i, kind in enumerate(kinds) if kind != "i"]

@@ -98,6 +98,15 @@ def test_what_numpy_could_do_and_zarrdock_leaves_to_the_reader(
         array[selection] = 0
 
 
+@pytest.mark.parametrize("item", [1.0, "x", [0.5], np.ones(4, bool), object(), 1j])
+def test_what_is_no_index_beside_slices(array: zarrdock.Array, item: Any) -> None:
+    for selection in ((item, slice(None), slice(None)), (slice(None), item), (0, slice(None), item, 0)):
+        with pytest.raises(SelectionError):
+            array[selection]
+        with pytest.raises(SelectionError):
+            array[selection] = 0
+
+
 def test_orthogonal(array: zarrdock.Array) -> None:
     mask = np.array([True, False, True, False])
     np.testing.assert_array_equal(array.oindex[[5, 0], 1:3, mask], MODEL[np.ix_([5, 0], [1, 2], [0, 2])])

@@ -89,7 +89,19 @@ def indices(n: int, shape: Any = None) -> st.SearchStrategy[np.ndarray]:
         return st.just(np.empty((0, *shape[1:]) if shape else 0, np.int64))
     kind = st.sampled_from(["i8", "i2", "u1", "u8"])
     shapes = st.tuples(st.integers(0, 7)) if shape is None else st.just(shape)
-    return kind.flatmap(lambda k: hnp.arrays(k, shapes, elements=st.integers(0 if k[0] == "u" else -n, n - 1)))
+    anywhere = kind.flatmap(lambda k: hnp.arrays(k, shapes, elements=st.integers(0 if k[0] == "u" else -n, n - 1)))
+    if shape is not None:
+        return anywhere
+    run = st.tuples(st.integers(0, n - 1), st.integers(1, n)).map(lambda r: np.arange(r[0], min(n, sum(r))))
+    return anywhere | st.lists(run, min_size=1, max_size=4).map(np.concatenate)
+
+
+def masks(shape: tuple[int, ...]) -> st.SearchStrategy[np.ndarray]:
+    """Masks of any elements, or of a few runs in C order."""
+    size = prod(shape)
+    edges = st.lists(st.integers(0, size), max_size=6).map(sorted)
+    in_runs = edges.map(lambda at: (np.searchsorted(at, np.arange(size), "right") % 2 == 1).reshape(shape))
+    return hnp.arrays(bool, shape) | in_runs
 
 
 @st.composite
@@ -113,7 +125,7 @@ def mixed_selections(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     at = draw(st.integers(0, len(shape) - 1))
     items: list[Any] = [draw(st.integers(-n, n - 1) | slices(n) if n else slices(n)) for n in shape]
     if draw(st.booleans()):
-        items[at] = draw(hnp.arrays(bool, shape[at]))
+        items[at] = draw(masks((shape[at],)))
     else:
         items[at] = draw(indices(shape[at], draw(hnp.array_shapes(min_dims=1, max_dims=2, max_side=3))))
     return tuple(items)
@@ -125,7 +137,7 @@ def orthogonal_selections(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any,
     meshed: list[Any] = []
     dropped = []
     for i, n in enumerate(shape):
-        options = [slices(n), indices(n), hnp.arrays(bool, n), indices(n).map(lambda a: a.tolist())]
+        options = [slices(n), indices(n), masks((n,)), indices(n).map(lambda a: a.tolist())]
         if n:
             options.append(st.integers(-n, n - 1))
         item = draw(st.one_of(options))
@@ -146,7 +158,7 @@ def orthogonal_selections(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any,
 @st.composite
 def point_selections(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
     if draw(st.booleans()) or not shape:
-        return (draw(hnp.arrays(bool, shape)),)
+        return (draw(masks(shape)),)
     n_dims = draw(st.integers(0, 2))
     to = tuple(draw(st.lists(st.integers(0, 4), min_size=n_dims, max_size=n_dims)))
     if 0 in shape:
