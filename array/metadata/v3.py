@@ -224,7 +224,7 @@ class ArrayMetadata:
         return self._told() == other._told()
 
     def _told(self) -> dict[str, JSON]:
-        """What documents say of how chunks are stored."""
+        """Members of documents that describe the storage of chunks."""
         if self.zarr_format == 3:
             document = self.to_json()
         else:
