@@ -221,6 +221,8 @@ class RemoteStore(Store):
             self._check_reads(part)
         if not self._bridge.is_async:
             return None
+        if self._ignores_ranges:  # as an earlier read has found out
+            self._warn_once()
         futures = []
         for part in parts:
             futures.append(self._bridge.submit(partial(self._read_batch, requests=part)))  # noqa: PERF401 - one call less
