@@ -23,6 +23,7 @@ from support.fault_proxy import FaultProxy  # noqa: E402
 from support.strict_s3 import StrictS3  # noqa: E402
 from zarrdock.adapters.zarr_pipeline import CodecPipeline  # noqa: E402
 from zarrdock.adapters.zarr_python import ZarrStore, why  # noqa: E402
+from zarrdock.errors import UnsupportedError  # noqa: E402
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")]
 
@@ -248,6 +249,20 @@ def test_it_stands_back_and_says_why(batches: Batches, tmp_path: Path, kind: str
     array[:] = VALUES
     np.testing.assert_array_equal(array[3:20, 5:9], VALUES[3:20, 5:9])
     assert "zarrdock" not in batches
+
+
+def test_a_place_that_zarrdock_cannot_open_is_left_to_zarr_python(
+    batches: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise UnsupportedError("no such system")
+
+    monkeypatch.setattr("zarrdock.adapters.zarr_own_stores._local", refuse)
+    array = make(tmp_path / "a.zarr")
+    assert "no such system" in why(array)
+    array[:] = VALUES
+    np.testing.assert_array_equal(array[3:9], VALUES[3:9])
+    assert set(batches) == {"zarr-python"}
 
 
 def test_why_tells_of_arrays_too(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarrdock.adapters.foreign_store import ForeignStore
 from zarrdock.adapters.zarr_metadata import StandsBackError
 from zarrdock.adapters.zarr_store import ZarrStore
+from zarrdock.errors import UnsupportedError
 from zarrdock.stores.base import Store, Traits
 from zarrdock.stores.group_commit import KeyLocks
 from zarrdock.stores.identity import Identity, identity_of_object
@@ -82,7 +83,10 @@ def own_store(store: ZarrPythonStore) -> Store:
     if isinstance(store, ZarrStore):
         return store.store
     check_place(store)
-    return _OWN[type(store)](store)
+    try:
+        return _OWN[type(store)](store)
+    except UnsupportedError as error:  # not on this system, or a library for it is missing
+        raise StandsBackError(f"zarrdock cannot open the place: {error}") from error
 
 
 def _of_local(store: Any) -> Store:
