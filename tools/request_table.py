@@ -236,6 +236,9 @@ How it comes about:
   (see `docs/stores.md`).
 - *Creation* is one PUT on condition that there is nothing; zarr-python looks first, so that two processes can both
   believe to have created the array. With `overwrite` the place is listed, so that nothing of the old array stays.
+  Below the root of a store the documents of the groups above are asked for beside it, since they may hold a copy.
+- *A write* relies on the array's document. One that was read or written more than two seconds ago is asked for again,
+  beside the other requests of the write (see `docs/design/metadata-copies.md`).
 - *A part of a shard* is one GET and one PUT on condition that the shard is still the same. zarr-python's PUT has no
   condition: of two writers one loses.
 - *Not counted*: a service that speaks S3's protocol and is not Amazon's is asked once in a process, before the first
