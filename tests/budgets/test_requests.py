@@ -3,14 +3,19 @@
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import zarrdock
 from support.fault_proxy import Seen, n_rounds
 from support.operations import (
     N_CHILDREN,
+    NEW,
+    ONE_SHARD,
     OPERATIONS,
+    PART,
     SERVICES,
     Operation,
     Place,
@@ -19,6 +24,7 @@ from support.operations import (
     hierarchies,
     measure,
     place,
+    values,
     without_many_objects,
 )
 from zarrdock.errors import UnsupportedError
@@ -123,3 +129,31 @@ def test_rounds_of_a_log() -> None:
     assert n_rounds(seen((0, 2), (2, 4), (1, 3))) == 2
     for order in itertools.permutations([(0, 2), (3, 5), (6, 8), (1, 7)]):
         assert n_rounds(seen(*order)) == 3
+
+
+@pytest.mark.parametrize(
+    ("box", "rounds", "requests"),
+    [
+        pytest.param(PART, 2, 3, id="part of a shard"),  # the document beside the old shard
+        pytest.param(ONE_SHARD, 2, 2, id="whole shard"),  # while the new one is encoded
+        pytest.param(np.s_[:, :, :], 2, 9, id="eight shards"),
+    ],
+)
+def test_a_document_that_was_not_seen_for_a_while(where: Place, box: Any, rounds: int, requests: int) -> None:
+    """A write looks at it once, however many objects there are."""
+    if where.scheme == "http" or where.service in SMALL:
+        pytest.skip("strict services that are written to")
+    array = zarrdock.create_array(where.store(where.new()), **NEW)
+    array[...] = values()
+
+    def write() -> None:
+        array[box] = values()[box]
+
+    for _ in range(3):  # on a busy machine one round may look like two
+        array._distrust()
+        found = count(where.proxy, write)
+        if found.rounds <= rounds:
+            break
+    assert found.rounds <= rounds
+    assert found.requests == requests
+    assert count(where.proxy, write).requests == requests - 1
