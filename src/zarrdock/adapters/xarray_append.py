@@ -165,9 +165,11 @@ def _refusal(name: str, encoding: Mapping[Any, Any]) -> str:
 
 
 def _missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    missing: np.ndarray[Any, Any] = np.zeros(values.shape, bool)
     if values.dtype.kind in "mM":
-        return np.isnat(values)
-    missing: np.ndarray[Any, Any] = np.isnan(values) if values.dtype.kind in "fc" else np.zeros(values.shape, bool)
+        missing = np.isnat(values)
+    elif values.dtype.kind in "fc":
+        missing = np.isnan(values)
     return missing
 
 
