@@ -150,8 +150,8 @@ def _claim(lead: _Part, others: Sequence[_Part], n: int, dim: str) -> int:
         if longer:
             raise _LengthsError(
                 f"arrays of one dimension are of different lengths along {dim!r}: {longer}, but {lead.name!r} has "
-                f"{start}. Some were appended to one by one, by two writers at once or by one that was stopped. "
-                "Nothing was appended: look at the last rows, and resize() what is too long or too short",
+                f"{start}. A writer was interrupted, or appended to each array on its own. "
+                "Nothing was appended: inspect the last rows, and resize() the arrays to one length",
                 key=lead.array.path,
                 store=lead.array.store,
             )
@@ -204,7 +204,7 @@ def _shrink(part: _Part, rows: slice) -> None:
     def change(stored: ArrayMetadata) -> ArrayMetadata:
         length = stored.shape[axis]
         if length > rows.stop:
-            raise ConflictError("others have appended since", key=array.path, store=array.store)
+            raise ConflictError("other writers have appended since", key=array.path, store=array.store)
         if length <= rows.start:
             return stored
         return stored.replace(shape=with_length(stored.shape, axis, rows.start))

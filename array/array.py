@@ -879,7 +879,7 @@ class Array(Described):
 
         def change(stored: ArrayMetadata) -> ArrayMetadata:
             if stored.shape != layout.shape:
-                raise ConflictError("others have appended since", key=self._path, store=self._store)
+                raise ConflictError("other writers have appended since", key=self._path, store=self._store)
             return stored.replace(shape=with_length(stored.shape, axis, start))
 
         self._update(change, attributes=False)

@@ -101,7 +101,7 @@ def _fixed(value: Any, dtype: np.dtype[Any]) -> AnyArray:
     if array.dtype.itemsize > dtype.itemsize and array.size:
         longest = int(np.strings.str_len(array).max())
         if longest * unit > dtype.itemsize:
-            raise ValueError(f"one of {longest} characters would be cut off")
+            raise ValueError(f"text of {longest} characters is too long")
     return array
 
 

@@ -173,7 +173,7 @@ class Group(Placed):
         if node is None:
             node = load(self._store, self._path, "group", 2 if self.zarr_format == 2 else 3)
         if not isinstance(node, GroupMetadata):
-            raise NodeNotFoundError(f"at {self.name!r} in {self._store} there is an array now, no group")
+            raise NodeNotFoundError(f"at {self.name!r} in {self._store} there is now an array instead of a group")
         self._metadata = node
         self._seen = seen
         return self._metadata

@@ -80,7 +80,7 @@ def new_node_path(path: str | None) -> str:
     found = node_path(path)
     for name in found.split("/") if found else ():
         if name in _RESERVED or name.startswith("__") or not name.strip("."):
-            raise InvalidKeyError(f"{name!r} is a name that Zarr keeps for itself: choose another", key=found)
+            raise InvalidKeyError(f"Zarr reserves the name {name!r}: choose another", key=found)
     return found
 
 

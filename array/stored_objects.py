@@ -41,7 +41,7 @@ def stored_objects(
     ndim = len(grid)
     if not store.traits.listable:
         if not guess:
-            raise UnsupportedError(f"{store} cannot be listed: it is not known which objects the array has")
+            raise UnsupportedError(f"{store} cannot be listed: the objects of the array cannot be found")
         for coords in product(*map(range, grid)):
             yield coords, Entry(join(path, encoding.key(coords)))
         return

@@ -119,7 +119,7 @@ def _block(data: memoryview, start: int, size: int, n_streams: int, compressor: 
         if n <= 0:
             # A run: of zeros, or of the byte -n, which a token confirms.
             if n and (n < -255 or at >= len(data) or not data[at] & 1):
-                _fail("a run of bytes that is none")
+                _fail("a run of no bytes")
             parts.append(bytes((-n,)) * each)
             at += n < 0
             continue

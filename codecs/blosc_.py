@@ -88,7 +88,7 @@ class Blosc(BytesBytesCodec):
         members = known_members(configuration, ("cname", "clevel", "shuffle", "typesize", "blocksize"))
         if members.get("shuffle", "noshuffle") != "noshuffle":
             if "typesize" not in members:
-                raise MetadataError(pointer="/typesize", expected="the bytes of an element, to shuffle by", found=None)
+                raise MetadataError(pointer="/typesize", expected="bytes per element, needed to shuffle", found=None)
         else:
             # Ignored where nothing is shuffled, and 0 in some files.
             members["typesize"] = members.get("typesize") or None
@@ -203,5 +203,5 @@ def _is_blosc2(data: Buffer) -> bool:
 def _damaged(data: Buffer, error: Exception) -> CodecError:
     flags = data[2]
     if flags >> 5 == _SNAPPY:
-        return CodecError("compressed with snappy, which this build of numcodecs' blosc has not", codec=Blosc.name)
+        return CodecError("compressed with snappy, which this build of numcodecs' blosc lacks", codec=Blosc.name)
     return CodecError(f"damaged: {error}", codec=Blosc.name)

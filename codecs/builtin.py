@@ -193,7 +193,7 @@ def _find(name: str, pointer: str) -> type[Codec]:
 
 def _hint(name: str) -> str:
     if name.startswith("numcodecs."):
-        return "numcodecs has no such codec that Zarr v3 can use"
+        return "numcodecs has no codec of this name that Zarr v3 can use"
     if name.startswith("imagecodecs_"):
         return "it comes with imagecodecs: pip install 'zarrdock[imagecodecs]', on Python 3.12 and later"
     return (

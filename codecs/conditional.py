@@ -196,7 +196,7 @@ class BoundConditional(BoundBytesBytes):
             n, spec = len(body), self.decoded
             if n > spec.limit or spec.exact not in (None, n):
                 expected = f"at most {spec.limit}" if spec.exact is None else spec.exact
-                raise CodecError(f"{n} bytes that no codec was applied to, expected {expected}", codec=Conditional.name)
+                raise CodecError(f"{n} bytes stored without a codec, expected {expected}", codec=Conditional.name)
         return body
 
     def decode_into(self, data: Buffer, out: memoryview) -> bool:

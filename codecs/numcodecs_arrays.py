@@ -178,7 +178,7 @@ class BoundNumcodecsFilter(BoundArrayArray):
     def encode(self, array: AnyArray) -> AnyArray:
         encoded = self._encode(np.ascontiguousarray(array, self._stored).reshape(-1))
         if encoded.size != self.encoded.size:
-            raise CodecError(f"{encoded.size} elements came of it", codec=self._name, direction="encode")
+            raise CodecError(f"encoding gave {encoded.size} elements", codec=self._name, direction="encode")
         return encoded.reshape(self.encoded.shape)
 
     def decode(self, array: AnyArray) -> AnyArray:

@@ -99,7 +99,7 @@ class BoundScaleOffset(BoundArrayArray):
         self._check([x // scale + offset for x in _extremes(array)], "decode")
         with np.errstate(all="ignore"):
             if scale != 1 and (array % self._scale).any():
-                raise CodecError(f"integers that {scale} does not divide", codec=ScaleOffset.name)
+                raise CodecError(f"integers that are no multiples of the scale {scale}", codec=ScaleOffset.name)
             return np.asarray(array // self._scale + self._offset).astype(self._element.native, copy=False)
 
     def _check(self, values: list[int], direction: str) -> None:

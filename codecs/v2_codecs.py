@@ -81,7 +81,7 @@ def from_v2(
         if isinstance(codec, ArrayArrayCodec):
             if tail:
                 text = f"filter {codec.name!r} works on elements, but stands behind {tail[-1].name!r} (bytes)"
-                raise UnsupportedError(f"{text}; no codec chain can say this")
+                raise UnsupportedError(f"{text}; no chain of Zarr v3 codecs does the same")
             if isinstance(codec, NumcodecsFilter):
                 codec = codec.with_stored(stored)
             arrays.append(codec)
@@ -102,14 +102,14 @@ def from_v2(
         serializer = _serializer(stored)
     for codec in tail:
         if not isinstance(codec, BytesBytesCodec):
-            raise UnsupportedError(f"{codec.name!r} works on elements, but stands behind a codec that makes bytes")
+            raise UnsupportedError(f"{codec.name!r} works on elements, but comes after a codec that makes bytes")
     return (*arrays, serializer, *tail)
 
 
 def _serializer(stored: np.dtype[Any]) -> Codec:
     if stored.hasobject or stored.kind == "T":
         names = ", ".join(_OBJECT_CODECS)
-        raise UnsupportedError(f"objects need a filter that makes bytes of them, one of {names}, and there is none")
+        raise UnsupportedError(f"an array of objects needs a filter that encodes them as bytes: one of {names}")
     if not has_byte_order(stored):
         return Bytes(None)
     for endian, character in (("little", "<"), ("big", ">")):

@@ -140,12 +140,12 @@ class _Trial:
         self.is_writable = True
         self.data = data
         if self._whole(self.key) != data:
-            raise _Wrong("what was written is not what is read")
+            raise _Wrong("the value read differs from the value written")
         return ""
 
     def missing(self) -> str:
         if self.store.get(f"{self.root}/missing") is not None:
-            raise _Wrong("something is read under a key that was never written")
+            raise _Wrong("a key that was never written has a value")
         return ""
 
     def sizes(self) -> str:
@@ -301,7 +301,7 @@ class _Trial:
         whole = bytes(self._known())
         for range_, answer in zip(ranges, self.store.read([Read(self.key, range_) for range_ in ranges]), strict=True):
             if not isinstance(answer, Blob) or bytes(answer.data) != _cut(whole, range_):
-                raise _Wrong(f"{range_} of {len(whole)} bytes is not what is in the whole object")
+                raise _Wrong(f"the bytes read as {range_} of {len(whole)} differ from those of the whole object")
 
 
 _TRIALS: dict[str, Callable[[_Trial], str]] = {

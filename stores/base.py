@@ -691,5 +691,5 @@ class CostedStore(WrapperStore):
         gap = own.merge_gap_bytes if merge_gap_bytes is None else merge_gap_bytes
         most = own.max_request_bytes if max_request_bytes is None else max_request_bytes
         if gap < 0 or most < 1:
-            raise ValueError(f"not sizes of a gap and of a request in bytes: {gap}, {most}")
+            raise ValueError(f"merge_gap_bytes must be 0 or more, max_request_bytes 1 or more: {gap}, {most}")
         self.traits = replace(own, merge_gap_bytes=gap, max_request_bytes=most)

@@ -220,7 +220,7 @@ class FolderCache(Cache):
         with self._lock:
             warned, self._warned = self._warned, True
         if not warned:
-            warnings.warn(f"nothing can be kept in the cache folder {self.folder}: {error}", RuntimeWarning, 5)
+            warnings.warn(f"nothing is cached: {self.folder} cannot be written: {error}", RuntimeWarning, 5)
 
     # -- making room ---------------------------------------------------------------------------------------------------
 

@@ -458,7 +458,7 @@ class FsspecStore(RemoteStore):
     def _check_key(self, key: str) -> None:
         super()._check_key(key)
         if self._is_local and key.endswith(HIDDEN):
-            raise InvalidKeyError(f"names ending in {HIDDEN} are for files being written", key=key, store=self)
+            raise InvalidKeyError(f"names that end in {HIDDEN} are reserved for temporary files", key=key, store=self)
 
 
 def _root_of(fs: AbstractFileSystem, path: str, *, keep_slash: bool) -> str:

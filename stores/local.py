@@ -419,7 +419,7 @@ class LocalStore(Store):
         except OSError as error:
             raise failure(error, doing="read", path=self._below_root + key, key=key, store=self) from error
         if len(data) != stop - start:
-            raise StoreError("the file was cut short in place while it was read", key=key, store=self)
+            raise StoreError("another program truncated the file while it was read", key=key, store=self)
         return data
 
     def _open(self, key: str, folders: set[str]) -> tuple[LocalVersion, Handle] | None:

@@ -33,7 +33,7 @@ class OldFile:
         """Bytes of it."""
         data = pread_all(self.fd, start, stop)
         if len(data) != stop - start:
-            raise StoreError("the file was cut short in place while it was read")
+            raise StoreError("another program truncated the file while it was read")
         return data
 
 
@@ -66,7 +66,7 @@ def _copy(source: int, target: int, size: int) -> None:
     while done < size:
         block = os.pread(source, min(_BLOCK, size - done), done)
         if not block:
-            raise StoreError("the file was cut short in place while it was copied")
+            raise StoreError("another program truncated the file while it was copied")
         write_pieces(target, [(done, block)])
         done += len(block)
 

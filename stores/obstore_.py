@@ -301,7 +301,11 @@ class ObstoreStore(RemoteStore):
     def _check_key(self, key: str) -> None:
         super()._check_key(key)
         if _CONTROL.search(key) or (self._kind == "file" and _STAGED.search(key)):
-            raise InvalidKeyError("obstore takes no such key", key=key, store=self)
+            raise InvalidKeyError(
+                "obstore does not support this key",
+                key=key,
+                store=self,
+            )
 
     def _exclusive(self, key: str) -> Any:
         return super()._exclusive(f"{id(self.obstore)}/{key}" if self._kind == "memory" else key)

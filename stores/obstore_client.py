@@ -122,7 +122,7 @@ def explained(error: Exception) -> Exception:
     text = everything.partition("\n\nDebug source")[0]
     if _METADATA_SERVICE.search(text):
         # Where credentials are looked for last, on machines of a provider.
-        return HttpStatusError(401, f"no credentials were given, and none were found: {text}")
+        return HttpStatusError(401, f"no credentials were given or found: {text}")
     if found := _STATUS.search(text):
         code = _CODE.search(text)
         name = code[1] if code else ""
@@ -377,7 +377,7 @@ def client_of(store: Any) -> SyncClient | AsyncClient:
     """
     if kind_of(store) in LOCAL_KINDS or not hasattr(store, "get_async"):
         if not hasattr(store, "get"):
-            raise UnsupportedError(f"a {type(store).__name__} can't be read: it has neither get nor get_async")
+            raise UnsupportedError(f"a {type(store).__name__} is no store: it has neither get nor get_async")
         return SyncClient(store, os.getpid())
     return AsyncClient(store, os.getpid())
 

@@ -172,7 +172,7 @@ def _tuned(store: Store, tuning: Tuning) -> Store:
     if tuning.keys() - {"merge_gap_bytes"}:
         raise UnsupportedError(
             f"retry=, n_concurrent= and missing_statuses= go with a remote store that is opened here, not {store!r}: "
-            "of an archive in one, or a wrapper around one, open the store inside first"
+            "for an archive or a wrapper, open the store inside it with them first"
         )
     return store.with_costs(merge_gap_bytes=tuning["merge_gap_bytes"])
 

@@ -167,7 +167,7 @@ class S3Store(RemoteStore):
         live.fs.config_kwargs = {**live.fs.config_kwargs, "request_checksum_calculation": "when_required"}
         warnings.warn(
             f"{self.url}: the service refuses uploads with checksums, so they are sent without; config_kwargs="
-            "{'request_checksum_calculation': 'when_required'} in storage_options says so beforehand",
+            "{'request_checksum_calculation': 'when_required'} in storage_options avoids the first refused request",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -120,7 +120,7 @@ class ZipStore(Store):
             except ChangedError as error:
                 self._archive.forget(snapshot)
                 last = error
-        raise StoreError(f"the archive is damaged, or being replaced: {last}", store=self) from last
+        raise StoreError(f"the archive is damaged, or was replaced meanwhile: {last}", store=self) from last
 
     def _read(self, snapshot: Snapshot, requests: Sequence[Read]) -> Results:
         entries = snapshot.directory.entries

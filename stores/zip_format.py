@@ -354,7 +354,11 @@ def check_entry(name: str, entry: Entry, directory: Directory, store: object) ->
     if entry.method == STORED and entry.compressed != entry.size:
         raise StoreError("the archive is damaged: a stored entry has two sizes", key=name, store=store)
     if entry.size > entry.compressed * _MAX_DEFLATE_RATIO:
-        raise StoreError("the archive is damaged: no entry shrinks that much", key=name, store=store)
+        raise StoreError(
+            "the archive is damaged: no entry can be compressed so much",
+            key=name,
+            store=store,
+        )
 
 
 def data_offset(header: Buffer, name: str | None, entry: Entry, directory: Directory) -> int | None:

@@ -173,7 +173,11 @@ class StoreArchive(Archive):
                 return self._load_once()
             except ChangedError as error:
                 last = error
-        raise StoreError(f"{last}, again and again", key=self.key, store=self.store) from last
+        raise StoreError(
+            f"the archive kept changing: try again ({last})",
+            key=self.key,
+            store=self.store,
+        ) from last
 
     def _load_once(self) -> Snapshot:
         blob = self.store.get(self.key, Tail(TAIL_BYTES))

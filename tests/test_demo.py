@@ -93,7 +93,7 @@ def test_a_wrong_byte_does_not_go_unnoticed(
     monkeypatch.setattr(demo, "_write", write)
     assert run(["demo", str(tmp_path), "--no-s3"]) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: what was read differs")
+    assert captured.err.startswith("error: values read differ")
     assert "NO" in captured.out
 
 

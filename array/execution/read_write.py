@@ -361,7 +361,7 @@ def read_consistent(
         ConflictError: the objects changed during each of several attempts.
     """
     if not store.traits.conditional_read:
-        raise UnsupportedError(f"consistent=True needs a store with versions, which {store} is not")
+        raise UnsupportedError(f"consistent=True needs a store with versions, and {store} has none")
     message = f"chunks were replaced during each of {ATTEMPTS} attempts to read them all"
     for _ in attempts(ATTEMPTS, lambda: ConflictError(message, store=store)):
         seen: Seen = {}

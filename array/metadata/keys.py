@@ -81,7 +81,7 @@ class KeyEncoding(ABC):
         parts = sample.split("/")
         if {"", ".", ".."} & set(parts) or parts[-1] == "zarr.json" or re.search(r"[\0\\\ud800-\udfff]", sample):
             raise MetadataError(
-                "keys that stores can't have",
+                "the template makes keys that no store accepts",
                 pointer=pointer_to(pointer, "configuration"),
                 expected="Unicode text whose parts between slashes are neither empty nor dots, without \\ and null",
                 found=sample,
@@ -405,7 +405,7 @@ def _tokens(template: TemplateKeys) -> tuple[str | _Field, ...]:
     if text.startswith("/"):
         raise MetadataError(pointer=pointer, expected="text that does not begin with a slash", found=text)
     if n_rest and template.separator is None:
-        raise MetadataError(pointer="/separator", expected="the text between what {*} stands for", found=None)
+        raise MetadataError(pointer="/separator", expected="text between the coordinates of {*}", found=None)
     return tuple(found)
 
 
@@ -443,7 +443,7 @@ def _form(template: TemplateKeys, ndim: int) -> _Form:
         # Between two numbers something has to tell where one ends: else 1, 11 and 11, 1 were the same key.
         if not re.search(r"[^0-9]", text):
             place = "/separator" if len(rest) > 1 and text == template.separator else pointer
-            raise MetadataError(pointer=place, expected="something else than digits between coordinates", found=text)
+            raise MetadataError(pointer=place, expected="a separator that contains no digits", found=text)
     pattern = texts[0].replace("%", "%%")
     expression = re.escape(texts[0])
     for text, width in zip(texts[1:], widths, strict=True):

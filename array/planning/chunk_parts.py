@@ -346,7 +346,7 @@ def _bodies(
 def _cut_off(key: str, stop: int, length: int | None) -> CodecError:
     # Where a read starts behind the end, nothing is left to be read whole.
     if length is None:
-        return CodecError(f"it ends before byte {stop} of the frame", codec=Blosc.name, key=key)
+        return CodecError(f"the frame is cut off before byte {stop}", codec=Blosc.name, key=key)
     message = "the index points beyond the end of the shard: it is truncated, or its index is damaged"
     return ShardIndexError(message, codec="sharding_indexed", key=key)
 

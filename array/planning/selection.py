@@ -472,7 +472,8 @@ def _advanced(items: list[Any], shape: tuple[int, ...]) -> Product | Points:
         mask = _as_array(items[0])
         if len(items) > 1 or mask.shape != shape:
             raise SelectionError(
-                f"a mask must have the array's shape, {shape}, and stand alone; masks of single axes go to .oindex"
+                f"a mask must have the array's shape, {shape}, and be the only index; "
+                "use .oindex for masks of single axes"
             )
         return _masked(mask)
     kinds = ["s" if isinstance(item, slice) else "i" if _as_int(item) is not None else "a" for item in items]
@@ -529,7 +530,7 @@ def orthogonal(selection: Any, shape: tuple[int, ...]) -> Product | Points:
         return basic(selection, shape)
     items = _expand(selection, shape)
     if len(items) != len(shape):
-        raise SelectionError("orthogonal selection takes masks of one axis each")
+        raise SelectionError("a mask in .oindex must be one-dimensional, for its axis")
     return _orthogonal(items, shape)
 
 
@@ -621,7 +622,7 @@ def blocks(
         if isinstance(item, slice):
             axis, _ = _slice_axis(item, n_blocks, i)
             if item.step not in (None, 1):
-                raise SelectionError(f"axis {i}: slices of blocks take no step")
+                raise SelectionError(f"axis {i}: slices of blocks must have step 1")
         elif (index := _as_int(item)) is not None:
             axis = _int_axis(index, n_blocks, i)
         else:

@@ -242,7 +242,11 @@ def _first_index(
     try:
         (result,) = yield Round([Read(task.key, layout.range)], False, layout.nbytes)
     except RangeError as error:
-        raise ShardIndexError("the shard is empty, without an index", codec="sharding_indexed", key=task.key) from error
+        raise ShardIndexError(
+            "the shard is an object of 0 bytes: delete it",
+            codec="sharding_indexed",
+            key=task.key,
+        ) from error
     if result is None:
         return None
     if isinstance(result, VersionChangedError):

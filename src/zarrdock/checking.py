@@ -38,6 +38,7 @@ __all__ = ["Counts", "Problem", "Report", "check"]
 _WINDOW_BYTES = 8 * 2**20
 _DOCUMENTS = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata", MARK})
 _N_REMOTE = 16
+_KEPT_CHANGING = "other writers kept changing it, so it was not checked: check again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +323,7 @@ class _Object:
                 self._note(error)
                 there = True
             return Counts(0, 0, int(there), self.n_chunks, self.n_bytes), self.problems
-        self.problems = [Problem("warning", self.path, "it kept changing and was not checked", key=self.key)]
+        self.problems = [Problem("warning", self.path, _KEPT_CHANGING, key=self.key)]
         return Counts(n_bytes=self.n_bytes), self.problems
 
     def _note(self, error: ZarrdockError, chunk: tuple[int, ...] | None = None) -> None:

@@ -53,7 +53,7 @@ def test_what_cannot_be_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     place, out = str(tmp_path / "a.zarr"), str(tmp_path / "x.png")
     for arguments, message in (
         ([place, out], "is a group"),
-        ([place, out, "--path", "c"], "nothing to look at"),
+        ([place, out, "--path", "c"], "cannot be drawn"),
         ([place, out, "--path", "good", "--index", "0=1"], "no such place"),
         ([place, str(tmp_path / "x.nothing"), "--path", "good"], ".png"),
     ):

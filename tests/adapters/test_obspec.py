@@ -151,7 +151,7 @@ def test_errors_have_the_names_that_obspec_looks_for(obs: ObspecStore) -> None:
     ):
         with pytest.raises(zarrdock.errors.RangeError):
             empty()
-    with pytest.raises(TypeError, match="one of the two"):
+    with pytest.raises(TypeError, match="not both"):
         obs.get_range("a/k", start=3)
 
 

@@ -138,5 +138,5 @@ def test_who_can_be_tuned() -> None:
     for setting in ({"n_concurrent": 3}, {"retry": RetryPolicy()}):
         with pytest.raises(UnsupportedError, match="go with a remote store"):
             open_store(zarrdock.MemoryStore(), **setting)
-    with pytest.raises(ValueError, match="not sizes"):
+    with pytest.raises(ValueError, match="0 or more"):
         memory.with_costs(merge_gap_bytes=-1)

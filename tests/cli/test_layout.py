@@ -101,7 +101,7 @@ def test_garbage_is_accounted_for(array: Path, capsys: pytest.CaptureFixture[str
         (["--box", "3,3"], "3 positive lengths", 2),
         (["--chunks", "auto"], "write shapes", 2),
         (["--shards", "64"], "write shapes", 2),
-        (["--mb-per-s", "0"], "no such number", 2),
+        (["--mb-per-s", "0"], "expected a number above 0", 2),
         (["--order", "zigzag"], "zigzag", 2),
         (["--access", "{empty}"], "nothing to read", 1),
         (["--access", "{outside}"], "out of bounds", 1),

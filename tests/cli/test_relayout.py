@@ -41,5 +41,5 @@ def test_in_place(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_nothing_sharded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zarrdock.create_array(tmp_path / "p.zarr", data=VALUES, chunks=(5, 5))
-    assert "nothing is sharded" in out(capsys, "relayout", tmp_path / "p.zarr", "--order", "morton", status=1)
+    assert "no array is sharded" in out(capsys, "relayout", tmp_path / "p.zarr", "--order", "morton", status=1)
     assert run(["relayout", str(tmp_path / "p.zarr"), "--order", "zigzag"]) == 2

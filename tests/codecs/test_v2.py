@@ -177,7 +177,7 @@ def test_what_is_not_known_or_not_possible() -> None:
         from_v2(None, [{"id": "pickle"}], **arguments)
     with pytest.raises(MetadataError, match="text of variable length"):
         bind_chain(from_v2(None, [{"id": "vlen-utf8"}], **arguments), ChunkSpec((2,), np.dtype("<i4")))
-    with pytest.raises(UnsupportedError, match="objects need a filter"):
+    with pytest.raises(UnsupportedError, match="needs a filter that encodes them"):
         from_v2({"id": "zstd"}, None, dtype=np.dtype(object), order="C", ndim=1)
     with pytest.raises(UnsupportedError, match="behind"):
         from_v2(None, [{"id": "shuffle"}, {"id": "delta", "dtype": "<i4"}], **arguments)

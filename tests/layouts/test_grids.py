@@ -164,7 +164,7 @@ def test_commands(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert said("copy", at, str(tmp_path / "b"), "--compressor", "gzip", "--order", "morton", "-q") == ""
     np.testing.assert_array_equal(zarrdock.open_array(tmp_path / "b")[...], VALUES)
     answer = said("relayout", at, "--order", "morton", "-q")
-    assert ("nothing is sharded" if kind == "chunks" else "6 of 6 shards rewritten") in answer
+    assert ("no array is sharded" if kind == "chunks" else "6 of 6 shards rewritten") in answer
 
 
 def test_grids_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def test_rows_are_not_given_back_where_others_came_behind() -> None:
 
     with pytest.raises(StoreError, match="too late") as caught:
         zarrdock.open_array(HookedStore(inner, too_late), mode="r+").append([1, 2, 3])
-    assert "others have appended since" in caught.value.__notes__[0]
+    assert "other writers have appended since" in caught.value.__notes__[0]
     np.testing.assert_array_equal(zarrdock.open_array(inner)[:], [*OLD, 0, 0, 0, 5, 6])
 
 

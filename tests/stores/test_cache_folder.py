@@ -161,7 +161,7 @@ def test_files_that_are_not_of_the_cache_are_left_alone(inner, tmp_path):
 def test_folder_that_can_not_be_written(inner, tmp_path):
     (tmp_path / "cache").write_text("a file")
     store, _ = caching(inner, tmp_path / "cache")
-    with pytest.warns(RuntimeWarning, match="nothing can be kept"):
+    with pytest.warns(RuntimeWarning, match="nothing is cached"):
         assert bytes(store.get("k").data) == DATA
     assert bytes(store.get("k").data) == DATA  # and no second warning
 

@@ -431,7 +431,7 @@ def test_cut_short_in_place_while_it_is_read(store, root, monkeypatch):
         return status
 
     monkeypatch.setattr(os, "fstat", cut)
-    with pytest.raises(StoreError, match="cut short"):
+    with pytest.raises(StoreError, match="truncated"):
         store.get("k")
 
 

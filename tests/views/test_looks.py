@@ -135,8 +135,8 @@ def test_what_is_no_picture() -> None:
         ("gone", NodeNotFoundError, "gone/0"),
         ("differs", UnsupportedError, "differ"),
         ("axes", MetadataError, "2 axes"),
-        ("complex", UnsupportedError, "nothing to look at"),
-        ("empty", UnsupportedError, "nothing to look at"),
+        ("complex", UnsupportedError, "cannot be drawn"),
+        ("empty", UnsupportedError, "cannot be drawn"),
     ):
         with pytest.raises(error, match=message):
             zarrdock.plot(store, path=path)

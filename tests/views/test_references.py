@@ -161,7 +161,7 @@ def test_documents_that_the_view_refuses_are_fsspecs(document: dict[str, Any]) -
         store = zarrdock.open_store("reference://", storage_options={"fo": changed})
         assert isinstance(store, zarrdock.FsspecStore)
         np.testing.assert_array_equal(zarrdock.open_array(store, zarr_format=2)[...], VALUES)
-    with pytest.raises(UnsupportedError, match="which document"):
+    with pytest.raises(UnsupportedError, match="name the reference document"):
         zarrdock.open_store("reference://")
 
 

@@ -191,8 +191,8 @@ def test_what_cannot_be_viewed() -> None:
     group.create_array("empty", shape=(0, 4), dtype="u1", chunks=(4, 4))
     group.create_array("scalar", shape=(), dtype="u1", chunks=())
     for path, error, message in (
-        ("empty", UnsupportedError, "nothing to look at"),
-        ("scalar", UnsupportedError, "nothing to look at"),
+        ("empty", UnsupportedError, "no picture to show"),
+        ("scalar", UnsupportedError, "no picture to show"),
         ("", NodeNotFoundError, "name an array in it"),
         ("double", UnsupportedError, "float64"),
         ("text", UnsupportedError, "StringDType"),

@@ -123,14 +123,15 @@ def from_dask(
     if isinstance(store, Array):
         if path is not None or creation or storage_options is not None:
             raise UnsupportedError(
-                "path=, storage_options= and what describes a new array go with a place, not an array"
+                "path=, storage_options= and parameters of a new array cannot be given with an existing array: "
+                "leave them out"
             )
         array = store
         if region is None:
             _refuse_entangled(x, array)
     else:
         if region is not None:
-            raise UnsupportedError("region= is part of an array that exists: open it and give it as store")
+            raise UnsupportedError("region= needs an existing array: open it and pass it as store")
         opened = open_store(store, storage_options=dict(storage_options) if storage_options else None)
         if creation.get("overwrite"):
             refuse_own_reads(x, opened, node_path(path))

@@ -379,7 +379,7 @@ class ForeignStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             return []
         except NotImplementedError as error:
-            message = f"{self.url} cannot list what is below {prefix!r}: {error}"
+            message = f"{self.url} cannot list the keys below {prefix!r}: {error}"
             raise UnsupportedError(message) from error
         except Exception as error:
             raise self._translated(error, prefix) from cause_of(error)

@@ -167,7 +167,7 @@ class ObspecStore:
                 content: an object that was replaced by an equal one meanwhile is taken for the same.
         """
         if attributes or tags:
-            raise NotSupportedError("stores keep bytes alone: no attributes, no tags")
+            raise NotSupportedError("zarrdock stores keep values without attributes and tags: leave them out")
         value = _value(file)
         with named_errors():
             if mode is None or isinstance(mode, str):
@@ -325,7 +325,7 @@ def _size(range_: Range, n: int) -> int | None:
 
 def _stops(starts: Sequence[int], ends: Sequence[int] | None, lengths: Sequence[int] | None) -> Sequence[int]:
     if (ends is None) == (lengths is None):
-        raise TypeError("give the ends or the lengths of ranges, one of the two")
+        raise TypeError("give either the ends of the ranges or their lengths, not both")
     if ends is not None:
         return ends
     return [start + length for start, length in zip(starts, lengths or (), strict=True)]

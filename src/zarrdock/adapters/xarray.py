@@ -173,9 +173,9 @@ def _check_lengths(dims: dict[str, tuple[str, ...]], arrays: dict[str, Array]) -
     for dim, found in lengths.items():
         if len(found) > 1:
             raise _LengthsError(
-                f"arrays are of different lengths along {dim!r}: somebody who appended was stopped, or two appended at "
-                "once with to_zarr(append_dim=), which zarrdock.append() is for. Look at the last rows and resize() "
-                "what is too long or too short; drop_variables= opens the rest",
+                f"arrays are of different lengths along {dim!r}: an append was interrupted, or two ran at once with "
+                "to_zarr(append_dim=): use zarrdock.append() for that. Inspect the last rows and resize() "
+                "the arrays to one length; drop_variables= opens the others",
                 expected="one length",
                 found={n: sorted(names) for n, names in sorted(found.items())},
             )

@@ -68,7 +68,7 @@ def append(
     try:
         cube = zarrdock.open_group(opened, "r+", path=group)
     except NodeNotFoundError as error:
-        error.add_note("the first part of a dataset is written with to_zarr, which makes the arrays")
+        error.add_note("write the first part of the dataset with to_zarr, which creates the arrays")
         raise
     if dim not in dataset.dims:
         raise SelectionError(f"the dataset has no dimension {dim!r}, but {sorted(map(str, dataset.dims))}")
@@ -101,7 +101,7 @@ def _check_same(name: str, variable: Variable, stored: Variable) -> None:
     mine, other = variable.transpose(*stored.dims, missing_dims="ignore"), stored
     if mine.dims != other.dims or not mine.equals(other):  # type: ignore[no-untyped-call]
         raise SelectionError(
-            f"{name!r} does not have the dimension that is appended to, and is not what is stored: "
+            f"{name!r} lacks the dimension that is appended to, and differs from the stored values: "
             f"drop_vars({name!r}) leaves it out"
         )
 

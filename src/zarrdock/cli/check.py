@@ -51,7 +51,7 @@ def command(
     removed: list[str] = []
     if clean:
         if not isinstance(store, LocalStore):
-            raise UnsupportedError(f"--clean is for folders of the local file system; {store} is none")
+            raise UnsupportedError(f"--clean works on folders of the local file system only, not on {store}")
         removed = store.clean(node_path(path))
     if source is not None and not mend:
         raise UnsupportedError("--from says where --repair takes chunks from: give both")

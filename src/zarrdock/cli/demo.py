@@ -91,7 +91,7 @@ def command(folder: Path | None, picture: Path | None, s3: bool) -> None:
         print()
         good &= _over_s3(target, volume)
     if not good:
-        raise DemoFailedError("what was read differs from what was written or announced: see the table")
+        raise DemoFailedError("values read differ from those written, or requests from those planned: see the table")
     print()
     print("All that was read equals the volume, and every read cost what its plan had said.")
 

@@ -171,7 +171,8 @@ def _prices(prices: Prices, given: dict[str, float | None]) -> Prices:
         if value is None:
             continue
         if value < 0 or (name == "mb_per_s" and not value):
-            raise click.BadParameter(f"--{name.replace('_', '-')}: {value:g} is no such number")
+            wanted = "a number above 0" if name == "mb_per_s" else "0 or more"
+            raise click.BadParameter(f"--{name.replace('_', '-')}: expected {wanted}, found {value:g}")
         target, factor = names.get(name, (name, 1.0))
         changes[target] = value * factor
     return replace(prices, **changes)

@@ -142,7 +142,7 @@ def _read_shards(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 def _read_compressors(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
     found = [parse_compressor(text) for text in given]
     if len(found) > 1 and any(one in (None, "auto", "keep") for one in found):
-        raise click.BadParameter("none, auto and keep stand alone")
+        raise click.BadParameter("none, auto and keep cannot be combined with other compressors")
     return "keep" if not found else found[0] if len(found) == 1 else found
 
 

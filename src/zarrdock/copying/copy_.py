@@ -132,7 +132,7 @@ def _contents(
 ) -> Contents:
     if isinstance(src, (Array, Group)):
         if src_path:
-            raise UnsupportedError(f"src_path goes with a store; {src!r} is a node already")
+            raise UnsupportedError(f"src_path= needs a store as source, and {src!r} is a node already: leave it out")
         return of_hierarchy(src.store, src.path, wishes, recode=recode, zarr_format=2 if src.zarr_format == 2 else 3)
     if isinstance(src, np.ndarray):
         part = ArrayPart("", new_metadata(src.shape, src.dtype, wishes), InMemory(src), None)
@@ -333,7 +333,7 @@ class _Copier:
             for key, (i, _, data), result in zip(keys, some, self._store.read([Read(k) for k in keys]), strict=True):
                 if isinstance(result, Blob):
                     if bytes(result.data) != data:
-                        raise NodeExistsError(f"{key!r} in {self._store} was changed by somebody else: remove it")
+                        raise NodeExistsError(f"{key!r} in {self._store} was changed meanwhile: remove it")
                     found.add(i)
         return found
 

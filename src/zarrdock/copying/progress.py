@@ -103,7 +103,7 @@ class Mark:
         try:
             store.write(below(path, MARK), json.dumps(document, indent=1).encode(), create_only=True)
         except KeyExistsError as error:
-            raise NodeExistsError(f"another copy to {path or '/'!r} in {store} began at this moment") from error
+            raise NodeExistsError(f"another copy to {path or '/'!r} in {store} has just begun: wait for it") from error
 
     def remove(self, store: Store, path: str) -> None:
         """The copy is finished."""

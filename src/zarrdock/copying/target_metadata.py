@@ -176,14 +176,14 @@ def _shapes(
         if chunks is old.chunk_shape and not old.levels:
             if zarr_format == 2 or shards is not None:
                 what = "Zarr v2" if zarr_format == 2 else "a shard"
-                raise UnsupportedError(f"chunks that differ in shape have no place in {what}: give chunks=... too")
+                raise UnsupportedError(f"{what} cannot hold chunks that differ in shape: give chunks=... too")
             return metadata.grid, [], chunks
         if shards is kept:
             inner = _parts_of(metadata.shape, metadata.dtype, chunks, kept[1:] or metadata.grid, zarr_format)
             return metadata.grid, kept, inner.chunk_shape
     if chunks is old.chunk_shape and shards is not None and shards is not kept and not _divides(shards, chunks):
         raise MetadataError(
-            "the source's chunks do not divide these shards: give chunks too",
+            "the source's chunks do not divide these shards: give chunks=... too",
             pointer="/shards",
             expected=f"a multiple of {list(chunks)}",
             found=shards,
@@ -222,7 +222,7 @@ def _compressed(codecs: tuple[Codec, ...], compressors: Any) -> tuple[Codec, ...
     if isinstance(compressors, str) and compressors == "keep":
         return codecs
     if any(isinstance(codec, Sharding) for codec in codecs):
-        raise UnsupportedError("there are codecs around the shards: their compressors can only be kept")
+        raise UnsupportedError("the array has codecs around its shards: leave compressors= out")
     kept = tuple(codec for codec in codecs if not isinstance(codec, BytesBytesCodec))
     return kept + byte_codecs(compressors)
 

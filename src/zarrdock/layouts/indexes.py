@@ -86,7 +86,9 @@ def read_indexes(
     waiting = iter(objects)
     while batch := list(islice(waiting, _BATCH)):
         left: list[_Listed] = batch
-        kept_changing = lambda: ConflictError("the object kept changing", key=layout.key(left[0][0]))  # noqa: B023, E731
+        kept_changing = lambda: ConflictError(
+            "other writers kept changing the shard: try again", key=layout.key(left[0][0])
+        )  # noqa: B023, E731
         for _ in attempts(_MAX_CHANGES, kept_changing):
             found, left = _read_batch(store, layout, left)
             yield from found

@@ -108,7 +108,7 @@ def relayout(
     arrays = [(where, metadata, layout_of(metadata, where, options)) for where, metadata in nodes]
     sharded = [found for found in arrays if found[2].levels]
     if not sharded:
-        raise UnsupportedError(f"at {at or '/'!r} in {opened} nothing is sharded: there is no order to change")
+        raise UnsupportedError(f"at {at or '/'!r} in {opened} no array is sharded: only shards have an order of chunks")
     done = Relaid()
     for where, metadata, layout in sharded:
         for outcome in _relayout_array(opened, where, metadata, layout, dry_run, memory_bytes):

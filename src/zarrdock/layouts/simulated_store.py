@@ -85,7 +85,7 @@ class GhostStore(Store):
                 continue
             span = resolve(request.range, ghost.nbytes)
             if span is None:
-                raise RangeError("beyond the end", key=request.key, store=self)
+                raise RangeError("the range starts beyond the end of the simulated object", key=request.key, store=self)
             n_bytes += span[1] - span[0]
             results.append(Blob(self._bytes(ghost, *span), 1))
         if n_requests:
@@ -129,7 +129,7 @@ class GhostStore(Store):
         raise self._refusal(prefix)
 
     def _refusal(self, key: str) -> ReadOnlyError:
-        return ReadOnlyError("an array that does not exist can't be changed", key=key, store=self)
+        return ReadOnlyError("a simulated array cannot be written", key=key, store=self)
 
 
 def as_stored(layout: Layout, objects: dict[str, ObjectIndexes]) -> Callable[[str], GhostObject | None]:

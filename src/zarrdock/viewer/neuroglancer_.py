@@ -96,7 +96,7 @@ class Viewing:
     ) -> None:
         if host in ("", "0.0.0.0", "::"):
             raise UnsupportedError(
-                "give the address that the browser finds this machine at: it asks for the data there"
+                "give the address at which the browser reaches this machine, since it requests the data there"
             )
         picture = open_picture(target, path=path, storage_options=storage_options)
         if reencode:
@@ -208,7 +208,7 @@ def _check(picture: Picture) -> None:
             f"--path {array.path}"
         )
     if 0 in array.shape or not _in_order(picture):
-        raise UnsupportedError(f"an array of shape {array.shape} is nothing to look at")
+        raise UnsupportedError(f"an array of shape {array.shape} has no picture to show")
     name = array.dtype.name
     if name not in DTYPES:
         other = "one of the others" if name == "int64" else SHOWN_AS.get(name)

@@ -58,7 +58,7 @@ def plane_of(picture: Picture, size: int, index: Mapping[int | str, int]) -> npt
     """Shape (height, width), each at most ``size``."""
     finest = picture.levels[0]
     if finest.dtype.kind not in "biuf" or 0 in finest.shape or not finest.ndim:
-        raise UnsupportedError(f"an array of {finest.dtype} and shape {finest.shape} is nothing to look at")
+        raise UnsupportedError(f"an array of {finest.dtype} and shape {finest.shape} cannot be drawn")
     cuts = _cuts(picture, index)
     level = next(
         (level for level in reversed(picture.levels) if max(level.shape[-2:]) >= min(size, max(finest.shape[-2:]))),

@@ -89,7 +89,7 @@ def to_v2_node(node: ArrayMetadata) -> ArrayMetadata:
         UnsupportedError: v2 has no form for it.
     """
     if isinstance(node.grid, RectilinearGrid):
-        raise UnsupportedError("Zarr v2 has only chunks of one shape: reencode=True makes such ones")
+        raise UnsupportedError("Zarr v2 needs chunks of one shape: reencode=True makes them")
     dtype = node.dtype
     for codec in node.codecs:
         if isinstance(codec, Bytes) and codec.endian is not None:

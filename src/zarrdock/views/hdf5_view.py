@@ -145,7 +145,9 @@ class HDF5View(View):
     def _with(self, function: Callable[[_State], T], *, fresh: bool = False) -> T:
         """Call a function on the file, on one version of it."""
         with self._lock:
-            kept_changing = ConflictError("the file kept changing", key=self._key, store=self.store)
+            kept_changing = ConflictError(
+                "other programs kept changing the file: try again", key=self._key, store=self.store
+            )
             for _ in attempts(ATTEMPTS, lambda: kept_changing):
                 try:
                     if self._state is None:

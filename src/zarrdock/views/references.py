@@ -311,7 +311,7 @@ def open_reference(
     named = url.removeprefix("reference://").removeprefix("reference::")
     document = options.setdefault("fo", named)
     if not document:
-        raise UnsupportedError("which document? storage_options={'fo': ...}, or reference::URL")
+        raise UnsupportedError("name the reference document: storage_options={'fo': ...}, or reference::URL")
     if options.keys() <= {"fo", "target_options", "target_protocol", "remote_options", "remote_protocol"}:
         loaded = _loaded(_located(document, options.get("target_protocol")), options.get("target_options"))
         how = options.get("remote_options"), options.get("remote_protocol")
