@@ -127,7 +127,7 @@ def command(
         seen,
         shards=shards,
         chunks=chunks,
-        gaps=[parse_memory(gap) for gap in gaps] or (None,),
+        gaps=[parse_memory(gap, least=0) for gap in gaps] or (None,),
         **({"orders": orders} if orders else {}),
     )
     predictions = [predict(seen, patterns, one, traits=traits, prices=prices) for one in wanted]

@@ -151,12 +151,12 @@ def _blosc(settings: list[str], text: str) -> Any:
     return Blosc(cname=cname, clevel=int(level), **arguments)
 
 
-def parse_memory(text: str) -> int:
-    """Bytes: ``512M``, ``2G``."""
+def parse_memory(text: str, *, least: int = 1) -> int:
+    """Bytes: ``512M``, ``2G``; at least ``least``."""
     found = re.fullmatch(r"([0-9]{1,15})\s*([KMGT]?)(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
     if found is None:
         raise click.BadParameter(f"{text!r} is no size: write a number of bytes, or for instance 512M")
-    if not int(found[1]):
-        raise click.BadParameter(f"{text!r} is no size: nothing can be done in no memory")
+    if int(found[1]) < least:
+        raise click.BadParameter(f"{text!r} is no size: give at least {least} byte")
     factor: int = 1024 ** " KMGT".index(found[2].upper() or " ")
     return int(found[1]) * factor

@@ -86,9 +86,10 @@ def read_indexes(
     waiting = iter(objects)
     while batch := list(islice(waiting, _BATCH)):
         left: list[_Listed] = batch
-        kept_changing = lambda: ConflictError(
-            "other writers kept changing the shard: try again", key=layout.key(left[0][0])
-        )  # noqa: B023, E731
+        kept_changing = lambda: ConflictError(  # noqa: E731
+            "other writers kept changing the shard: try again",
+            key=layout.key(left[0][0]),  # noqa: B023
+        )
         for _ in attempts(_MAX_CHANGES, kept_changing):
             found, left = _read_batch(store, layout, left)
             yield from found

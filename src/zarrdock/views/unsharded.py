@@ -122,9 +122,9 @@ class UnshardedView(View):
 
     def _in_shards(self, wanted: list[_Wanted], fresh: bool) -> dict[int, Place]:
         found: dict[int, Place] = {}
-        kept_changing = lambda: ConflictError(
+        kept_changing = lambda: ConflictError(  # noqa: E731
             "other writers kept changing the shard: try again", key=wanted[0].shard, store=self
-        )  # noqa: E731
+        )
         for _ in attempts(ATTEMPTS, kept_changing):
             wanted = self._descend(wanted, fresh, found)
             if not wanted:

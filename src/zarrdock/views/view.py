@@ -100,9 +100,9 @@ class View(RefusingStore):
             check_key(read.key, self)
         results: Results = [Blob(b"") if is_empty(read.range) else None for read in requests]
         left = [i for i, read in enumerate(requests) if not is_empty(read.range)]
-        kept_changing = lambda: ConflictError(
+        kept_changing = lambda: ConflictError(  # noqa: E731
             "other writers kept changing it: try again", key=requests[left[0]].key, store=self
-        )  # noqa: E731
+        )
         for _ in attempts(ATTEMPTS, kept_changing):
             if left:
                 places = self._locate([requests[i].key for i in left])
