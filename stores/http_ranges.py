@@ -1,7 +1,7 @@
-"""HTTP byte ranges, as S3, Google Cloud Storage and web servers answer them. Pure: no I/O.
+"""HTTP byte ranges: the headers of clients and servers, and the check of an answer against its range. Pure: no I/O.
 
 A service may ignore a range and send everything, or send less than was asked for: neither is ever handed on as if it
-    were the range.
+were the range.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zarrdock.errors import RangeError
 from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.stores.diagnose import TruncatedError
 
-__all__ = ["range_header", "size_of_content_range", "take"]
+__all__ = ["content_range", "range_header", "size_of_content_range", "take"]
 
 # No more digits than a size can have: int() refuses thousands of them, with an error of its own.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
@@ -30,6 +30,11 @@ def range_header(range_: Range) -> str | None:
             return f"bytes=-{n}"
         case None:
             return None
+
+
+def content_range(span: tuple[int, int] | None, size: int) -> str:
+    """The Content-Range header of bytes ``span[0]`` to ``span[1]``, half-open; of an answer 416 without a span."""
+    return f"bytes */{size}" if span is None else f"bytes {span[0]}-{span[1] - 1}/{size}"
 
 
 def size_of_content_range(content_range: str | None) -> int | None:

@@ -23,10 +23,11 @@ from zarrdock.errors import (
     ZarrdockError,
 )
 from zarrdock.lru import BoundedLRU
-from zarrdock.ranges import From, Range, Span, resolve
+from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.serve.connections import Connections, Limits
-from zarrdock.serve.headers import CORS, listing_html, listing_json, multipart, parse_ranges, tag_matches
+from zarrdock.serve.headers import CORS, listing_html, listing_json
 from zarrdock.stores.base import Blob, Read, Version
+from zarrdock.stores.http_ranges import content_range
 from zarrdock.stores.open import open_store
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ ATTEMPTS = 3
 class Server:
     """An HTTP server of a store's keys, on a thread of its own.
 
-    GET and HEAD, ranges (one, several, from the end), ETag with conditional requests, CORS for every origin, listings
-    of folders (HTML, or JSON where that is asked for). Nothing but the keys of the store can be reached, and nothing
-    can be changed.
+    GET and HEAD, ranges (one in a request, also from the end), ETag with conditional requests, CORS for every origin,
+    listings of folders (HTML, or JSON where that is asked for). Nothing but the keys of the store can be reached, and
+    nothing can be changed.
 
     Args:
         store: anything :func:`zarrdock.open_store` takes, views included.
@@ -236,37 +237,28 @@ class Server:
                 return web.Response(status=301, headers={"Location": f"{quote(key.rpartition('/')[2])}/"})
             return web.Response(status=404, text="no such key\n")
         size, version = found
-        tag = None if version is None else f'"{hash(version) & (2**64 - 1):016x}-{self._salt}"'
+        tag = None if version is None else f"{hash(version) & (2**64 - 1):016x}-{self._salt}"
         content_type = "application/json" if key.rpartition("/")[2] in _JSON else "application/octet-stream"
         headers = {"Accept-Ranges": "bytes", "Content-Type": content_type}
         if tag is not None:
-            headers["ETag"] = tag
-        if (match := request.headers.get("If-Match")) is not None and not tag_matches(match, tag, weak=False):
+            headers["ETag"] = f'"{tag}"'
+        # Weak tags, which nobody got from here, never match for If-Match (RFC 9110, 8.8.3.2).
+        if (tags := request.if_match) is not None and not any(
+            one.value == "*" or (one.value == tag and not one.is_weak) for one in tags
+        ):
             return web.Response(status=412, headers=headers)
-        if (match := request.headers.get("If-None-Match")) is not None and tag_matches(match, tag, weak=True):
+        if (tags := request.if_none_match) is not None and any(one.value in ("*", tag) for one in tags):
             return web.Response(status=304, headers=headers)
-        wanted = parse_ranges(request.headers.get("Range"))
-        if (condition := request.headers.get("If-Range")) is not None and condition != tag:
+        wanted = _range_of(request)
+        if (condition := request.headers.get("If-Range")) is not None and condition != headers.get("ETag"):
             wanted = None
         if wanted is None:
             return await self._send(request, key, version, (0, size), 200, headers)
-        spans = [span for item in wanted if (span := resolve(item, size)) is not None and span[0] < span[1]]
-        if not spans:
-            return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-        if len(spans) == 1:
-            start, stop = spans[0]
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-            return await self._send(request, key, version, spans[0], 206, headers)
-        if sum(stop - start for start, stop in spans) > size:  # overlapping parts that cost more than everything
-            return await self._send(request, key, version, (0, size), 200, headers)
-        reads: list[Range] = [Span(*span) for span in spans]
-        datas = await self._do(self._bytes, key, reads, version)
-        boundary = secrets.token_hex(12)
-        body = multipart(
-            [(span[0], data) for span, data in zip(spans, datas, strict=True)], size, boundary, content_type
-        )
-        headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
-        return web.Response(status=206, headers=headers, body=body)
+        span = resolve(wanted, size)
+        if span is None or span[0] == span[1]:
+            return web.Response(status=416, headers={**headers, "Content-Range": content_range(None, size)})
+        headers["Content-Range"] = content_range(span, size)
+        return await self._send(request, key, version, span, 206, headers)
 
     async def _send(
         self,
@@ -290,7 +282,7 @@ class Server:
         if not length:
             return web.Response(status=status, headers=headers, body=b"")
         if length <= PIECE_BYTES:
-            (data,) = await self._do(self._bytes, key, [Span(*span)], version)
+            data = await self._do(self._bytes, key, Span(*span), version)
             return web.Response(status=status, headers=headers, body=data)
         await response.prepare(request)
         try:
@@ -306,8 +298,7 @@ class Server:
 
     async def _pieces(self, key: str, version: Version | None, span: tuple[int, int]) -> AsyncIterator[bytes]:
         for start in range(*span, PIECE_BYTES):
-            (data,) = await self._do(self._bytes, key, [Span(start, min(start + PIECE_BYTES, span[1]))], version)
-            yield data
+            yield await self._do(self._bytes, key, Span(start, min(start + PIECE_BYTES, span[1])), version)
 
     # -- the store, in threads -----------------------------------------------------------------------------------------
 
@@ -352,13 +343,31 @@ class Server:
         found = self.store.read([Read(f"{key}/{document}") for document in ("zarr.json", ".zgroup", ".zarray")])
         return any(isinstance(result, Blob) for result in found)
 
-    def _bytes(self, key: str, ranges: list[Range], version: Version | None) -> list[bytes]:
-        found: list[bytes] = []
-        for result in self.store.read([Read(key, item, version) for item in ranges]):
-            if not isinstance(result, Blob):
-                raise VersionChangedError("replaced while it was read", key=key, store=self.store)
-            found.append(bytes(result.data))
-        return found
+    def _bytes(self, key: str, span: Span, version: Version | None) -> bytes:
+        result = self.store.read([Read(key, span, version)])[0]
+        if not isinstance(result, Blob):
+            raise VersionChangedError("replaced while it was read", key=key, store=self.store)
+        return bytes(result.data)
+
+
+def _range_of(request: web.BaseRequest) -> Range:
+    """The requested range; None for the whole object, also where the header has several ranges or makes no sense.
+
+    A server may ignore any Range header (RFC 9110, 14.2), and clients have to expect that.
+    """
+    try:
+        wanted = request.http_range
+    except ValueError:
+        return None
+    if wanted.start is None:
+        return None
+    if wanted.start < 0:
+        return Tail(-wanted.start)
+    if wanted.stop is None:
+        # "-0" and "0-" give the same slice: the first asks for no byte, which can't be answered.
+        is_tail = request.headers["Range"].rpartition("=")[2].startswith("-")
+        return Tail(0) if is_tail else From(wanted.start)
+    return Span(wanted.start, wanted.stop)
 
 
 _CHUNK = re.compile(r"c|[\d.]+")
