@@ -374,7 +374,7 @@ class FsspecStore(RemoteStore):
     def _check_links(self, key: str) -> None:
         """Raise for what is not missing, but behind a link that leads nowhere."""
         if self._is_local and os.name == "posix":
-            is_missing(self._path(key), self._root, set(), key=key, store=self)
+            is_missing(self._path(key), self._root, set(), was_there=False, key=key, store=self)
 
     async def _cat(self, live: Live, key: str, range_: Range) -> bytes | None:
         """The bytes of a range, None where the key is missing.

@@ -358,6 +358,7 @@ class LocalStore(Store):
         self._below_root = self.root.rstrip("/") + "/"
         self.traits = _traits()
         self._has_locks = True  # until the file system says otherwise
+        self._was_there = False  # a file was read here, by this object or, through pickle, elsewhere
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -439,7 +440,7 @@ class LocalStore(Store):
                 fd = os.open(path, READ_FLAGS)
         except OSError as error:
             if error.errno in MISSING:
-                missing = is_missing(path, self.root, folders, key=key, store=self)
+                missing = is_missing(path, self.root, folders, was_there=self._was_there, key=key, store=self)
                 return None if missing else self._open(key, folders)
             raise failure(error, doing="open", path=path, key=key, store=self) from error
         try:
@@ -448,6 +449,7 @@ class LocalStore(Store):
             os.close(fd)
             raise failure(error, doing="look at", path=path, key=key, store=self) from error
         handle = Handle(fd, status)
+        self._was_there = True
         return (LocalVersion(handle), handle) if stat.S_ISREG(status.st_mode) else None
 
     def _status(self, key: str, folders: set[str]) -> os.stat_result | None:
@@ -456,7 +458,7 @@ class LocalStore(Store):
             status = os.stat(path)
         except OSError as error:
             if error.errno in MISSING:
-                missing = is_missing(path, self.root, folders, key=key, store=self)
+                missing = is_missing(path, self.root, folders, was_there=self._was_there, key=key, store=self)
                 return None if missing else self._status(key, folders)
             raise failure(error, doing="look at", path=path, key=key, store=self) from error
         return status if stat.S_ISREG(status.st_mode) else None

@@ -163,17 +163,19 @@ def sync_folder(folder: str) -> None:
         os.close(fd)
 
 
-def is_missing(path: str, root: str, known: set[str], *, key: str, store: object) -> bool:
+def is_missing(path: str, root: str, known: set[str], *, was_there: bool, key: str, store: object) -> bool:
     """True where a file that was not found does not exist. It may be behind a symbolic link that leads nowhere: a file
     of git-annex or DVC whose content was not fetched, a disk that is not mounted.
 
     Args:
         path: of the file, in or below the folder ``root``.
         known: folders without such a link on the way to them, for the questions of one batch; they are added to.
+        was_there: files were read below ``root`` before.
     Returns:
         False: the file was made meanwhile, or a link leads to it now.
     Raises:
         AccessError: there is such a link, at ``path`` or on the way to it from ``root``.
+        StoreError: ``root`` was there and is gone.
     """
     folder = os.path.dirname(path)
     # Without an exception, which would cost more than the system call.
@@ -192,6 +194,9 @@ def is_missing(path: str, root: str, known: set[str], *, key: str, store: object
         link = os.path.dirname(link)
     if link == path:
         return False
+    if was_there and len(link) < len(root):
+        text = f"the folder {root} was there and is gone: deleted, not mounted any more, or not on this machine"
+        raise StoreError(text, key=key, store=store)
     known.add(folder)
     return True
 

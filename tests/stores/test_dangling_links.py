@@ -1,6 +1,7 @@
 """Symbolic links that lead nowhere, as of git-annex: what is behind them is not missing."""
 
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,3 +176,29 @@ def test_a_file_that_comes_while_it_is_looked_for(place: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "access", fetched)
     assert zarrdock.open_array(place)[:4].tolist() == [5] * 4
+
+
+def test_a_folder_that_is_gone(place: Path) -> None:
+    """A disk that is not mounted any more, or a worker on a machine that does not have it."""
+    array = zarrdock.open_array(place)
+    travelled = pickle.dumps(array)
+    place.rename(place.parent / "elsewhere")
+    for one in (array, pickle.loads(travelled)):
+        with pytest.raises(StoreError, match="was there and is gone"):
+            one[:]
+        with pytest.raises(StoreError, match="was there and is gone"):
+            one.store.size("c/0")
+    with pytest.raises(zarrdock.errors.NodeNotFoundError):
+        zarrdock.open_array(place)
+    (place.parent / "elsewhere").rename(place)
+    assert array[:].tolist() == [5] * 6 + [-1] * 2
+
+
+def test_a_folder_that_was_emptied(place: Path) -> None:
+    store = LocalStore(place)
+    assert store.get("c/0") is not None
+    store.delete_prefix("")
+    assert store.get("c/0") is None
+    assert store.size("zarr.json") is None
+    zarrdock.create_array(store, shape=(8,), dtype="i4", chunks=(2,))
+    assert zarrdock.open_array(store)[:].tolist() == [0] * 8
