@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tracemalloc
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from zarrdock.errors import (
     UnknownExtensionError,
     UnsupportedError,
 )
-from zarrdock.testing import FaultyStore, StoreFault
+from zarrdock.testing import FaultyStore, RecordingStore, StoreFault
 
 DATA = np.random.default_rng(0).integers(0, 1000, (30, 40, 20)).astype("uint16")
 
@@ -613,3 +614,20 @@ def test_memory_is_bounded_for_a_large_dense_array(tmp_path: Path) -> None:
     assert peak_mib(tmp_path / "x.npy", tmp_path / "a", shards=(128, 128, 128), **wishes) < 160
     # One object larger than what may be held: slab by slab.
     assert peak_mib(tmp_path / "x.npy", tmp_path / "b", shards=(512, 512, 1024), **wishes) < 160
+
+
+@pytest.mark.parametrize("wish", [{"chunks": (20,)}, {"compressors": "gzip"}, {"shards": (1000,)}, {}])
+def test_chunks_that_are_not_there_cost_nothing(wish: dict[str, Any]) -> None:
+    """A million of them, three that are: of the others neither names nor requests are made."""
+    source = zarrdock.create_array(zarrdock.MemoryStore(), shape=(10**7,), chunks=(10,), dtype="u1", compressors=None)
+    source[5:25] = 7
+    source[-3:] = 1
+    recorded = RecordingStore(source.store)
+    tracemalloc.start()
+    copied = zarrdock.copy(recorded, None, **wish)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 * 2**20
+    assert recorded.n_requests < 40
+    np.testing.assert_array_equal(copied[:40], source[:40])
+    np.testing.assert_array_equal(copied[-40:], source[-40:])

@@ -25,6 +25,9 @@ Region: TypeAlias = tuple[slice, ...]
 
 # Smaller blocks than this cost more in bookkeeping than they save in memory.
 TARGET_BYTES = 16 * 2**20
+# Chunks of either end in a block: more cost memory for their names, and where only some of them are stored, the others
+# are asked for.
+MAX_CHUNKS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def _grow(
 ) -> tuple[int, ...]:
     lengths = list(unit)
     open_axes = [i for i, (a, b) in enumerate(zip(unit, limit, strict=True)) if a < b]
-    while open_axes:
+    while open_axes and _n_chunks(lengths, unit, grain) < MAX_CHUNKS:
         nbytes = prod(lengths) * itemsize
         doubled = {i: min(2 * lengths[i], limit[i]) for i in open_axes}
         gain = {i: _rereads(lengths[i], grain[i], shape[i]) / _rereads(doubled[i], grain[i], shape[i]) for i in doubled}
@@ -128,6 +131,14 @@ def _grow(
         if lengths[axis] >= limit[axis]:
             open_axes.remove(axis)
     return tuple(lengths)
+
+
+def _n_chunks(lengths: list[int], unit: tuple[int, ...], grain: tuple[int, ...]) -> int:
+    """Chunks in a block, of the source or of the destination, whatever are more. One element is no chunk: the source is
+    read by the element then.
+    """
+    grains = prod(ceil(n / g) for n, g in zip(lengths, grain, strict=True)) if prod(grain) > 1 else 1
+    return max(prod(n // u for n, u in zip(lengths, unit, strict=True)), grains)
 
 
 def _rereads(length: int, grain: int, extent: int) -> float:
