@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     for order in ORDERS:
         relayout(store, order=order)
         real = _counted(store, array, patterns, replace(traits, merge_gap_bytes=CHECKED_GAP), volume.values)
-        told = [(c.n_rounds, c.n_requests, c.n_bytes) for c in found[order, CHECKED_GAP].costs]
+        told = [(c.n_rounds, c.n_requests, c.nbytes) for c in found[order, CHECKED_GAP].costs]
         if real != told:
             raise SystemExit(f"{order}: foretold {told}, counted {real}")
         print(f"{order}: as counted", file=sys.stderr)
@@ -108,12 +108,12 @@ def _counted(
         for selection in pattern.selections:
             if not np.array_equal(reader.read(selection), values[selection]):
                 raise SystemExit(f"{pattern.name}: {selection} is not what was written")
-        found.append((recorder.n_rounds, recorder.n_requests, recorder.n_bytes))
+        found.append((recorder.n_rounds, recorder.n_requests, recorder.nbytes))
     return found
 
 
-def _size(n_bytes: int) -> str:
-    return "0" if not n_bytes else f"{n_bytes // 2**10} KiB" if n_bytes < 2**20 else f"{n_bytes // 2**20} MiB"
+def _size(nbytes: int) -> str:
+    return "0" if not nbytes else f"{nbytes // 2**10} KiB" if nbytes < 2**20 else f"{nbytes // 2**20} MiB"
 
 
 def _report(source: str, seen: Survey, patterns: list[Access], found: dict[tuple[str, int], Prediction]) -> str:
@@ -133,7 +133,7 @@ def _report(source: str, seen: Survey, patterns: list[Access], found: dict[tuple
             cells = []
             for i, cost in enumerate(found[order, gap].costs):
                 text = f"{cost.n_requests:,}"
-                cells.append(f"{f'**{text}**' if cost.n_requests == least[i] else text} / {cost.n_bytes / 1e6:.0f}")
+                cells.append(f"{f'**{text}**' if cost.n_requests == least[i] else text} / {cost.nbytes / 1e6:.0f}")
             lines.append(f"| {order} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -67,13 +67,13 @@ class Wire:
 
     Attributes:
         n_requests: requests answered.
-        n_bytes: bytes sent by the server, headers included.
+        nbytes: bytes sent by the server, headers included.
         n_rounds: length of the longest chain of requests of which each was sent after the one before was answered; with
             a delay that dwarfs everything else, this is what the time is made of.
     """
 
     n_requests: int
-    n_bytes: int
+    nbytes: int
     n_rounds: int
 
 
@@ -96,16 +96,16 @@ class Nginx:
             file.seek(self._read)
             lines = file.read().splitlines()
             self._read = file.tell()
-        spans, n_bytes = [], 0
+        spans, nbytes = [], 0
         for line in lines:
             ended, took, _, sent, *_ = line.split()
             spans.append((float(ended), float(ended) - float(took)))
-            n_bytes += int(sent)
+            nbytes += int(sent)
         n_rounds, last = 0, float("-inf")
         for end, begin in sorted(spans):
             if begin >= last - 0.0015:  # times are in whole milliseconds
                 n_rounds, last = n_rounds + 1, end
-        return Wire(len(lines), n_bytes, n_rounds)
+        return Wire(len(lines), nbytes, n_rounds)
 
 
 @contextmanager

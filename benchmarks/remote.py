@@ -252,7 +252,7 @@ def timed(server: Nginx, times: Times, call: Callable[[], object]) -> None:
     del result
     wire = server.wire()
     times.requests.append(wire.n_requests)
-    times.bytes.append(wire.n_bytes)
+    times.bytes.append(wire.nbytes)
     times.rounds.append(wire.n_rounds)
 
 

@@ -124,7 +124,7 @@ class BoundChain:
         """
         from zarrdock.codecs.bytes_ import BoundBytes
 
-        serializer, n_bytes = self.serializer, self.serializer.encoded.exact
+        serializer, nbytes = self.serializer, self.serializer.encoded.exact
         if self.array_codecs or not isinstance(serializer, BoundBytes):
             return None
         codecs = self._decode_bytes
@@ -136,7 +136,7 @@ class BoundChain:
                     pieces = list(map(codec.decode, pieces))
             except CodecError:
                 return None
-        if {*map(len, pieces)} != {n_bytes}:
+        if {*map(len, pieces)} != {nbytes}:
             return None
         try:
             return serializer.decode_joined(b"".join(pieces), len(pieces))

@@ -84,7 +84,7 @@ class PackBits(ArrayBytesCodec):
 class BoundPackBits(BoundArrayBytes):
     """``width`` bits of each component, from bit ``first`` on."""
 
-    __slots__ = ("_element", "_first", "_n", "_n_bytes", "_padding", "_padding_bits", "_width", "decoded", "encoded")
+    __slots__ = ("_element", "_first", "_n", "_nbytes", "_padding", "_padding_bits", "_width", "decoded", "encoded")
 
     def __init__(self, spec: ChunkSpec, element: Element, first: int, width: int, padding: str) -> None:
         self.decoded = spec
@@ -93,9 +93,9 @@ class BoundPackBits(BoundArrayBytes):
         self._width = width
         self._padding = padding
         self._n = spec.size * element.n_components
-        self._n_bytes = -(-self._n * width // 8)
-        self._padding_bits = 8 * self._n_bytes - self._n * width
-        nbytes = self._n_bytes + (padding != "none")
+        self._nbytes = -(-self._n * width // 8)
+        self._padding_bits = 8 * self._nbytes - self._n * width
+        nbytes = self._nbytes + (padding != "none")
         self.encoded = ByteSpec(nbytes, nbytes)
 
     def encode(self, array: AnyArray) -> Buffer:

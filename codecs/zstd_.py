@@ -215,8 +215,8 @@ class BoundZstd(BoundBytesBytes):
         return self._decode_frames(memoryview(data))
 
     def decode_many(self, encoded: Encoded) -> list[Buffer] | None:
-        n_bytes, n = self._exact, len(encoded)
-        if not n_bytes or n_bytes > _MANY_NBYTES or not _HAS_MANY:
+        nbytes, n = self._exact, len(encoded)
+        if not nbytes or nbytes > _MANY_NBYTES or not _HAS_MANY:
             return None
         frames: Any
         if len(encoded.buffers) == 1:
@@ -234,7 +234,7 @@ class BoundZstd(BoundBytesBytes):
         try:
             # Without the sizes the library frees memory twice on damaged input.
             found = _contexts.decompressor.multi_decompress_to_buffer(
-                frames, decompressed_sizes=np.full(n, n_bytes, np.uint64).tobytes(), threads=1
+                frames, decompressed_sizes=np.full(n, nbytes, np.uint64).tobytes(), threads=1
             )
         except (zstandard.ZstdError, ValueError):
             return None

@@ -38,7 +38,7 @@ from zarrdock.stores.diagnose import TruncatedError, cause_of, diagnose, redact,
 from zarrdock.stores.identity import Identity, identity_of_filesystem
 from zarrdock.stores.io_loop import Live
 from zarrdock.stores.local_files import is_missing
-from zarrdock.stores.remote import Entries, RemoteStore, as_bytes, n_bytes_of
+from zarrdock.stores.remote import Entries, RemoteStore, as_bytes, nbytes_of
 from zarrdock.stores.retry import RetryPolicy
 
 __all__ = [
@@ -261,7 +261,7 @@ class FsspecStore(RemoteStore):
                 return VersionChangedError("this store has no versions", key=read.key, store=self)
             return Blob(data)
 
-        return await self._request(live, read.key, request, n_bytes=n_bytes_of(read.range))
+        return await self._request(live, read.key, request, nbytes=nbytes_of(read.range))
 
     async def _put(self, live: Live, key: str, data: bytes, create_only: bool) -> Version | None:
         path = self._path(key)
@@ -278,7 +278,7 @@ class FsspecStore(RemoteStore):
             await live.call("pipe_file", path, data, **options)
 
         try:
-            await self._request(live, key, request, n_bytes=len(data))
+            await self._request(live, key, request, nbytes=len(data))
         except FileExistsError as error:
             if isinstance(error, ZarrdockError):
                 raise

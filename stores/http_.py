@@ -25,7 +25,7 @@ from zarrdock.stores.diagnose import HttpStatusError, PageError, TruncatedError,
 from zarrdock.stores.http_ranges import range_header, size_of_content_range, take
 from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Live
-from zarrdock.stores.remote import Entries, RemoteStore, n_bytes_of
+from zarrdock.stores.remote import Entries, RemoteStore, nbytes_of
 from zarrdock.stores.retry import RetryPolicy
 
 __all__ = ["HTTPStore"]
@@ -111,7 +111,7 @@ class HTTPStore(RemoteStore):
 
     async def _read_one(self, live: Live, read: Read) -> Result:
         request = self._or_missing(lambda: self._get(live, read))
-        return await self._request(live, read.key, request, n_bytes=n_bytes_of(read.range))
+        return await self._request(live, read.key, request, nbytes=nbytes_of(read.range))
 
     async def _size(self, live: Live, key: str) -> int | None:
         return await self._request(live, key, self._or_missing(lambda: self._size_once(live, key)))
@@ -205,7 +205,7 @@ class HTTPStore(RemoteStore):
             raise StoreError("the server compresses its partial answers", key=read.key, store=self)
         header = response.headers.get("Content-Range")
         data = await response.read()
-        complete = isinstance(read.range, Span) and len(data) == n_bytes_of(read.range)
+        complete = isinstance(read.range, Span) and len(data) == nbytes_of(read.range)
         if header is not None and header.endswith("/*") and not complete:
             # "bytes 5-9/*": only the size tells whether the object ends there, or the answer was cut short.
             header = header[:-1] + str(await self._size_once(live, read.key))

@@ -118,43 +118,43 @@ class Limiter:
         self._waiting: collections.deque[tuple[asyncio.Future[None], int]] = collections.deque()
         self._halved_at = float("-inf")
 
-    def _fits(self, n_bytes: int) -> bool:
+    def _fits(self, nbytes: int) -> bool:
         # A request larger than the whole budget goes alone instead of never.
         return self.n_in_flight < max(1, int(self.limit)) and (
-            self.bytes_in_flight + n_bytes <= self.max_bytes or self.n_in_flight == 0
+            self.bytes_in_flight + nbytes <= self.max_bytes or self.n_in_flight == 0
         )
 
-    def _take(self, n_bytes: int) -> None:
+    def _take(self, nbytes: int) -> None:
         self.n_in_flight += 1
-        self.bytes_in_flight += n_bytes
+        self.bytes_in_flight += nbytes
 
-    async def acquire(self, n_bytes: int = 0) -> None:
-        """Wait, first come first served, until a request of ``n_bytes`` may go."""
-        if not self._waiting and self._fits(n_bytes):
-            self._take(n_bytes)
+    async def acquire(self, nbytes: int = 0) -> None:
+        """Wait, first come first served, until a request of ``nbytes`` may go."""
+        if not self._waiting and self._fits(nbytes):
+            self._take(nbytes)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((turn, n_bytes))
+        self._waiting.append((turn, nbytes))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it was given the slot in the same moment
-                self.release(n_bytes)
+                self.release(nbytes)
             raise
 
-    def release(self, n_bytes: int = 0) -> None:
+    def release(self, nbytes: int = 0) -> None:
         """Give the slot back and let the next ones go."""
         self.n_in_flight -= 1
-        self.bytes_in_flight -= n_bytes
+        self.bytes_in_flight -= nbytes
         self._wake()
 
     def _wake(self) -> None:
         while self._waiting:
-            turn, n_bytes = self._waiting[0]
+            turn, nbytes = self._waiting[0]
             if not turn.done():
-                if not self._fits(n_bytes):
+                if not self._fits(nbytes):
                     return
-                self._take(n_bytes)
+                self._take(nbytes)
                 turn.set_result(None)
             self._waiting.popleft()
 
@@ -176,11 +176,11 @@ SLOWEST_BYTES_PER_SECOND = 2**20
 _timer: ContextVar[asyncio.Timeout | None] = ContextVar("_timer", default=None)
 
 
-def expect_bytes(n_bytes: int) -> None:
+def expect_bytes(nbytes: int) -> None:
     """Called by a request that learns how much is coming: its time limit grows by what a slow connection needs."""
     timer = _timer.get()
     if timer is not None and (when := timer.when()) is not None:
-        timer.reschedule(when + n_bytes / SLOWEST_BYTES_PER_SECOND)
+        timer.reschedule(when + nbytes / SLOWEST_BYTES_PER_SECOND)
 
 
 class Live:
@@ -215,12 +215,12 @@ class Live:
         self,
         request: Callable[[], Awaitable[T]],
         seconds: float,
-        n_bytes: int,
+        nbytes: int,
         is_slow_down: Callable[[Exception], bool],
     ) -> T:
         """Send one request inside the limits, for at most ``seconds`` where it can be cut short.
 
-        A request of ``n_bytes`` is given the time a slow connection needs for them on top; see :func:`expect_bytes`.
+        A request of ``nbytes`` is given the time a slow connection needs for them on top; see :func:`expect_bytes`.
 
         Raises:
             TimeoutError: it took longer. Otherwise what the request raises.
@@ -230,10 +230,10 @@ class Live:
                 return await request()
             with self._threads:
                 return await request()
-        await self.limiter.acquire(n_bytes)
+        await self.limiter.acquire(nbytes)
         began = time.monotonic()
         try:
-            async with asyncio.timeout(seconds + n_bytes / SLOWEST_BYTES_PER_SECOND) as timer:
+            async with asyncio.timeout(seconds + nbytes / SLOWEST_BYTES_PER_SECOND) as timer:
                 _timer.set(timer)
                 result = await request()
             self.limiter.succeeded()
@@ -243,7 +243,7 @@ class Live:
                 self.limiter.slow_down(began)
             raise
         finally:
-            self.limiter.release(n_bytes)
+            self.limiter.release(nbytes)
 
     async def gather(self, one: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T]) -> list[R]:
         """``one(item)`` for all items, together; the first error stops the rest and is raised."""

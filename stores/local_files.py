@@ -100,13 +100,13 @@ def writev_all(fd: int, parts: Sequence[Part]) -> None:
         _writev(fd, parts)
         return
     batch: list[Part] = []
-    n_bytes = 0
+    nbytes = 0
     for part in parts:
         batch.append(part)
-        n_bytes += len(part)
-        if n_bytes >= _LAZY_NBYTES:
+        nbytes += len(part)
+        if nbytes >= _LAZY_NBYTES:
             _writev(fd, batch)
-            batch, n_bytes = [], 0
+            batch, nbytes = [], 0
     _writev(fd, batch)
 
 

@@ -66,7 +66,7 @@ from zarrdock.stores.http_ranges import take
 from zarrdock.stores.io_loop import Bridge, Live, Transport
 from zarrdock.stores.retry import RetryPolicy, is_slow_down
 
-__all__ = ["RemoteStore", "as_bytes", "as_statuses", "n_bytes_of"]
+__all__ = ["RemoteStore", "as_bytes", "as_statuses", "nbytes_of"]
 
 T = TypeVar("T")
 # Inside Store, `list` is a method.
@@ -82,7 +82,7 @@ def as_bytes(value: Value) -> bytes:
     return bytes(join_value(value))
 
 
-def n_bytes_of(range_: Range) -> int:
+def nbytes_of(range_: Range) -> int:
     """Bytes a read may bring, as far as it says; a guess of one megabyte otherwise."""
     match range_:
         case Span(start, stop):
@@ -475,7 +475,7 @@ class RemoteStore(Store):
                 raise RangeError(str(error), key=key, store=self) from None
             return replace(answer, data=data)
 
-        return await self._request(live, key, request, n_bytes=n_bytes_of(range_))
+        return await self._request(live, key, request, nbytes=nbytes_of(range_))
 
     def _changed(self, key: str, version: Version | None) -> VersionChangedError:
         return VersionChangedError(f"the object is no longer the version {version}", key=key, store=self)
@@ -486,9 +486,7 @@ class RemoteStore(Store):
                 raise KeyExistsError("the key exists already", key=key, store=self)
             create_only = False
         if not create_only:
-            return await self._request(
-                live, key, lambda: self._send_put(live, key, data, None, None), n_bytes=len(data)
-            )
+            return await self._request(live, key, lambda: self._send_put(live, key, data, None, None), nbytes=len(data))
         try:
             return await self._commit(live, key, data, ABSENT, Lineage())
         except _LostRace as error:
@@ -574,7 +572,7 @@ class RemoteStore(Store):
                         return version
                 raise _LostRace("another writer was faster", key=key, store=self) from error
 
-        return await self._request(live, key, request, n_bytes=len(data or b""))
+        return await self._request(live, key, request, nbytes=len(data or b""))
 
     async def _settle(
         self, live: Live, key: str, is_delete: bool, token: str, parent: Lineage
@@ -610,14 +608,14 @@ class RemoteStore(Store):
 
     # -- for the hooks ------------------------------------------------------------------------------------------
 
-    async def _request(self, live: Live, key: str, request: Callable[[], Awaitable[T]], *, n_bytes: int = 0) -> T:
+    async def _request(self, live: Live, key: str, request: Callable[[], Awaitable[T]], *, nbytes: int = 0) -> T:
         """Send one request: inside the store's limits, tried again as the policy says, with errors of our own kind.
 
-        FileExistsError is passed on as it is. ``n_bytes`` is the expected amount.
+        FileExistsError is passed on as it is. ``nbytes`` is the expected amount.
         """
 
         async def attempt(seconds: float) -> T:
-            return await live.attempt(request, seconds, n_bytes, is_slow_down)
+            return await live.attempt(request, seconds, nbytes, is_slow_down)
 
         try:
             return await self.retry.call(attempt, sleep=live.sleep)

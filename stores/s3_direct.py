@@ -171,11 +171,11 @@ class Lane:
         async with route.session.get(url, headers=headers, allow_redirects=False) as response:
             found = response.headers
             length = found.get("Content-Length")
-            n_bytes = int(length) if length is not None and length.isdigit() else None
-            if n_bytes:
-                expect_bytes(n_bytes)
+            nbytes = int(length) if length is not None and length.isdigit() else None
+            if nbytes:
+                expect_bytes(nbytes)
             status = response.status
-            data = await _read_body(response, n_bytes)
+            data = await _read_body(response, nbytes)
         if status in _LEFT_TO_S3FS:
             self._routes.pop(bucket, None)  # botocore may learn something from the answer
             return None
@@ -188,7 +188,7 @@ class Lane:
             found.get("ETag"),
             status,
             found.get("Content-Range"),
-            n_bytes,
+            nbytes,
             Lineage.parse(found.get(_METADATA_HEADER)),
         )
 
@@ -323,9 +323,9 @@ class _Body:
 _bodies: list[_Body] = []  # oldest first, of all loops
 
 
-async def _read_body(response: Any, n_bytes: int | None) -> bytes:
-    """The body of an aiohttp response of ``n_bytes``, if that is known."""
-    if n_bytes is None or n_bytes < _LONG_NBYTES:
+async def _read_body(response: Any, nbytes: int | None) -> bytes:
+    """The body of an aiohttp response of ``nbytes``, if that is known."""
+    if nbytes is None or nbytes < _LONG_NBYTES:
         data: bytes = await response.read()
         return data
     me = _Body(asyncio.get_running_loop(), 0.0)

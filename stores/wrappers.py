@@ -172,7 +172,7 @@ class Event:
         verb: the method's name.
         key: the key or prefix; of ``read`` the first key.
         requests: what ``read`` was asked for, empty ranges left out.
-        n_bytes: bytes read or written.
+        nbytes: bytes read or written.
 
     >>> store = zarrdock.RecordingStore(zarrdock.MemoryStore(), n_events=10)
     >>> _ = store.write("key", b"value")
@@ -183,7 +183,7 @@ class Event:
     verb: str
     key: str
     requests: tuple[Read, ...] = ()
-    n_bytes: int = 0
+    nbytes: int = 0
 
 
 class RecordingStore(WrapperStore):
@@ -195,7 +195,7 @@ class RecordingStore(WrapperStore):
     Attributes:
         n_rounds: calls that asked for any byte.
         n_requests: reads in them, empty ranges left out.
-        n_bytes: bytes they returned.
+        nbytes: bytes they returned.
         n_writes, n_updates: calls that did not raise.
         bytes_written: bytes of the values of both.
         log: the latest :class:`Event` values, oldest first.
@@ -217,7 +217,7 @@ class RecordingStore(WrapperStore):
     def reset(self) -> None:
         """Begin to count anew."""
         with self._lock:
-            self.n_rounds = self.n_requests = self.n_bytes = 0
+            self.n_rounds = self.n_requests = self.nbytes = 0
             self.n_writes = self.n_updates = self.bytes_written = 0
             self.log.clear()
 
@@ -238,78 +238,78 @@ class RecordingStore(WrapperStore):
         event = self._asked([read for part in parts for read in part], 0)
         return [settled(future, partial(self._came, event)) for future in futures]
 
-    def _asked(self, requests: Sequence[Read], n_bytes: int) -> list[Event]:
+    def _asked(self, requests: Sequence[Read], nbytes: int) -> list[Event]:
         """Count a round; returns its event in the log, if it has one."""
         asked = tuple(request for request in requests if not is_empty(request.range))
         if not asked:
             return []
-        event = Event("read", asked[0].key, asked, n_bytes)
+        event = Event("read", asked[0].key, asked, nbytes)
         with self._lock:
             self.n_rounds += 1
             self.n_requests += len(asked)
-            self.n_bytes += n_bytes
+            self.nbytes += nbytes
             self.log.append(event)
         return [event]
 
     def _came(self, asked: list[Event], results: Results) -> Results:
         """Count the bytes of a part of a round; ``asked`` holds its event as it stands in the log now."""
-        n_bytes = _nbytes(results)
+        nbytes = _nbytes(results)
         with self._lock:
-            self.n_bytes += n_bytes
+            self.nbytes += nbytes
             for i, event in enumerate(self.log) if asked else ():
                 if event is asked[0]:
-                    asked[0] = self.log[i] = replace(event, n_bytes=event.n_bytes + n_bytes)
+                    asked[0] = self.log[i] = replace(event, nbytes=event.nbytes + nbytes)
                     break
         return results
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         parts = value_parts(value)
         version = self.store.write(key, parts, create_only=create_only)
-        n_bytes = sum(map(len, parts))
+        nbytes = sum(map(len, parts))
         with self._lock:
             self.n_writes += 1
-            self.bytes_written += n_bytes
-            self.log.append(Event("write", key, n_bytes=n_bytes))
+            self.bytes_written += nbytes
+            self.log.append(Event("write", key, nbytes=nbytes))
         return version
 
     def update(self, key: str, change: Change, /) -> None:
-        n_bytes = 0
+        nbytes = 0
 
         def counted(old: Buffer | None) -> Value | None:
-            nonlocal n_bytes
+            nonlocal nbytes
             new = change(old)
             # The attempt that counts is the last; one that leaves the value as it is writes nothing.
             if new is None or new is old:
-                n_bytes = 0
+                nbytes = 0
                 return new
             parts = value_parts(new)
-            n_bytes = sum(map(len, parts))
+            nbytes = sum(map(len, parts))
             return parts
 
         self.store.update(key, counted)
         with self._lock:
             self.n_updates += 1
-            self.bytes_written += n_bytes
-            self.log.append(Event("update", key, n_bytes=n_bytes))
+            self.bytes_written += nbytes
+            self.log.append(Event("update", key, nbytes=nbytes))
 
     def patch(self, key: str, change: PatchChange, /) -> None:
-        n_bytes = 0
+        nbytes = 0
 
         def counted(old: OldValue | None) -> Patch | Value | None:
-            nonlocal n_bytes
+            nonlocal nbytes
             new = change(old)
             if isinstance(new, Patch):
-                n_bytes = sum(len(piece) for _, piece in new.pieces)
+                nbytes = sum(len(piece) for _, piece in new.pieces)
                 return new
             parts = None if new is None else value_parts(new)
-            n_bytes = sum(map(len, parts or ()))
+            nbytes = sum(map(len, parts or ()))
             return parts
 
         self.store.patch(key, counted)
         with self._lock:
             self.n_updates += 1
-            self.bytes_written += n_bytes
-            self.log.append(Event("patch", key, n_bytes=n_bytes))
+            self.bytes_written += nbytes
+            self.log.append(Event("patch", key, nbytes=nbytes))
 
     def delete(self, key: str, /) -> None:
         self.store.delete(key)

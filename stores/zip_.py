@@ -269,9 +269,9 @@ class ZipStore(Store):
         """
         archive = self._writable("")
         with archive.writing() as writing:
-            n_bytes = compact(writing)
+            nbytes = compact(writing)
         _unfinished.pop(archive.path, None)
-        return n_bytes
+        return nbytes
 
     def close(self) -> None:
         """Do what is left of :meth:`flush`, and let go of open files. The store can be used again."""

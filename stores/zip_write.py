@@ -330,7 +330,7 @@ def compact(writing: Writing) -> int:
     try:
         before = os.fstat(file.fd)
         writing.finish()  # no journal outlives the archive that it is of
-        n_bytes = _write_anew(writing, stat.S_IMODE(before.st_mode))
+        nbytes = _write_anew(writing, stat.S_IMODE(before.st_mode))
         with archive.guard():
             # The lock goes with the name of its file: from here on others may write.
             writing.held.rename_to(archive.path)
@@ -339,7 +339,7 @@ def compact(writing: Writing) -> int:
             sync_folder(os.path.dirname(archive.path))
     except OSError as error:
         raise writing.failed(error, "") from error
-    return before.st_size - n_bytes
+    return before.st_size - nbytes
 
 
 def _write_anew(writing: Writing, mode: int) -> int:

@@ -187,6 +187,6 @@ def test_large_shards_are_read_in_windows() -> None:
     array = zarrdock.create_array(None, data=data, chunks=(1, 2**20), shards=(5, 2**22), compressors=None)
     recorder = zarrdock.RecordingStore(array.store, n_events=100)
     assert check(recorder).is_good
-    longest = max(event.n_bytes for event in recorder.log if event.verb == "read")
+    longest = max(event.nbytes for event in recorder.log if event.verb == "read")
     assert longest <= 8 * 2**20
-    assert sum(event.n_bytes for event in recorder.log) >= data.nbytes
+    assert sum(event.nbytes for event in recorder.log) >= data.nbytes

@@ -241,9 +241,9 @@ def test_a_hierarchy_with_everything_in_it() -> None:
     assert volume.dimension_names == ("a", "b", "c")
     np.testing.assert_array_equal(volume[...], DATA)
     np.testing.assert_array_equal(copied["x"][...], np.arange(20.0))
-    assert seen[-1].n_bytes == seen[-1].n_bytes_total == DATA.nbytes + 160
+    assert seen[-1].nbytes == seen[-1].nbytes_total == DATA.nbytes + 160
     assert seen[-1].n_objects == sum(1 for k in keys(copied.store) if "/c/" in k)
-    assert [p.n_bytes for p in seen] == sorted(p.n_bytes for p in seen)
+    assert [p.nbytes for p in seen] == sorted(p.nbytes for p in seen)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -458,7 +458,7 @@ def test_an_npy_file_is_read_in_few_and_long_reads(tmp_path: Path) -> None:
     assert recorder.n_requests == 1
     recorder.reset()
     npy.read((slice(8, 16), slice(0, 64), slice(0, 256)), np.empty((8, 64, 256), "u2"))
-    assert (recorder.n_requests, recorder.n_bytes) == (1, 8 * 64 * 256 * 2)
+    assert (recorder.n_requests, recorder.nbytes) == (1, 8 * 64 * 256 * 2)
 
 
 # -- interruptions ----------------------------------------------------------------------------------------------------
@@ -499,7 +499,7 @@ def test_an_interrupted_copy_is_no_node_and_can_be_completed(n: int, raw: bool) 
     assert keys(store) == keys(source.store)
     opened = zarrdock.open_group(store)
     assert opened.metadata.consolidated is not None
-    assert seen[-1].n_bytes == seen[-1].n_bytes_total
+    assert seen[-1].nbytes == seen[-1].nbytes_total
     # The mark, and what came after it, is not written a second time.
     if raw:
         n_all = len(keys(store)) + 1

@@ -58,7 +58,7 @@ def test_every_span_is_in_its_request(spans: Any, gap: int, max_bytes: int | Non
         assert merged.starts[request] + offset == start
         assert start + length <= merged.stops[request]
     assert (merged.starts[1:] >= merged.stops[:-1]).all()  # ascending, disjoint
-    assert merged.n_bytes == sum(merged.stops - merged.starts)
+    assert merged.nbytes == sum(merged.stops - merged.starts)
     # No byte is asked for that is neither wanted nor in a gap that was allowed.
     wanted = np.zeros(400, bool)
     for start, length in spans:

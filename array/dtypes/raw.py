@@ -36,8 +36,8 @@ class RawBits(DataType):
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
         if name == "raw_bytes":
             known_members(configuration, ("length_bytes",))
-            n_bytes = expect_integer(configuration.get("length_bytes"), "/length_bytes", 1, MAX_ITEM_BYTES)
-            return cls(name, np.dtype(f"V{n_bytes}"), base64=True)
+            nbytes = expect_integer(configuration.get("length_bytes"), "/length_bytes", 1, MAX_ITEM_BYTES)
+            return cls(name, np.dtype(f"V{nbytes}"), base64=True)
         known_members(configuration, ())
         found = cls.PATTERN.fullmatch(name)
         n_bits = int(found.group(1)) if found else 0

@@ -178,17 +178,17 @@ class _Fixed(DataType):
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
         known_members(configuration, ("length_bytes",))
-        n_bytes = configuration.get("length_bytes")
+        nbytes = configuration.get("length_bytes")
         if (
-            isinstance(n_bytes, bool)
-            or not isinstance(n_bytes, int)
-            or not 1 <= n_bytes <= MAX_ITEM_BYTES
-            or n_bytes % cls.UNIT
+            isinstance(nbytes, bool)
+            or not isinstance(nbytes, int)
+            or not 1 <= nbytes <= MAX_ITEM_BYTES
+            or nbytes % cls.UNIT
         ):
             multiple = f"a multiple of {cls.UNIT}" if cls.UNIT > 1 else "an integer"
             expected = f"{multiple} from {cls.UNIT} to {MAX_ITEM_BYTES}"
-            raise MetadataError(pointer="/length_bytes", expected=expected, found=n_bytes)
-        return cls(name, np.dtype(f"{cls.KIND}{n_bytes // cls.UNIT}"))
+            raise MetadataError(pointer="/length_bytes", expected=expected, found=nbytes)
+        return cls(name, np.dtype(f"{cls.KIND}{nbytes // cls.UNIT}"))
 
     @classmethod
     def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:

@@ -29,7 +29,7 @@ class Plan:
         shape: of the result. n_objects: objects in the store that hold it; n_chunks: (inner) chunks.
         n_rounds: number of times the reader waits for the store; the requests of a round are in flight together.
         n_requests: requests over all rounds, including those for indexes.
-        n_bytes: bytes returned.
+        nbytes: bytes returned.
         n_missing: objects that do not exist: all fill value.
         rounds: requests and bytes of each round.
         reads: every read, in order, with the versions of the objects when the plan was made.
@@ -58,14 +58,14 @@ class Plan:
         return sum(n for n, _ in self.rounds)
 
     @property
-    def n_bytes(self) -> int:
+    def nbytes(self) -> int:
         """Bytes that come back over all rounds."""
         return sum(nbytes for _, nbytes in self.rounds)
 
     def __str__(self) -> str:
         lines = [
             (
-                f"{_times(self.n_rounds, 'round')}, {_times(self.n_requests, 'request')}, {_size(self.n_bytes)}"
+                f"{_times(self.n_rounds, 'round')}, {_times(self.n_requests, 'request')}, {_size(self.nbytes)}"
                 f" for {_times(self.n_chunks, 'chunk')} in {_times(self.n_objects, 'object')}, result {self.shape}"
             )
         ]

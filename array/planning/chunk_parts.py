@@ -329,7 +329,7 @@ def _bodies(
     merged = merge(starts + start, lengths, gap_bytes=traits.merge_gap_bytes, max_bytes=traits.max_request_bytes)
     spans = [Span(a, b) for a, b in zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)]
     try:
-        answers = yield Round([Read(task.key, span, head.version) for span in spans], True, merged.n_bytes)
+        answers = yield Round([Read(task.key, span, head.version) for span in spans], True, merged.nbytes)
     except RangeError as error:
         raise _cut_off(task.key, spans[-1].stop, length) from error
     views: list[memoryview] = []

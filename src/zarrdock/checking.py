@@ -73,7 +73,7 @@ class Counts:
     n_arrays: int = 0
     n_objects: int = 0
     n_chunks: int = 0
-    n_bytes: int = 0
+    nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ class _Checker:
         for counts, problems in in_parallel(jobs, n=n, budget=16 * _WINDOW_BYTES):
             for problem in problems:
                 self._note(problem)
-            self._count(path, n_objects=counts.n_objects, n_chunks=counts.n_chunks, n_bytes=counts.n_bytes)
+            self._count(path, n_objects=counts.n_objects, n_chunks=counts.n_chunks, nbytes=counts.nbytes)
         if self.counts.n_chunks > n_chunks and not has_checksum(metadata.codecs):
             self.unverified.append(path)
 
@@ -303,7 +303,7 @@ class _Object:
         self.size = size
         self.problems: list[Problem] = []
         self.n_chunks = 0
-        self.n_bytes = 0
+        self.nbytes = 0
 
     def check(self) -> tuple[Counts, list[Problem]]:
         """Counts and problems of the object. One that is replaced meanwhile is looked at again.
@@ -322,9 +322,9 @@ class _Object:
             except (CodecError, StoreError) as error:
                 self._note(error)
                 there = True
-            return Counts(0, 0, int(there), self.n_chunks, self.n_bytes), self.problems
+            return Counts(0, 0, int(there), self.n_chunks, self.nbytes), self.problems
         self.problems = [Problem("warning", self.path, _KEPT_CHANGING, key=self.key)]
-        return Counts(n_bytes=self.n_bytes), self.problems
+        return Counts(nbytes=self.nbytes), self.problems
 
     def _note(self, error: ZarrdockError, chunk: tuple[int, ...] | None = None) -> None:
         text = str(error.at(key=self.key, chunk=chunk)) if isinstance(error, CodecError) else str(error)
@@ -335,7 +335,7 @@ class _Object:
         if isinstance(result, Exception) or (result is None and version is not None):
             raise VersionChangedError("the object has changed", key=self.key, store=self.store)
         if result is not None:
-            self.n_bytes += len(result.data)
+            self.nbytes += len(result.data)
         return result
 
     def _check(self) -> bool:
@@ -350,7 +350,7 @@ class _Object:
         tree = result_of(steps, self.store)
         if tree is None:
             return False
-        self.n_bytes += sum(levels[shard.depth].layout.nbytes for shard in tree.shards)
+        self.nbytes += sum(levels[shard.depth].layout.nbytes for shard in tree.shards)
         leaves = [
             (*shard.span(flat), tuple(a + b for a, b in zip(shard.at, levels[-1].coords(flat), strict=True)))
             for shard in tree.innermost(len(levels))

@@ -113,7 +113,7 @@ class Merged:
     offset: Int64Array
 
     @property
-    def n_bytes(self) -> int:
+    def nbytes(self) -> int:
         """Bytes over all requests."""
         return int((self.stops - self.starts).sum())
 

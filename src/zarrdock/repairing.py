@@ -51,7 +51,7 @@ class Repair:
 
     Attributes:
         path: of the array. key: of the object. message: one line.
-        n_bytes: bytes by which the object became smaller.
+        nbytes: bytes by which the object became smaller.
 
     >>> array = zarrdock.create_array(zarrdock.MemoryStore(), data=np.ones((8, 8)), chunks=(2, 2), shards=(8, 8))
     >>> zarrdock.tools.repair(array.store)  # all is well
@@ -61,7 +61,7 @@ class Repair:
     path: str
     key: str
     message: str
-    n_bytes: int = 0
+    nbytes: int = 0
 
 
 def repair(store: Any, *, path: str | None = None, storage_options: Mapping[str, Any] | None = None) -> list[Repair]:
@@ -99,10 +99,10 @@ def _repair_array(store: Store, path: str, metadata: ArrayMetadata) -> Iterator[
     found = stored_objects(store, path, layout.key_encoding, layout.grid_shape())
     for coords, entry in [*found]:  # what is listed must not change under the listing
         sharding = layout.at(coords).levels[0].sharding
-        message, n_bytes = "", 0
+        message, nbytes = "", 0
 
         def change(old: Buffer | None, sharding: BoundSharding = sharding) -> Value | None:
-            nonlocal message, n_bytes
+            nonlocal message, nbytes
             message = ""
             if old is None:
                 return None
@@ -110,12 +110,12 @@ def _repair_array(store: Store, path: str, metadata: ArrayMetadata) -> Iterator[
             if mended is None:
                 return old
             parts, message = mended
-            n_bytes = len(old) - sum(map(len, parts))
+            nbytes = len(old) - sum(map(len, parts))
             return parts
 
         store.update(entry.key, change)
         if message:
-            yield Repair(path, entry.key, message, n_bytes)
+            yield Repair(path, entry.key, message, nbytes)
 
 
 def _has_checksums(sharding: Sharding) -> bool:
@@ -173,13 +173,13 @@ def _patched(data: Buffer, patches: Sequence[tuple[int, bytes]]) -> bytes:
     return bytes(whole)
 
 
-def _index_start(sharding: BoundSharding, n_bytes: int) -> int:
-    return n_bytes - sharding.layout.nbytes if sharding.layout.location == "end" else 0
+def _index_start(sharding: BoundSharding, nbytes: int) -> int:
+    return nbytes - sharding.layout.nbytes if sharding.layout.location == "end" else 0
 
 
-def _data_area(sharding: BoundSharding, n_bytes: int) -> tuple[int, int]:
+def _data_area(sharding: BoundSharding, nbytes: int) -> tuple[int, int]:
     n = sharding.layout.nbytes
-    return (0, n_bytes - n) if sharding.layout.location == "end" else (n, n_bytes)
+    return (0, nbytes - n) if sharding.layout.location == "end" else (n, nbytes)
 
 
 def _gaps(spans: Sequence[tuple[int, int]], first: int, last: int) -> list[tuple[int, int]]:

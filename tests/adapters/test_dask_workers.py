@@ -68,7 +68,7 @@ def test_copies(cluster: Any, source: zarrdock.Group, tmp_path: Path, how: Any) 
     with DaskWorkers(cluster.scheduler_address) as workers:
         zarrdock.copy(source, tmp_path / "b.zarr", workers=workers, progress=seen.append, **how)
     expect_copy(tmp_path / "b.zarr")
-    assert seen[-1].n_bytes == seen[-1].n_bytes_total == 2 * VALUES.nbytes
+    assert seen[-1].nbytes == seen[-1].nbytes_total == 2 * VALUES.nbytes
     zarrdock.copy(source, tmp_path / "c.zarr", **how)
     here, there = (
         {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}

@@ -130,7 +130,7 @@ def test_wrappers_read_ahead_too(name: str, far: Far, values: Any) -> None:
     assert np.array_equal(array[...], values)
     assert early.is_set()
     if isinstance(store, zarrdock.RecordingStore):
-        assert (store.n_rounds, store.n_requests, store.n_bytes) == (plan.n_rounds, plan.n_requests, plan.n_bytes)
+        assert (store.n_rounds, store.n_requests, store.nbytes) == (plan.n_rounds, plan.n_requests, plan.nbytes)
 
 
 def test_the_same_from_a_coroutine(far: Far, values: Any) -> None:

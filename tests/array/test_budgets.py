@@ -222,10 +222,10 @@ def check_plans(inside: zarrdock.Store, kind: str, selections: list[Any], holes:
             store.reset()
             (array.read if read.__name__ == "read" else array.__getitem__)(selection)
             found = [event for event in store.log if event.verb == "read"]
-            assert [(len(event.requests), event.n_bytes) for event in found] == list(plan.rounds)
+            assert [(len(event.requests), event.nbytes) for event in found] == list(plan.rounds)
             asked = [(r.key, r.range) for event in found for r in event.requests]
             assert asked == [(r.key, r.range) for r in plan.reads]
-            assert (plan.n_rounds, plan.n_requests, plan.n_bytes) == (store.n_rounds, store.n_requests, store.n_bytes)
+            assert (plan.n_rounds, plan.n_requests, plan.nbytes) == (store.n_rounds, store.n_requests, store.nbytes)
             assert str(plan).startswith(f"{plan.n_rounds} round")
 
 
@@ -405,6 +405,6 @@ def test_parts_of_plain_chunks(store: zarrdock.RecordingStore, name: str, shards
     store.reset()
     found = array[selection]
     assert np.array_equal(found, values[selection])
-    assert store.n_bytes == plan.n_bytes
+    assert store.nbytes == plan.nbytes
     if store.traits.conditional_read or shards is None:
-        assert (store.n_requests, store.n_bytes) == (1, nbytes)
+        assert (store.n_requests, store.nbytes) == (1, nbytes)

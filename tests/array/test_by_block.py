@@ -85,9 +85,9 @@ def test_fewer_bytes(store: RecordingStore, selection: Any) -> None:
     plan = array.plan(selection)
     store.reset()
     np.testing.assert_array_equal(array[selection], volume()[selection])
-    assert (store.n_rounds, store.n_requests, store.n_bytes) == (plan.n_rounds, plan.n_requests, plan.n_bytes)
+    assert (store.n_rounds, store.n_requests, store.nbytes) == (plan.n_rounds, plan.n_requests, plan.nbytes)
     assert store.n_requests == 2
-    assert 0 < store.n_bytes < 0.2 * max(entry.size or 0 for entry in store.list("c"))
+    assert 0 < store.nbytes < 0.2 * max(entry.size or 0 for entry in store.list("c"))
     assert plan.rounds[0] == (1, 16 + 4 * 32)
 
 
@@ -98,14 +98,14 @@ def test_where_the_whole_chunk_is_read(store: RecordingStore) -> None:
     for selection in (np.s_[:64], np.s_[2:50], np.s_[:64, 3]):  # all; more than half; some of every block
         store.reset()
         np.testing.assert_array_equal(array[selection], expected[selection])
-        assert (store.n_requests, store.n_bytes > 0.9 * stored) == (1, True)
+        assert (store.n_requests, store.nbytes > 0.9 * stored) == (1, True)
     kept = opened(store, cache_bytes=2**24)
     np.testing.assert_array_equal(kept[5], expected[5])
-    assert store.n_bytes > 0.9 * stored
+    assert store.nbytes > 0.9 * stored
     timeless = zarrdock.open_array(WithTraits(store, conditional_read=False))
     store.reset()
     np.testing.assert_array_equal(timeless[5], expected[5])
-    assert store.n_bytes > 0.9 * stored
+    assert store.nbytes > 0.9 * stored
 
 
 class Untold(WrapperStore):
@@ -166,8 +166,8 @@ def test_remote_chunks(zarr_format: Any) -> None:
     plan = array.plan(np.s_[:, 4])
     store.reset()
     np.testing.assert_array_equal(array[:, 4], values[:, 4])
-    assert (store.n_rounds, store.n_requests, store.n_bytes) == (2, 6, plan.n_bytes) == (plan.n_rounds, 6, plan.n_bytes)
-    assert store.n_bytes < 0.2 * sum(entry.size or 0 for entry in store.list())
+    assert (store.n_rounds, store.n_requests, store.nbytes) == (2, 6, plan.nbytes) == (plan.n_rounds, 6, plan.nbytes)
+    assert store.nbytes < 0.2 * sum(entry.size or 0 for entry in store.list())
 
 
 def test_missing_chunks() -> None:
@@ -177,7 +177,7 @@ def test_missing_chunks() -> None:
     store.reset()
     assert (array[3] == 7).all()
     assert array[3, 4, 5] == 7
-    assert (plan.n_missing, plan.n_bytes, store.n_bytes) == (1, 0, 0)
+    assert (plan.n_missing, plan.nbytes, store.nbytes) == (1, 0, 0)
 
 
 # -- every kind of frame ----------------------------------------------------------------------------------------------
@@ -222,9 +222,9 @@ def test_numpys_values(data: st.DataObject) -> None:
             plan = array.plan(selection)
             store.reset()
             np.testing.assert_array_equal(array[selection], values[selection])
-            asked = (store.n_rounds, store.n_requests, store.n_bytes)
+            asked = (store.n_rounds, store.n_requests, store.nbytes)
             if all(isinstance(index, slice) for index in selection):
-                assert asked == (plan.n_rounds, plan.n_requests, plan.n_bytes)
+                assert asked == (plan.n_rounds, plan.n_requests, plan.nbytes)
 
 
 def test_what_blosc2_wrote() -> None:
@@ -299,7 +299,7 @@ def test_large_chunks_that_others_wrote(tmp_path: Path, peer: str) -> None:
     for i in (0, 31, 63):
         store.reset()
         np.testing.assert_array_equal(array[i], values[i])
-        assert 0 < store.n_bytes < 0.5 * max(entry.size or 0 for entry in store.list())
+        assert 0 < store.nbytes < 0.5 * max(entry.size or 0 for entry in store.list())
 
 
 def parts(encoded: bytes, nbytes: int) -> tuple[Frame, list[bytes]]:

@@ -64,7 +64,7 @@ def test_what_was_read_once_is_only_confirmed(
     assert np.array_equal(read(array), read_numpy(read, values))
     n_objects = 4 if array.shards else 16
     assert store.n_requests <= n_objects
-    assert store.n_bytes <= n_objects
+    assert store.nbytes <= n_objects
     assert store.n_rounds == 1
 
 
@@ -115,7 +115,7 @@ def test_a_plan_announces_it(store: zarrdock.RecordingStore, values: Any) -> Non
         plan = array.plan(selection)
         store.reset()
         array[selection]
-        assert (plan.n_rounds, plan.n_requests, plan.n_bytes) == (store.n_rounds, store.n_requests, store.n_bytes)
+        assert (plan.n_rounds, plan.n_requests, plan.nbytes) == (store.n_rounds, store.n_requests, store.nbytes)
         array[selection]
 
 

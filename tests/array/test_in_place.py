@@ -79,7 +79,7 @@ def test_other_chunks_go_behind_and_garbage_is_accounted_for(tmp_path: Path, kin
     assert used.total == store.size("c/0/0")
     assert used.garbage > 0
     assert np.array_equal(zarrdock.open_array(tmp_path / "a")[...], expected)
-    assert relayout(array).n_bytes_saved >= used.garbage
+    assert relayout(array).nbytes_saved >= used.garbage
     assert usage(array).garbage == 0
     assert np.array_equal(zarrdock.open_array(tmp_path / "a")[...], expected)
 

@@ -22,8 +22,8 @@ def cost(store: zarrdock.RecordingStore, array: zarrdock.Array, selection: Any) 
     plan = array.plan(selection)
     store.reset()
     array[selection]
-    found = store.n_rounds, store.n_requests, store.n_bytes
-    assert found == (plan.n_rounds, plan.n_requests, plan.n_bytes)
+    found = store.n_rounds, store.n_requests, store.nbytes
+    assert found == (plan.n_rounds, plan.n_requests, plan.nbytes)
     return found
 
 

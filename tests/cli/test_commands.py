@@ -194,10 +194,10 @@ def test_a_plan_says_what_a_read_does(tree: Path, capsys: pytest.CaptureFixture[
     recorder.reset()
     array[0:15, 3, ::2]
     facts = out_json(capsys, "plan", tree / "volume", "0:15, 3, ::2")
-    happened = (recorder.n_rounds, recorder.n_requests, recorder.n_bytes)
-    assert (facts["n_rounds"], facts["n_requests"], facts["n_bytes"]) == happened
+    happened = (recorder.n_rounds, recorder.n_requests, recorder.nbytes)
+    assert (facts["n_rounds"], facts["n_requests"], facts["nbytes"]) == happened
     assert facts["shape"] == [15, 10]
-    assert sum(item["n_bytes"] for item in facts["rounds"]) == recorder.n_bytes
+    assert sum(item["nbytes"] for item in facts["rounds"]) == recorder.nbytes
     assert out(capsys, "plan", tree / "volume", "0:15, 3, ::2").startswith("2 rounds, ")
     assert out(capsys, "plan", tree / "volume", "-1").startswith("2 rounds, ")
 

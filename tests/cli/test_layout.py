@@ -61,10 +61,10 @@ def test_what_is_foretold_happens(array: Path, tmp_path: Path, capsys: pytest.Ca
         for selection in (np.s_[0:16, 3, ...], np.s_[40:50, 8:30, ::2], np.s_[-1]):
             reader.read(selection)
         foretold = by_order[order]
-        assert (foretold["n_rounds"], foretold["n_requests"], foretold["n_bytes"]) == (
+        assert (foretold["n_rounds"], foretold["n_requests"], foretold["nbytes"]) == (
             store.n_rounds,
             store.n_requests,
-            store.n_bytes,
+            store.nbytes,
         )
 
 

@@ -34,7 +34,7 @@ def test_in_place(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out(capsys, "relayout", array, "--order", "hilbert", "--dry-run").startswith("6 of 6 shards to be rewritten")
     assert "6 of 6 shards rewritten, 0 B saved" in out(capsys, "relayout", array, "--order", "hilbert", "-q")
     facts = out_json(capsys, "relayout", array, "--order", "hilbert")
-    assert (facts["n_objects"], facts["n_rewritten"], facts["n_bytes_saved"]) == (6, 0, 0)
+    assert (facts["n_objects"], facts["n_rewritten"], facts["nbytes_saved"]) == (6, 0, 0)
     assert np.array_equal(zarrdock.open_array(array)[...], VALUES)
     assert out_json(capsys, "relayout", array)["n_rewritten"] == 0
 

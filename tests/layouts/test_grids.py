@@ -57,7 +57,7 @@ def test_what_is_predicted_of_the_layout_there_is_is_what_is_counted(kind: str, 
     for selection in first.selections:
         reader[selection]
     total = prediction.total
-    assert (total.n_rounds, total.n_requests, total.n_bytes) == (store.n_rounds, store.n_requests, store.n_bytes)
+    assert (total.n_rounds, total.n_requests, total.nbytes) == (store.n_rounds, store.n_requests, store.nbytes)
 
 
 @pytest.mark.parametrize("kind", ["shards", "levels"])
@@ -82,10 +82,10 @@ def test_shards_in_another_order_cost_what_was_predicted(kind: str, order: Any) 
     store.reset()
     for selection in first.selections:
         reader[selection]
-    assert (predicted.n_rounds, predicted.n_requests, predicted.n_bytes) == (
+    assert (predicted.n_rounds, predicted.n_requests, predicted.nbytes) == (
         store.n_rounds,
         store.n_requests,
-        store.n_bytes,
+        store.nbytes,
     )
 
 
@@ -114,7 +114,7 @@ def test_garbage_goes(tmp_path: Path) -> None:
     seen = survey(store, "", array.metadata)
     assert seen.usage.garbage > 0
     done = relayout(store)
-    assert done.n_bytes_saved == seen.usage.garbage
+    assert done.nbytes_saved == seen.usage.garbage
     np.testing.assert_array_equal(zarrdock.open_array(store)[...], expected)
 
 
@@ -129,7 +129,7 @@ def test_every_candidate_can_be_predicted(kind: str, max_objects: int) -> None:
     assert len(found) > 4
     for candidate in found:
         prediction = predict(seen, patterns, candidate, traits=store.traits, prices=PLACES["local"][1])
-        assert prediction.total.n_bytes > 0
+        assert prediction.total.nbytes > 0
 
 
 def test_bytes_are_spread_over_chunks_of_another_shape() -> None:
@@ -140,7 +140,7 @@ def test_bytes_are_spread_over_chunks_of_another_shape() -> None:
     candidate = Candidate(None, (), (5, 6))
     total = predict(seen, [all_of_it], candidate, traits=store.traits, prices=PLACES["local"][1]).total
     assert total.n_requests == 16
-    assert total.n_bytes == VALUES.nbytes
+    assert total.nbytes == VALUES.nbytes
 
 
 @pytest.mark.parametrize("kind", KINDS)

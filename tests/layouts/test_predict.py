@@ -43,12 +43,12 @@ def counted(store: zarrdock.Store, array: zarrdock.Array, traits: Any) -> list[t
         recorder.reset()
         for selection in pattern.selections:
             reader.read(selection)
-        found.append((recorder.n_rounds, recorder.n_requests, recorder.n_bytes))
+        found.append((recorder.n_rounds, recorder.n_requests, recorder.nbytes))
     return found
 
 
 def foretold(prediction: Prediction) -> list[tuple[int, int, int]]:
-    return [(cost.n_rounds, cost.n_requests, cost.n_bytes) for cost in prediction.costs]
+    return [(cost.n_rounds, cost.n_requests, cost.nbytes) for cost in prediction.costs]
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -150,7 +150,7 @@ def test_other_chunks_of_compressed_data_are_estimated() -> None:
     told, found = prediction.total, [sum(column) for column in zip(*counted(target, copied, REMOTE), strict=True)]
     assert told.n_rounds == pytest.approx(found[0], rel=0.05)
     assert told.n_requests == pytest.approx(found[1], rel=0.1)
-    assert told.n_bytes == pytest.approx(found[2], rel=0.25)
+    assert told.nbytes == pytest.approx(found[2], rel=0.25)
 
 
 # -- surveys ----------------------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def test_prices() -> None:
     array = create(store, "end")
     seen = survey(store, "", array.metadata)
     total = predict(seen, PATTERNS, candidates(seen)[0], traits=REMOTE, prices=prices).total
-    assert total.price == pytest.approx(total.n_requests * 2e-6 + total.n_bytes * 3e-9)
+    assert total.price == pytest.approx(total.n_requests * 2e-6 + total.nbytes * 3e-9)
     assert total.seconds > total.n_rounds * 0.05
 
 

@@ -137,7 +137,7 @@ def test_one_look_at_each_shard_and_merged_reads() -> None:
     # The metadata, whose format is unknown; of each shard its index and one run of chunks, all shards together.
     assert store.n_requests == 5 + 2 * n_shards
     assert store.n_rounds == 3
-    assert store.n_bytes == sum(entry.size or 0 for entry in store.list())
+    assert store.nbytes == sum(entry.size or 0 for entry in store.list())
 
 
 def test_an_interrupted_copy_is_completed() -> None:

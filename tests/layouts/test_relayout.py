@@ -56,7 +56,7 @@ def garbage(array: zarrdock.Array) -> int:
     return sum(used.garbage for used in found)
 
 
-def litter(store: zarrdock.Store, array: zarrdock.Array, n_bytes: int = 1024) -> None:
+def litter(store: zarrdock.Store, array: zarrdock.Array, nbytes: int = 1024) -> None:
     """Unused bytes in front of the chunks of every shard, as writers leave them that never move a chunk."""
     sharding = Layout.of(array.metadata).levels[0].sharding
     for entry in [*store.list("c")]:
@@ -64,11 +64,11 @@ def litter(store: zarrdock.Store, array: zarrdock.Array, n_bytes: int = 1024) ->
         assert blob is not None
         data = memoryview(blob.data)
         index = sharding.split(data)
-        moved = ShardIndex(np.where(index.offsets < 0, -1, index.offsets + n_bytes), index.lengths)
+        moved = ShardIndex(np.where(index.offsets < 0, -1, index.offsets + nbytes), index.lengths)
         encoded = sharding.layout.serialise(moved)
         n = sharding.layout.nbytes
         body = data[n:] if sharding.layout.location == "start" else data[: len(data) - n]
-        junk = b"\xaa" * n_bytes
+        junk = b"\xaa" * nbytes
         store.write(entry.key, [encoded, junk, body] if sharding.layout.location == "start" else [junk, body, encoded])
 
 
@@ -84,8 +84,8 @@ def test_the_order_asked_for_and_nothing_decoded(kind: str, order: Any, counting
     done = relayout(array, order=order)
     assert counting.calls == []
     assert (done.n_objects, done.n_rewritten) == (len(before), len(before))
-    assert done.n_bytes_after == sum(entry.size or 0 for entry in store.list("c"))
-    assert done.n_bytes_saved == 1024 * len(before)
+    assert done.nbytes_after == sum(entry.size or 0 for entry in store.list("c"))
+    assert done.nbytes_saved == 1024 * len(before)
     assert {entry.key: entry.size for entry in store.list("c")} == before
     assert garbage(array) == 0
     grid = Layout.of(array.metadata).levels[-1].sharding.grid
@@ -94,7 +94,7 @@ def test_the_order_asked_for_and_nothing_decoded(kind: str, order: Any, counting
         assert found == [flat for flat in sequence if flat in found]
     assert np.array_equal(array[...], VALUES)
     again = relayout(array, order=order)
-    assert (again.n_objects, again.n_rewritten, again.n_bytes_saved) == (len(before), 0, 0)
+    assert (again.n_objects, again.n_rewritten, again.nbytes_saved) == (len(before), 0, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -103,7 +103,7 @@ def test_without_an_order_garbage_goes_and_chunks_stay_in_their_order(kind: str,
     before = places(array)
     litter(array.store, array)
     done = relayout(tmp_path / "a")
-    assert done.n_bytes_saved == 1024 * done.n_objects
+    assert done.nbytes_saved == 1024 * done.n_objects
     assert [found for _, found in sorted(places(array).items())] == [found for _, found in sorted(before.items())]
     assert np.array_equal(zarrdock.open_array(tmp_path / "a")[...], VALUES)
     assert relayout(tmp_path / "a").n_rewritten == 0
@@ -121,7 +121,7 @@ def test_what_is_finished_costs_its_indexes() -> None:
     assert store.n_updates == 0
     store.reset()
     looked = relayout(store, order="hilbert", dry_run=True)
-    assert (looked.n_objects, looked.n_bytes_saved, store.n_updates) == (n_shards, 0, 0)
+    assert (looked.n_objects, looked.nbytes_saved, store.n_updates) == (n_shards, 0, 0)
     assert 0 < looked.n_rewritten == relayout(store, order="hilbert").n_rewritten == store.n_updates
 
 
@@ -188,7 +188,7 @@ def test_a_shard_whose_chunks_share_bytes_is_left_alone() -> None:
     shared = ShardIndex(np.zeros(4, np.int64), np.full(4, 16, np.int64))
     store.write("c/0/0", [b"\x01" * 16, sharding.layout.serialise(shared)])
     done = relayout(store, order="morton")
-    assert (done.n_objects, done.n_rewritten, done.n_bytes_saved) == (1, 0, 0)
+    assert (done.n_objects, done.n_rewritten, done.nbytes_saved) == (1, 0, 0)
     assert (array[...] == 1).all()
 
 

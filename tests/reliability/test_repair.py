@@ -202,7 +202,7 @@ def test_unused_bytes_are_removed(location: str) -> None:
     array.store.write("c/0/0", wasteful)
     np.testing.assert_array_equal(array[...], VALUES)
     (done,) = repair(array.store)
-    assert done.n_bytes == 133
+    assert done.nbytes == 133
     assert done.message == "133 bytes that no chunk uses were removed"
     assert stored(array) == good
     assert repair(array.store) == []

@@ -92,7 +92,7 @@ def test_what_another_process_adds_is_found(inner, tmp_path):
     one.get("k", Span(100, 200))
     outer.reset()
     assert bytes(two.get("k", Span(120, 130)).data) == DATA[120:130]
-    assert outer.n_bytes <= 1
+    assert outer.nbytes <= 1
 
 
 def test_stores_that_share_a_folder_are_kept_apart(tmp_path):

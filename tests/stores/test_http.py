@@ -336,8 +336,8 @@ def test_one_limit_for_all_callers(server: WebServer) -> None:
     peaks: list[int] = []
     take = limiter._take
 
-    def counted(n_bytes: int) -> None:
-        take(n_bytes)
+    def counted(nbytes: int) -> None:
+        take(nbytes)
         peaks.append(limiter.n_in_flight)
 
     limiter._take = counted  # type: ignore[method-assign]

@@ -133,7 +133,7 @@ def test_a_recorded_round_counts_once_however_many_parts_it_has():
     store.write("k", b"0123")
     for future in store.submit_read([[Read("k")], [Read("k", Span(0, 1)), Read("k", Span(0, 0))]]):
         future.result(10)
-    assert (store.n_rounds, store.n_requests, store.n_bytes) == (1, 2, 5)
+    assert (store.n_rounds, store.n_requests, store.nbytes) == (1, 2, 5)
     assert store.log[-1] == Event("read", "k", (Read("k"), Read("k", Span(0, 1))), 5)
 
 
@@ -174,12 +174,12 @@ def test_read_only_leaves_the_store_inside_writable(inner):
 def test_recording_counts(inner):
     store = RecordingStore(inner, n_events=3)
     store.read([Read("k"), Read("missing"), Read("a/k", Tail(2)), Read("k", Span(0, 0))])
-    assert (store.n_rounds, store.n_requests, store.n_bytes) == (1, 3, 3)
+    assert (store.n_rounds, store.n_requests, store.nbytes) == (1, 3, 3)
     store.read([])
     store.read([Read("k", Tail(0))])
     assert (store.n_rounds, store.n_requests) == (1, 3)
     store.get("a/b/k", Span(0, 4))
-    assert (store.n_rounds, store.n_requests, store.n_bytes) == (2, 4, 7)
+    assert (store.n_rounds, store.n_requests, store.nbytes) == (2, 4, 7)
     store.write("w", [b"12", b"345"])
     store.update("w", lambda old: [old, b"6"])
     store.update("w", lambda old: old)
@@ -189,7 +189,7 @@ def test_recording_counts(inner):
     store.size("k")
     assert store.log[-1] == Event("size", "k")
     store.reset()
-    assert (store.n_rounds, store.n_requests, store.n_bytes, store.n_writes, len(store.log)) == (0, 0, 0, 0, 0)
+    assert (store.n_rounds, store.n_requests, store.nbytes, store.n_writes, len(store.log)) == (0, 0, 0, 0, 0)
     store.get("k", Tail(1))
     assert [*store.log] == [Event("read", "k", (Read("k", Tail(1)),), 1)]
 
@@ -212,7 +212,7 @@ def test_recording_among_threads_and_through_pickle(inner):
         thread.start()
     for thread in threads:
         thread.join()
-    assert (store.n_rounds, store.n_requests, store.n_bytes) == (800, 800, 800)
+    assert (store.n_rounds, store.n_requests, store.nbytes) == (800, 800, 800)
     copy = pickle.loads(pickle.dumps(store))
     copy.get("k")
     assert (copy.n_rounds, store.n_rounds, len(copy.log)) == (801, 800, 5)

@@ -178,9 +178,9 @@ def test_compact(path):
         old = store.get("k", Span(0, 4))
         other = ZipStore(path)
         assert bytes(other.get("k", Span(0, 4)).data) == b"0019"
-        n_bytes = path.stat().st_size
+        nbytes = path.stat().st_size
         path.chmod(0o640)
-        assert store.compact() == n_bytes - path.stat().st_size > 70_000
+        assert store.compact() == nbytes - path.stat().st_size > 70_000
         assert not journal_of(path).exists()
         assert content(path) == {"k": b"0019" * 1000, "other": b"o"}
         assert path.stat().st_mode & 0o777 == 0o640

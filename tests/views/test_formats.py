@@ -220,7 +220,7 @@ def test_a_chunk_is_made_once_for_as_long_as_it_is_the_same() -> None:
     again = view.get("0/0/0", Span(2, 10))
     assert again is not None
     assert bytes(again.data) == bytes(first.data)[2:10]
-    assert (again.version, record.n_bytes) == (first.version, 1)
+    assert (again.version, record.nbytes) == (first.version, 1)
     assert view.size("0/0/0") == len(first.data)
     array[0] = 7
     assert bytes(view.get("0/0/0").data) != bytes(first.data)  # type: ignore[union-attr]

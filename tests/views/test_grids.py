@@ -162,8 +162,8 @@ def test_each_chunk_is_read_once_while_it_stays_the_same() -> None:
     view = regular(store)
     store.reset()
     zarrdock.open_array(view)[...]
-    n_bytes = sum(entry.size or 0 for entry in store.list("c"))
-    assert store.n_bytes < n_bytes + 4000  # documents, and a byte each to confirm that a chunk is the same
+    nbytes = sum(entry.size or 0 for entry in store.list("c"))
+    assert store.nbytes < nbytes + 4000  # documents, and a byte each to confirm that a chunk is the same
 
 
 def test_damage_names_the_object() -> None:

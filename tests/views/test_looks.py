@@ -62,7 +62,7 @@ def test_the_coarsest_level_that_is_large_enough(version: str) -> None:
         again = max(1, -(-max(level.shape) // size))
         assert (image.width, image.height) == level[::again, ::again].shape[::-1]
         n_chunks = level.shape[0] // 32 * (level.shape[1] // 32)
-        assert record.n_bytes <= n_chunks * 2 * 32 * 32 * 2 + 8000  # and the metadata
+        assert record.nbytes <= n_chunks * 2 * 32 * 32 * 2 + 8000  # and the metadata
         pixels = np.asarray(image).astype(int)
         assert (pixels[0, 0], pixels[-1, -1]) == (0, 255)
         assert (np.diff(pixels, axis=1) >= 0).all()
@@ -89,7 +89,7 @@ def test_only_chunks_with_pixels_in_them_are_read() -> None:
     store.reset()
     image = zarrdock.plot(array, size=64)  # one pixel of 64 x 64: a sixteenth of the chunks
     assert (image.width, image.height) == (64, 32)
-    assert store.n_bytes == plan.n_bytes < array.nbytes_stored() / 4
+    assert store.nbytes == plan.nbytes < array.nbytes_stored() / 4
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_range_of_a_large_array_comes_from_a_few_chunks() -> None:
     low, high = value_range(open_picture(array))
     assert low == 0
     assert 50 < high <= RAMP[63, 63]
-    assert store.n_bytes < SAMPLE_BYTES
+    assert store.nbytes < SAMPLE_BYTES
     assert store.n_rounds <= 2
     large = zarrdock.create_array(zarrdock.MemoryStore(), shape=shape, dtype="u1", chunks=shape, fill_value=3)
     assert value_range(open_picture(large)) == (3, 3)

@@ -135,11 +135,11 @@ def test_the_servers_own_time_is_not_the_clients(store: zarrdock.Store) -> None:
         assert get(server) == (200, b"x" * 1000)
 
 
-@pytest.mark.parametrize("n_bytes", [PIECE_BYTES, 8 * PIECE_BYTES])
-def test_whoever_takes_nothing_is_cut_off_and_holds_nobody_up(store: zarrdock.Store, n_bytes: int) -> None:
+@pytest.mark.parametrize("nbytes", [PIECE_BYTES, 8 * PIECE_BYTES])
+def test_whoever_takes_nothing_is_cut_off_and_holds_nobody_up(store: zarrdock.Store, nbytes: int) -> None:
     limits = Limits(request_seconds=0.2, write_seconds=0.5, bytes_per_second=2 * PIECE_BYTES)
     with Server(store, n_concurrent=1, limits=limits) as server, connected(server, 4096) as client:
-        client.sendall(f"GET /large HTTP/1.1\r\nHost: x\r\nRange: bytes=0-{n_bytes - 1}\r\n\r\n".encode())
+        client.sendall(f"GET /large HTTP/1.1\r\nHost: x\r\nRange: bytes=0-{nbytes - 1}\r\n\r\n".encode())
         assert client.recv(12) == b"HTTP/1.1 206"
         assert get(server) == (200, b"x" * 1000)  # though that one is not done
         time.sleep(1.5)
@@ -149,7 +149,7 @@ def test_whoever_takes_nothing_is_cut_off_and_holds_nobody_up(store: zarrdock.St
                 received += len(data)
         except ConnectionError:
             pass
-        assert received < n_bytes
+        assert received < nbytes
         assert get(server) == (200, b"x" * 1000)
 
 

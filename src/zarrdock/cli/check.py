@@ -99,7 +99,7 @@ def command(
 def _counts(counts: Counts) -> str:
     return (
         f"{count(counts.n_groups, 'group')}, {count(counts.n_arrays, 'array')}, {count(counts.n_objects, 'object')}, "
-        f"{count(counts.n_chunks, 'chunk')}, {size_text(counts.n_bytes)} read"
+        f"{count(counts.n_chunks, 'chunk')}, {size_text(counts.nbytes)} read"
     )
 
 

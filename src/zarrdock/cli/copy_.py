@@ -85,7 +85,7 @@ def command(
         def progress(now: CopyProgress) -> None:
             nonlocal last
             last = now
-            bar.update(task, description=f"copying /{now.path}", completed=now.n_bytes, total=now.n_bytes_total)
+            bar.update(task, description=f"copying /{now.path}", completed=now.nbytes, total=now.nbytes_total)
 
         node = copy(
             src,
@@ -107,9 +107,9 @@ def command(
             {
                 "url": node.store.url,
                 "path": node.path,
-                "nbytes": last.n_bytes_total,
+                "nbytes": last.nbytes_total,
                 "n_objects": last.n_objects,
-                "nbytes_written": last.n_bytes_written,
+                "nbytes_written": last.nbytes_written,
                 "n_kept": last.n_kept,
                 "n_files": last.n_files,
                 "left_out": list(last.left_out),
@@ -121,8 +121,8 @@ def command(
         files = f", {count(last.n_files, 'other file')}" if last.n_files else ""
         shape = f"{shape_text(node.shape)} {node.dtype}, " if isinstance(node, Array) else ""
         print(
-            f"{shape}{size_text(last.n_bytes_total)} into {count(last.n_objects, 'object')} of "
-            f"{size_text(last.n_bytes_written)} altogether{files}{kept}, {seconds:.1f} s"
+            f"{shape}{size_text(last.nbytes_total)} into {count(last.n_objects, 'object')} of "
+            f"{size_text(last.nbytes_written)} altogether{files}{kept}, {seconds:.1f} s"
         )
     for line in last.left_out:
         print(f"not copied: {line}", file=sys.stderr)

@@ -119,10 +119,10 @@ def _write(volume: Volume, store: Store) -> Array:
 class _Cost:
     n_rounds: int
     n_requests: int
-    n_bytes: int
+    nbytes: int
 
     def __str__(self) -> str:
-        return f"{self.n_rounds} / {self.n_requests} / {size_text(self.n_bytes)}"
+        return f"{self.n_rounds} / {self.n_requests} / {size_text(self.nbytes)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ def _read(
     values = array[selection]
     milliseconds = (time.perf_counter() - started) * 1000
     return _Found(
-        _Cost(plan.n_rounds, plan.n_requests, plan.n_bytes),
-        _Cost(recorder.n_rounds, recorder.n_requests, recorder.n_bytes),
+        _Cost(plan.n_rounds, plan.n_requests, plan.nbytes),
+        _Cost(recorder.n_rounds, recorder.n_requests, recorder.nbytes),
         requests() - before if requests is not None else None,
         milliseconds,
         bool(np.array_equal(values, volume[selection])),
@@ -203,7 +203,7 @@ def _draw(target: Path, path: Path) -> None:
         Panel(f"coronal, y = {2 * Y - 127.5:+.1f} mm", array[:, Y], ("L", "R", "I", "S"), *sizes),
         Panel(f"axial, z = {2 * Z - 71.5:+.1f} mm", array[:, :, Z], ("L", "R", "P", "A"), *sizes),
     ]
-    cost = f"{recorder.n_rounds} rounds, {count(recorder.n_requests, 'read')}, {size_text(recorder.n_bytes)}"
+    cost = f"{recorder.n_rounds} rounds, {count(recorder.n_requests, 'read')}, {size_text(recorder.nbytes)}"
     draw(
         panels,
         "MNI152 brain, three slices out of a sharded Zarr array",

@@ -31,7 +31,7 @@ from zarrdock.layouts.shard_stats import Survey, survey
 
 __all__ = ["command"]
 
-_BY = {"time": "seconds", "requests": "n_requests", "bytes": "n_bytes", "rounds": "n_rounds", "price": "price"}
+_BY = {"time": "seconds", "requests": "n_requests", "bytes": "nbytes", "rounds": "n_rounds", "price": "price"}
 _EFFORT = ("nothing to do", "shards rewritten in place", "chunks copied, not decoded", "all encoded anew")
 
 
@@ -201,10 +201,10 @@ def _print(
         rows.append(
             [
                 f"{mark} {_name(prediction.candidate)}{'' if prediction.is_exact else ' ~'}",
-                *(f"{cost.n_requests:,} / {size_text(cost.n_bytes)}" for cost in prediction.costs),
+                *(f"{cost.n_requests:,} / {size_text(cost.nbytes)}" for cost in prediction.costs),
                 f"{total.n_rounds:,}",
                 f"{total.n_requests:,}",
-                size_text(total.n_bytes),
+                size_text(total.nbytes),
                 f"{total.seconds:.3g} s",
                 f"{total.price:.2g}",
             ]

@@ -39,11 +39,11 @@ def command(url: str, path: str, storage_options: dict[str, Any], selection: Any
             "shape": list(plan.shape),
             "n_rounds": plan.n_rounds,
             "n_requests": plan.n_requests,
-            "n_bytes": plan.n_bytes,
+            "nbytes": plan.nbytes,
             "n_objects": plan.n_objects,
             "n_chunks": plan.n_chunks,
             "n_missing": plan.n_missing,
-            "rounds": [{"n_requests": n, "n_bytes": nbytes} for n, nbytes in plan.rounds],
+            "rounds": [{"n_requests": n, "nbytes": nbytes} for n, nbytes in plan.rounds],
             "reads": [{"key": read.key, "range": _range(read)} for read in plan.reads],
         }
     )

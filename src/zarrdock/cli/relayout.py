@@ -65,9 +65,9 @@ def command(
         {
             "n_objects": done.n_objects,
             "n_rewritten": done.n_rewritten,
-            "n_bytes_before": done.n_bytes_before,
-            "n_bytes_after": done.n_bytes_after,
-            "n_bytes_saved": done.n_bytes_saved,
+            "nbytes_before": done.nbytes_before,
+            "nbytes_after": done.nbytes_after,
+            "nbytes_saved": done.nbytes_saved,
             "seconds": round(seconds, 3),
         }
     )
@@ -75,4 +75,4 @@ def command(
 
 def _counts(now: Relaid, dry_run: bool) -> str:
     text = f"{now.n_rewritten:,} of {count(now.n_objects, 'shard')} {'to be ' if dry_run else ''}rewritten"
-    return text if dry_run else f"{text}, {size_text(now.n_bytes_saved)} saved of {size_text(now.n_bytes_before)}"
+    return text if dry_run else f"{text}, {size_text(now.nbytes_saved)} saved of {size_text(now.nbytes_before)}"

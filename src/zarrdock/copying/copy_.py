@@ -187,7 +187,7 @@ class _Copier:
         self._takes_files = takes_files
         self._beside: Stored | None = None  # what was listed of the array at work
         self._progress = CopyProgress(
-            n_bytes_total=sum(part.nbytes for part in contents.arrays), left_out=contents.left_out
+            nbytes_total=sum(part.nbytes for part in contents.arrays), left_out=contents.left_out
         )
 
     def run(self, *, overwrite: bool, resume: bool) -> None:
@@ -263,14 +263,14 @@ class _Copier:
     def _pairs(self, documents: list[dict[str, bytes]]) -> Iterator[tuple[ArrayPart, dict[str, bytes]]]:
         return zip(self._contents.arrays, documents, strict=True)
 
-    def _advance(self, part: ArrayPart, outcome: Outcome, n_bytes: int) -> None:
+    def _advance(self, part: ArrayPart, outcome: Outcome, nbytes: int) -> None:
         old = self._progress
         self._progress = replace(
             old,
             path=part.path,
-            n_bytes=old.n_bytes + n_bytes,
+            nbytes=old.nbytes + nbytes,
             n_objects=old.n_objects + outcome.n_written,
-            n_bytes_written=old.n_bytes_written + outcome.n_bytes,
+            nbytes_written=old.nbytes_written + outcome.nbytes,
             n_kept=old.n_kept + outcome.n_kept,
         )
         if self._report is not None:

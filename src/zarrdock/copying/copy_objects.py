@@ -50,13 +50,13 @@ def copy_objects(
 
     def move(pairs: list[tuple[str, str]], elements: int) -> Outcome:
         wanted = [(old, new) for old, new in pairs if new not in done]
-        n_written = n_bytes = 0
+        n_written = nbytes = 0
         for (_, new), result in zip(wanted, store.read([Read(old) for old, _ in wanted]), strict=True):
             if isinstance(result, Blob):
                 to_store.write(new, result.data)
                 n_written += 1
-                n_bytes += len(result.data)
-        return Outcome(elements, n_written, n_bytes, len(pairs) - len(wanted))
+                nbytes += len(result.data)
+        return Outcome(elements, n_written, nbytes, len(pairs) - len(wanted))
 
     def batches() -> Iterator[tuple[int, partial[Outcome]]]:
         # Sizes that nobody tells are taken for those of uncompressed chunks.

@@ -35,18 +35,18 @@ class CopyProgress:
 
     Attributes:
         path: of the array at work, relative to what is copied; "" for the root.
-        n_bytes: bytes of elements dealt with, uncompressed, and n_bytes_total: of all arrays together.
-        n_objects: objects written, and n_bytes_written: their bytes.
+        nbytes: bytes of elements dealt with, uncompressed, and nbytes_total: of all arrays together.
+        n_objects: objects written, and nbytes_written: their bytes.
         n_kept: objects found finished by an earlier attempt.
         n_files: files copied that lie in the hierarchy and are no Zarr.
         left_out: what the copy does not have of the source, and why, one line each.
     """
 
     path: str = ""
-    n_bytes: int = 0
-    n_bytes_total: int = 0
+    nbytes: int = 0
+    nbytes_total: int = 0
     n_objects: int = 0
-    n_bytes_written: int = 0
+    nbytes_written: int = 0
     n_kept: int = 0
     n_files: int = 0
     left_out: tuple[str, ...] = ()

@@ -35,13 +35,13 @@ class Outcome:
 
     Attributes:
         n_elements: elements done, including those that did not have to be written.
-        n_written: objects written, and n_bytes: their bytes.
+        n_written: objects written, and nbytes: their bytes.
         n_kept: objects that an earlier attempt had already written.
     """
 
     n_elements: int = 0
     n_written: int = 0
-    n_bytes: int = 0
+    nbytes: int = 0
     n_kept: int = 0
 
 

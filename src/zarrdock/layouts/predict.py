@@ -116,13 +116,13 @@ class Cost:
     has seen.
 
     Attributes:
-        n_rounds, n_requests, n_bytes: over all of the reads.
+        n_rounds, n_requests, nbytes: over all of the reads.
         seconds, price: by the prices that were given.
     """
 
     n_rounds: int
     n_requests: int
-    n_bytes: int
+    nbytes: int
     seconds: float
     price: float
 
@@ -295,7 +295,7 @@ def _walk(store: GhostStore, layout: Layout, selection: Any, cache: IndexCache) 
 
 
 #: What a layout may be chosen by.
-CRITERIA = ("seconds", "n_requests", "n_bytes", "n_rounds", "price")
+CRITERIA = ("seconds", "n_requests", "nbytes", "n_rounds", "price")
 
 # A gain of less than this is not worth a change that costs more.
 _WORTH = 0.05

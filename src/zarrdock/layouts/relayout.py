@@ -42,7 +42,7 @@ class Relaid:
     Attributes:
         path: of the array at work.
         n_objects: shards looked at. n_rewritten: those that were written anew; the others were as they should be.
-        n_bytes_before, n_bytes_after: bytes of all shards looked at.
+        nbytes_before, nbytes_after: bytes of all shards looked at.
 
     >>> array = zarrdock.create_array(zarrdock.MemoryStore(), data=np.ones((8, 8)), chunks=(2, 2), shards=(8, 8))
     >>> zarrdock.tools.relayout(array.store, order="hilbert").n_rewritten
@@ -52,13 +52,13 @@ class Relaid:
     path: str = ""
     n_objects: int = 0
     n_rewritten: int = 0
-    n_bytes_before: int = 0
-    n_bytes_after: int = 0
+    nbytes_before: int = 0
+    nbytes_after: int = 0
 
     @property
-    def n_bytes_saved(self) -> int:
+    def nbytes_saved(self) -> int:
         """Bytes by which the shards became smaller."""
-        return self.n_bytes_before - self.n_bytes_after
+        return self.nbytes_before - self.nbytes_after
 
 
 def relayout(
@@ -116,8 +116,8 @@ def relayout(
                 where,
                 done.n_objects + outcome.n_objects,
                 done.n_rewritten + outcome.n_rewritten,
-                done.n_bytes_before + outcome.n_bytes_before,
-                done.n_bytes_after + outcome.n_bytes_after,
+                done.nbytes_before + outcome.nbytes_before,
+                done.nbytes_after + outcome.nbytes_after,
             )
             if progress is not None:
                 progress(done)

@@ -73,7 +73,7 @@ class GhostStore(Store):
 
     def read(self, requests: Sequence[Read], /) -> Results:
         results: Results = []
-        n_requests = n_bytes = 0
+        n_requests = nbytes = 0
         for request in requests:
             if is_empty(request.range):
                 results.append(Blob(b""))
@@ -86,10 +86,10 @@ class GhostStore(Store):
             span = resolve(request.range, ghost.nbytes)
             if span is None:
                 raise RangeError("the range starts beyond the end of the simulated object", key=request.key, store=self)
-            n_bytes += span[1] - span[0]
+            nbytes += span[1] - span[0]
             results.append(Blob(self._bytes(ghost, *span), 1))
         if n_requests:
-            self.rounds.append((n_requests, n_bytes))
+            self.rounds.append((n_requests, nbytes))
         return results
 
     def _bytes(self, ghost: GhostObject, start: int, stop: int) -> memoryview:

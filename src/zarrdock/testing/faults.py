@@ -191,8 +191,8 @@ class FaultyStore(WrapperStore):
         return listing
 
     def size(self, key: str, /) -> int | None:
-        n_bytes: int | None = self._call("size", key, lambda: self.store.size(key))
-        return n_bytes
+        nbytes: int | None = self._call("size", key, lambda: self.store.size(key))
+        return nbytes
 
     def sizes(self, keys: Sequence[str], /) -> Sequence[int | None]:
         errors: list[Exception] = []
@@ -255,11 +255,11 @@ class LatencyStore(WrapperStore):
         self.seconds = seconds
         self.seconds_per_byte = seconds_per_byte
 
-    def _wait(self, n_bytes: int = 0) -> None:
-        time.sleep(self._seconds(n_bytes))
+    def _wait(self, nbytes: int = 0) -> None:
+        time.sleep(self._seconds(nbytes))
 
-    def _seconds(self, n_bytes: int) -> float:
-        return self.seconds + n_bytes * self.seconds_per_byte
+    def _seconds(self, nbytes: int) -> float:
+        return self.seconds + nbytes * self.seconds_per_byte
 
     def read(self, requests: Sequence[Read], /) -> Results:
         results = self.store.read(requests)
@@ -287,8 +287,8 @@ class LatencyStore(WrapperStore):
                     late.set_exception(error)
 
         def came(done: Future[Results]) -> None:
-            n_bytes = 0 if done.cancelled() or done.exception() is not None else _nbytes(done.result())
-            timer = threading.Timer(self._seconds(n_bytes), settle)
+            nbytes = 0 if done.cancelled() or done.exception() is not None else _nbytes(done.result())
+            timer = threading.Timer(self._seconds(nbytes), settle)
             timer.daemon = True
             timer.start()
 
