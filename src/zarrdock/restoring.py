@@ -49,6 +49,14 @@ def restore(
     Raises:
         NodeNotFoundError: there is no node. UnsupportedError: an array of the copy differs in shape, data type or in
             chunks that are intact, so that it is no copy; the store has no atomic update. ReadOnlyError, StoreError.
+
+    >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=4)
+    >>> backup = zarrdock.copy(array, {})
+    >>> array.store.write("c/1", b"damaged")
+    >>> [one.key for one in zarrdock.tools.restore(array.store, backup.store)]
+    ['c/1']
+    >>> array[...]
+    array([0, 1, 2, 3, 4, 5, 6, 7])
     """
     options = dict(storage_options) if storage_options else None
     opened = open_store(store, storage_options=options)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zarrdock.layouts.relayout import Relaid, relayout
     from zarrdock.layouts.shard_stats import survey
     from zarrdock.repairing import Repair, repair
+    from zarrdock.restoring import restore
     from zarrdock.serve.server import Server
     from zarrdock.stores.abilities import StoreReport, check_store
 
@@ -35,6 +36,7 @@ _PLACES = {
     "recompress": "array.recompress",
     "relayout": "layouts.relayout",
     "repair": "repairing",
+    "restore": "restoring",
     "survey": "layouts.shard_stats",
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "recompress",
     "relayout",
     "repair",
+    "restore",
     "survey",
 ]
 
