@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from zarrdock.array.consolidated_copies import Copies, take_from_copies
@@ -16,7 +17,7 @@ from zarrdock.array.metadata.lenient import Leniency
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.planning.layout import parse
-from zarrdock.array.removal import remove, survey
+from zarrdock.array.removal import Keys, remove, survey
 from zarrdock.errors import (
     AccessError,
     InvalidKeyError,
@@ -309,16 +310,33 @@ def replace_node(store: Store, path: str, new: Node | None) -> None:
 
 
 def clear_node(store: Store, path: str) -> None:
-    """Remove the node that is there, and all nodes below it. Where something else is there, nothing is removed, and a
-    warning says so.
+    """Remove the node that is there, and all nodes below it; or the chunks below a path within an array. Whatever else
+    is there stays, and a warning says so.
     """
     found = survey(store, path)
     if found.foreign and not found.is_node:
-        found.warn(store)
+        chunks = _chunks_of_array_above(store, path, found.foreign)
+        store.delete_many(chunks)
+        left = set(found.foreign).difference(chunks)
+        if left:
+            replace(found, foreign=tuple(sorted(left))).warn(store)
         return
     if found.keys:
         take_from_copies(store, path)
         remove(store, path, found=found)
+
+
+def _chunks_of_array_above(store: Store, path: str, keys: Sequence[str]) -> list[str]:
+    """Those of the keys below a path that are chunks of the array that the path lies in, if it lies in one."""
+    parts = path.split("/")
+    above = ["/".join(parts[:n]) for n in range(len(parts) - 1, -1, -1)] if path else []
+    formats: tuple[ZarrFormat, ...] = (3, 2)
+    for zarr_format in formats:
+        for at, node in zip(above, load_many(store, above, zarr_format, lenient=True), strict=True):
+            if isinstance(node, ArrayMetadata):
+                names, skip = Keys.of(node), len(at) + 1 if at else 0
+                return [key for key in keys if names.match(key[skip:])]
+    return []
 
 
 def _exists(store: Store, path: str) -> str:

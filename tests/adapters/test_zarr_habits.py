@@ -300,6 +300,31 @@ async def test_a_prototype_need_not_be_given() -> None:
     assert found.to_bytes() == b"abc"
 
 
+@pytest.mark.parametrize("layout", [{"zarr_format": 3}, {"zarr_format": 2, "chunk_key_encoding": "/"}])
+def test_the_chunks_below_a_prefix_within_an_array_are_removed(layout: dict[str, Any]) -> None:
+    store = zarrdock.MemoryStore()
+    array = zarrdock.create_group(store, zarr_format=layout.pop("zarr_format")).create_array(
+        "a", data=np.ones((4, 4)), chunks=(2, 2), **layout
+    )
+    start = "a/c" if array.metadata.zarr_format == 3 else "a"
+    peer = ZarrStore(store)
+    asyncio.run(peer.delete_dir(f"{start}/1"))
+    assert array[:].tolist() == [[1] * 4] * 2 + [[0] * 4] * 2
+    store.write(f"{start}/0/notes.txt", b"of a user")
+    with pytest.warns(UserWarning, match=r"stay there: .*notes\.txt"):
+        asyncio.run(peer.delete_dir(f"{start}/0/"))
+    assert not array[:].any()
+    assert store.exists(f"{start}/0/notes.txt")
+
+
+def test_a_folder_that_is_no_zarr_is_not_emptied(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "1").write_bytes(b"jpeg")
+    with pytest.warns(UserWarning, match="stay there"):
+        asyncio.run(ZarrStore(tmp_path).delete_dir("photographs"))
+    assert (tmp_path / "photographs" / "1").exists()
+
+
 def test_empty_folders_are_no_keys(tmp_path: Path) -> None:
     for name in ("a/b", "a/c/d", "e"):
         (tmp_path / name).mkdir(parents=True)
