@@ -60,7 +60,7 @@ def refuse_aliases(sources: Iterable[Reading], store: Store, path: str, *, is_cl
     Args:
         sources: the nodes that will be read.
         store, path: the destination.
-        is_cleared: what is at the destination is deleted before all has been read. Then links within local sources are
+        is_cleared: the destination is deleted before all has been read. Then links within local sources are
             followed, too, and stores that cannot be compared by name are compared by a mark.
     Raises:
         UnsupportedError: source and destination overlap; nothing was changed.

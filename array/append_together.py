@@ -3,7 +3,7 @@
 No store changes several documents in one step, so one array speaks for the dimension: its coordinate, where there is
 one, else the first by name. Its length is what is claimed, in one atomic update; the other arrays are made at least as
 long. So of many that append at once each has rows of its own, the same in every array, and a length that another one
-has never got to is reached by whoever comes next.
+has never got to is reached by the next one.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def append_together(arrays: Mapping[str, Array], data: Mapping[str, Any], dim: s
         try:
             start = _claim(lead, others, n, dim)
             break
-        except _LengthsError:  # or somebody is giving rows back
+        except _LengthsError:  # or another writer is giving rows back
             if attempt == _ATTEMPTS - 1:
                 raise
             for part in others:

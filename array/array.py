@@ -1,4 +1,4 @@
-"""The face of an array."""
+"""The ``Array`` class: indexing, reading, writing, resizing, appending."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class Described(Placed):
 
     @property
     def write_chunk_sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Lengths of what is one object in the store, along each axis, as far as they lie within the array."""
+        """Lengths of the objects in the store (shards, or chunks) along each axis, as far as they lie in the array."""
         return self.metadata.grid.lengths(self.shape)
 
     @property
@@ -217,7 +217,7 @@ class Described(Placed):
 
     @property
     def codecs(self) -> tuple[Codec, ...]:
-        """Codecs of what is one object in the store."""
+        """Codecs of one object in the store: of a shard, or of a chunk without sharding."""
         return self.metadata.codecs
 
     @property
@@ -291,7 +291,7 @@ class Described(Placed):
         return form(self, chunks, inline_array=inline_array)
 
     def __dask_tokenize__(self) -> Any:
-        # What names the array, not what is in it: as with any file, a name says nothing of when it was read.
+        # The token names the array, not its contents: as with any file, a name says nothing of when it was read.
         # Its documents rather than its hash, which is another one in every process.
         return type(self).__name__, str(self._store.identity), self._path, sorted(documents(self.metadata).items())
 
@@ -356,7 +356,7 @@ def _times(shape: str) -> str:
 _ATTEMPTS = 100
 _SEARCH_BYTES = 2**26
 
-# On remote stores a document that was read or written so long ago is taken for what is there: a look costs a request.
+# On remote stores a document that was read or written so long ago is trusted: looking at it again costs a request.
 _TRUST_SECONDS = 2.0
 
 
@@ -849,7 +849,7 @@ class Array(Described):
             start, found = stored.shape[axis], True
             return stored.resized(with_length(stored.shape, axis, start + n))
 
-        # First the rows are claimed, in one atomic update, then they are written: nobody else can be given the same.
+        # First the rows are claimed, in one atomic update, then they are written: no writer can be given the same.
         try:
             layout = self._update(change, attributes=False)
         except StoreError as error:
@@ -874,7 +874,7 @@ class Array(Described):
         return layout.shape
 
     def _give_back(self, layout: Layout, axis: int, start: int) -> None:
-        """Make claimed rows fill value while they are still ours, then the array shorter, if nothing came behind."""
+        """Make claimed rows fill value, then the array shorter, if no rows were appended after them."""
         clear_rows(self._store, layout, axis, start, self._cache)
 
         def change(stored: ArrayMetadata) -> ArrayMetadata:

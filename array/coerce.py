@@ -83,7 +83,7 @@ def _objects(value: Any, dtype: np.dtype[Any], *, is_bytes: bool) -> AnyArray:
 
 
 def _fixed(value: Any, dtype: np.dtype[Any]) -> AnyArray:
-    """Text and bytes of fixed length: numpy would cut off what is too long."""
+    """Check text and bytes of fixed length: numpy would silently cut off items that are too long."""
     array = np.asarray(value)
     if array.dtype == dtype:
         return array

@@ -438,7 +438,7 @@ class Group(Placed):
 
         Where writing fails the rows are given back, and the arrays are as they were; where that can't be done, the
         error has a note that says which rows they are. So they are after a kill: fill value, or part of the data, and
-        some of the arrays may be shorter until somebody appends again.
+        some of the arrays may be shorter until the next append.
 
         Args:
             data: values by name, for every array that has the dimension.

@@ -103,7 +103,7 @@ def load(
     may be there.
 
     Args:
-        kind: what is expected; the other kind is then not asked for in v2, and an error in v3.
+        kind: of the expected node; the other kind is then not asked for in v2, and an error in v3.
         zarr_format: 2, 3, or None for either; where both are present v3 wins.
         consolidated: use a v2 group's ``.zmetadata`` (v3 keeps consolidated metadata in the document itself).
     Raises:
@@ -196,7 +196,7 @@ def _parse(
 
 
 def _of_archive(store: Store, path: str) -> str:
-    """A hint where all of a zip archive lies in one folder, as when a folder was packed and not what is in it."""
+    """A hint where all of a zip archive lies in one folder, as when a folder was packed instead of its contents."""
     zips = sys.modules.get("zarrdock.stores.zip_")
     if path or zips is None or not isinstance(store, zips.ZipStore):
         return ""
@@ -353,7 +353,7 @@ def update_metadata(
     single_writer: bool = False,
     copies: bool = True,
 ) -> Node:
-    """Change a node's stored metadata atomically, starting from what is stored now.
+    """Change a node's stored metadata atomically, starting from the document that is stored now.
 
     Args:
         node: as it is known here: says the format and the kind.

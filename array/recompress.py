@@ -77,7 +77,7 @@ def recompress(array: Array, decision: Decision = "smaller") -> Recompressed:
     store = array.store
     n_objects = n_chunks = n_changed = before = after = 0
     found = stored_objects(store, array.path, layout.key_encoding, layout.grid_shape(), guess=True)
-    for coords, _ in [*found]:  # what is listed must not change under the listing
+    for coords, _ in [*found]:  # the listing ends before anything is changed
         key = layout.key(coords)
         blob = store.get(key)
         if blob is None:
@@ -101,7 +101,7 @@ def _change(
 ) -> list[Buffer] | None:
     if old is None:  # deleted meanwhile
         return None
-    # What somebody wrote meanwhile is not what was encoded.
+    # Another writer may have replaced the chunk meanwhile: it is left as it is.
     return parts if memoryview(old) == seen else _Work(layout, key, coords).rewritten(old)
 
 

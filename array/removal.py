@@ -87,7 +87,7 @@ class Inventory:
     foreign: tuple[str, ...]
 
     def check_replaceable(self, store: Store, new: Node | None = None) -> None:
-        """Make sure that a node may take the place of what is there.
+        """Make sure that a node may replace the stored one.
 
         Args:
             new: the node.

@@ -52,7 +52,7 @@ def clear_outside(store: Store, layout: Layout, before: tuple[int, ...], cache: 
     """
     keep = layout.grid_shape()
     path, encoding = layout.prefix.rstrip("/"), layout.key_encoding
-    # All of them first: what is listed must not change under the listing.
+    # All of them first: the listing ends before anything is changed.
     for coords, _ in [*stored_objects(store, path, encoding, layout.grid_of(before), beyond=True, guess=True)]:
         if any(c >= n for c, n in zip(coords, keep, strict=True)):
             key = layout.key(coords)

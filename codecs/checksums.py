@@ -1,4 +1,4 @@
-"""Which codecs give a chunk a checksum, so that damage is an error when it is read."""
+"""Checksums in chains of codecs, which make damage an error when a chunk is read."""
 
 from __future__ import annotations
 

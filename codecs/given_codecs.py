@@ -36,7 +36,7 @@ def codec_of(given: CodecLike, pointer: str = "", *, new: bool = False) -> Codec
     Args:
         given: see :data:`CodecLike`.
         pointer: of the argument, for errors.
-        new: for a new array, which fills in what is left out: members of metadata, and the members that zarr-python's
+        new: for a new array, where missing parts are filled in: members of metadata, and the members that zarr-python's
             objects leave to the array.
     Raises:
         MetadataError: something else, or a configuration that the codec does not take. UnknownExtensionError.

@@ -104,7 +104,7 @@ class NumcodecsCodec(Codec):
 
 @dataclass(frozen=True, init=False, repr=False)
 class StoredNumcodecsCodec(NumcodecsCodec):
-    """One that is given elements, in a byte order.
+    """A codec of numcodecs that is given elements, in a byte order.
 
     Attributes:
         stored: the data type, with its byte order, of the elements the codec shall see; None is the chunk's. It comes

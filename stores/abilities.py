@@ -35,7 +35,7 @@ _DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """One thing that was tried.
+    """An ability that was tried.
 
     Attributes:
         name: of the ability.
@@ -104,7 +104,7 @@ class _NotTried(Exception):
 
 
 class _Trial:
-    """The marks of one trial, and what is tried with them."""
+    """The marks of one trial, and the trials made with them."""
 
     def __init__(self, store: Store, key: str | None) -> None:
         self.store = store
@@ -317,7 +317,7 @@ _TRIALS: dict[str, Callable[[_Trial], str]] = {
     "listing": _Trial.lists,
     "deletion": _Trial.deletes,
 }
-#: Names of what is tried, in this order.
+#: Names of the abilities that are tried, in this order.
 ABILITIES: tuple[str, ...] = tuple(_TRIALS)
 
 

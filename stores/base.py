@@ -58,7 +58,7 @@ Change: TypeAlias = "Callable[[Buffer | None], Value | None]"
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One wanted read: a key, a range of it (None: everything), and, where it must be so, of one version only.
+    """A request to read: a key, a range of it (None: everything), and, where it must be so, of one version only.
 
     >>> store = zarrdock.MemoryStore()
     >>> _ = store.write("key", b"0123456789")
@@ -245,7 +245,7 @@ def _flat(part: Buffer) -> bytes | bytearray | memoryview:
 
 
 def join_value(value: Value) -> Buffer:
-    """One flat buffer of a value that may come in parts."""
+    """A value that may come in parts as one flat buffer."""
     parts = value_parts(value)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -442,7 +442,7 @@ class Store(ABC):
     # -- conveniences -------------------------------------------------------------------------------------------------
 
     def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
-        """Start one round of reads without waiting for it, so that what is done meanwhile costs no round trip.
+        """Start one round of reads without waiting for it, so that work done meanwhile costs no round trip.
 
         Args:
             parts: the requests of the round; the answers to each part may come by themselves.
@@ -525,7 +525,7 @@ class Store(ABC):
         return self.size(key) is not None
 
     def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
-        """Stores that hold what is read below ``prefix``, each with the prefix or key there. A store that holds its
+        """Stores that hold the values below ``prefix``, each with the prefix or key there. A store that holds its
         values itself gives itself; wrappers and views give the stores inside.
         """
         yield self, prefix

@@ -97,7 +97,7 @@ _KeptByVersion: TypeAlias = "dict[tuple[str, Version | None], list[_Kept]]"
 
 
 class CachingStore(WrapperStore):
-    """Keeps what is read, in memory or in a folder, up to ``max_bytes``; what was used longest ago goes first.
+    """Keeps values read, in memory or in a folder, up to ``max_bytes``; what was used longest ago goes first.
 
     What is kept is a part of a version of an object: a whole object answers every range of it, a range every range
     within. Before it is used, the store inside is asked whether that is still the current version: a read of one byte,
@@ -117,7 +117,7 @@ class CachingStore(WrapperStore):
 
     Args:
         store: the store inside.
-        max_bytes: room for what is kept.
+        max_bytes: room for cached values.
         folder: where to keep it; None: in memory. Several processes and several stores may share a folder. Versions
             that mean nothing to another process (those of a LocalStore) are not kept in a folder.
         ttl: seconds for which a version that was seen to be current is taken to be so.
@@ -175,7 +175,7 @@ class CachingStore(WrapperStore):
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes in use by what is kept."""
+        """Bytes in use by cached values."""
         return self._cache.nbytes()
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class CachingStore(WrapperStore):
     def _ask(
         self, requests: Sequence[Read], asked: Sequence[int], kept: _KeptByVersion, results: Results, n_changes: int
     ) -> list[int]:
-        """Read what is not kept, and ask about what is, in one round.
+        """Read values that are not cached, and confirm those that are, in one round.
 
         Returns:
             Which requests of the latest version, whatever that is, are still to be read, because it is another.
@@ -312,7 +312,7 @@ class CachingStore(WrapperStore):
             self.hit_bytes += memoryview(found.data).nbytes
         return Blob(found.data, found.version)
 
-    # -- what is current -----------------------------------------------------------------------------------------------
+    # -- current versions ----------------------------------------------------------------------------------------------
 
     def _may_trust(self) -> bool:
         return self.immutable or self.ttl > 0

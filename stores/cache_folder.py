@@ -78,7 +78,7 @@ class FolderCache(Cache):
         reset_after_fork(self._renew)
 
     def _renew(self) -> None:
-        self._lock = threading.Lock()  # of all below, and of what is known of each object
+        self._lock = threading.Lock()  # of all below, and of the facts known of each object
         self._objects: BoundedLRU[str, _Object] = BoundedLRU(max_items=_MAX_OBJECTS)
         self._versions: BoundedLRU[str, tuple[Version | _Unknown | None]] = BoundedLRU(max_items=_MAX_OBJECTS)
         self._until_look = 0  # bytes that may be written before the folder is looked at

@@ -296,7 +296,7 @@ def _service_answer(error: BaseException) -> tuple[int | None, str]:
         if code.isdigit():
             return int(code), ""
         return status if isinstance(status, int) else None, code
-    # A property of this name is aiohttp's, which warns whoever looks at it.
+    # aiohttp has a property of this name, which warns when it is read.
     own_code = "" if isinstance(getattr(type(error), "code", None), property) else getattr(error, "code", "")
     found = (getattr(holder, name, None) for holder, name in ((error, "status"), (error, "status_code")))
     for status in (*found, own_code, getattr(response, "status_code", None)):

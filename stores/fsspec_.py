@@ -71,7 +71,7 @@ def replace_file(path: str, data: bytes, create_only: bool) -> None:
         try:
             _replace_file(Path(path), data, create_only)
             return
-        except FileNotFoundError:  # somebody pruned the folder, or cleaned up, in between
+        except FileNotFoundError:  # another process removed the folder, or the file, in between
             if last:
                 raise
 
@@ -372,7 +372,7 @@ class FsspecStore(RemoteStore):
         return bool(self.missing_statuses) and self.traits.remote and self._is_missing(diagnose(error))
 
     def _check_links(self, key: str) -> None:
-        """Raise for what is not missing, but behind a link that leads nowhere."""
+        """Raise an error for a key that is a link to a missing file, which is not the same as a missing key."""
         if self._is_local and os.name == "posix":
             is_missing(self._path(key), self._root, set(), was_there=False, key=key, store=self)
 

@@ -121,7 +121,7 @@ class GCSStore(RemoteStore):
             options["middlewares"] = (*fs.session_kwargs.get("middlewares", ()), _once)
         async with session.request(method, url, **options) as answer:
             if answer.status == 206 and answer.headers.get("Content-Encoding", "identity") != "identity":
-                return answer.status, answer.headers, b""  # a part of compressed bytes: nobody can decode it
+                return answer.status, answer.headers, b""  # a part of compressed bytes cannot be decoded
             expect_bytes(answer.content_length or 0)
             body: bytes = await answer.read()
             if answer.status < 300:

@@ -366,7 +366,7 @@ class Bridge:
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # KeyboardInterrupt: nobody waits for the answers any more
+            future.cancel()  # KeyboardInterrupt: no caller waits for the answers any more
             raise
 
     def run_to_end(self, job: Job[T], seconds: float) -> T:

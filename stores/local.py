@@ -192,7 +192,7 @@ def _release_stale(path: str, *, remove: bool) -> bool:
     except OSError as error:
         if error.errno != errno.ENOLCK:
             raise
-        return False  # nobody can tell at the moment
+        return False  # it cannot be known at the moment
     if held is None:
         return False
     if was_there and not remove:
@@ -242,7 +242,7 @@ class NoExclusiveCreateError(Exception):
 def keep_permissions(fd: int, path: str) -> None:
     """Give a new file the mode and the group of the file whose place it will take, and its owner where that is allowed.
 
-    Done before anything is written, so that nobody reads it who could not read the old one.
+    Done before anything is written, so that no user can read it who could not read the old one.
     """
     try:
         old = os.stat(path)

@@ -83,7 +83,7 @@ def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
 
 
 def _fill(fd: int, view: memoryview, start: int, n: int) -> int:
-    """Read what is missing of ``view`` behind its first ``n`` bytes; how many it has then."""
+    """Read more bytes into ``view`` after its first ``n``; returns how many it has then."""
     while n < len(view):
         got = os.preadv(fd, [view[n:]], start + n)
         if not got:
@@ -129,7 +129,7 @@ def _write_rest(fd: int, parts: Sequence[Part], n_written: int) -> None:
 
 
 def make_folders(folder: str, *, durable: bool) -> None:
-    """Make ``folder`` and what is missing above it; with ``durable``, each is on the disk before this returns."""
+    """Make ``folder`` and missing folders above it; with ``durable``, each is on the disk before this returns."""
     for _ in range(MAX_ATTEMPTS):
         try:
             return _make_synced(folder) if durable else os.makedirs(folder, exist_ok=True)
@@ -206,7 +206,7 @@ def prune(folder: str, root: str) -> None:
     while len(folder) > len(root):
         try:
             os.rmdir(folder)
-        except FileNotFoundError:  # somebody else removed it: the one above may be empty now
+        except FileNotFoundError:  # another process removed it: the one above may be empty now
             pass
         except OSError:
             return

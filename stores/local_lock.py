@@ -143,7 +143,7 @@ def acquire(path: str, make_folder: Callable[[str], None]) -> Held:
 
 
 def try_acquire(lock_path: str, *, create: bool = False) -> Held | None:
-    """Hold a lock file; None where it is not there, or somebody holds it. Its bytes stay. Raises as :func:`acquire`."""
+    """Hold a lock file; None where it is not there, or another holds it. Its bytes stay. Raises as :func:`acquire`."""
     try:
         fd = os.open(lock_path, _FLAGS | os.O_CREAT if create else _FLAGS, 0o666)
     except FileNotFoundError:
@@ -163,7 +163,7 @@ def _hold(fd: int, lock_path: str, *, wait: bool) -> Held | None:
         if error.errno not in _NO_LOCKS:
             raise
         if wait:
-            os.unlink(lock_path)  # nobody can hold it
+            os.unlink(lock_path)  # no process can hold it
         raise NoLocksError(error.errno, error.strerror) from error
     try:
         mine = os.fstat(fd)

@@ -44,7 +44,7 @@ _SECONDS = 60
 
 
 class _Response(http.client.HTTPResponse):
-    """One that closes its socket where no answer comes; Python's leaves that to the garbage collector."""
+    """A connection that closes its socket where no answer comes; Python's leaves that to the garbage collector."""
 
     def begin(self) -> None:
         try:
@@ -241,7 +241,7 @@ class Fetched:
 
     @classmethod
     def of(cls, result: Any) -> Fetched:
-        """Everything but the bytes; must be asked before they are taken."""
+        """Metadata of the answer; must be read before the bytes are taken."""
         return cls(result.meta, tuple(result.range), dict(getattr(result, "attributes", None) or {}))
 
 
@@ -306,7 +306,7 @@ class SyncClient(Client):
             raise explained(error) from error
 
     def list_level(self, prefix: str | None) -> Any:
-        """One level below a prefix."""
+        """Names and prefixes right below a prefix."""
         self._check_process()
         try:
             return self.store.list_with_delimiter(prefix)

@@ -310,7 +310,7 @@ class RemoteStore(Store):
 
     @abstractmethod
     async def _list_level(self, live: Live, prefix: str) -> Listing:
-        """One level below a prefix."""
+        """Names and prefixes right below a prefix."""
 
     @abstractmethod
     async def _size(self, live: Live, key: str) -> int | None:
@@ -674,7 +674,7 @@ class RemoteStore(Store):
         return f"{self._root.rstrip('/')}/{key}" if self._root else key
 
     def _key(self, name: str) -> str:
-        """The key of a name the filesystem lists, "" for what is not below the root."""
+        """The key of a name that the filesystem lists; "" for a name that is not below the root."""
         name, root = name.lstrip("/"), self._root.strip("/")
         if not root:
             return name

@@ -1,4 +1,4 @@
-"""Stores around a store: a part of it, a read-only face of it, a record of what is asked of it."""
+"""Stores around a store: a part of it, a read-only face of it, a record of its requests."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class PrefixStore(WrapperStore):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One call of a store.
+    """A recorded call of a store.
 
     Attributes:
         verb: the method's name.
@@ -187,7 +187,7 @@ class Event:
 
 
 class RecordingStore(WrapperStore):
-    """Counts what is asked of a store. A round is a call of ``read``, ``aread`` or ``submit_read``: its requests travel
+    """Counts the requests to a store. A round is a call of ``read``, ``aread`` or ``submit_read``: its requests travel
     together. Rounds count when they are sent, bytes when they come.
 
     Args:

@@ -66,7 +66,7 @@ class ZipStore(Store):
             opened for writing need not exist: the first write makes it.
         prefix: use only the entries below this path in the archive.
         durable: return from writing only when everything is on the disk.
-        compressed: deflate what is written; otherwise it is stored as it is, for chunks are compressed already.
+        compressed: deflate values; by default they are stored as they are, since chunks are compressed already.
     Raises:
         UnsupportedError: no store can be made of ``source``. StoreError: later, when the archive is first looked at:
             there is none, or it is damaged.
@@ -274,7 +274,7 @@ class ZipStore(Store):
         return nbytes
 
     def close(self) -> None:
-        """Do what is left of :meth:`flush`, and let go of open files. The store can be used again."""
+        """Finish :meth:`flush`, and close open files. The store can be used again."""
         self.flush()
         if isinstance(self._archive, LocalArchive):
             self._archive.drop()
@@ -314,7 +314,7 @@ class ZipStore(Store):
         return f"zip://{f'{self._before}{path}'.strip('/')}::{self._archive.url}"
 
 
-# -- what is left to do at the end -------------------------------------------------------------------------------------
+# -- work that is left at the end --------------------------------------------------------------------------------------
 
 
 def _finish(archive: WritableArchive) -> None:
@@ -325,7 +325,7 @@ def _finish(archive: WritableArchive) -> None:
         if archive.flush(wait=False):
             _unfinished.pop(archive.path, None)
     except (StoreError, UnsupportedError):
-        pass  # nobody is there to hear of it, and the journal keeps everything
+        pass  # no caller is left to tell, and the journal keeps everything
 
 
 def _finish_all() -> None:

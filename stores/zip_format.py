@@ -157,7 +157,7 @@ class Directory:
         return names[bisect_left(names, before) : bisect_left(names, before[:-1] + "0")]
 
     def level(self, before: str) -> Listing:
-        """One level of the names that begin with ``before``, in steps of whole branches."""
+        """Names right below ``before``, found in steps of whole branches."""
         names = self._names()
         i = bisect_left(names, before)
         keys, prefixes = [], []
@@ -245,7 +245,7 @@ def parse_directory(data: Buffer, end: End, *, start: int, shift: int, store: ob
 
     Args:
         data: its bytes, ``end.size`` of them.
-        start: where in the archive it begins. shift: what is to be added to every offset in it.
+        start: where in the archive it begins. shift: number to add to every offset in it.
     Raises:
         StoreError: it is damaged.
     """

@@ -108,7 +108,7 @@ class LocalArchive(Archive):
         return Identity("file", self.path)
 
     def guard(self) -> AbstractContextManager[Any]:
-        """The lock of what is known. It is held for looking, never for reading or writing data."""
+        """The lock of the known state of the archive. It is held for looking, never for reading or writing data."""
         return self._lock
 
     def origins(self, path: str) -> Iterator[tuple[Store, str]]:
@@ -145,7 +145,7 @@ class LocalArchive(Archive):
         with self.guard():
             self.known = None
 
-    # -- what is known -------------------------------------------------------------------------------------------------
+    # -- known state ---------------------------------------------------------------------------------------------------
 
     def fresh(self) -> State:
         """The state, brought up to date. Call it under the guard."""

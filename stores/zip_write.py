@@ -72,7 +72,7 @@ class WritableArchive(LocalArchive):
 
     Args:
         durable: return from writing only when everything is on the disk.
-        compressed: deflate what is written.
+        compressed: deflate values.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, durable: bool, compressed: bool) -> None:
@@ -81,7 +81,7 @@ class WritableArchive(LocalArchive):
         self.compressed = compressed
 
     def prepare(self, name: str, value: Value) -> Prepared:
-        """Everything about writing an entry that needs no lock."""
+        """Compress and checksum an entry: all work on it that needs no lock."""
         parts = value_parts(value)
         size = sum(map(len, parts))
         crc = 0
@@ -311,7 +311,7 @@ class Writing:
         return records
 
 
-# -- A local zip archive written anew, without the bytes that nobody can reach any more.
+# -- A local zip archive written anew, without the bytes that no entry refers to any more.
 
 _COPY_BYTES = 2**20
 _ENCRYPTED = 0x1

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class _Entry(Generic[T]):
-    """One writer in a queue: its change, and once it is woken either the batch it has to do, or how its change
+    """A writer in a queue: its change, and once it is woken either the batch it has to do, or how its change
     ended.
     """
 
@@ -43,7 +43,7 @@ class Combiner(Generic[T]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._queues: dict[str, list[_Entry[T]]] = {}  # a key is here while somebody works on it
+        self._queues: dict[str, list[_Entry[T]]] = {}  # a key is here while a writer works on it
 
     def submit(self, key: str, change: T, apply: Callable[[Sequence[T]], None]) -> None:
         """Have ``change`` applied to ``key``, perhaps together with others; returns when it is.
@@ -71,7 +71,7 @@ class Combiner(Generic[T]):
             raise entry.error
 
     def _withdraw(self, key: str, entry: _Entry[T], apply: Callable[[Sequence[T]], None]) -> None:
-        """An interrupted writer's change is not made, unless somebody is at it already. If it is this writer's turn to
+        """An interrupted writer's change is not made, unless it is under way. If it is this writer's turn to
         lead, the others who rely on it are served first.
         """
         with self._lock:

@@ -277,7 +277,7 @@ class Scatter:
             self._jobs.finish()
 
     def _share(self, batch: list[Found], n: int) -> list[Found]:
-        """Have other threads help with all there was; what is left to be done by this one."""
+        """Share the jobs with other threads, and return those that are left for this one."""
         if self._jobs is None:
             self._jobs = Jobs(self._max_weight)
         if self._leaf_nbytes <= _BLOCK_NBYTES or any(found.keep or found.decoded is not None for found in batch):

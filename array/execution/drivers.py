@@ -63,7 +63,7 @@ class Ahead(Generic[F]):
         return sent
 
     def close(self) -> None:
-        """Forget the round that was sent early, and the part of the last one that nobody waits for any more."""
+        """Forget the round that was sent early, and the part of the last one that no caller waits for any more."""
         _forget(self._current)
         _forget(self._early[1] if self._early is not None else ())
         self._current, self._early = (), None
@@ -72,7 +72,7 @@ class Ahead(Generic[F]):
 def _forget(futures: Sequence[Future]) -> None:
     for future in futures:
         if not future.cancel() and not future.cancelled():
-            future.exception()  # looked at, so that nobody complains that it was not
+            future.exception()  # retrieved, so that the loop does not warn of it
 
 
 def send(store: Store, reads: Sequence[Read]) -> concurrent.futures.Future[Results] | None:
@@ -136,7 +136,7 @@ def _arriving(futures: Sequence[Any]) -> Iterator[Result]:
 
 
 async def drive_async(rounds: Rounds, store: AsyncStore) -> None:
-    """The same from a coroutine, on any event loop: rounds are awaited, what is done with them happens in threads."""
+    """Drive a read from a coroutine, on any event loop: rounds are awaited, decoding happens in threads."""
     import asyncio
 
     async def fetch(asked: Round) -> Results:

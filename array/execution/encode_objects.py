@@ -113,7 +113,7 @@ Coords: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A change to one object (or a shard in it), as far as it goes without knowing what is there.
+    """A change to one object (or a shard in it), as far as it can be prepared without the stored one.
 
     Attributes:
         encoded: leaves wholly covered, by their flat number: their new bytes, None for nothing but fill value.
@@ -172,7 +172,7 @@ class Edit:
         The changes may come from several edits of arrays with the same layout of chunks.
 
         Raises:
-            CodecError: what is there is damaged, where it would have to be decoded.
+            CodecError: the stored object is damaged, and would have to be decoded.
         """
         return self.for_object(task)._apply(changes, 0, old, task, self.first_leaf(task))
 

@@ -74,7 +74,7 @@ class _Shard:
     def change(self, changes: Sequence[Prepared], first: Coords | None) -> _Changed | None:
         """Returns None where the shard has to be written anew."""
         if usage_of(self.sharding.layout, self.index, self.length).chunks != int(self.index.lengths.sum()):
-            return None  # chunks share bytes: what is written over one would change another
+            return None  # chunks share bytes: writing one would change another
         pieces: Pieces = []
         kept: set[int] = set()
 
@@ -108,7 +108,7 @@ class _Shard:
         return _Shard(self.edit, self.depth + 1, self.old, self.start + at, length, self.task).change(changes, first)
 
     def _place(self, new: dict[int, Buffer | None], pieces: Pieces) -> tuple[ShardIndex, int] | None:
-        """Find places for chunks, and note what is to be written. Returns the index, and the size of the shard; None
+        """Find places for chunks, and note the pieces to write. Returns the index, and the size of the shard; None
         where it can't have all of them, or has none.
         """
         offsets, lengths = self.index.offsets.copy(), self.index.lengths.copy()

@@ -1,4 +1,4 @@
-"""Plans: what a read will ask for, said before it is asked."""
+"""Plans: the predicted requests of a read."""
 
 from __future__ import annotations
 

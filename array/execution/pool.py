@@ -161,7 +161,7 @@ def run(jobs: Iterable[Job]) -> None:
     second = next(waiting, None)
     if first is None:
         return
-    if second is None:  # nobody to share it with
+    if second is None:  # no helper to share it with
         first()
         return
     queue = Jobs(2**62)

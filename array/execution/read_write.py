@@ -113,7 +113,7 @@ def reads_of(selection: Product | Points, layout: Layout, settings: ReadSettings
 
 
 class _Reading:
-    """One read: where it goes, its steps, and what to do at the end; shared by both drivers."""
+    """A read: its target, its steps, and the work at the end; shared by both drivers."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ def _shaped(full: AnyArray, selection: Product | Points) -> AnyArray:
 
 
 def _unshaped(value: AnyArray, selection: Product | Points) -> AnyArray:
-    """The inverse of :func:`_shaped` and :func:`_flipped`, for what is to be written."""
+    """The inverse of :func:`_shaped` and :func:`_flipped`, for values that are written."""
     if isinstance(selection, Points):
         return value.reshape(-1)
     kept = selection.kept_shape
@@ -273,7 +273,7 @@ def write(
     edit = Edit(layout, _unshaped(value, selection))
     jobs = (partial(_write_task, store, task, edit, cache, check) for task in tasks(selection, layout))
     few = list(islice(jobs, 2))
-    if len(few) < 2:  # nobody to share it with; its chunks are shared out all the same
+    if len(few) < 2:  # no helper to share it with; its chunks are shared out all the same
         for job in few:
             job()
         return

@@ -28,7 +28,7 @@ def likely_other(metadata: ArrayMetadata) -> SeparatedKeys | None:
 
 
 def explain(keys: SeparatedKeys, found: str, zarr_format: int, n: int = 1) -> str:
-    """One line: where the chunks are, and what to change for them to be read."""
+    """Text of one line that says where the chunks are, and which member to change so that they are read."""
     lie = f"a chunk lies at {found!r}" if n == 1 else f"{n} chunks lie at keys such as {found!r}"
     named = f'"{"dimension_separator" if zarr_format == 2 else "separator"}": "{keys.separator}"'
     place = ".zarray" if zarr_format == 2 else "the configuration of chunk_key_encoding in zarr.json"

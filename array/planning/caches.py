@@ -166,7 +166,7 @@ class Chunks:
         return self.cache.get((self.scope, key, version), offsets)
 
     def put(self, key: str, version: Version, chunks: Sequence[tuple[int, AnyArray]]) -> None:
-        """Keep decoded chunks; what is part of something larger is copied."""
+        """Keep decoded chunks; a chunk that is a view of a larger buffer is copied."""
         kept = []
         for offset, chunk in chunks:
             base: object = chunk.base

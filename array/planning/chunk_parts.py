@@ -1,4 +1,4 @@
-"""Parts of large chunks that Blosc compressed: only the blocks that hold what is wanted are read and decoded.
+"""Parts of large chunks that Blosc compressed: only the blocks that hold wanted elements are read and decoded.
 
 Two rounds, of one version of the object: the header with the table of blocks, then the blocks. Whatever is out of the
 ordinary about a header is left to a read of the whole chunk, which knows what to say.
@@ -67,7 +67,7 @@ class Block:
 
 
 def element_of(coords: tuple[int, ...], leaf: BoundChain, gap_bytes: int) -> Block | None:
-    """One element of a chunk; None where it is to be read with all of the chunk."""
+    """Read one element of a chunk; None where the whole chunk has to be read."""
     itemsize = leaf.spec.dtype.itemsize
     if not leaf.is_plain or leaf.spec.nbytes - itemsize <= max(gap_bytes, _LEAST):
         return None
@@ -90,7 +90,7 @@ def decode_block(chain: BoundChain, shape: tuple[int, ...], data: Buffer) -> Any
 
 
 def read_part(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Round, list[Result], bool]:
-    """Read what is wanted of an object that is one plain chunk; False where that is all of it, or it can't be had so.
+    """Read the wanted part of an object that is one plain chunk; False where the whole object has to be read.
 
     Raises:
         CodecError: the object is too short.
@@ -150,7 +150,7 @@ def _too_short(task: Task, block: Block) -> CodecError:
 
 
 def block_of(leaves: Leaves, number: int, leaf: BoundChain, gap_bytes: int) -> Block | None:
-    """The smallest block that holds what is wanted of a chunk; None where that is the chunk, or nearly."""
+    """The smallest block that holds all wanted elements of a chunk; None where that is nearly the whole chunk."""
     spec = leaf.spec
     if not spec.shape:
         return None
@@ -237,7 +237,7 @@ def pays(leaf: BoundChain, nbytes: int, traits: Traits) -> bool:
 
 
 def read_object(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Round, list[Result], bool]:
-    """Read what is wanted of an object that is one chunk; False where it is to be read whole."""
+    """Read the wanted part of an object that is one chunk; False where the whole object has to be read."""
     leaves = task.pieces.leaves((1,) * len(task.layout.shape))
     for _ in range(_MAX_CHANGES):
         done = yield from read_blocks(task, leaves, 0, 0, None, None, settings, sink)
@@ -256,7 +256,7 @@ def read_blocks(
     settings: ReadSettings,
     sink: Sink,
 ) -> Generator[Round, list[Result], bool | None]:
-    """Read and hand over what is wanted of one chunk.
+    """Read the wanted part of one chunk and hand it to the sink.
 
     Args:
         number: of the chunk among the leaves. start, length: where it is in the object; a length of None: it is the
@@ -354,7 +354,7 @@ def _cut_off(key: str, stop: int, length: int | None) -> CodecError:
 def _found_blocks(
     task: Task, leaves: Leaves, numbers: IntArray, block: Block, frame: Frame, first: int, bodies: list[Buffer]
 ) -> Found:
-    """The blocks as a chunk of their own, that decodes, in whatever thread, to what is wanted."""
+    """Blocks as a chunk of their own, which decodes (in any thread) to the wanted elements."""
     leaf = task.layout.leaf
     assert isinstance(leaf.serializer, BoundBytes)
     begin = first * frame.blocksize

@@ -46,7 +46,7 @@ class Layout:
     """Geometry and codecs of an array, bound once.
 
     Attributes:
-        shape: of the array. chunk_shape: of what is one object in the store (a shard, where there are shards).
+        shape: of the array. chunk_shape: of one object in the store (a shard, or a chunk without sharding).
         chain: codecs of such an object.
         levels: levels of sharding that can be read in part, outermost first; none where codecs around a shard hide
             what is in it.
@@ -301,7 +301,7 @@ def parse(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) 
 
 
 def parse_shared(document: bytes | bytearray | memoryview, key: str, *, lenient: bool) -> Node:
-    """As :func:`parse`, for callers that change no attributes: they may be shared."""
+    """Parse a document as :func:`parse` does; the attributes may be shared, so the caller must not change them."""
     if len(document) > _MAX_NBYTES:
         return parse_node(document, key, lenient=lenient)
     seen = bytes(document), Registry.n_added  # a name may stand for another codec by now

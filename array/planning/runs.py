@@ -30,7 +30,7 @@ class Runs:
     lengths: IntArray
 
     def slices(self) -> list[tuple[Any, ...]]:
-        """One index a run."""
+        """Indices of the runs: one per run."""
         *before, first = self.starts.T.tolist()
         stops = (self.starts[:, -1] + self.lengths).tolist()
         return [*zip(*before, map(slice, first, stops), strict=True)]

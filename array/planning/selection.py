@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-# -- What is selected, once all sugar is gone; nothing here knows what a user wrote.
+# -- Selections in normal form: positions along each axis, or points.
 #
 # - :class:`Product`: along each axis its own list of positions; pieces of chunks are the product of the axes' pieces
 # (slices, ``oindex``, blocks);

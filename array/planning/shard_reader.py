@@ -97,7 +97,7 @@ def read_task(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
 
 
 def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
-    """One request for the whole object; what is in it is found in memory."""
+    """Read the whole object in one request, and find index and chunks in memory."""
     layout = task.layout
     if settings.chunks is not None and not layout.levels and (yield from kept_whole(task, settings, sink)):
         return
@@ -118,7 +118,7 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     settings.note(task.key, version)
     keep = None if settings.chunks is None or version is None else Keep(version)
     _in_memory(task, task.pieces, 0, None if result is None else memoryview(result.data), 0, keep, sink)
-    if keep is not None:  # what is needed to find the chunks again
+    if keep is not None:  # needed to find the chunks again
         settings.cache.put(task.key, version, keep.indexes)
 
 
@@ -180,7 +180,7 @@ def _split_missing(task: Task, leaves: Leaves, offsets: IntArray, sink: Sink) ->
 
 @dataclass(slots=True)
 class _Node:
-    """A shard in an object: what is wanted of it, where it begins, and its index."""
+    """A shard in an object: the wanted chunks, the byte where it begins, and its index."""
 
     pieces: Pieces
     start: int
@@ -189,7 +189,7 @@ class _Node:
 
 
 def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Round, list[Result], bool]:
-    """One attempt at a sharded object, all of it from one version; False where the version changed on the way."""
+    """Try to read a sharded object from one version; False where the version changed meanwhile."""
     layout = task.layout
     cached = settings.cache.get(task.key)
     known: Indexes
@@ -366,7 +366,7 @@ def _data(
 
 
 def _batches(task: Task, merged: Merged, version: Version | None, settings: ReadSettings) -> list[Round]:
-    """One object's requests in rounds that hold no more than their budget, however large the shard."""
+    """Split the requests for one object into rounds, each within the budget of bytes, however large the shard."""
     sizes = merged.stops - merged.starts
     reads = [
         Read(task.key, Span(a, b), version) for a, b in zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)

@@ -68,7 +68,7 @@ class Pieces(ABC):
 
     @abstractmethod
     def children(self, level: Level) -> list[tuple[int, Pieces]]:
-        """The inner shards concerned: flat number within this one, and what is wanted of each."""
+        """The inner shards concerned: flat number within this shard, and the wanted part of each."""
 
     @abstractmethod
     def leaves(self, grid: tuple[int, ...]) -> Leaves:
@@ -86,7 +86,7 @@ class Pieces(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An object in the store, and what is wanted of it.
+    """An object in the store, and the wanted part of it.
 
     Attributes:
         layout: of the object: the array's, or its own where objects differ in shape.
@@ -102,12 +102,12 @@ class Task:
     layout: Layout
 
     def is_whole(self) -> bool:
-        """True where the object can be written without a look at what is there."""
+        """True where the object can be written without reading the stored one."""
         return self.pieces.n_leaves == self.n_leaves and self.pieces.covers()
 
 
 def tasks(selection: Product | Points, layout: Layout) -> Iterator[Task]:
-    """One task an object, in C order of the objects."""
+    """Tasks in C order of the objects, one per object."""
     if 0 in layout.shape:  # such an axis may have chunks of no length
         return
     if layout.irregular is not None:
@@ -335,7 +335,7 @@ class PointLeaves(Leaves):
 
 
 def irregular_tasks(selection: Product | Points, layout: Layout, irregular: Irregular) -> Iterator[Task]:
-    """One task an object, in C order of the objects; see :func:`zarrdock.array.planning.tasks.tasks`."""
+    """Tasks in C order of the objects, one per object; see :func:`zarrdock.array.planning.tasks.tasks`."""
     if isinstance(selection, Points):
         yield from _of_points(selection, layout, irregular)
         return

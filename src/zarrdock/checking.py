@@ -43,7 +43,7 @@ _KEPT_CHANGING = "other writers kept changing it, so it was not checked: check a
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong.
+    """A problem that was found.
 
     Attributes:
         severity: "error" where data or metadata cannot be read; "warning" where it can, but should be looked after.
@@ -107,7 +107,7 @@ def check(
     progress: Callable[[str, Counts], None] | None = None,
     found: Callable[[Problem], None] | None = None,
 ) -> Report:
-    """Read and decode everything below a node, and say what is broken.
+    """Read and decode everything below a node, and report every problem.
 
     Args:
         store: anything :func:`zarrdock.open_store` takes. path: of the node within it.

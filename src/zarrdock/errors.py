@@ -142,7 +142,7 @@ class MetadataError(ZarrdockError, ValueError):
 
     @property
     def problem(self) -> str:
-        """The message without the place: what is wrong, what was expected, what was found."""
+        """The message without the place: the reason, the expected value and the one that was found."""
         text = self.reason
         if self.expected:
             found = repr(self.found)

@@ -296,7 +296,7 @@ def known_members(value: Mapping[str, Any], names: Collection[str], pointer: str
     """The members of an object, all of which must be among ``names``.
 
     Raises:
-        MetadataError: there is a member that nobody here understands.
+        MetadataError: there is an unknown member.
     """
     for member in value:
         if member not in names:

@@ -115,7 +115,7 @@ class BoundedLRU(Generic[Key, Item]):
         return found[0]
 
     def get_many(self, keys: Iterable[Key]) -> list[Item | None]:
-        """As :meth:`get`, for many keys."""
+        """Get the values of many keys, as :meth:`get` does for one."""
         items: list[Item | None] = []
         with self.lock:
             self._last = None

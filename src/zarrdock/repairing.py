@@ -97,7 +97,7 @@ def _repair_array(store: Store, path: str, metadata: ArrayMetadata) -> Iterator[
         return  # check says so
     has_checksums = _has_checksums(codec)
     found = stored_objects(store, path, layout.key_encoding, layout.grid_shape())
-    for coords, entry in [*found]:  # what is listed must not change under the listing
+    for coords, entry in [*found]:  # the listing ends before anything is changed
         sharding = layout.at(coords).levels[0].sharding
         message, nbytes = "", 0
 
@@ -220,7 +220,7 @@ def _rebuild(sharding: BoundSharding, data: Buffer, has_checksums: bool) -> byte
 
 
 def _suspects(pairs: Pairs, wrong: Sequence[int], first: int, last: int) -> Iterator[Sequence[int]]:
-    """Entries that may be what is damaged, likely ones first."""
+    """Entries that may be the damaged ones, likely ones first."""
     if not wrong:  # none can be seen to be: it may be any one of them
         yield from ([i] for i in range(len(pairs)))
         return

@@ -32,7 +32,7 @@ _AHEAD = 1
 class DaskWorkers:
     """The workers of a dask cluster. A worker that is lost has its jobs done by others.
 
-    Stores are opened anew where they are used: what is a local path here has to be the same folder there.
+    Stores are opened anew where they are used: a local path here has to be the same folder there.
 
     Args:
         cluster: address of a scheduler, or a ``distributed.Client``.

@@ -212,7 +212,7 @@ class _Reader(AbstractBufferedFile):  # type: ignore[misc]
 
 
 class _Writer(io.BytesIO):
-    """Collects what is written, and stores it when closed."""
+    """A file that collects written bytes, and stores them when it is closed."""
 
     def __init__(self, fs: ZarrdockFileSystem, key: str, create_only: bool) -> None:
         super().__init__()

@@ -137,7 +137,7 @@ def _reading(leaf: Any) -> Reading | None:
         return None
     try:
         return Reading(_opened(place.store), place.path)
-    except UnsupportedError:  # a store of somebody else's, which is none of ours
+    except UnsupportedError:  # a store of another package
         return None
 
 

@@ -211,7 +211,7 @@ class ObspecStore:
     # -- the same, awaited ---------------------------------------------------------------------------------------------
 
     async def get_async(self, path: str, *, options: GetOptions | None = None) -> Got:
-        """:meth:`get`; the size of an object of which a part is read is asked for at once, not when somebody wants it:
+        """:meth:`get`; the size of an object of which a part is read is asked for at once, not on first use:
         that would block the event loop.
         """
         return await asyncio.to_thread(lambda: self.get(path, options=options).complete())

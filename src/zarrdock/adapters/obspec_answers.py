@@ -139,7 +139,7 @@ class Got:
 
     Args:
         data: the bytes. start: of them in the object; None: they are its last ones.
-        size: of the object, where it is known; else ``find_size`` is called when somebody asks.
+        size: of the object, where it is known; else ``find_size`` is called when it is first used.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ class GroupStore(AbstractDataStore):
         Raises:
             MetadataError: arrays of different lengths along one dimension.
         """
-        for pause in _PAUSES_SECONDS:  # whoever appends at this moment makes one longer after the other
+        for pause in _PAUSES_SECONDS:  # a writer that appends at this moment makes one longer after the other
             try:
                 return self._read_variables()
             except _LengthsError:
@@ -242,7 +242,7 @@ class XarrayBackend(BackendEntrypoint):
 
         Args:
             filename_or_obj: anything :func:`zarrdock.open_store` takes.
-            drop_variables: names of arrays to leave out; what is wrong with them does not matter.
+            drop_variables: names of arrays to leave out, also of those that cannot be opened.
             group: path within it; the root by default.
             consolidated: True: there must be consolidated metadata; False: it is not used; None: used if there.
             use_zarr_fill_value_as_mask: whether elements with Zarr's fill value are missing values; by default in v2.
@@ -339,7 +339,7 @@ def _groups(group: Group, path: str) -> Iterator[tuple[str, Group]]:
 
 
 def _members(group: Group, left_out: frozenset[str] = frozenset()) -> Iterator[tuple[str, Node | MetadataError]]:
-    """Names and metadata of what is right below a group, or what is wrong with it.
+    """Names and metadata of the members of a group, or the error of each.
 
     Raises:
         StoreError: the store could not be read, which says nothing of the metadata.
@@ -393,7 +393,7 @@ def _all_named(dims: dict[str, tuple[tuple[str | None, ...], tuple[int, ...]]]) 
 
 
 def _object_sizes(array: Array) -> tuple[int | tuple[int, ...], ...]:
-    """Lengths of what is one object in the store, as xarray writes them: one number for an axis where all are alike."""
+    """Lengths of the objects in the store, as xarray writes them: one number for an axis where all are alike."""
     grid = array.metadata.grid
     if isinstance(grid, RegularGrid):
         return grid.chunk_shape

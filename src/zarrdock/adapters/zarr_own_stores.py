@@ -178,7 +178,7 @@ class _Buffers(MutableMapping[str, Any]):
 
 
 class _MemoryStore(MappingStore):
-    """zarr-python's memory store: nobody but this process can reach it, so updates under its locks are atomic."""
+    """zarr-python's memory store: only this process can reach it, so updates under its locks are atomic."""
 
     def __init__(self, buffers: MutableMapping[str, Any]) -> None:
         super().__init__(_Buffers(buffers))

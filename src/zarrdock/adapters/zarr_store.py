@@ -348,7 +348,7 @@ class Documents:
             self._known.pop(key)
 
     def replacement(self, store: Store, key: str, data: memoryview | bytes) -> Change | None:
-        """How to write a document in place of the one that was read; None where it is just written."""
+        """Function that replaces the document that was read; None where it is written without a comparison."""
         if not _is_document(key):
             return None
         known = self._known.get(key)

@@ -39,7 +39,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Read and decode everything below URL, and name what is broken: metadata, shard indexes, checksums, chunks.
+    """Read and decode everything below URL, and name all damage: metadata, shard indexes, checksums, chunks.
 
     --repair rebuilds indexes of shards whose chunks are intact, where it can be proved that they were so, and removes
     what no chunk of a shard uses; everything else stays as it is. With --from, chunks that cannot be decoded are taken

@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
             print("interrupted", file=sys.stderr)
             return 130
         except BrokenPipeError:
-            # What is still buffered has nowhere to go, and the interpreter would complain about it at exit.
+            # Buffered output has nowhere to go, and the interpreter would complain about it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except Exception as error:

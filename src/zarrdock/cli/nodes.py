@@ -1,4 +1,4 @@
-"""Opening nodes as commands do: leniently, so that what is not understood can still be shown."""
+"""Opening nodes as commands do: leniently, so that nodes with unknown extensions can still be shown."""
 
 from __future__ import annotations
 

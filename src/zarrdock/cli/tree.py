@@ -24,7 +24,7 @@ __all__ = ["command"]
 @click.option("-L", "--depth", type=click.IntRange(min=0), help="Levels to show; all by default.")
 @as_json
 def command(url: str, path: str, storage_options: dict[str, Any], depth: int | None, as_json: bool) -> None:
-    """Show the hierarchy below URL; nodes whose metadata is broken are shown with what is wrong."""
+    """Show the hierarchy below URL; nodes whose metadata is broken are shown with the error."""
     found = find(url, path, storage_options)
     limit = 2**31 if depth is None else depth
     if as_json:

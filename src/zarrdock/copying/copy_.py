@@ -77,7 +77,7 @@ def copy(
         src_path, dst_path: of the node within either store.
         chunks, shards: shapes (or lengths along each axis, or a grid's metadata) as for :func:`zarrdock.create_array`,
             "auto", or "keep"; ``shards=None`` for no shards.
-            In a group they apply to the arrays of as many dimensions; the others keep theirs. What is no Zarr array
+            In a group they apply to the arrays of as many dimensions; the others keep theirs. Arrays that are no Zarr
             gets "auto" for both.
         compressors: as for ``create_array``, None for none, or "keep".
         checksums: give every chunk a checksum: codec ``crc32c``, where its codecs have none of their own.

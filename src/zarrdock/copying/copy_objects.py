@@ -59,7 +59,7 @@ def copy_objects(
         return Outcome(elements, n_written, nbytes, len(pairs) - len(wanted))
 
     def batches() -> Iterator[tuple[int, partial[Outcome]]]:
-        # Sizes that nobody tells are taken for those of uncompressed chunks.
+        # Unknown sizes are taken for those of uncompressed chunks.
         unknown = prod(chunk) * max(1, metadata.dtype.itemsize)
         pairs: list[tuple[str, str]] = []
         nbytes = elements = 0

@@ -27,7 +27,7 @@ class ArrayPart:
     """An array to copy.
 
     Attributes:
-        path: relative to what is copied. metadata: of the copy.
+        path: relative to the source node. metadata: of the copy.
         source: its elements; None where the objects are copied as they are, and only ``original`` counts.
         original: the source's metadata, where it is a Zarr array.
     """
@@ -52,7 +52,7 @@ class Contents:
         store, path: where the source is; None where it is no Zarr.
         groups: path, relative, to metadata in the copy. arrays: in the order in which they are copied.
         consolidated: groups that get consolidated metadata.
-        reading: what is read of stores; None where the source is in memory.
+        reading: the stores and prefixes that are read; None where the source is in memory.
         files, folders: keys and prefixes, relative, of what lies in groups and is no Zarr, as far as a listing tells.
         left_out: what of the source has no form in Zarr, one line each.
     """

@@ -20,7 +20,7 @@ __all__ = ["File", "copy_files", "files_below"]
 _PIECE_BYTES = 16 * 2**20
 
 
-# Key relative to what is copied, and bytes where they are known.
+# Key relative to the source node, and bytes where they are known.
 File: TypeAlias = tuple[str, int | None]
 
 

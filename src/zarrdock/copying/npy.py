@@ -1,4 +1,4 @@
-"""``.npy`` files, local or behind any URL, read in parts: the header once, then only the bytes of what is wanted.
+"""``.npy`` files, local or behind any URL, read in parts: the header once, then only the wanted bytes.
 
 Reads are positional and not by memory map: a file that is cut short under a map kills the process, and mapped pages
 count as the process's memory.

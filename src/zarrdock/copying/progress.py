@@ -34,7 +34,7 @@ class CopyProgress:
     """Progress of a copy.
 
     Attributes:
-        path: of the array at work, relative to what is copied; "" for the root.
+        path: of the array at work, relative to the source node; "" for the root.
         nbytes: bytes of elements dealt with, uncompressed, and nbytes_total: of all arrays together.
         n_objects: objects written, and nbytes_written: their bytes.
         n_kept: objects found finished by an earlier attempt.
@@ -57,7 +57,7 @@ class Mark:
     """The mark of an unfinished copy.
 
     Attributes:
-        source: URL of what is copied, without credentials.
+        source: URL of the source, without credentials.
         fingerprint: of the source's identity and all metadata that the copy will have: what other settings, or another
             source, would change.
     """

@@ -45,14 +45,14 @@ class ForeignFile:
 
     @property
     def url(self) -> str:
-        """For messages."""
+        """Name of the kind of file, for messages."""
         return f"{self.store.url.rstrip('/')}/{self.key}"
 
 
 def find_file(src: Any, storage_options: Mapping[str, Any] | None = None) -> ForeignFile | None:
     """The file that ``src`` names, if it is one that can be copied to Zarr; None for all else.
 
-    A local path is looked at whatever its name is; behind a network only what is called as such files are.
+    A local path is looked at whatever its name is; on a network only names with the extension of such a file are.
 
     Raises:
         UnsupportedError: a file of a kind that cannot be read. StoreError.

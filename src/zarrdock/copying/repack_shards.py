@@ -52,7 +52,7 @@ def same_leaves(original: ArrayMetadata, new: ArrayMetadata) -> bool:
     if old.chunk_shape != wanted.chunk_shape or not (old.levels or wanted.levels):
         return False
     if any(isinstance(codec, Sharding) for codec in old.codecs):
-        return False  # what is around a shard hides what is in it
+        return False  # codecs around a shard hide its chunks
     spec = ChunkSpec(old.chunk_shape, original.dtype, original.fill_value)
     return with_defaults(old.codecs, spec) == with_defaults(wanted.codecs, spec)
 

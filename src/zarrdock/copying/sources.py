@@ -59,7 +59,7 @@ class Source(Protocol):
 
     Attributes:
         shape, dtype: of the array.
-        grain: shape of what is read as a whole, for the choice of blocks.
+        grain: shape of the smallest part that is read as a whole, for the choice of blocks.
     """
 
     @property

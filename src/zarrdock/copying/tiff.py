@@ -35,7 +35,7 @@ class TiffArray:
     """One series of pages, or one level of its pyramid.
 
     Attributes:
-        shape, dtype: of the array. grain: shape of what is decoded as a whole.
+        shape, dtype: of the array. grain: shape of the smallest part that is decoded as a whole.
         dimension_names: those of tifffile's axes, such as "t", "c", "y", "x".
     """
 

@@ -98,7 +98,7 @@ def read_indexes(
 
 
 def _read_batch(store: Store, layout: Layout, objects: list[_Listed]) -> tuple[list[ObjectIndexes], list[_Listed]]:
-    """Returns what is known now, and the objects that changed meanwhile."""
+    """Returns the indexes known now, and the objects that changed meanwhile."""
     unsure = [layout.key(coords) for coords, size in objects if size is None]
     asked = dict(zip(unsure, store.sizes(unsure) if unsure else (), strict=True))
     bare = []

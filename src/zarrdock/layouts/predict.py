@@ -157,7 +157,7 @@ def candidates(
     chunks: Sequence[Any] | None = None,
     gaps: Sequence[int | None] = (None,),
 ) -> list[Candidate]:
-    """Layouts worth a look: the one there is, and every combination of what is given.
+    """Candidate layouts: the present one, and every combination of the given shapes and orders.
 
     Args:
         shards, chunks: shapes; None for the shape there is, half of it and twice it, one changed at a time. Where

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class StoreContract(ReadContract, ListContract, WriteContract, ParallelContract):
-    """Everything a store must do. Subclass it, and give it ``make_store``.
+    """Tests that every store must pass. Subclass it, and give it ``make_store``.
 
     >>> from zarrdock.testing import StoreContract
     >>> class TestMyStore(StoreContract):

@@ -35,7 +35,7 @@ BAD_KEYS = [
 
 @contextmanager
 def case(what: object) -> Iterator[None]:
-    """One of several cases of a test: what fails within says which it was.
+    """Name one of several cases of a test: a failure inside says which case it was.
 
     Cases of one store share a test where a test of each would be thousands, of all stores.
     """

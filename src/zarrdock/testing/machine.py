@@ -44,7 +44,7 @@ def _below(key: str, prefix: str) -> bool:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """One store, and the dictionary it must look like after every step. Made for a store by :func:`store_machine`."""
+    """A store, and the dictionary it must equal after every step. Made for a store by :func:`store_machine`."""
 
     versions = Bundle("versions")
 

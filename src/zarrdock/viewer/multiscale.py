@@ -39,7 +39,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Multiscale:
-    """One image in several resolutions.
+    """An image in several resolutions.
 
     Attributes:
         axes: one a dimension. paths: of the arrays, relative to the group, the finest first.
@@ -53,7 +53,7 @@ class Multiscale:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Something to look at.
+    """A node that a viewer can show.
 
     Attributes:
         store, path: of the node that was named. levels: the finest first; one for an array.

@@ -1,4 +1,4 @@
-"""Pictures of planes, and the range of values that a picture should show. Only what is needed for them is read."""
+"""Pictures of planes, and the range of values that a picture should show. Only the chunks they need are read."""
 
 from __future__ import annotations
 

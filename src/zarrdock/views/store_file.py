@@ -16,7 +16,7 @@ KEPT_BYTES = 32 * 2**20
 
 
 class StoreFile(io.RawIOBase):
-    """A read-only file over one version of an object. What is read is read in blocks, neighbours in one request, and
+    """A read-only file over one version of an object. Reads are of whole blocks, neighbours in one request, and
     kept.
 
     Args:

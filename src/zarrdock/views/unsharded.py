@@ -205,7 +205,7 @@ class UnshardedView(View):
         for path, array, at, _ in shards:
             layout = self._layout(path, array)
             if layout.irregular is not None and any(c >= n for c, n in zip(at, layout.grid_shape(), strict=True)):
-                continue  # left from a larger array: nobody knows its shape
+                continue  # left from a larger array: its shape is unknown
             lengths = layout.at(at).chunk_shape
             ratio = [outer // leaf for outer, leaf in zip(lengths, layout.leaf_shape, strict=True)]
             every = np.stack(np.unravel_index(np.arange(int(np.prod(ratio))), ratio), -1) if ratio else np.zeros((1, 0))
