@@ -27,6 +27,7 @@ from zarrdock.stores.memory import MemoryStore
 __all__ = ["Reading", "refuse_aliases"]
 
 _READS = 1000
+_OF_OBJECTS = {"s3", "gs"}
 _REMEDY = "Nothing was changed: write to an empty place, and remove the old one when that is done"
 
 
@@ -99,6 +100,8 @@ def _overlap(a: Store, at: str, b: Store, to: str) -> bool | None:
     if one.overlaps(other):
         return True
     told_apart = isinstance(a, MemoryStore | LocalStore) and isinstance(b, MemoryStore | LocalStore)
+    # A service of objects has one name for each.
+    told_apart |= one.service == other.service and one.service.partition(" ")[0] in _OF_OBJECTS
     return False if told_apart or (one.in_process and other.in_process) else None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.servers import Endpoint
 from zarrdock.errors import UnsupportedError
 from zarrdock.serve.server import Server
 from zarrdock.stores.base import Store
@@ -198,3 +199,19 @@ def test_wrappers_are_looked_through() -> None:
     with pytest.raises(UnsupportedError, match="overlap"):
         zarrdock.copy(unshard(store), store, overwrite=True)
     assert is_whole(store)
+
+
+@pytest.mark.server
+def test_two_places_in_one_bucket_need_no_mark(moto: Endpoint) -> None:
+    options = moto.storage_options
+    places = [f"s3://{moto.bucket}/aliasing-{name}" for name in ("a", "b")]
+    for place in places:
+        zarrdock.create_array(place, data=DATA, storage_options=options)
+    recorded = RecordingStore(zarrdock.open_store(places[1], storage_options=options), n_events=1000)
+    zarrdock.copy(places[0], recorded, src_storage_options=options, overwrite=True)
+    keys = [event.key for event in recorded.log if event.verb == "write"]
+    assert not [key for key in keys if key.startswith(".zarrdock-") and "copy" not in key]
+    other = zarrdock.open_store(places[0], storage_options={**options, "use_listings_cache": False})
+    with pytest.raises(UnsupportedError, match="overlap"):
+        zarrdock.copy(places[0], other, src_storage_options=options, overwrite=True)
+    np.testing.assert_array_equal(zarrdock.open_array(places[0], storage_options=options)[...], DATA)
