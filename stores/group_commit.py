@@ -1,8 +1,9 @@
-"""Updates of one key by several threads, made together: one read and one write for all that wait.
+"""Group commit: updates of one key by several threads, made together, with one read and one write for all that wait.
 
 The first thread to get the key's lock takes the changes of all threads that wait for it, applies them one after
 another to one value, and answers for all. Under contention the cost of n updates falls from n rewrites to about two:
-the one under way, and the next.
+the one under way, and the next. Arrays use it for parts of chunks and shards in any
+store, remote stores for all their updates.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 from zarrdock.after_fork import reset_after_fork
 from zarrdock.stores.base import Buffer, Change, Value, join_value
 
-__all__ = ["Combiner", "Doubt", "KeyLocks", "apply_all"]
+__all__ = ["Combiner", "Doubt", "KeyLocks", "Ticket", "apply_all"]
 
+T = TypeVar("T")
 
 # -- Locks by key, for the threads of one process.
 
@@ -63,10 +66,11 @@ class KeyLocks:
 MAX_TOGETHER = 256
 
 
-class Ticket:
+class Ticket(Generic[T]):
     """A change that waits, and what became of it.
 
     Attributes:
+        change: in the form that ``make`` (see :meth:`Combiner.update`) understands.
         done: made, or failed with ``error``.
         is_taken: a thread is about making it, this ticket's own or another.
         is_withdrawn: its thread was interrupted, and the change must not be made later.
@@ -74,7 +78,7 @@ class Ticket:
 
     __slots__ = ("change", "done", "error", "is_taken", "is_withdrawn")
 
-    def __init__(self, change: Change) -> None:
+    def __init__(self, change: T) -> None:
         self.change = change
         self.done = False
         self.is_taken = False
@@ -82,7 +86,7 @@ class Ticket:
         self.error: Exception | None = None
 
 
-def apply_all(tickets: Sequence[Ticket], old: Buffer | None) -> Buffer | None:
+def apply_all(tickets: Sequence[Ticket[Change]], old: Buffer | None) -> Buffer | None:
     """The value after all changes; ``old`` itself where none made a difference.
 
     A change that raises is left out, and its ticket keeps the error. May be called again with another value.
@@ -123,7 +127,7 @@ class Doubt:
         unmade: an exception that says that nothing was written.
     """
 
-    def __init__(self, tickets: Sequence[Ticket], error: Exception, unmade: type[Exception]) -> None:
+    def __init__(self, tickets: Sequence[Ticket[Any]], error: Exception, unmade: type[Exception]) -> None:
         self._tickets = [ticket for ticket in tickets if ticket.error is None]  # the others' own changes failed
         self._unmade = unmade
         for ticket in self._tickets:
@@ -160,15 +164,16 @@ class Combiner:
     def update(
         self,
         key: str,
-        change: Change,
+        change: T,
         lock: AbstractContextManager[None],
-        make: Callable[[Sequence[Ticket]], None],
+        make: Callable[[Sequence[Ticket[T]]], None],
     ) -> None:
         """Have ``change`` made, by this thread or by another that waits for the same key.
 
         Args:
             lock: of the key, for all threads of this process.
-            make: makes the changes of all tickets (see :func:`apply_all`) in one update of the store.
+            make: makes the changes of all tickets (see :func:`apply_all`) in one update of the store. It may set the
+                error of a ticket whose change failed by itself; what it raises is every other ticket's error.
         Raises:
             Whatever the change raises, or ``make``.
         """
@@ -186,8 +191,8 @@ class Combiner:
             raise ticket.error
 
 
-def _make(queue: _Queue, key: str, mine: Ticket, make: Callable[[Sequence[Ticket]], None]) -> None:
-    tickets: list[Ticket] = []
+def _make(queue: _Queue, key: str, mine: Ticket[T], make: Callable[[Sequence[Ticket[T]]], None]) -> None:
+    tickets: list[Ticket[T]] = []
     try:
         queue.take(key, mine, tickets)
         try:
@@ -207,13 +212,13 @@ class _Queue:
 
     def __init__(self) -> None:
         self.guard = threading.Condition(threading.Lock())
-        self.waiting: dict[str, list[Ticket]] = {}
+        self.waiting: dict[str, list[Ticket[Any]]] = {}
 
-    def add(self, key: str, ticket: Ticket) -> None:
+    def add(self, key: str, ticket: Ticket[Any]) -> None:
         with self.guard:
             self.waiting.setdefault(key, []).append(ticket)
 
-    def take(self, key: str, mine: Ticket, into: list[Ticket]) -> None:
+    def take(self, key: str, mine: Ticket[Any], into: list[Ticket[Any]]) -> None:
         """``mine`` and others that wait for the key; in ``into`` at once, so that an interrupt loses none."""
         with self.guard:
             waiting = [ticket for ticket in self.waiting.get(key, ()) if ticket is not mine]
@@ -225,7 +230,7 @@ class _Queue:
             else:
                 self.waiting.pop(key, None)
 
-    def give_back(self, key: str, tickets: Sequence[Ticket]) -> None:
+    def give_back(self, key: str, tickets: Sequence[Ticket[Any]]) -> None:
         """Return tickets whose changes were not made: all but the first, whose thread ends, wait again."""
         with self.guard:
             waiting = self.waiting.pop(key, [])
@@ -237,15 +242,16 @@ class _Queue:
                 self.waiting[key] = waiting
             self.guard.notify_all()
 
-    def conclude(self, tickets: Sequence[Ticket]) -> None:
+    def conclude(self, tickets: Sequence[Ticket[Any]]) -> None:
         """Mark tickets as done: their changes were made, or failed."""
         with self.guard:
             for ticket in tickets:
                 ticket.done = True
                 ticket.is_taken = False
-            self.guard.notify_all()
+            if len(tickets) > 1:  # a single one is this thread's own: no other waits for it
+                self.guard.notify_all()
 
-    def withdraw(self, key: str, ticket: Ticket) -> None:
+    def withdraw(self, key: str, ticket: Ticket[Any]) -> None:
         """Withdraw a change: it is not made any more. Waits for a thread that is making it at this moment."""
         with self.guard:
             ticket.is_withdrawn = True

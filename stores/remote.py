@@ -492,7 +492,7 @@ class RemoteStore(Store):
         except _LostRace as error:
             raise KeyExistsError("the key exists already", key=key, store=self) from error
 
-    def _update(self, key: str, tickets: Sequence[Ticket]) -> None:
+    def _update(self, key: str, tickets: Sequence[Ticket[Change]]) -> None:
         began, n_lost = time.monotonic(), 0
         while True:
             try:
@@ -508,7 +508,7 @@ class RemoteStore(Store):
             first, most = _RACE_PAUSE_SECONDS
             time.sleep(random.uniform(0, min(most, first * 2 ** min(n_lost, 20))))
 
-    def _update_once(self, key: str, tickets: Sequence[Ticket]) -> None:
+    def _update_once(self, key: str, tickets: Sequence[Ticket[Change]]) -> None:
         found = self._bridge.run(lambda live: self._fetch(live, key, None, None))
         base = found if isinstance(found, Answer) else None
         old = base.data if base else None

@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zarrdock.after_fork import reset_after_fork
-from zarrdock.array.execution.combine import combiner_of
 from zarrdock.array.execution.decode import Scatter
 from zarrdock.array.execution.drivers import drive, drive_async
-from zarrdock.array.execution.encode_objects import Edit
+from zarrdock.array.execution.encode_objects import Edit, Prepared
 from zarrdock.array.execution.in_place import change_in_place
 from zarrdock.array.execution.pool import Jobs
 from zarrdock.array.metadata.misplaced import explain
@@ -29,9 +28,10 @@ from zarrdock.array.planning.shard_reader import read_task
 from zarrdock.array.planning.tasks import Task, tasks
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.config import config
-from zarrdock.errors import ConflictError, RangeError, UnsupportedError, ZarrdockError
+from zarrdock.errors import ConflictError, RangeError, StoreError, UnsupportedError, ZarrdockError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Buffer, Change, Read, Store, Value, Version, attempts
+from zarrdock.stores.group_commit import Combiner, KeyLocks, Ticket
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -77,6 +77,7 @@ def update_key(store: Store, key: str, change: Change, *, single_writer: bool = 
 
 
 Seen = dict[str, Version | None]
+_Change = tuple[Prepared, Callable[[], None] | None]  # and the check that goes before it
 
 
 def read_settings(layout: Layout, store: Store, cache: IndexCache, seen: Seen | None = None) -> ReadSettings:
@@ -307,13 +308,38 @@ def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, check: 
                 store.write(task.key, parts)
             return
         # Changes of one layout go together: those of arrays opened apart queue at the store instead.
-        queue = f"{id(edit.layout.chain)}/{task.key}"
-        combiner_of(store).submit(queue, (edit.prepare(task), check), partial(_update, store, task, edit))
+        queue = f"{id(store)}/{id(edit.layout.chain)}/{task.key}"
+        change = (edit.prepare(task), check)
+        _combiner.update(queue, change, _locks(queue), partial(_update_together, store, task, edit))
     finally:
         cache.drop(task.key)
 
 
-def _update(store: Store, task: Task, edit: Edit, changes: Sequence[Any]) -> None:
+# A shard is rewritten as a whole, so N threads that each write one of its chunks would rewrite it N times. Here they
+# share rewrites, and decode and encode what they change once. The keys name the store and the codecs by their ids, both
+# of which are in use for as long as a change waits.
+_combiner = Combiner()
+_locks = KeyLocks()
+
+
+def _update_together(store: Store, task: Task, edit: Edit, tickets: Sequence[Ticket[_Change]]) -> None:
+    for ticket in tickets:
+        ticket.error = None  # of an attempt that was interrupted
+    try:
+        _update(store, task, edit, [ticket.change for ticket in tickets])
+    except StoreError:  # the store refused, not one of the changes: asking again for each would multiply the waiting
+        raise
+    except Exception:
+        if len(tickets) == 1:
+            raise
+        for ticket in tickets:  # one bad change must not fail its neighbours: each alone, to find out whose it is
+            try:
+                _update(store, task, edit, [ticket.change])
+            except Exception as error:
+                ticket.error = error
+
+
+def _update(store: Store, task: Task, edit: Edit, changes: Sequence[_Change]) -> None:
     prepared = [change for change, _ in changes]
 
     def change(old: Buffer | None) -> Value | None:

@@ -1,108 +1,127 @@
-"""Group commit: what is promised to a writer in a queue, also to one that is interrupted."""
+"""Group commit: threads that change parts of one object share rewrites, each with its own outcome."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
-from zarrdock.array.execution import combine
-from zarrdock.array.execution.combine import Combiner
+import zarrdock
+from support.stores import HookedStore
+from zarrdock.array.execution import read_write
 from zarrdock.errors import StoreError
 
-
-class Interrupted(threading.Event):
-    """An event whose first wait is a Ctrl-C, once ``ready`` says so."""
-
-    ready = threading.Event()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if threading.current_thread().name == "interrupted" and not getattr(self, "hit", False):
-            self.hit = True
-            self.ready.wait(10)
-            raise KeyboardInterrupt
-        return super().wait(timeout)
+N = 8
 
 
-@pytest.mark.parametrize("taken", [False, True], ids=["still waiting", "its turn to lead"])
-def test_an_interrupted_writer_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch, taken: bool) -> None:
-    Interrupted.ready = threading.Event()
-    monkeypatch.setattr(combine.threading, "Event", Interrupted)
-    queue: Combiner[int] = Combiner()
-    applied: list[int] = []
-    working, go_on = threading.Semaphore(0), threading.Semaphore(0)
+class Gate:
+    """Holds the first update until ``n`` more writers wait, and counts the updates."""
 
-    def apply(changes: Sequence[int]) -> None:
-        working.release()
-        go_on.acquire()
-        applied.extend(changes)
+    def __init__(self, store: zarrdock.Store, failure: Exception | None = None) -> None:
+        self.n_updates = 0
+        self.failure = failure
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self.store = HookedStore(store, self.before)
 
-    def write(change: int) -> None:
+    def before(self, event) -> None:
+        if event.verb != "update" or not event.key.startswith("c/"):
+            return
+        self.n_updates += 1
+        if self.n_updates == 1:
+            self.entered.set()
+            assert self.go_on.wait(10)
+        elif self.failure is not None:
+            raise self.failure
+
+
+@contextmanager
+def all_at_once(gate: Gate, work) -> Iterator[list[BaseException | None]]:
+    """``work(0)`` goes ahead; ``work(1)`` to ``work(N - 1)`` come while it is at it."""
+    raised: list[BaseException | None] = [None] * N
+
+    def run(i: int) -> None:
         try:
-            queue.submit("k", change, apply)
-        except KeyboardInterrupt:
-            outcomes.append(change)
+            work(i)
+        except BaseException as error:
+            raised[i] = error
 
-    outcomes: list[int] = []
-    leader = threading.Thread(target=write, args=(1,))
-    victim = threading.Thread(target=write, args=(2,), name="interrupted")
-    third = threading.Thread(target=write, args=(3,))
-    leader.start()
-    assert working.acquire(timeout=10)
-    victim.start()
-    while len(queue._queues["k"]) < 1:
-        pass
-    third.start()
-    while len(queue._queues["k"]) < 2:
-        pass
-    if not taken:
-        Interrupted.ready.set()
-        victim.join(10)
-    go_on.release()
-    if taken:
-        leader.join(10)  # the victim has been handed the batch of both
-        Interrupted.ready.set()
-    go_on.release()
-    for thread in (leader, victim, third):
-        thread.join(10)
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(N)]
+    threads[0].start()
+    assert gate.entered.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while sum(map(len, read_write._combiner._queue.waiting.values())) < N - 1:  # the first one's has been taken off
+        assert time.monotonic() < deadline
+    gate.go_on.set()
+    for thread in threads:
+        thread.join(20)
         assert not thread.is_alive()
-    assert outcomes == [2]
-    assert applied == ([1, 2, 3] if taken else [1, 3])
-    go_on.release()
-    write(4)
-    assert applied[-1] == 4
+    assert not read_write._combiner._queue.waiting
+    yield raised
+
+
+def make(inner: zarrdock.Store) -> np.ndarray:
+    data = np.arange(4 * N)
+    zarrdock.create_array(inner, data=data, chunks=4, shards=4 * N)
+    return data
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_two_rewrites_for_many_writers(tmp_path, apart: bool) -> None:
+    data = make(inner := zarrdock.LocalStore(tmp_path))
+    gate = Gate(inner)
+    arrays = [zarrdock.open_array(gate.store, mode="r+") for _ in range(N if apart else 1)]
+
+    def work(i: int) -> None:
+        arrays[i % len(arrays)][4 * i + 1 : 4 * i + 3] = -i - 1
+
+    with all_at_once(gate, work) as raised:
+        assert raised == [None] * N
+    assert gate.n_updates == 2
+    for i in range(N):
+        data[4 * i + 1 : 4 * i + 3] = -i - 1
+    assert np.array_equal(zarrdock.open_array(inner)[:], data)
+
+
+def test_one_bad_change_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(inner := zarrdock.MemoryStore())
+    gate = Gate(inner)
+    array = zarrdock.open_array(gate.store, mode="r+")
+    bad = threading.local()
+    write = read_write._write_task
+
+    def checked(store, task, edit, cache, check) -> None:
+        def refuse() -> None:
+            raise KeyError("bad")
+
+        write(store, task, edit, cache, refuse if getattr(bad, "is_bad", False) else check)
+
+    monkeypatch.setattr(read_write, "_write_task", checked)
+
+    def work(i: int) -> None:
+        bad.is_bad = i == 3
+        array[4 * i + 1] = -i - 1
+
+    with all_at_once(gate, work) as raised:
+        assert [type(error) for error in raised] == [KeyError if i == 3 else type(None) for i in range(N)]
+    for i in set(range(N)) - {3}:
+        data[4 * i + 1] = -i - 1
+    assert np.array_equal(zarrdock.open_array(inner)[:], data)
 
 
 def test_a_store_that_refuses_is_asked_once_for_all() -> None:
-    queue: Combiner[int] = Combiner()
-    calls: list[list[int]] = []
-    entered, go_on = threading.Event(), threading.Event()
+    make(inner := zarrdock.MemoryStore())
+    gate = Gate(inner, StoreError("the service is down", key="c/0"))
+    array = zarrdock.open_array(gate.store, mode="r+")
 
-    def apply(changes: Sequence[int]) -> None:
-        calls.append(list(changes))
-        if changes == [0]:
-            entered.set()
-            go_on.wait(10)
-            return
-        raise StoreError("the service is down", key="k")
+    def work(i: int) -> None:
+        array[4 * i + 1] = -i - 1
 
-    errors: list[str] = []
-
-    def write(change: int) -> None:
-        try:
-            queue.submit("k", change, apply)
-        except StoreError as error:
-            errors.append(str(error))
-
-    threads = [threading.Thread(target=write, args=(0,))]
-    threads[0].start()
-    assert entered.wait(10)
-    for n in range(1, 6):
-        threads.append(threading.Thread(target=write, args=(n,)))
-        threads[-1].start()
-    while len(queue._queues["k"]) < 5:
-        pass
-    go_on.set()
-    for thread in threads:
-        thread.join(10)
-    assert len(calls) == 2
-    assert errors == ["the service is down (key 'k')"] * 5
+    with all_at_once(gate, work) as raised:
+        assert raised[0] is None
+        assert [type(error) for error in raised[1:]] == [StoreError] * (N - 1)
+        assert len({id(error) for error in raised}) == N  # a traceback each
+    assert gate.n_updates == 2

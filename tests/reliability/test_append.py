@@ -11,7 +11,7 @@ import pytest
 import zarrdock
 from support.stores import HookedStore
 from support.storms.syscalls import forked
-from zarrdock.array.execution.combine import combiner_of
+from zarrdock.array.execution import read_write
 from zarrdock.errors import AccessError, SelectionError, StoreError
 from zarrdock.testing import FaultyStore, LatencyStore, RecordingStore, StoreFault
 
@@ -203,9 +203,9 @@ def test_a_forked_child_does_not_wait_for_writers_of_its_parent(tmp_path) -> Non
     store = zarrdock.LocalStore(tmp_path)
     array = make(store)
     in_change, leave = threading.Event(), threading.Event()
-    combiner = combiner_of(store)
-    queue = f"{id(array._layout.chain)}/c/0"
-    leader = threading.Thread(target=combiner.submit, args=(queue, 0, lambda _: (in_change.set(), leave.wait(30))))
+    queue = f"{id(store)}/{id(array._layout.chain)}/c/0"
+    work_long = lambda _: (in_change.set(), leave.wait(30))  # noqa: E731
+    leader = threading.Thread(target=read_write._combiner.update, args=(queue, 0, read_write._locks(queue), work_long))
     leader.start()
     assert in_change.wait(10)
 
