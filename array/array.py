@@ -22,6 +22,7 @@ from zarrdock.array.execution.read_write import read_consistent
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.misplaced import likely_other
+from zarrdock.array.metadata.same_storage import store_alike
 from zarrdock.array.metadata.v2 import documents, parse_array_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node import Attributes, Placed
@@ -681,7 +682,7 @@ class Array(Described):
         self._trust()
 
     def _check_same(self, stored: Node) -> None:
-        if not (isinstance(stored, ArrayMetadata) and self.metadata.stores_like(stored)):
+        if not (isinstance(stored, ArrayMetadata) and store_alike(self.metadata, stored)):
             raise NodeChangedError(
                 "the array was replaced by another one since it was opened, and nothing was written: open it again, or "
                 "refresh() it",

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import DataType
-from zarrdock.array.metadata.grid import MAX_LENGTH, ChunkGrid, RectilinearGrid, RegularGrid
+from zarrdock.array.metadata.grid import MAX_LENGTH, ChunkGrid, RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.lenient import Leniency, load_node, mend_array, mend_group
 from zarrdock.array.metadata.members import (
@@ -211,30 +211,6 @@ class ArrayMetadata:
             shape=shape, grid=self.grid.resized(shape, sharding.chunk_shape if sharding else (1,) * len(shape))
         )
 
-    def stores_like(self, other: ArrayMetadata) -> bool:
-        """True where chunks are stored alike: those of either array mean the same in the other one, as far as both
-        reach. Shapes and attributes may differ.
-        """
-        if self.zarr_format != other.zarr_format or not _same_chunks(self.grid, other.grid):
-            return False
-        same = (self.data_type, self.key_encoding, self.codecs) == (other.data_type, other.key_encoding, other.codecs)
-        if same and self.fill_value is other.fill_value:
-            return True
-        # What is used here need not be what a document can say of it.
-        return self._told() == other._told()
-
-    def _told(self) -> dict[str, JSON]:
-        """Members of documents that describe the storage of chunks."""
-        if self.zarr_format == 3:
-            document = self.to_json()
-        else:
-            from zarrdock.array.metadata.v2 import to_v2_documents
-
-            document = to_v2_documents(self)[".zarray"]
-        apart = ("shape", "chunks", "chunk_grid", "attributes", "dimension_names", *self.extra)
-        told = {name: value for name, value in document.items() if name not in apart}
-        return told | {"fill_value": json.dumps(told["fill_value"])}  # 0.0 is not -0.0
-
     def _fill_json(self) -> str:
         # NaN equals NaN with the same bits, and 0.0 is not -0.0.
         return json.dumps(self.data_type.fill_to_json(self.fill_value))
@@ -305,26 +281,6 @@ class ArrayMetadata:
     def _identity(self) -> tuple[Any, ...]:
         parts = (self.shape, self.data_type, self.grid, self.key_encoding, self._fill_json(), self.codecs)
         return (*parts, self.dimension_names, self.zarr_format)
-
-
-def _same_chunks(one: ChunkGrid, other: ChunkGrid) -> bool:
-    """True where chunks of either grid are at the same places, as many as both have: a grid may have grown."""
-    if one == other:
-        return True
-    if not (isinstance(one, RectilinearGrid) and isinstance(other, RectilinearGrid)) or len(one.axes) != len(
-        other.axes
-    ):
-        return False
-    axes = zip(one.axes, other.axes, one.bounds(), other.bounds(), strict=True)
-    for mine, theirs, a, b in axes:
-        if a is None or b is None:
-            if mine != theirs:
-                return False
-            continue
-        n = min(len(a), len(b))
-        if not np.array_equal(a[:n], b[:n]):
-            return False
-    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
