@@ -327,7 +327,7 @@ def clear_node(store: Store, path: str) -> None:
 
 
 def _chunks_of_array_above(store: Store, path: str, keys: Sequence[str]) -> list[str]:
-    """Those of the keys below a path that are chunks of the array that the path lies in, if it lies in one."""
+    """Keys below a path that are chunks of the array that the path lies in, if it lies in one."""
     parts = path.split("/")
     above = ["/".join(parts[:n]) for n in range(len(parts) - 1, -1, -1)] if path else []
     formats: tuple[ZarrFormat, ...] = (3, 2)
