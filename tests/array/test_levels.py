@@ -113,7 +113,7 @@ def test_a_partial_write_leaves_other_inner_shards_as_they_are(order: Any, locat
     before = inner_shards(array, store)
     store.reset()
     array[3:9, 5] = 0
-    assert [(event.verb, event.key) for event in store.log] == [("update", "c/0/0")]
+    assert [(event.verb, event.key) for event in store.log if event.key != "zarr.json"] == [("update", "c/0/0")]
     after = inner_shards(array, store)
     assert [i for i in before if before[i] != after[i]] == [0]
     array[16:32, 0:24] = 0  # an inner shard emptied is an inner shard gone

@@ -74,9 +74,9 @@ ANSWERS = [
     ("S3 by obstore", 400, "ExpiredToken", AccessError, "credentials have expired", "clock"),
     ("S3 by obstore", 301, "PermanentRedirect", StoreError, "wrong region or endpoint", "region_name"),
     ("S3 by obstore", 400, "AuthorizationHeaderMalformed", StoreError, "wrong region or endpoint", "region_name"),
-    ("GCS", 403, "no storage.objects.get access", AccessError, "access denied", "check the permissions"),
-    ("GCS", 401, "Invalid Credentials", AccessError, "no valid credentials", "token='anon'"),
-    ("HTTP", 403, "AccessDenied", AccessError, "access denied", "check the permissions"),
+    ("GCS", 403, "no storage.objects.get access", AccessError, "access denied", "give credentials"),
+    ("GCS", 401, "Invalid Credentials", AccessError, "no valid credentials", "give credentials"),
+    ("HTTP", 403, "AccessDenied", AccessError, "access denied", "give credentials"),
     ("HTTP", 401, "Unauthorized", AccessError, "no valid credentials", "storage_options"),
     ("HTTP", 403, "RequestTimeTooSkewed", AccessError, "credentials have expired", "clock"),
 ]
@@ -219,6 +219,6 @@ def test_no_credentials_at_all(strict_s3: Endpoint, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     options = {"endpoint_url": strict_s3.url, "anon": False, "skip_instance_cache": True}
     store = S3Store("s3://zarrdock-test/x", storage_options=options, retry=QUICK)
-    with pytest.raises(AccessError, match=r"no valid credentials: .*anonymously \(anon=True"):
+    with pytest.raises(AccessError, match=r"no valid credentials: .*anonymous access \(anon=True"):
         store.get("k")
     store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse
 from zarrdock.array.node_storage import join
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.v2_codecs import to_v3
+from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError, ZarrdockError
 from zarrdock.json_ import serialise
 from zarrdock.stores.base import Blob, Buffer, Entry, Read, Store
@@ -104,7 +106,8 @@ def to_v2_node(node: ArrayMetadata) -> ArrayMetadata:
         grid=node.grid,
         key_encoding=node.key_encoding.in_v2(),
         fill_value=data_type.cast_fill(node.fill_value),
-        codecs=node.codecs,
+        # Frames say themselves that they have a checksum, and readers refuse a member they don't know.
+        codecs=tuple(replace(codec, checksum=False) if isinstance(codec, Zstd) else codec for codec in node.codecs),
         attributes=attributes,
         zarr_format=2,
     )
