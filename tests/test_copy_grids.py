@@ -110,8 +110,8 @@ def test_levels_of_shards_of_which_the_outermost_differ() -> None:
 @pytest.mark.parametrize(
     ("layout", "wishes", "match"),
     [
-        ("chunks", {"zarr_format": 2}, "Zarr v2: give chunks"),
-        ("chunks", {"shards": (10, 12)}, "a shard: give chunks"),
+        ("chunks", {"zarr_format": 2}, "Zarr v2 cannot hold chunks that differ in shape: give chunks"),
+        ("chunks", {"shards": (10, 12)}, "a shard cannot hold chunks that differ in shape: give chunks"),
     ],
 )
 def test_refusals(layout: str, wishes: dict[str, Any], match: str) -> None:

@@ -307,3 +307,15 @@ def test_objects_are_reset_once_in_each_child_and_kept_by_nothing() -> None:
     assert gone() is None
     assert len(after_fork._methods) == n_known - 1
     assert doctest.testmod(after_fork).failed == 0
+
+
+def test_an_object_that_cannot_be_reset_keeps_no_other_from_it(capfd: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        def renew(self) -> None:
+            raise ZeroDivisionError("not this one")
+
+    broken, one = Broken(), Renewed()
+    reset_after_fork(broken.renew)
+    later = Renewed()
+    assert in_fork(lambda: one.n == later.n == 1)
+    assert "not this one" in capfd.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from types import MethodType
@@ -63,7 +64,10 @@ def _reset_objects() -> None:
     for (_, method), reference in [*_methods.items()]:
         owner = reference()
         if owner is not None:
-            method(owner)
+            try:
+                method(owner)
+            except Exception:  # one object that cannot be reset keeps no other from it
+                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
 
 
 _register(_reset_objects)
