@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import gc
 import os
 import pickle
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -64,14 +65,17 @@ def whole(store: Store, key: str) -> bytes | None:
 
 
 def in_fork(check: Callable[[], bool]) -> bool:
-    """Result of ``check`` in a forked child; False if it raises or takes more than 30 seconds."""
+    """Result of ``check`` in a forked child; False if it raises or takes more than 30 seconds; stderr says why."""
+    gc.collect()  # libraries with threads of their own hang where a child collects what the parent left
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads: that is what is tested
         pid = os.fork()
     if pid == 0:
         good = False
-        with contextlib.suppress(BaseException):
+        try:
             good = check()
+        except BaseException:
+            traceback.print_exc()
         os._exit(0 if good else 1)
     timer = threading.Timer(30, os.kill, (pid, 9))
     timer.start()
