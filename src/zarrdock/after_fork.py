@@ -67,7 +67,7 @@ def _reset_objects() -> None:
             try:
                 method(owner)
             except Exception:  # one object that cannot be reset keeps no other from it
-                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+                sys.excepthook(*sys.exc_info())
 
 
 _register(_reset_objects)
