@@ -66,11 +66,14 @@ def whole(store: Store, key: str) -> bytes | None:
 
 def in_fork(check: Callable[[], bool]) -> bool:
     """Result of ``check`` in a forked child; False if it raises or takes more than 30 seconds; stderr says why."""
-    gc.collect()  # libraries with threads of their own hang where a child collects what the parent left
+    # Libraries with threads of their own hang where a child collects what the parent left: children collect nothing.
+    if gc.isenabled():
+        gc.collect()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking a process with threads: that is what is tested
         pid = os.fork()
     if pid == 0:
+        gc.disable()
         good = False
         try:
             good = check()
