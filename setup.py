@@ -1,6 +1,15 @@
-"""Which folder becomes which package. Everything else about the project is in pyproject.toml."""
+"""Which folder becomes which package, and the compiled part. Everything else about the project is in pyproject.toml."""
 
-from setuptools import find_namespace_packages, setup
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, find_namespace_packages, setup
+from setuptools.command.build_ext import build_ext
 
 # Architecture folders at the root, without __init__.py: `array` and `codecs` are standard-library names too.
 ROOT_FOLDERS = ("stores", "array", "codecs")
@@ -11,4 +20,80 @@ for folder in ROOT_FOLDERS:
     package_dir[f"zarrdock.{folder}"] = folder
     packages += [f"zarrdock.{folder}", *(f"zarrdock.{folder}.{name}" for name in find_namespace_packages(folder))]
 
-setup(packages=[name for name in packages if "__pycache__" not in name], package_dir=package_dir)
+# Of each library: macro, name for pkg-config, header, a function that has to be there, library.
+LIBRARIES = (
+    ("HAVE_ZSTD", "libzstd", "zstd.h", "ZSTD_findFrameCompressedSize", "zstd"),
+    ("HAVE_BLOSC", "blosc", "blosc.h", "blosc_cbuffer_validate", "blosc"),
+    ("HAVE_DEFLATE", "libdeflate", "libdeflate.h", "libdeflate_gzip_decompress_ex", "deflate"),
+    ("HAVE_LZ4", "liblz4", "lz4.h", "LZ4_decompress_safe", "lz4"),
+)
+
+
+class BuildWhatIsThere(build_ext):
+    """The compiled part is optional: without a compiler it is left out, without a library its codec is."""
+
+    def build_extensions(self) -> None:
+        for extension in self.extensions:
+            for library in LIBRARIES:
+                self.add_library(extension, *library)
+        try:
+            super().build_extensions()
+        except Exception as error:  # whatever a compiler may do
+            self.warn(f"built without the compiled part: {error}")
+        # What was not built is not installed either.
+        self.extensions[:] = [found for found in self.extensions if Path(self.get_ext_fullpath(found.name)).exists()]
+
+    def add_library(
+        self, extension: Extension, macro: str, package: str, header: str, function: str, library: str
+    ) -> None:
+        """Use a library, where a program with it can be linked."""
+        flags = pkg_config(package) or [f"-l{library}"]
+        folders = [flag[2:] for flag in flags if flag.startswith("-I")]
+        places = [flag[2:] for flag in flags if flag.startswith("-L")]
+        names = [flag[2:] for flag in flags if flag.startswith("-l")]
+        with tempfile.TemporaryDirectory() as scratch:
+            source = Path(scratch, "probe.c")
+            source.write_text(
+                f"#include <stddef.h>\n#include <{header}>\nint main(void) {{ return (size_t){function} == 0; }}\n"
+            )
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], scratch, include_dirs=[*self.compiler.include_dirs, *folders]
+                )
+                self.compiler.link_executable(
+                    objects, str(Path(scratch, "probe")), libraries=names, library_dirs=places
+                )
+            except Exception:  # no compiler, no header, no library, or one that is too old
+                return
+        extension.define_macros.append((macro, "1"))
+        extension.include_dirs += folders
+        extension.library_dirs += places
+        extension.libraries += names
+
+
+def pkg_config(package: str) -> list[str]:
+    """What a program needs to be built with a library; empty where that is not known."""
+    program = os.environ.get("PKG_CONFIG", "pkg-config")
+    if shutil.which(program) is None:
+        return []
+    done = subprocess.run([program, "--cflags", "--libs", package], capture_output=True, text=True, check=False)
+    return shlex.split(done.stdout) if done.returncode == 0 else []
+
+
+# One file for Python 3.11 and all later ones, where there is such a thing.
+stable = not sysconfig.get_config_var("Py_GIL_DISABLED")
+compiled = Extension(
+    "zarrdock.codecs._compiled",
+    ["codecs/_compiled.c"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")] if stable else [],
+    py_limited_api=stable,
+    optional=True,
+)
+
+setup(
+    packages=[name for name in packages if "__pycache__" not in name],
+    package_dir=package_dir,
+    ext_modules=[compiled] if os.environ.get("ZARRDOCK_BUILD_COMPILED", "1") != "0" else [],
+    cmdclass={"build_ext": BuildWhatIsThere},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if stable else {},
+)

@@ -132,6 +132,7 @@ class BoundBlosc(BoundBytesBytes):
     """
 
     __slots__ = ("_arguments", "_compress", "_decompress", "_exact", "_limit", "blocksize", "decoded", "encoded")
+    compiled = "blosc"
     makes_new = True
     in_blocks = True
 

@@ -108,6 +108,11 @@ class BoundBytes(BoundArrayBytes):
         """The dtype of the elements as they are stored."""
         return self._stored
 
+    @property
+    def checks_more_than_booleans(self) -> bool:
+        """True if some bytes are no elements, or other ones: characters, and elements smaller than their byte."""
+        return self._checks and self._stored.kind != "b"
+
     def encode(self, array: AnyArray) -> Buffer:
         if array.dtype != self._stored:
             if self._stored.kind in "mM" and array.dtype.newbyteorder() == self._stored:

@@ -178,6 +178,8 @@ class BoundBytesBytes(ABC):
     makes_new: ClassVar[bool] = False
     #: Whether what it makes is blocks that decode by themselves.
     in_blocks: ClassVar[bool] = False
+    #: Name by which the compiled part knows the codec. Not inherited: a subclass may decode otherwise.
+    compiled: ClassVar[str]
 
     @abstractmethod
     def encode(self, data: Buffer) -> Buffer:

@@ -50,6 +50,7 @@ class BoundCrc32c(BoundBytesBytes):
     """Decoding gives a view of what it was given."""
 
     __slots__ = ("_exact", "_limit", "decoded", "encoded")
+    compiled = "crc32c"
 
     def __init__(self, spec: ByteSpec) -> None:
         self.decoded = spec

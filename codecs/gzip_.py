@@ -106,6 +106,7 @@ class BoundGzip(_BoundDeflate):
     """Gzip members hold CRC-32 and length of their content at the end, little-endian."""
 
     __slots__ = ()
+    compiled = "gzip"
 
     _wbits = 31
     _several = True
@@ -130,6 +131,7 @@ class BoundZlib(_BoundDeflate):
     """Zlib streams hold the Adler-32 of their content at the end, big-endian."""
 
     __slots__ = ()
+    compiled = "zlib"
 
     _wbits = 15
     _several = False

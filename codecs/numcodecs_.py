@@ -366,6 +366,7 @@ class _BoundLz4(_NumcodecsBound):
     """numcodecs allocates the length that stands in front, so that is compared first."""
 
     __slots__ = ()
+    compiled = "lz4"
 
     def __init__(self, name: str, codec: Any, spec: ByteSpec) -> None:
         super().__init__(name, codec, spec, ByteSpec.compressed(spec))

@@ -68,13 +68,18 @@ class Transpose(ArrayArrayCodec):
 
 
 class BoundTranspose(BoundArrayArray):
-    """Both directions are views."""
+    """Both directions are views.
 
-    __slots__ = ("_inverse", "decoded", "encoded", "order")
+    Attributes:
+        order: dimension i of the encoded chunk is dimension ``order[i]`` of the decoded one.
+        inverse: the other way round.
+    """
+
+    __slots__ = ("decoded", "encoded", "inverse", "order")
 
     def __init__(self, spec: ChunkSpec, order: tuple[int, ...]) -> None:
         self.order = order
-        self._inverse = tuple(sorted(range(len(order)), key=order.__getitem__))
+        self.inverse = tuple(sorted(range(len(order)), key=order.__getitem__))
         self.decoded = spec
         self.encoded = ChunkSpec(tuple(spec.shape[d] for d in order), spec.dtype, spec.fill_value)
 
@@ -82,4 +87,4 @@ class BoundTranspose(BoundArrayArray):
         return array.transpose(self.order)
 
     def decode(self, array: AnyArray) -> AnyArray:
-        return array.transpose(self._inverse)
+        return array.transpose(self.inverse)

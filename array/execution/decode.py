@@ -20,6 +20,7 @@ from zarrdock.array.planning.read_types import Found
 from zarrdock.array.planning.runs import Index, put, take
 from zarrdock.array.planning.selection import AxisPieces, IntArray
 from zarrdock.array.planning.tasks import Leaves, ProductLeaves, Task
+from zarrdock.codecs import compiled
 from zarrdock.codecs.codec import AnyArray, Buffer
 from zarrdock.config import config
 from zarrdock.errors import CodecError
@@ -205,6 +206,9 @@ class Scatter:
         # A cancelled coroutine can't stop the thread that hands over what came; closing this gate can.
         self._gate = threading.Lock()
         self._abandoned = False
+        # Chunks for the compiled part, as it wants them, and the bytes that they are decoded to and hold.
+        self._compiled: list[tuple[Found, tuple[Any, ...]]] = []
+        self._n_compiled = 0
 
     def data(self, found: Found) -> None:
         """Take encoded leaves; see :class:`zarrdock.array.planning.read_types.Sink`."""
@@ -218,6 +222,12 @@ class Scatter:
         if found.decoded is not None and n * self._leaf_nbytes <= _COPY_NBYTES:
             self._decode_one(found)  # only to be copied: sooner done than handed to another thread
             return
+        if config.compiled and (group := self._group(found)) is not None:
+            self._compiled.append((found, group))
+            self._n_compiled += max(n * self._leaf_nbytes, sum(map(len, found.buffers)))
+            if self._n_compiled > _SHARED_JOBS * config.job_bytes:
+                self._decode_compiled()
+            return
         if self._few:
             limit = _SHARED_JOBS * config.job_bytes
             self._n_held += sum(map(len, found.buffers))
@@ -230,6 +240,27 @@ class Scatter:
             for each in batch:
                 self._queue(each)
         self._queue(found)
+
+    def _group(self, found: Found) -> tuple[Any, ...] | None:
+        """Leaves as the compiled part wants them; None where it can't decode them, or not to their places."""
+        leaves, known = found.leaves, found.task.layout.compiled
+        if known is None or found.decoded is not None or found.keep is not None:
+            return None
+        if not isinstance(leaves, ProductLeaves) or not leaves.is_sliced:
+            return None
+        swapped = known.swapped(self._out.dtype)
+        if swapped is None:
+            return None
+        places = found.buffer, found.offsets, found.lengths, found.numbers
+        return (known.chain, swapped, tuple(found.buffers), *map(np.ascontiguousarray, places), *leaves.slices())
+
+    def _decode_compiled(self) -> None:
+        """Decode what was collected for the compiled part, by one call; what it leaves, in Python."""
+        batch, nbytes = self._compiled, self._n_compiled
+        self._compiled, self._n_compiled = [], 0
+        if batch:
+            for i, chunk in compiled.decode([group for _, group in batch], self._out, nbytes) or ():
+                self._decode_one(batch[i][0].part(chunk, chunk + 1))
 
     def _queue(self, found: Found) -> None:
         """Collect leaves, and give those to threads that are enough for a job."""
@@ -272,6 +303,7 @@ class Scatter:
         self._batch, self._n, self._few, self._n_held = [], 0, True, 0
         if few and n > 1 and n * self._leaf_nbytes > config.inline_bytes and config.n_threads > 1:
             batch = self._share(batch, n)
+        self._decode_compiled()
         self._decode(batch)
         if self._jobs is not None:
             self._jobs.finish()
@@ -329,6 +361,7 @@ class Scatter:
             self._jobs.abandon()
         with self._gate:
             self._batch, self._n = [], 0
+            self._compiled, self._n_compiled = [], 0
             if self._jobs is not None:
                 self._jobs.abandon()
 

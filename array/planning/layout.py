@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.codec import ChunkSpec, Codec
+from zarrdock.codecs.compiled import Compiled
 from zarrdock.codecs.sharding import BoundSharding, with_options
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.errors import MetadataError
@@ -68,6 +70,11 @@ class Layout:
     fill_is_zero: bool
     options: WriteOptions = DEFAULT_WRITE_OPTIONS
     irregular: Irregular | None = None
+
+    @cached_property
+    def compiled(self) -> Compiled | None:
+        """The codecs of a leaf for the compiled part; None where that does not know them, or was not built."""
+        return Compiled.of(self.leaf)
 
     @property
     def fill_scalar(self) -> Any:

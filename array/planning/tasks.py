@@ -243,6 +243,14 @@ class ProductLeaves(Leaves):
         each = zip(within, outside, strict=True)
         return each if self.is_sliced else ((_numpy_index(a), _numpy_index(b)) for a, b in each)
 
+    def slices(self) -> tuple[tuple[list[Any], ...], tuple[list[Any], ...]]:
+        """Slices of each axis, within the leaves and within the result; ``numbers`` count their product in C order."""
+        each = [
+            (axis.inner[low:high], axis.outer[low:high])
+            for axis, (low, high) in zip(self.axes, self.ranges, strict=True)
+        ]
+        return tuple(inner for inner, _ in each), tuple(outer for _, outer in each)
+
     def region(self) -> tuple[slice, ...] | None:
         if not self.is_sliced:
             return None

@@ -84,6 +84,7 @@ class Config:
         write_bytes: encoded and raw bytes a write may have in flight.
         allow_pickle: 1: read and write v2 arrays with the object codec ``pickle``, whose data can run any code.
         s3_lean: 0: reads from S3 go through all of s3fs and botocore; see ``docs/design/s3-lane.md``.
+        compiled: 0: chunks are decoded in Python even where the compiled part was built.
     """
 
     threads: int = 0
@@ -97,6 +98,7 @@ class Config:
     write_bytes: int = 256 * 2**20
     allow_pickle: int = 0
     s3_lean: int = 1
+    compiled: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):

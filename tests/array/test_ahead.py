@@ -17,6 +17,7 @@ from zarrdock.array.execution.decode import Scatter
 from zarrdock.array.execution.drivers import Ahead
 from zarrdock.array.planning import rounds
 from zarrdock.array.planning.rounds import Round
+from zarrdock.codecs import compiled
 from zarrdock.config import config
 from zarrdock.copying.sources import ZarrSource
 from zarrdock.errors import ShardIndexError, StoreError
@@ -139,19 +140,26 @@ def test_the_same_from_a_coroutine(far: Far, values: Any) -> None:
     assert far.n >= 3
 
 
+def note_decoding(monkeypatch: pytest.MonkeyPatch, decoded: threading.Event) -> None:
+    """Set an event once chunks were decoded, by whichever of the two ways."""
+    in_python, compiled_way = Scatter._decode, compiled.decode
+
+    def noted(way: Any, *args: Any) -> Any:
+        answer = way(*args)
+        decoded.set()
+        return answer
+
+    monkeypatch.setattr(Scatter, "_decode", lambda *args: noted(in_python, *args))
+    monkeypatch.setattr(compiled, "decode", lambda *args: noted(compiled_way, *args))
+
+
 def test_decoding_overlaps_with_reading(far: Far, values: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     array = zarrdock.open_array(far, mode="r", zarr_format=3)
     monkeypatch.setattr(config, "threads", 2)
     monkeypatch.setattr(config, "inline_bytes", 0)
     monkeypatch.setattr(config, "job_bytes", 1)
     decoded = threading.Event()
-    decode = Scatter._decode
-
-    def noted(self: Scatter, *args: Any) -> None:
-        decode(self, *args)
-        decoded.set()
-
-    monkeypatch.setattr(Scatter, "_decode", noted)
+    note_decoding(monkeypatch, decoded)
     overlapped = []
 
     def look(number: int) -> None:
@@ -236,13 +244,7 @@ def test_a_part_is_dealt_with_while_the_next_is_on_its_way(values: Any, monkeypa
     inner = zarrdock.MemoryStore()
     zarrdock.create_array(inner, data=values, chunks=(1, 64, 64), shards=(2, 64, 64))
     decoded = threading.Event()
-    decode = Scatter._decode
-
-    def noted(self: Scatter, *args: Any) -> None:
-        decode(self, *args)
-        decoded.set()
-
-    monkeypatch.setattr(Scatter, "_decode", noted)
+    note_decoding(monkeypatch, decoded)
     waited = []
 
     def look(number: int) -> None:

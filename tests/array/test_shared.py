@@ -19,6 +19,7 @@ VALUES = np.random.default_rng(0).integers(0, 1000, (96, 96, 96)).astype("u2")
 def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "threads", 4)
     monkeypatch.setattr(config, "inline_bytes", 0)
+    monkeypatch.setattr(config, "compiled", 0)
 
 
 @pytest.fixture(params=[None, (96, 96, 96), (64, 32, 96)])

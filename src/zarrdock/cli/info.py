@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
+from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, requires, version
 from math import prod
 from typing import Any
 
+from zarrdock import __version__
 from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.misplaced import explain, likely_other
@@ -17,16 +22,46 @@ from zarrdock.cli.app import click
 from zarrdock.cli.nodes import Found, brief, find, leaf
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import codec_text, count, print_json, shape_text, short, size_text, table
+from zarrdock.codecs.compiled import compiled_codecs
 from zarrdock.errors import ZarrdockError
 from zarrdock.stores.base import Store, sized_entries
 
 __all__ = ["command"]
 
 _MAX_MEMBERS = 50
+_FOR_DEVELOPERS = re.compile("extra == .(dev|test)")
+_NAME = re.compile(r"^[\w.-]+")
+
+
+def versions() -> list[tuple[str, str]]:
+    """Versions of zarrdock and Python, of the compiled part's libraries, and of the packages that zarrdock can use."""
+    built = compiled_codecs()
+    libraries = "absent" if built is None else ", ".join(f"{name} {number}" for name, number in built.items())
+    found = [("zarrdock", __version__), ("Python", platform.python_version()), ("compiled part", libraries)]
+    needs = [need for need in requires("zarrdock") or () if not _FOR_DEVELOPERS.search(need)]
+    for name in sorted({_NAME.findall(need)[0] for need in needs} - {"zarrdock"}):
+        with suppress(PackageNotFoundError):
+            found.append((name, version(name)))
+    return found
+
+
+def _versions(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        for name, found in versions():
+            click.echo(f"{name} {found}")
+        ctx.exit()
 
 
 @click.command("info")
 @node_options
+@click.option(
+    "--versions",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_versions,
+    help="Say the versions of zarrdock, of what it uses, and of the compiled part; no URL is needed.",
+)
 @click.option("--stored", is_flag=True, help="Also list the store: how many objects there are, and their bytes.")
 @as_json
 def command(url: str, path: str, storage_options: dict[str, Any], stored: bool, as_json: bool) -> None:
