@@ -18,7 +18,9 @@ from zarrdock.array.execution import read_write
 from zarrdock.array.execution.drivers import send
 from zarrdock.array.execution.element import ELSEWHERE, read_element
 from zarrdock.array.execution.plan import Plan, make_plan
+from zarrdock.array.execution.read_together import Begun
 from zarrdock.array.execution.read_write import read_consistent
+from zarrdock.array.lazy_selection import LazyIndex, LazySelection
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.misplaced import likely_other
@@ -28,6 +30,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node import Attributes, Placed
 from zarrdock.array.node_storage import join, update_metadata
 from zarrdock.array.planning.caches import ChunkCache, IndexCache, chunks_of, configured_cache
+from zarrdock.array.planning.compose import Composed
 from zarrdock.array.planning.layout import Layout, layout_of, parse_shared
 from zarrdock.array.planning.selection import (
     Points,
@@ -540,6 +543,10 @@ class Array(Described):
         self._check_out(product, out)
         return await read_write.read_async(AsyncStore(self._store), self._layout, product, self._cache, out)
 
+    def _begin(self, selection: Product | Points, out: AnyArray | None) -> Begun:
+        reading = read_write.Reading(self._store, self._layout, selection, self._cache, out, None)
+        return [reading], reading.result
+
     def _check_out(self, selection: Product | Points, out: AnyArray | None) -> None:
         if out is None:
             return
@@ -563,7 +570,21 @@ class Array(Described):
             c/0/0: all
             c/0/1: all
         """
-        return make_plan(self._store, self._layout, basic(selection, self.shape), self._cache)
+        return self._plan(basic(selection, self.shape))
+
+    def _plan(self, selection: Product | Points) -> Plan:
+        return make_plan(self._store, self._layout, selection, self._cache)
+
+    @property
+    def lazy(self) -> LazyIndex:
+        """Selections that read nothing yet: ``array.lazy[...]`` is a :class:`zarrdock.LazySelection`.
+
+        >>> array = zarrdock.create_array({}, data=np.arange(12).reshape(3, 4), chunks=(2, 2))
+        >>> part = array.lazy[1:].lazy[:, ::2]
+        >>> part.shape, part.read().tolist()
+        ((2, 2), [[4, 6], [8, 10]])
+        """
+        return LazyIndex(LazySelection(self, Composed.all_of(self.shape)))
 
     @property
     def oindex(self) -> OrthogonalIndex:

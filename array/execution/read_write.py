@@ -22,7 +22,7 @@ from zarrdock.array.metadata.misplaced import explain
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import ReadSettings, Sink
-from zarrdock.array.planning.rounds import Rounds, lockstep
+from zarrdock.array.planning.rounds import Rounds, Steps, lockstep
 from zarrdock.array.planning.selection import Points, Product
 from zarrdock.array.planning.shard_reader import read_task
 from zarrdock.array.planning.tasks import Task, tasks
@@ -38,7 +38,17 @@ if TYPE_CHECKING:
 
     from zarrdock.stores.async_store import AsyncStore
 
-__all__ = ["n_together", "read", "read_async", "read_consistent", "read_settings", "reads_of", "update_key", "write"]
+__all__ = [
+    "Reading",
+    "n_together",
+    "read",
+    "read_async",
+    "read_consistent",
+    "read_settings",
+    "reads_of",
+    "update_key",
+    "write",
+]
 
 
 # -- Read, change, write back on stores that cannot do it in one step: for callers who vouch for being the only
@@ -113,7 +123,7 @@ def reads_of(selection: Product | Points, layout: Layout, settings: ReadSettings
     return lockstep(steps, round_bytes=settings.round_bytes, n_together=n_together(settings))
 
 
-class _Reading:
+class Reading:
     """A read: its target, its steps, and the work at the end; shared by both drivers."""
 
     def __init__(
@@ -126,6 +136,7 @@ class _Reading:
         seen: Seen | None,
     ) -> None:
         settings = read_settings(layout, store, cache, seen)
+        self.store, self.layout, self.cache, self.settings = store, layout, cache, settings
         self.selection = selection
         shape = (selection.n,) if isinstance(selection, Points) else selection.full_shape
         self.out = out
@@ -143,7 +154,21 @@ class _Reading:
             max_weight=max_weight,
             chunks=cache.chunks,
         )
-        self.rounds = reads_of(selection, layout, settings, self.scatter)
+
+    @property
+    def steps(self) -> Iterator[Steps]:
+        """The steps of all objects concerned."""
+        return (read_task(task, self.settings, self.scatter) for task in tasks(self.selection, self.layout))
+
+    @property
+    def rounds(self) -> Rounds:
+        """The rounds of this read alone."""
+        return reads_of(self.selection, self.layout, self.settings, self.scatter)
+
+    def look_elsewhere(self) -> None:
+        """Warn where no chunk was found, and one lies where the metadata do not lead."""
+        if self.cache.other_keys is not None:
+            _look_elsewhere(self.store, self.layout, self, self.cache)
 
     def result(self) -> AnyArray:
         self.scatter.barrier()
@@ -164,15 +189,14 @@ def read(
     seen: Seen | None = None,
 ) -> AnyArray:
     """Read a selection; the result is ``out`` where it is given. ``seen`` is filled with the versions read."""
-    reading = _Reading(store, layout, selection, cache, out, seen)
+    reading = Reading(store, layout, selection, cache, out, seen)
     try:
         drive(reading.rounds, store)
         result = reading.result()
     except BaseException:
         reading.scatter.abandon()
         raise
-    if cache.other_keys is not None:
-        _look_elsewhere(store, layout, reading, cache)
+    reading.look_elsewhere()
     return result
 
 
@@ -182,7 +206,7 @@ async def read_async(
     """The same from a coroutine, on any event loop: rounds are awaited, decoding happens in threads."""
     import asyncio
 
-    reading = _Reading(store.store, layout, selection, cache, out, None)
+    reading = Reading(store.store, layout, selection, cache, out, None)
     try:
         await drive_async(reading.rounds, store)
         result = await asyncio.to_thread(reading.result)
@@ -190,11 +214,11 @@ async def read_async(
         await asyncio.to_thread(reading.scatter.abandon)
         raise
     if cache.other_keys is not None:
-        await asyncio.to_thread(_look_elsewhere, store.store, layout, reading, cache)
+        await asyncio.to_thread(reading.look_elsewhere)
     return result
 
 
-def _look_elsewhere(store: Store, layout: Layout, reading: _Reading, cache: IndexCache) -> None:
+def _look_elsewhere(store: Store, layout: Layout, reading: Reading, cache: IndexCache) -> None:
     """Warn where no chunk was found, and one lies where the metadata do not lead. One request for an array object,
     and only of those whose metadata leave out how keys are made.
     """

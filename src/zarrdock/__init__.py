@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zarrdock.array.array import Array
     from zarrdock.array.execution.plan import Plan
     from zarrdock.array.group import Group
+    from zarrdock.array.lazy_selection import LazySelection, read_many, read_many_async
     from zarrdock.array.recompress import recompress
     from zarrdock.codecs.bitround import BitRound
     from zarrdock.codecs.blosc_ import Blosc
@@ -89,6 +90,7 @@ _PLACES = {
     "Group": "array.group",
     "Gzip": "codecs.gzip_",
     "HTTPStore": "stores.http_",
+    "LazySelection": "array.lazy_selection",
     "LocalStore": "stores.local",
     "MappingStore": "stores.mapping",
     "MemoryStore": "stores.memory",
@@ -128,6 +130,8 @@ _PLACES = {
     "open_group": "api",
     "open_store": "stores.open",
     "plot": "viewer.pictures",
+    "read_many": "array.lazy_selection",
+    "read_many_async": "array.lazy_selection",
     "recompress": "array.recompress",
 }
 
@@ -150,6 +154,7 @@ __all__ = [
     "Group",
     "Gzip",
     "HTTPStore",
+    "LazySelection",
     "LocalStore",
     "MappingStore",
     "MemoryStore",
@@ -193,6 +198,8 @@ __all__ = [
     "open_group",
     "open_store",
     "plot",
+    "read_many",
+    "read_many_async",
     "recompress",
     "storage",
     "testing",

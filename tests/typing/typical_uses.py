@@ -101,3 +101,10 @@ def good(store: Store) -> bool:
 assert good(zarrdock.LocalStore(folder / "a.zarr"))
 assert relayout(folder / "a.zarr", order="morton").n_objects >= 0
 assert callable(recompress)
+
+
+# 31: lazy selections
+lazy: zarrdock.LazySelection = opened.lazy[0].lazy[..., ::-1]
+lazy_shape: tuple[int, ...] = lazy.shape
+several = zarrdock.read_many([lazy, opened.lazy.oindex[[0], 0], opened])
+n_lazy_rounds: int = lazy.plan().n_rounds
