@@ -18,6 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef _WIN32
+#define HAVE_FILES
+#include <errno.h>
+#include <unistd.h>
+#endif
 #ifdef HAVE_ZSTD
 #include <zstd.h>
 #endif
@@ -37,6 +42,8 @@ typedef Py_ssize_t size;
 #define MAX_DIMENSIONS 32
 #define MAX_STEPS 8
 #define MAX_THREADS 256
+/* Chunks that follow each other in a file are read together, as many as stay in the processor's cache. */
+#define WINDOW_NBYTES (256 << 10)
 /* A worker gives larger memory back when its call is over. */
 #define KEPT_NBYTES (4 << 20)
 #define KEPT_WORKERS 64
@@ -145,14 +152,15 @@ typedef struct {
     size unit; /* bytes that have an order of their own: half of a complex number */
     int is_boolean;
     size nbytes;
+    size limit; /* of the encoded bytes */
 } Chain;
 
 /* -- What a thread works with --------------------------------------------------------------------------------------- */
 
 typedef struct Worker {
     struct Worker *next;
-    byte *memory[2];
-    size nbytes[2];
+    byte *memory[3]; /* two for decoding, one for what was read */
+    size nbytes[3];
 #ifdef HAVE_ZSTD
     ZSTD_DCtx *zstd;
 #endif
@@ -175,8 +183,8 @@ static Team *kept_teams;
 
 static void free_worker(Worker *worker)
 {
-    free(worker->memory[0]);
-    free(worker->memory[1]);
+    for (int i = 0; i < 3; i++)
+        free(worker->memory[i]);
 #ifdef HAVE_ZSTD
     ZSTD_freeDCtx(worker->zstd);
 #endif
@@ -202,7 +210,7 @@ static Worker *get_worker(void)
 
 static void put_worker(Worker *worker)
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (worker->nbytes[i] > KEPT_NBYTES) {
             free(worker->memory[i]);
             worker->memory[i] = NULL;
@@ -490,13 +498,26 @@ typedef struct {
     size inner, step, outer, n;
 } Piece;
 
+/* Where encoded chunks are: in memory, or in a file. */
+typedef struct {
+    Py_buffer view;
+    int fd; /* -1: in memory */
+    int64_t start, nbytes;
+} Source;
+
+/* Part of a source that was read into a worker's memory. */
+typedef struct {
+    const Source *source;
+    int64_t start, nbytes;
+} Window;
+
 /* Chunks of one shard (or one object): which of the caller's pieces each is made of, or which points it has. */
 typedef struct {
     Chain *chain;
     int how;
     size n; /* chunks */
     size n_buffers;
-    Py_buffer *buffers;
+    Source *sources;
     Py_buffer views[7]; /* which buffer, offset, length, number of each chunk; coordinates, places, lengths of points */
     int n_views;
     const int64_t *buffer, *offset, *length, *number;
@@ -518,14 +539,52 @@ typedef struct {
     byte *failed;
 } Call;
 
-static int place(Worker *worker, const Call *call, const Group *group, size i)
+/* The bytes of chunk i, which were found to lie in the source. Of those in a file the ones behind it are read, too, where
+ * they are the next chunks, up to number `stop`. */
+static const byte *encoded(Worker *worker, Window *window, const Group *group, size i, size stop)
+{
+    const Source *source = &group->sources[group->buffer[i]];
+    int64_t start = group->offset[i], n = group->length[i];
+    if (source->fd < 0)
+        return (const byte *)source->view.buf + start;
+#ifdef HAVE_FILES
+    if (window->source != source || start < window->start || start + n > window->start + window->nbytes) {
+        int64_t nbytes = n;
+        for (size j = i + 1; j < stop && group->buffer[j] == group->buffer[i]; j++) {
+            if (group->offset[j] != start + nbytes || group->length[j] < 0 ||
+                group->length[j] > WINDOW_NBYTES - nbytes || group->length[j] > source->nbytes - start - nbytes)
+                break;
+            nbytes += group->length[j];
+        }
+        window->source = NULL;
+        byte *memory = n <= group->chain->limit ? scratch(worker, 2, nbytes) : NULL;
+        if (!memory)
+            return NULL;
+        for (int64_t done = 0; done < nbytes;) {
+            ssize_t got = pread(source->fd, memory + done, (size_t)(nbytes - done), source->start + start + done);
+            if (got < 0 && errno == EINTR)
+                continue;
+            if (got <= 0)
+                return NULL;
+            done += got;
+        }
+        window->source = source;
+        window->start = start;
+        window->nbytes = nbytes;
+    }
+    return worker->memory[2] + (start - window->start);
+#else
+    return NULL;
+#endif
+}
+
+static int place(Worker *worker, Window *window, const Call *call, const Group *group, size i, size stop)
 {
     const Chain *chain = group->chain;
     int64_t which = group->buffer[i], start = group->offset[i], n = group->length[i], number = group->number[i];
     if (which < 0 || which >= group->n_buffers || start < 0 || n < 0 || number < 0)
         return 0;
-    const Py_buffer *buffer = &group->buffers[which];
-    if (start > buffer->len || n > buffer->len - start)
+    if (start > group->sources[which].nbytes || n > group->sources[which].nbytes - start)
         return 0;
     size lengths[MAX_DIMENSIONS + 1], strides[MAX_DIMENSIONS + 1], out_strides[MAX_DIMENSIONS + 1], first = 0;
     byte *out = call->out;
@@ -546,7 +605,9 @@ static int place(Worker *worker, const Call *call, const Group *group, size i)
     if (number)
         return 0;
     /* A whole chunk that lies in the output as in its bytes is decoded into it. */
-    const byte *data = decode(worker, chain, (const byte *)buffer->buf + start, n, in_order ? out : NULL);
+    const byte *data = encoded(worker, window, group, i, stop);
+    if (data)
+        data = decode(worker, chain, data, n, in_order ? out : NULL);
     if (!data)
         return 0;
     if (data == out)
@@ -584,11 +645,12 @@ static void work(Call *call)
             PyThread_release_lock(call->team->turn);
         if (first == stop)
             break;
+        Window window = {NULL, 0, 0};
         size before = 0; /* chunks of the groups before */
         for (size g = 0; g < group; g++)
             before += call->groups[g].n;
         for (size i = first; i < stop; i++)
-            call->failed[before + i] = !place(worker, call, &call->groups[group], i);
+            call->failed[before + i] = !place(worker, &window, call, &call->groups[group], i, stop);
     }
     if (worker)
         put_worker(worker);
@@ -650,10 +712,11 @@ static void run(Call *call, size n_threads)
 static void release_group(Group *group)
 {
     for (size i = 0; i < group->n_buffers; i++)
-        PyBuffer_Release(&group->buffers[i]);
+        if (group->sources[i].fd < 0)
+            PyBuffer_Release(&group->sources[i].view);
     for (int i = 0; i < group->n_views; i++)
         PyBuffer_Release(&group->views[i]);
-    PyMem_Free(group->buffers);
+    PyMem_Free(group->sources);
     PyMem_Free(group->all_pieces);
 }
 
@@ -742,15 +805,33 @@ static int read_group(Group *group, const Call *call, PyObject *given)
         !(group->length = integers(group, lengths, &group->n)) || !(group->number = integers(group, numbers, &group->n)))
         return -1;
     size n_buffers = PyTuple_Size(buffers);
-    group->buffers = PyMem_Calloc(n_buffers ? (size_t)n_buffers : 1, sizeof(Py_buffer));
-    if (!group->buffers) {
+    group->sources = PyMem_Calloc(n_buffers ? (size_t)n_buffers : 1, sizeof(Source));
+    if (!group->sources) {
         PyErr_NoMemory();
         return -1;
     }
-    for (; group->n_buffers < n_buffers; group->n_buffers++)
-        if (PyObject_GetBuffer(PyTuple_GetItem(buffers, group->n_buffers), &group->buffers[group->n_buffers],
-                               PyBUF_SIMPLE) < 0)
-            return -1;
+    for (; group->n_buffers < n_buffers; group->n_buffers++) {
+        PyObject *buffer = PyTuple_GetItem(buffers, group->n_buffers);
+        Source *source = &group->sources[group->n_buffers];
+        if (PyTuple_Check(buffer)) {
+            long long file_start, file_nbytes;
+            int fd;
+            if (!PyArg_ParseTuple(buffer, "iLL", &fd, &file_start, &file_nbytes))
+                return -1;
+            if (fd < 0 || file_start < 0 || file_nbytes < 0 || file_nbytes > INT64_MAX - file_start) {
+                PyErr_SetString(PyExc_ValueError, "no part of a file");
+                return -1;
+            }
+            source->fd = fd;
+            source->start = file_start;
+            source->nbytes = file_nbytes;
+        } else {
+            if (PyObject_GetBuffer(buffer, &source->view, PyBUF_SIMPLE) < 0)
+                return -1;
+            source->fd = -1;
+            source->nbytes = source->view.len;
+        }
+    }
     return read_pieces(group, call, inner, outer);
 }
 
@@ -760,7 +841,7 @@ PyDoc_STRVAR(decode_doc,
              "Args:\n"
              "    groups: a list of tuples (chain, swapped, buffers, which, offsets, lengths, numbers, inner, outer): which,\n"
              "        offsets, lengths, numbers: int64 of shape (n,), the buffer of each chunk, where in it, its bytes, and\n"
-             "        its number in the box of pieces; inner, outer: of each axis a list of slices, one a piece.\n"
+             "        its number in the box of pieces; buffers: bytes, or (fd, start, nbytes) of a file; inner, outer: of each axis a list of slices, one a piece.\n"
              "    out: array whose elements are as long as the chunks'.\n"
              "    n_threads: of this call, at most. release: whether to give the interpreter's lock away.\n"
              "Returns:\n"
@@ -848,10 +929,10 @@ end:
 static PyObject *new_chain(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     PyObject *steps, *shape, *strides;
-    Py_ssize_t itemsize, unit;
+    Py_ssize_t itemsize, unit, limit;
     int is_boolean;
-    if (!PyArg_ParseTuple(arguments, "O!O!O!nnp", &PyTuple_Type, &steps, &PyTuple_Type, &shape, &PyTuple_Type, &strides,
-                          &itemsize, &unit, &is_boolean))
+    if (!PyArg_ParseTuple(arguments, "O!O!O!nnpn", &PyTuple_Type, &steps, &PyTuple_Type, &shape, &PyTuple_Type, &strides,
+                          &itemsize, &unit, &is_boolean, &limit))
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Chain *chain = (Chain *)allocate(type, 0);
@@ -866,6 +947,7 @@ static PyObject *new_chain(PyTypeObject *type, PyObject *arguments, PyObject *ke
     chain->itemsize = itemsize;
     chain->unit = unit;
     chain->is_boolean = is_boolean;
+    chain->limit = limit;
     for (size d = 0; d < ndim; d++) {
         size length = chain->shape[d] = PyLong_AsSsize_t(PyTuple_GetItem(shape, d));
         size stride = chain->strides[d] = PyLong_AsSsize_t(PyTuple_GetItem(strides, d));
@@ -916,13 +998,13 @@ static void free_chain(PyObject *self)
 }
 
 PyDoc_STRVAR(chain_doc,
-             "Chain(steps, shape, strides, itemsize, unit, is_boolean, /)\n--\n\n"
+             "Chain(steps, shape, strides, itemsize, unit, is_boolean, limit, /)\n--\n\n"
              "Codecs bound to a chunk.\n\n"
              "Args:\n"
              "    steps: a tuple of (name, bytes of the decoded form or -1, their limit), in the order of decoding.\n"
              "    shape, strides: of the chunk, the strides in bytes, within its decoded bytes.\n"
              "    itemsize: bytes of an element. unit: bytes that are turned round where byte orders differ.\n"
-             "    is_boolean: every element is made 0 or 1.");
+             "    is_boolean: every element is made 0 or 1. limit: of the encoded bytes; more are not read from files.");
 
 static PyType_Slot chain_slots[] = {
     {Py_tp_new, (void *)new_chain}, {Py_tp_dealloc, (void *)free_chain}, {Py_tp_doc, (void *)chain_doc}, {0, NULL}};

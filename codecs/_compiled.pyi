@@ -13,6 +13,7 @@ class Chain:
         itemsize: int,
         unit: int,
         is_boolean: bool,
+        limit: int,
         /,
     ) -> Chain: ...
 

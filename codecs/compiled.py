@@ -78,7 +78,9 @@ class Compiled:
             return None
         unit = stored.itemsize // 2 if stored.kind == "c" else stored.itemsize
         try:
-            chain = library.Chain(tuple(steps), spec.shape, strides, stored.itemsize, unit, stored.kind == "b")
+            chain = library.Chain(
+                tuple(steps), spec.shape, strides, stored.itemsize, unit, stored.kind == "b", codecs.encoded.limit
+            )
         except ValueError:  # longer than it can be
             return None
         return cls(chain, stored)

@@ -26,6 +26,7 @@ __all__ = [
     "Buffer",
     "Change",
     "Entry",
+    "FileBytes",
     "LazyParts",
     "Listing",
     "OldValue",
@@ -205,6 +206,38 @@ def check_prefix(prefix: str, store: object = "") -> str:
     """
     prefix = prefix.removesuffix("/")
     return check_key(prefix, store) if prefix else ""
+
+
+class FileBytes(Sequence[int]):
+    """Bytes of an open file, read when they are asked for. The file stays open for as long as this lives.
+
+    Args:
+        fd: of the file. start, nbytes: where in it. read: reads bytes ``start`` to ``stop`` of it, or raises a store's
+            error, and keeps the file open.
+
+    >>> from zarrdock.storage import FileBytes
+    >>> data = b"0123456789"
+    >>> found = FileBytes(0, 2, 5, lambda start, stop: data[start:stop])
+    >>> len(found), found[1:3], found[-1]
+    (5, b'34', 54)
+    """
+
+    __slots__ = ("_read", "fd", "nbytes", "start")
+
+    def __init__(self, fd: int, start: int, nbytes: int, read: Callable[[int, int], Buffer]) -> None:
+        self.fd = fd
+        self.start = start
+        self.nbytes = nbytes
+        self._read = read
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def __getitem__(self, i: Any) -> Any:
+        which = range(self.nbytes)[i]
+        if isinstance(which, int):
+            return self._read(self.start + which, self.start + which + 1)[0]
+        return self._read(self.start + which.start, self.start + which.stop)[:: which.step] if which else b""
 
 
 class LazyParts(Sequence[Buffer]):
@@ -451,6 +484,19 @@ class Store(ABC):
         """
         return None
 
+    def read_lazily(self, requests: Sequence[Read], /) -> Results | None:
+        """:meth:`read`, but bytes may stay in files until they are decoded: the data of a blob may be a
+        :class:`FileBytes`. The version was checked as by :meth:`read`.
+
+        Returns:
+            None, without anything being read, where the store's bytes are not in files.
+
+        >>> from zarrdock.storage import Read
+        >>> print(zarrdock.MemoryStore().read_lazily([Read("key")]))
+        None
+        """
+        return None
+
     async def aread(self, requests: Sequence[Read], /) -> Results:
         """:meth:`read` as a coroutine, on any event loop.
 
@@ -589,15 +635,20 @@ class Store(ABC):
 # -- Stores around a store. More of them are in ``wrappers``.
 
 # A wrapper that changes one of these verbs, and says nothing of the others, is asked by way of the one it changes.
-_BY_WAY_OF = {"read": ("aread", "submit_read"), "update": ("patch",), "size": ("sizes",), "delete": ("delete_many",)}
+_BY_WAY_OF = {
+    "read": ("aread", "submit_read", "read_lazily"),
+    "update": ("patch",),
+    "size": ("sizes",),
+    "delete": ("delete_many",),
+}
 
 
 class WrapperStore(Store):
     """Hands everything on to another store, traits and URL included. The base of wrappers that change one thing.
 
-    A subclass that overrides ``read`` alone is read by it alone: ``aread`` and ``submit_read`` do then what they do by
-    default, until it overrides them too. The same holds for ``update`` and ``patch``, ``size`` and ``sizes``,
-    ``delete`` and ``delete_many``.
+    A subclass that overrides ``read`` alone is read by it alone: ``aread``, ``submit_read`` and ``read_lazily`` do then
+    what they do by default, until it overrides them too. The same holds for ``update`` and ``patch``, ``size`` and
+    ``sizes``, ``delete`` and ``delete_many``.
 
     Attributes:
         store: the store inside.
@@ -632,6 +683,9 @@ class WrapperStore(Store):
 
     def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
         return self.store.submit_read(parts)
+
+    def read_lazily(self, requests: Sequence[Read], /) -> Results | None:
+        return self.store.read_lazily(requests)
 
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         return self.store.write(key, value, create_only=create_only)

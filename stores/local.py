@@ -9,7 +9,8 @@ import time
 from builtins import list as list_  # inside Store, `list` is a method
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 from zarrdock.errors import (
     InvalidKeyError,
@@ -25,6 +26,7 @@ from zarrdock.stores.base import (
     Blob,
     Change,
     Entry,
+    FileBytes,
     LazyParts,
     Listing,
     Patch,
@@ -318,6 +320,7 @@ def _traits() -> Traits:
 
 
 _Opened = dict[str, "tuple[LocalVersion, Handle] | None"]
+_Pread: TypeAlias = "Callable[[Handle, Range, str], Part]"
 
 
 class LocalStore(Store):
@@ -363,6 +366,12 @@ class LocalStore(Store):
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def read(self, requests: Sequence[Read], /) -> Results:
+        return self._read_all(requests, self._pread)
+
+    def read_lazily(self, requests: Sequence[Read], /) -> Results:
+        return self._read_all(requests, self._locate)
+
+    def _read_all(self, requests: Sequence[Read], pread: _Pread) -> Results:
         by_key: dict[str, list_[int]] = {}
         for i, request in enumerate(requests):
             by_key.setdefault(self._check_key(request.key), []).append(i)
@@ -376,9 +385,9 @@ class LocalStore(Store):
                 request = requests[i]
                 if handle is not None and request.version is version and not is_empty(request.range):
                     # Many spans of one file: it was looked at for the first of them.
-                    results[i] = Blob(self._pread(handle, request.range, request.key), version)
+                    results[i] = Blob(pread(handle, request.range, request.key), version)
                     continue
-                results[i] = found = self._read_one(request, opened, current, folders)
+                results[i] = found = self._read_one(request, opened, current, folders, pread)
                 if isinstance(request.version, LocalVersion) and isinstance(found, Blob):
                     identity = current.get(request.key)
                     version = request.version
@@ -387,7 +396,7 @@ class LocalStore(Store):
         return results
 
     def _read_one(
-        self, request: Read, opened: _Opened, current: dict[str, Identity | None], folders: set[str]
+        self, request: Read, opened: _Opened, current: dict[str, Identity | None], folders: set[str], pread: _Pread
     ) -> Result:
         if is_empty(request.range):
             return Blob(b"")
@@ -397,24 +406,34 @@ class LocalStore(Store):
             found = opened[key] if key in opened else opened.setdefault(key, self._open(key, folders))
             if found is None:
                 return None
-            return Blob(self._pread(found[1], request.range, key), found[0])
+            return Blob(pread(found[1], request.range, key), found[0])
         identity = current[key] if key in current else current.setdefault(key, self._identity(key, folders))
         if identity is None:
             return None
         handle = version.handle_for(identity) if isinstance(version, LocalVersion) else None
         if handle is None:
             return VersionChangedError("the file was replaced", key=key, store=self)
-        return Blob(self._pread(handle, request.range, key), version)
+        return Blob(pread(handle, request.range, key), version)
 
     def _pread(self, handle: Handle, range_: Range, key: str) -> Part:
+        return self._bytes_of(handle, key, *self._span(handle, range_, key))
+
+    def _locate(self, handle: Handle, range_: Range, key: str) -> Part:
+        """The bytes of a range, left in the file."""
+        start, stop = self._span(handle, range_, key)
+        # It is no buffer: those who ask for it know.
+        return cast(Part, FileBytes(handle.fd, start, stop - start, partial(self._bytes_of, handle, key)))
+
+    def _span(self, handle: Handle, range_: Range, key: str) -> tuple[int, int]:
         size = handle.size
         if type(range_) is Span and range_.stop <= size:  # nearly all reads of chunks
-            start, stop = range_.start, range_.stop
-        else:
-            span = resolve(range_, size)
-            if span is None:
-                raise RangeError(f"{range_} starts at or beyond the end, at {size} bytes", key=key, store=self)
-            start, stop = span
+            return range_.start, range_.stop
+        span = resolve(range_, size)
+        if span is None:
+            raise RangeError(f"{range_} starts at or beyond the end, at {size} bytes", key=key, store=self)
+        return span
+
+    def _bytes_of(self, handle: Handle, key: str, start: int, stop: int) -> Part:
         try:
             data = pread_all(handle.fd, start, stop)
         except OSError as error:

@@ -16,6 +16,7 @@ from zarrdock.stores.base import (
     Buffer,
     Change,
     Entry,
+    FileBytes,
     Listing,
     OldValue,
     Patch,
@@ -118,6 +119,9 @@ class PrefixStore(WrapperStore):
     def submit_read(self, parts: Sequence[Sequence[Read]], /) -> Sequence[Future[Results]] | None:
         return self.store.submit_read([self._inner_reads(part) for part in parts])
 
+    def read_lazily(self, requests: Sequence[Read], /) -> Results | None:
+        return self.store.read_lazily(self._inner_reads(requests))
+
     def write(self, key: str, value: Value, /, *, create_only: bool = False) -> Version | None:
         return self.store.write(self._inner(key), value, create_only=create_only)
 
@@ -187,8 +191,8 @@ class Event:
 
 
 class RecordingStore(WrapperStore):
-    """Counts the requests to a store. A round is a call of ``read``, ``aread`` or ``submit_read``: its requests travel
-    together. Rounds count when they are sent, bytes when they come.
+    """Counts the requests to a store. A round is a call of ``read``, ``aread``, ``submit_read`` or ``read_lazily``: its
+    requests travel together. Rounds count when they are sent, bytes when they come.
 
     Args:
         n_events: how many of the latest calls ``log`` keeps.
@@ -237,6 +241,12 @@ class RecordingStore(WrapperStore):
             return None
         event = self._asked([read for part in parts for read in part], 0)
         return [settled(future, partial(self._came, event)) for future in futures]
+
+    def read_lazily(self, requests: Sequence[Read], /) -> Results | None:
+        results = self.store.read_lazily(requests)
+        if results is not None:
+            self._asked(requests, _nbytes(results))
+        return results
 
     def _asked(self, requests: Sequence[Read], nbytes: int) -> list[Event]:
         """Count a round; returns its event in the log, if it has one."""
@@ -374,4 +384,5 @@ def settled(future: Future[Results], act: Callable[[Results], Results]) -> Futur
 
 
 def _nbytes(results: Results) -> int:
-    return sum(memoryview(result.data).nbytes for result in results if isinstance(result, Blob))
+    found = (result.data for result in results if isinstance(result, Blob))
+    return sum(data.nbytes if isinstance(data, FileBytes) else memoryview(data).nbytes for data in found)

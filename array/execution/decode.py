@@ -24,6 +24,7 @@ from zarrdock.codecs import compiled
 from zarrdock.codecs.codec import AnyArray, Buffer
 from zarrdock.config import config
 from zarrdock.errors import CodecError
+from zarrdock.stores.base import FileBytes
 
 __all__ = ["Block", "Scatter", "blocks", "copy_rows", "has_rows"]
 
@@ -162,6 +163,9 @@ def _span(axis: AxisPieces, first: int, stop: int) -> slice:
 _BLOCK_NBYTES = 16 * 2**10
 # Bytes that are copied by the time another thread is awake.
 _COPY_NBYTES = 4 * 2**20
+# So much is decoded by one call: it can't be interrupted.
+_AT_ONCE_NBYTES = 64 * 2**20
+_AT_ONCE = 64
 # So many jobs' work is shared out chunk by chunk instead, where that is all there is to a read.
 _SHARED_JOBS = 4
 
@@ -224,8 +228,10 @@ class Scatter:
             return
         if config.compiled and (group := self._group(found)) is not None:
             self._compiled.append((found, group))
-            self._n_compiled += max(n * self._leaf_nbytes, sum(map(len, found.buffers)))
-            if self._n_compiled > _SHARED_JOBS * config.job_bytes:
+            self._n_compiled += n * self._leaf_nbytes
+            self._n_held += sum(0 if isinstance(buffer, FileBytes) else len(buffer) for buffer in found.buffers)
+            is_much = self._n_held > _SHARED_JOBS * config.job_bytes or self._n_compiled > _AT_ONCE_NBYTES
+            if is_much or len(self._compiled) >= _AT_ONCE:
                 self._decode_compiled()
             return
         if self._few:
@@ -252,12 +258,13 @@ class Scatter:
         if swapped is None:
             return None
         places = found.buffer, found.offsets, found.lengths, found.numbers
-        return (known.chain, swapped, tuple(found.buffers), *map(np.ascontiguousarray, places), *leaves.slices())
+        buffers = (b if not isinstance(b, FileBytes) else (b.fd, b.start, b.nbytes) for b in found.buffers)
+        return (known.chain, swapped, tuple(buffers), *map(np.ascontiguousarray, places), *leaves.slices())
 
     def _decode_compiled(self) -> None:
         """Decode what was collected for the compiled part, by one call; what it leaves, in Python."""
         batch, nbytes = self._compiled, self._n_compiled
-        self._compiled, self._n_compiled = [], 0
+        self._compiled, self._n_compiled, self._n_held = [], 0, 0
         if batch:
             for i, chunk in compiled.decode([group for _, group in batch], self._out, nbytes) or ():
                 self._decode_one(batch[i][0].part(chunk, chunk + 1))

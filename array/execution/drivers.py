@@ -95,7 +95,12 @@ def drive(rounds: Rounds, store: Store) -> None:
             answers = None  # not held while the next ones are read
             try:
                 sent = None if ahead is None else ahead.send(asked)
-                answers = store.read(asked.reads) if sent is None else _arriving(sent)
+                if sent is not None:
+                    answers = _arriving(sent)
+                else:
+                    lazy = store.read_lazily(asked.reads) if asked.lazy else None
+                    answers = store.read(asked.reads) if lazy is None else lazy
+                    del lazy
             except RangeError as error:
                 rounds.throw(error)
                 raise

@@ -90,19 +90,34 @@ Seen = dict[str, Version | None]
 _Change = tuple[Prepared, Callable[[], None] | None]  # and the check that goes before it
 
 
-def read_settings(layout: Layout, store: Store, cache: IndexCache, seen: Seen | None = None) -> ReadSettings:
-    """Settings for reads of ``layout`` from ``store``."""
+# Bytes that one round may leave in files: they cost no memory. A call of the compiled part can't be interrupted.
+_LAZY_NBYTES = 32 * 2**20
+# Smaller objects are brought: each that is not is an open file.
+_LEAST_LAZY = 2**18
+
+
+def read_settings(
+    layout: Layout, store: Store, cache: IndexCache, seen: Seen | None = None, *, may_wait: bool = True
+) -> ReadSettings:
+    """Settings for reads of ``layout`` from ``store``.
+
+    Args:
+        may_wait: the calling thread reads and decodes, and no other one.
+    """
     remote = store.traits.remote
+    lazy = bool(config.compiled) and may_wait and cache.chunks is None and layout.compiled is not None
+    lazy = lazy and not remote and layout.chain.spec.nbytes >= _LEAST_LAZY and store.read_lazily(()) is not None
     # Locally an index costs next to nothing, and spans keep memory bounded: a whole object is read only where there is
     # no index.
     return ReadSettings(
         layout,
         store.traits,
         cache,
-        round_bytes=config.remote_round_bytes if remote else config.round_bytes,
+        round_bytes=config.remote_round_bytes if remote else max(config.round_bytes, _LAZY_NBYTES * lazy),
         whole_fraction=config.whole_fraction if remote else 2.0,
         chunks=cache.chunks,
         seen=seen,
+        lazy=lazy,
     )
 
 
@@ -134,8 +149,10 @@ class Reading:
         cache: IndexCache,
         out: AnyArray | None,
         seen: Seen | None,
+        *,
+        may_wait: bool = True,
     ) -> None:
-        settings = read_settings(layout, store, cache, seen)
+        settings = read_settings(layout, store, cache, seen, may_wait=may_wait)
         self.store, self.layout, self.cache, self.settings = store, layout, cache, settings
         self.selection = selection
         shape = (selection.n,) if isinstance(selection, Points) else selection.full_shape
@@ -206,7 +223,7 @@ async def read_async(
     """The same from a coroutine, on any event loop: rounds are awaited, decoding happens in threads."""
     import asyncio
 
-    reading = Reading(store.store, layout, selection, cache, out, None)
+    reading = Reading(store.store, layout, selection, cache, out, None, may_wait=False)
     try:
         await drive_async(reading.rounds, store)
         result = await asyncio.to_thread(reading.result)

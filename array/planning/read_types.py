@@ -13,7 +13,7 @@ from zarrdock.array.planning.caches import Chunks, IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.tasks import Leaves, Task
 from zarrdock.codecs.codec import AnyArray, Encoded
-from zarrdock.stores.base import Buffer, Traits, Version
+from zarrdock.stores.base import Buffer, FileBytes, Traits, Version
 
 __all__ = ["Discard", "Found", "IntArray", "ReadSettings", "Sink", "Wanted"]
 
@@ -27,6 +27,7 @@ class ReadSettings:
         whole_fraction: an object is read whole if this share of its chunks is wanted.
         chunks: the cache of decoded chunks, if there is one.
         in_part: chunks may be handed over in part. in_blocks: and read block by block, as their own headers say.
+        lazy: bytes of chunks may be left in files.
         seen: if given, filled with the version of every object that was read, None for missing ones.
     """
 
@@ -39,6 +40,7 @@ class ReadSettings:
     seen: dict[str, Version | None] | None = None
     in_part: bool = True
     in_blocks: bool = True
+    lazy: bool = False
 
     def note(self, key: str, version: Version | None) -> None:
         """Remember which version of an object was read; None: it was not there."""
@@ -63,8 +65,8 @@ class Found:
 
     Attributes:
         leaves: those wanted of one innermost shard; numbers: shape (n,), the ones that are here.
-        buffers: what came. buffer: shape (n,), which of them holds each leaf; offsets, lengths: shape (n,), where in
-            it, in bytes.
+        buffers: what came, or :class:`FileBytes`. buffer: shape (n,), which of them holds each leaf; offsets, lengths:
+            shape (n,), where in it, in bytes.
         decoded: the chunks themselves, where they were kept decoded; then there are no buffers.
         keep: the object's version, and shape (n,), where in the object each leaf begins: they are to be kept once
             they are decoded.
@@ -116,7 +118,11 @@ class Found:
         )
 
     def encoded(self) -> Encoded:
-        """The bytes of the leaves, in the order of ``numbers``."""
+        """The bytes of the leaves, in the order of ``numbers``; those that are in files still are read."""
+        if self.buffers and isinstance(self.buffers[0], FileBytes):
+            places = zip(self.buffer.tolist(), self.offsets.tolist(), self.lengths.tolist(), strict=True)
+            pieces = [self.buffers[i][start : start + n] for i, start, n in places]
+            return Encoded(pieces, np.arange(len(pieces)), np.zeros(len(pieces), np.int64), self.lengths)
         return Encoded(self.buffers, self.buffer, self.offsets, self.lengths)
 
 

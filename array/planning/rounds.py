@@ -26,6 +26,7 @@ class Round:
         then: the round that comes after this one whatever the answers are, this very object, unless an object changes
             or an error ends it all.
         members: the rounds of many tasks that this one is made of.
+        lazy: the bytes may stay in their files until they are decoded.
     """
 
     reads: list[Read]
@@ -33,6 +34,7 @@ class Round:
     nbytes: int
     then: Round | None = field(default=None, repr=False)
     members: Sequence[Round] = ()
+    lazy: bool = False
 
     def parts(self) -> list[list[Read]]:
         """The reads in parts, each with those of whole members, whose answers may come apart."""
@@ -101,7 +103,7 @@ def _joined(active: list[tuple[Steps, Round]], round_bytes: int) -> list[tuple[l
         members = [asked for _, asked in batch]
         reads = [read for asked in members for read in asked.reads]
         nbytes = sum([asked.nbytes for asked in members])
-        then = Round(reads, False, nbytes, then, members)
+        then = Round(reads, False, nbytes, then, members, all(asked.lazy for asked in members))
         found.append((batch, then))
     found.reverse()
     return found

@@ -109,7 +109,8 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
 
             if (yield from read_object(task, settings, sink)):
                 return
-    (result,) = yield Round([Read(task.key)], True, layout.chain.spec.nbytes)
+    lazy = settings.lazy and not layout.levels
+    (result,) = yield Round([Read(task.key)], True, layout.chain.spec.nbytes, lazy=lazy)
     if isinstance(result, VersionChangedError):
         raise ConflictError(
             "other writers kept changing the object while it was read: try again", key=task.key
@@ -117,13 +118,14 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     version = None if result is None else result.version
     settings.note(task.key, version)
     keep = None if settings.chunks is None or version is None else Keep(version)
-    _in_memory(task, task.pieces, 0, None if result is None else memoryview(result.data), 0, keep, sink)
+    data = None if result is None else result.data if lazy else memoryview(result.data)
+    _in_memory(task, task.pieces, 0, data, 0, keep, sink)
     if keep is not None:  # needed to find the chunks again
         settings.cache.put(task.key, version, keep.indexes)
 
 
 def _in_memory(
-    task: Task, pieces: Pieces, depth: int, data: memoryview | None, start: int, keep: Keep | None, sink: Sink
+    task: Task, pieces: Pieces, depth: int, data: Buffer | None, start: int, keep: Keep | None, sink: Sink
 ) -> None:
     """Hand over the leaves of a shard (at ``depth`` levels down, ``start`` bytes into its object) that is all in
     memory; where ``keep`` is given, to be kept once they are decoded.
@@ -167,7 +169,7 @@ def _in_memory(
         sink.data(found if keep is None else replace(found, keep=(keep.version, offsets + start)))
 
 
-def _slice(data: memoryview, index: ShardIndex, flat: int) -> memoryview:
+def _slice(data: Buffer, index: ShardIndex, flat: int) -> Buffer:
     start = int(index.offsets[flat])
     return data[start : start + int(index.lengths[flat])]
 
@@ -330,7 +332,7 @@ def _data(
     traits = settings.traits
     most = min(traits.max_request_bytes, settings.round_bytes)  # one larger answer would hold up all that follows
     merged = merge(starts, lengths, gap_bytes=traits.merge_gap_bytes, max_bytes=most)
-    batches = _batches(task, merged, version, settings)
+    batches = _batches(task, merged, version, settings, lazy=settings.lazy and block is None)
     sizes = (merged.stops - merged.starts).tolist()
     first = 0
     for asked in batches:
@@ -365,7 +367,7 @@ def _data(
     return True
 
 
-def _batches(task: Task, merged: Merged, version: Version | None, settings: ReadSettings) -> list[Round]:
+def _batches(task: Task, merged: Merged, version: Version | None, settings: ReadSettings, *, lazy: bool) -> list[Round]:
     """Split the requests for one object into rounds, each within the budget of bytes, however large the shard."""
     sizes = merged.stops - merged.starts
     reads = [
@@ -373,7 +375,7 @@ def _batches(task: Task, merged: Merged, version: Version | None, settings: Read
     ]
     total = int(sizes.sum())
     if total <= settings.round_bytes:
-        return [Round(reads, True, total)]
+        return [Round(reads, True, total, lazy=lazy)]
     parts: list[tuple[list[Read], int]] = []
     first, nbytes = 0, 0
     for i, size in enumerate(sizes.tolist()):
@@ -384,7 +386,7 @@ def _batches(task: Task, merged: Merged, version: Version | None, settings: Read
     parts.append((reads[first:], nbytes))
     found: list[Round] = []
     for some, nbytes in reversed(parts):
-        found.append(Round(some, True, nbytes, found[-1] if found else None))
+        found.append(Round(some, True, nbytes, found[-1] if found else None, lazy=lazy))
     found.reverse()
     return found
 

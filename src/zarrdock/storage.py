@@ -15,7 +15,7 @@ from zarrdock.lazy import lazy
 if TYPE_CHECKING:
     from zarrdock.ranges import From, Span, Tail
     from zarrdock.stores.async_store import AsyncStore
-    from zarrdock.stores.base import Blob, Entry, Listing, Patch, Read, Store, Traits, Version, WrapperStore
+    from zarrdock.stores.base import Blob, Entry, FileBytes, Listing, Patch, Read, Store, Traits, Version, WrapperStore
     from zarrdock.stores.cache import CachingStore
     from zarrdock.stores.cache_folder import FolderCache
     from zarrdock.stores.cache_memory import MemoryCache
@@ -38,6 +38,7 @@ _PLACES = {
     "Blob": "stores.base",
     "CachingStore": "stores.cache",
     "Entry": "stores.base",
+    "FileBytes": "stores.base",
     "FolderCache": "stores.cache_folder",
     "From": "ranges",
     "FsspecStore": "stores.fsspec_",
@@ -71,6 +72,7 @@ __all__ = [
     "Blob",
     "CachingStore",
     "Entry",
+    "FileBytes",
     "FolderCache",
     "From",
     "FsspecStore",

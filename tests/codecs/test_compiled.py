@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,6 +150,53 @@ def test_any_geometry(data: st.DataObject) -> None:
         same(lambda: array[index])
 
 
+@pytest.mark.parametrize("more", [{}, {"shards": None, "chunks": (64, 64, 64)}, {"chunks": (64, 64, 64)}])
+def test_bytes_that_stay_in_their_files(tmp_path: Path, counted: list[int], more: dict[str, Any]) -> None:
+    values = np.random.default_rng(0).integers(0, 9, (70, 130, 140)).astype("u2")
+    wishes = {"chunks": (16, 32, 32), "shards": (64, 64, 64)} | more
+    store = zarrdock.RecordingStore(zarrdock.LocalStore(tmp_path))
+    zarrdock.create_array(store, data=values, compressors=[zarrdock.Zstd(1), zarrdock.Crc32c()], **wishes)
+    for threads in (1, 3):
+        with config.set(threads=threads):
+            for selection in (..., np.s_[3:66:2, 100:, ::-1], np.s_[64, 5], np.s_[60:66, 60:66, 60:66]):
+                array = zarrdock.open_array(store)
+                plan = array.plan(selection)
+                store.reset()
+                np.testing.assert_array_equal(array[selection], values[selection])
+                counts = store.n_rounds, store.n_requests, store.nbytes
+                assert counts == (plan.n_rounds, plan.n_requests, plan.nbytes)
+    assert len(counted) == 8
+    assert sum(counted) == 0
+    # What is left to Python, and what only Python knows, is read then.
+    points = tuple(np.random.default_rng(0).integers(0, 70, (3, 100)))
+    np.testing.assert_array_equal(zarrdock.open_array(store).vindex[points], values[points])
+    out = np.zeros(values.shape, "i8")
+    zarrdock.open_array(store).read(out=out)
+    np.testing.assert_array_equal(out, values)
+    array = zarrdock.open_array(store)
+    path = tmp_path / "c/0/0/0"
+    path.write_bytes(path.read_bytes().replace(b"\x28\xb5\x2f\xfd", bytes(4)))
+    with pytest.raises(CodecError) as caught:
+        array[...]
+    assert caught.value.key == "c/0/0/0"
+
+
+def test_a_file_that_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).integers(0, 9000, (256, 256, 8)).astype("u2")
+    array = zarrdock.create_array(
+        zarrdock.LocalStore(tmp_path), data=values, chunks=(16, 16, 8), shards=values.shape, compressors=None
+    )
+    decode = compiled.decode
+
+    def truncated(*args: Any) -> Any:
+        os.truncate(tmp_path / "c/0/0/0", 100_000)
+        return decode(*args)
+
+    monkeypatch.setattr(compiled, "decode", truncated)
+    with pytest.raises(zarrdock.errors.StoreError, match="truncated"):
+        array[...]
+
+
 def test_what_an_honest_writer_may_do_otherwise(counted: list[int]) -> None:
     import zstandard
 
@@ -226,7 +275,7 @@ def test_its_arguments_are_checked() -> None:
     """Wrong ones are errors: it never reads or writes outside of what it was given."""
     from zarrdock.codecs import _compiled
 
-    chain = _compiled.Chain((), (4,), (2,), 2, 2, False)
+    chain = _compiled.Chain((), (4,), (2,), 2, 2, False, 99)
     out = np.zeros(8, "V2")
     one, zero, length = np.ones(1, np.int64), np.zeros(1, np.int64), np.array([8])
 
@@ -253,11 +302,10 @@ def test_its_arguments_are_checked() -> None:
             call(**wrong)
     with pytest.raises((BufferError, ValueError)):
         call(out=np.frombuffer(bytes(16), "V2"))
-    for arguments in (
-        ((), (4,), (3,), 2, 2, False), ((), (4,), (1,), 2, 2, False), ((), (2**62, 4), (8, 2), 2, 2, False),
-        ((("zst", 8, 8),), (4,), (2,), 2, 2, False), ((), (0,), (2,), 2, 2, False), ((), (4,), (2, 2), 2, 2, False),
-        ((), (4,), (2,), 3, 2, False), ((), (4,), (2,), 0, 1, False), ((("zstd", -1, 8),), (4,), (2,), 2, 2, False),
-        ((), (4, 2), (2, 2**62), 2, 2, False), ((), (1,) * 33, (2,) * 33, 2, 2, False),
+    for steps, shape, strides, itemsize, unit in (
+        ((), (4,), (3,), 2, 2), ((), (4,), (1,), 2, 2), ((), (2**62, 4), (8, 2), 2, 2), ((), (0,), (2,), 2, 2),
+        ((("zst", 8, 8),), (4,), (2,), 2, 2), ((), (4,), (2, 2), 2, 2), ((), (4,), (2,), 3, 2), ((), (4,), (2,), 0, 1),
+        ((("zstd", -1, 8),), (4,), (2,), 2, 2), ((), (4, 2), (2, 2**62), 2, 2), ((), (1,) * 33, (2,) * 33, 2, 2),
     ):  # fmt: skip
         with pytest.raises(ValueError):
-            _compiled.Chain(*arguments)
+            _compiled.Chain(steps, shape, strides, itemsize, unit, False, 99)
