@@ -26,9 +26,10 @@ import deflate
 from zarrdock.after_fork import reset_after_fork
 from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import Range
+from zarrdock.stores import windows_files
 from zarrdock.stores.base import Buffer, Version
 from zarrdock.stores.cache_memory import TAIL, UNKNOWN, Cache, Known, _Unknown
-from zarrdock.stores.local_files import local_path, make_folders, pread_all, writev_all
+from zarrdock.stores.local_files import local_path, make_folders, open_file, pread_all, unlink, writev_all
 
 __all__ = ["FolderCache"]
 
@@ -193,7 +194,7 @@ class FolderCache(Cache):
         temp = f"{self.folder}/new/{secrets.token_hex(12)}"
         for attempt in range(3):
             try:
-                fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                fd = open_file(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
                 break
             except FileNotFoundError:
                 if attempt == 2:
@@ -206,7 +207,7 @@ class FolderCache(Cache):
                 os.close(fd)
             for attempt in range(3):
                 try:
-                    os.rename(temp, path)
+                    (windows_files.replace if windows_files.IS_WINDOWS else os.rename)(temp, path)
                     return
                 except FileNotFoundError:  # no folder yet, or it was just removed because it was empty
                     if attempt == 2:
@@ -323,7 +324,7 @@ def _hash(*words: str) -> str:
 def _read(path: str, offset: int, n: int, *, whole: bool) -> Buffer | None:
     """Bytes of a segment; with ``whole`` its checksum is looked at. None: it is gone, or damaged and gone now."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = open_file(path, os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -367,4 +368,4 @@ def _files(folder: str) -> list[tuple[int, int, str]]:
 
 def _unlink(path: str) -> None:
     with contextlib.suppress(OSError):
-        os.unlink(path)
+        unlink(path)

@@ -50,14 +50,22 @@ from zarrdock.stores.local_files import (
     is_missing,
     local_path,
     make_folders,
+    name_fault,
+    open_file,
+    other_spelling,
     pread_all,
     prune,
+    slashes,
+    sync_file,
     sync_folder,
+    unlink,
+    url_of_path,
     writev_all,
 )
 from zarrdock.stores.local_lock import SUFFIX, Held, NoLocksError, acquire, try_acquire, unlocked
 from zarrdock.stores.local_patch import OldFile, clone, write_pieces
 from zarrdock.stores.local_version import Handle, Identity, LocalVersion, identity_of
+from zarrdock.stores.windows_files import IS_WINDOWS
 
 __all__ = [
     "LocalStore",
@@ -81,7 +89,7 @@ _DAY_SECONDS = 86400
 def unlink_quietly(path: str) -> None:
     """Remove a file, or find that it is gone."""
     try:
-        os.unlink(path)
+        unlink(path)
     except FileNotFoundError:
         pass
 
@@ -153,7 +161,7 @@ def _check_gone(error: OSError, path: str, store: object) -> None:
 def _holds(folder: str, path: str) -> bool:
     """True where ``path``, itself a link, stands in ``folder`` or somewhere below it."""
     here = os.path.realpath(os.path.dirname(path))
-    return here == folder or here.startswith(folder.rstrip("/") + "/")
+    return here == folder or here.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def level(folder: str, store: object) -> Listing:
@@ -179,7 +187,7 @@ def stale(folder: str, root: str, *, remove: bool) -> Iterator[str]:
             if name.endswith(SUFFIX):
                 path = os.path.join(parent, name)
                 if _release_stale(path, remove=remove):
-                    yield os.path.relpath(path, root)
+                    yield slashes(os.path.relpath(path, root))
 
 
 def _release_stale(path: str, *, remove: bool) -> bool:
@@ -211,7 +219,7 @@ def _is_old(path: str, *, remove: bool) -> bool:
         if time.time() - os.stat(path).st_mtime < _DAY_SECONDS:
             return False
         if remove:
-            os.unlink(path)
+            unlink(path)
     except FileNotFoundError:
         return False
     return True
@@ -246,6 +254,8 @@ def keep_permissions(fd: int, path: str) -> None:
 
     Done before anything is written, so that no user can read it who could not read the old one.
     """
+    if IS_WINDOWS:  # where a new file takes what the folder gives
+        return
     try:
         old = os.stat(path)
     except OSError:
@@ -275,7 +285,7 @@ def put_value(path: str, parts: Sequence[Part], held: Held, *, durable: bool) ->
     keep_permissions(held.fd, path)
     writev_all(held.fd, parts)
     if durable:
-        os.fsync(held.fd)
+        sync_file(held.fd)
     held.rename_to(path)
     if durable:
         sync_folder(os.path.dirname(path))
@@ -291,12 +301,15 @@ def create_value(path: str, parts: Sequence[Part], held: Held, *, durable: bool,
     # second file: the lock file is written to by whoever holds it next, also where we die before its name is gone.
     if os.path.lexists(path):
         raise TakenError
+    if IS_WINDOWS:
+        _take_name(path, parts, held, durable=durable)
+        return
     temp_path = held.path + SUFFIX
     unlink_quietly(temp_path)
-    with Held(os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False) as temp:
+    with Held(open_file(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False) as temp:
         writev_all(temp.fd, parts)
         if durable:
-            os.fsync(temp.fd)
+            sync_file(temp.fd)
         try:
             os.link(temp_path, path)
         except FileExistsError:
@@ -309,6 +322,17 @@ def create_value(path: str, parts: Sequence[Part], held: Held, *, durable: bool,
             temp.rename_to(path)
     if durable:
         sync_folder(os.path.dirname(path))
+
+
+def _take_name(path: str, parts: Sequence[Part], held: Held, *, durable: bool) -> None:
+    # A rename on Windows can fail where the name is taken; nothing else is needed.
+    writev_all(held.fd, parts)
+    if durable:
+        sync_file(held.fd)
+    try:
+        held.take_free(path)
+    except FileExistsError:
+        raise TakenError from None
 
 
 # The gap from measurement in the page cache: one more read costs as much as 25 to 45 KB more in the one before.
@@ -334,15 +358,17 @@ class LocalStore(Store):
 
     The version of a file keeps that file open (see :mod:`zarrdock.stores.local_version`), so that it can't be mistaken
     for a later file; a change in place that another program makes is noticed by size and time only. Symbolic links
-    are followed in reading and replaced in writing; a read through one that leads nowhere is an AccessError. POSIX
-    systems only.
+    are followed in reading and replaced in writing; a read through one that leads nowhere is an AccessError.
+
+    On Windows and macOS, where file systems take "A" and "a" for one name, a key is not written where a file or folder
+    stands that is spelled otherwise; Windows has no files for some keys (``aux``, ``a:b``, ``a.``), which are refused.
 
     Args:
         root: the folder; it is made by the first write.
         durable: return from writing only when the bytes and the names are on the disk.
         read_only: refuse every mutating operation.
     Raises:
-        UnsupportedError: not a POSIX system; or ``root`` is a URL.
+        UnsupportedError: ``root`` is a URL.
 
     >>> store = zarrdock.LocalStore("folder")
     >>> _ = store.write("a/key", b"value")
@@ -353,14 +379,13 @@ class LocalStore(Store):
     traits = _TRAITS
 
     def __init__(self, root: str | os.PathLike[str], *, durable: bool = False, read_only: bool = False) -> None:
-        if os.name != "posix":
-            raise UnsupportedError("LocalStore needs a POSIX system; FsspecStore('file://...') works elsewhere")
         self.root = local_path(root)
         self.durable = durable
         self.read_only = read_only
         self._below_root = self.root.rstrip("/") + "/"
         self.traits = _traits()
         self._has_locks = True  # until the file system says otherwise
+        self._spelled: set[str] = set()
         self._was_there = False  # a file was read here, by this object or, through pickle, elsewhere
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -451,13 +476,15 @@ class LocalStore(Store):
         path = self._below_root + key
         try:
             try:
-                fd = os.open(path, READ_FLAGS)
+                fd = open_file(path, READ_FLAGS)
             except OSError as error:
                 if error.errno != errno.EMFILE:
                     raise
                 local_version.drop_all()
-                fd = os.open(path, READ_FLAGS)
+                fd = open_file(path, READ_FLAGS)
         except OSError as error:
+            if error.errno == errno.EISDIR:
+                return None
             if error.errno in MISSING:
                 missing = is_missing(path, self.root, folders, was_there=self._was_there, key=key, store=self)
                 return None if missing else self._open(key, folders)
@@ -571,7 +598,7 @@ class LocalStore(Store):
                 os.ftruncate(held.fd, new.size)
                 write_pieces(held.fd, new.pieces)
                 if self.durable:
-                    os.fsync(held.fd)
+                    sync_file(held.fd)
                 held.rename_to(path)
                 if self.durable:
                     sync_folder(os.path.dirname(path))
@@ -601,6 +628,7 @@ class LocalStore(Store):
         prefix = self._check_prefix(prefix)
         self._check_writable(prefix)
         folder = self._below_root + prefix
+        self._check_spelling(folder.rstrip("/"), prefix)
         if prefix and os.path.islink(folder):
             if os.path.isdir(folder):  # the link goes, what it leads to is not ours
                 self._remove(folder, prefix)
@@ -675,12 +703,23 @@ class LocalStore(Store):
     def _writable_path(self, key: str) -> str:
         self._check_key(key)
         self._check_writable(key)
-        return self._below_root + key
+        path = self._below_root + key
+        self._check_spelling(path, key)
+        return path
+
+    def _check_spelling(self, path: str, key: str) -> None:
+        other = other_spelling(path, self.root, self._spelled)
+        if other:
+            text = f"it would be written to {other!r}, which this file system cannot tell from it: choose another name"
+            raise InvalidKeyError(text, key=key, store=self)
 
     def _check_key(self, key: str) -> str:
         check_key(key, self)
         if SUFFIX in key and any(segment.endswith(SUFFIX) for segment in key.split("/")):
             raise InvalidKeyError(f"names that end in {SUFFIX!r} are those of lock files", key=key, store=self)
+        fault = name_fault(key, self._below_root + key + SUFFIX) if IS_WINDOWS else ""
+        if fault:
+            raise InvalidKeyError(fault, key=key, store=self)
         return key
 
     def _check_prefix(self, prefix: str) -> str:
@@ -695,10 +734,10 @@ class LocalStore(Store):
     @property
     def url(self) -> str:
         """``file://`` and the path of the folder."""
-        return f"file://{self.root}"
+        return url_of_path(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_has_locks": True}
+        return {**self.__dict__, "_has_locks": True, "_spelled": set()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, traits=_traits())  # the limit is that of a process

@@ -8,11 +8,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError, UnsupportedError
+from zarrdock.stores import windows_files
 from zarrdock.stores.base import LazyParts
+from zarrdock.stores.windows_files import IS_WINDOWS
 
 __all__ = [
     "MAX_ATTEMPTS",
@@ -23,9 +27,18 @@ __all__ = [
     "is_missing",
     "local_path",
     "make_folders",
+    "name_fault",
+    "open_file",
+    "other_spelling",
+    "pread",
     "pread_all",
     "prune",
+    "pwrite",
+    "slashes",
+    "sync_file",
     "sync_folder",
+    "unlink",
+    "url_of_path",
     "writev_all",
 ]
 
@@ -63,12 +76,47 @@ def local_path(path: str | os.PathLike[str]) -> str:
             f"{text!r} is a URL and no path of a local folder: give it as text to zarrdock.open_store, or to what opens"
             " or creates nodes"
         )
-    return os.path.abspath(text)
+    return slashes(os.path.abspath(text))
+
+
+def slashes(path: str) -> str:
+    """A path with ``/`` between its parts on Windows, too, which takes both."""
+    return path.replace(os.sep, "/")
+
+
+def url_of_path(path: str) -> str:
+    """``file://`` and an absolute path with slashes: ``file:///C:/data`` for a drive, ``file:////server/share`` for a
+    share.
+
+    >>> url_of_path("C:/data"), url_of_path("/data")
+    ('file:///C:/data', 'file:///data')
+    """
+    return f"file:///{path}" if re.match("[A-Za-z]:", path) else f"file://{path}"
+
+
+def open_file(path: str, flags: int, mode: int = 0o666) -> int:
+    """``os.open``; on Windows so that others may replace and remove the file while it is open."""
+    return windows_files.open_file(path, flags) if IS_WINDOWS else os.open(path, flags, mode)
+
+
+def unlink(path: str) -> None:
+    """``os.unlink``; on Windows with patience for programs that hold the file open."""
+    (windows_files.unlink if IS_WINDOWS else os.unlink)(path)
+
+
+def pread(fd: int, n: int, position: int) -> bytes:
+    """``os.pread``, which Windows has not."""
+    return windows_files.pread(fd, n, position) if IS_WINDOWS else os.pread(fd, n, position)
+
+
+def pwrite(fd: int, data: Part, position: int) -> int:
+    """``os.pwrite``, which Windows has not."""
+    return windows_files.pwrite(fd, data, position) if IS_WINDOWS else os.pwrite(fd, data, position)
 
 
 def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
     """Bytes ``start`` to ``stop`` of an open file, fewer only where the file ends before."""
-    data = os.pread(fd, stop - start, start)
+    data = pread(fd, stop - start, start)
     if len(data) == stop - start or not data:
         return data
     # The system stops at 2 GiB, and network file systems where they like.
@@ -85,7 +133,12 @@ def pread_all(fd: int, start: int, stop: int) -> bytes | bytearray:
 def _fill(fd: int, view: memoryview, start: int, n: int) -> int:
     """Read more bytes into ``view`` after its first ``n``; returns how many it has then."""
     while n < len(view):
-        got = os.preadv(fd, [view[n:]], start + n)
+        if IS_WINDOWS:
+            data = pread(fd, len(view) - n, start + n)
+            got = len(data)
+            view[n : n + got] = data
+        else:
+            got = os.preadv(fd, [view[n:]], start + n)
         if not got:
             break
         n += got
@@ -115,7 +168,7 @@ def _writev(fd: int, parts: Sequence[Part]) -> None:
     while first < len(parts):
         batch = parts[first : first + _MAX_PARTS]
         first += len(batch)
-        n = os.writev(fd, batch)
+        n = 0 if IS_WINDOWS else os.writev(fd, batch)
         if n < sum(map(len, batch)):
             _write_rest(fd, batch, n)
 
@@ -134,11 +187,21 @@ def make_folders(folder: str, *, durable: bool) -> None:
         try:
             return _make_synced(folder) if durable else os.makedirs(folder, exist_ok=True)
         except FileNotFoundError:  # the folder above was empty, and removed since
-            continue
+            if IS_WINDOWS and _is_below_file(folder):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
         except FileExistsError:
             if os.path.lexists(folder) and not os.path.isdir(folder):
                 raise
     raise OSError(errno.ENOENT, "other processes keep removing the folder while it is created: stop them and try again")
+
+
+def _is_below_file(path: str) -> bool:
+    """True where a file stands on the way to ``path``. Windows says "not found" for that."""
+    while os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+        if os.path.lexists(path):
+            return not os.path.isdir(path)
+    return False
 
 
 def _make_synced(folder: str) -> None:
@@ -151,8 +214,24 @@ def _make_synced(folder: str) -> None:
         sync_folder(os.path.dirname(path))
 
 
+def sync_file(fd: int) -> None:
+    """Have the bytes of an open file on the disk. macOS leaves them in the disk's own cache unless told otherwise."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        try:
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        except OSError:  # a file system that does not know it
+            pass
+        else:
+            return
+    os.fsync(fd)
+
+
 def sync_folder(folder: str) -> None:
-    """Have the names in ``folder`` on the disk."""
+    """Have the names in ``folder`` on the disk. NTFS writes them to its journal by itself; no folder opens."""
+    if IS_WINDOWS:
+        return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -213,13 +292,51 @@ def prune(folder: str, root: str) -> None:
         folder = os.path.dirname(folder)
 
 
+# File systems that take "A" and "a", or two ways to write one accented letter, for one name.
+_MAY_BE_INSENSITIVE = IS_WINDOWS or sys.platform == "darwin"
+
+
+def name_fault(key: str, path: str) -> str:
+    """The reason why this system can have no file for a key; "" where there is none."""
+    return windows_files.name_fault(key, path) if IS_WINDOWS else ""
+
+
+def other_spelling(path: str, root: str, known: set[str], *, may_be_insensitive: bool = _MAY_BE_INSENSITIVE) -> str:
+    """The name of a file or folder below ``root`` that the file system takes for ``path``, or for a folder on the
+    way to it, though it is spelled otherwise; "" where there is none.
+
+    Args:
+        known: paths that were looked at and are spelled as given; they are added to.
+    """
+    if not may_be_insensitive:
+        return ""
+    while len(path) > len(root) and path not in known:
+        folder, name = os.path.split(path)
+        if name.upper() != name.lower() and os.path.lexists(path):
+            names = os.listdir(folder)
+            if not any(_same(name, other) for other in names):
+                return next((other for other in names if other.casefold() == name.casefold()), name)
+            if len(known) > _MAX_KNOWN:
+                known.clear()
+            known.add(path)
+        path = folder
+    return ""
+
+
+_MAX_KNOWN = 10_000
+
+
+def _same(name: str, other: str) -> bool:
+    return name == other or unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
+
+
 _ACTIONS = {
     errno.EISDIR: "a folder stands where the file should be",
     errno.ENOTEMPTY: "a folder stands where the file should be",
     errno.ENOTDIR: "a file stands where a folder should be",
     errno.EEXIST: "a file stands where a folder should be",
     errno.ENOSPC: "no space left on the device; the value that was there is as it was",
-    errno.EDQUOT: "the disk quota is used up; the value that was there is as it was",
+    getattr(errno, "EDQUOT", -1): "the disk quota is used up; the value that was there is as it was",
     errno.EMFILE: "this process has too many files open; raise its limit (ulimit -n)",
     errno.ENOLCK: "the file system gives no lock at the moment; try again. On NFS that never gives one, the lock "
     "service (rpc.statd) does not run: start it, or mount with local_lock=all where only this machine writes",
@@ -229,6 +346,8 @@ _ACTIONS = {
 
 def failure(error: OSError, *, doing: str, path: str, key: str, store: object) -> StoreError:
     """The error to raise for a failed system call."""
+    if IS_WINDOWS and isinstance(error, PermissionError):
+        error.strerror = f"{error.strerror} (another program may hold the file open: close it and try again)"
     words = _ACTIONS.get(error.errno or 0) or error.strerror or str(error)
     message = f"cannot {doing} {path}: {words}"
     kind: type[StoreError] = StoreError

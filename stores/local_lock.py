@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable
 
 from zarrdock.after_fork import reset_after_fork
-from zarrdock.stores.local_files import MAX_ATTEMPTS
+from zarrdock.stores import windows_files
+from zarrdock.stores.local_files import MAX_ATTEMPTS, open_file, unlink
+from zarrdock.stores.windows_files import IS_WINDOWS
 
 try:
     import fcntl
-except ImportError:  # not POSIX: LocalStore refuses to be made there
+except ImportError:  # Windows: LockFileEx
     pass
 
 __all__ = ["SUFFIX", "Held", "NoLocksError", "acquire", "try_acquire", "unlocked"]
@@ -48,7 +50,11 @@ class NoLocksError(OSError):
     """The file system has no file locks."""
 
 
-if sys.platform == "linux":
+if IS_WINDOWS:
+    _lock = windows_files.lock
+    _unlock = windows_files.unlock
+
+elif sys.platform == "linux":
     # struct flock with a 64-bit off_t: type, whence, start, length (0: to the end), pid (must be 0).
     _LOCK = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     _UNLOCK = struct.pack("hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
@@ -88,7 +94,15 @@ class Held:
 
     def rename_to(self, path: str) -> None:
         """Take the place of ``path``, whatever stands there."""
-        os.rename(self.path, path)
+        if IS_WINDOWS:
+            windows_files.rename_open(self.fd, path)
+        else:
+            os.rename(self.path, path)
+        self._there = False
+
+    def take_free(self, path: str) -> None:
+        """Take the name ``path``; FileExistsError where it is taken. Windows only."""
+        windows_files.rename_open(self.fd, path, replaces=False)
         self._there = False
 
     def __enter__(self) -> Held:
@@ -99,7 +113,7 @@ class Held:
             return  # a child forked by the code under the lock: the lock is the parent's
         try:
             if self._there:
-                os.unlink(self.path)  # while it is locked: after that it may be another's
+                unlink(self.path)  # while it is locked: after that it may be another's
         except OSError:  # what is left is taken over by the next writer, and must not hide why this one gave up
             pass
         finally:
@@ -132,7 +146,7 @@ def acquire(path: str, make_folder: Callable[[str], None]) -> Held:
     lock_path = path + SUFFIX
     for _ in range(MAX_ATTEMPTS):
         try:
-            fd = os.open(lock_path, _FLAGS | os.O_CREAT, 0o666)
+            fd = open_file(lock_path, _FLAGS | os.O_CREAT, 0o666)
         except FileNotFoundError:
             make_folder(os.path.dirname(path))
             continue
@@ -145,7 +159,7 @@ def acquire(path: str, make_folder: Callable[[str], None]) -> Held:
 def try_acquire(lock_path: str, *, create: bool = False) -> Held | None:
     """Hold a lock file; None where it is not there, or another holds it. Its bytes stay. Raises as :func:`acquire`."""
     try:
-        fd = os.open(lock_path, _FLAGS | os.O_CREAT if create else _FLAGS, 0o666)
+        fd = open_file(lock_path, _FLAGS | os.O_CREAT if create else _FLAGS, 0o666)
     except FileNotFoundError:
         return None
     return _hold(fd, lock_path, wait=False)
@@ -163,13 +177,16 @@ def _hold(fd: int, lock_path: str, *, wait: bool) -> Held | None:
         if error.errno not in _NO_LOCKS:
             raise
         if wait:
-            os.unlink(lock_path)  # no process can hold it
+            unlink(lock_path)  # no process can hold it
         raise NoLocksError(error.errno, error.strerror) from error
     try:
         mine = os.fstat(fd)
         try:
             there = os.stat(lock_path, follow_symlinks=False)
-        except FileNotFoundError:
+        except (
+            FileNotFoundError,
+            PermissionError,
+        ):  # the latter on Windows: removed, but open elsewhere
             there = None
         if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
             # What was locked is the value of the key by now, or gone: its holder was done with it.
@@ -188,7 +205,7 @@ def unlocked(path: str, make_folder: Callable[[str], None]) -> Held:
     temp_path = f"{path}.{os.urandom(4).hex()}{SUFFIX}"
     for _ in range(MAX_ATTEMPTS):
         try:
-            return Held(os.open(temp_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False)
+            return Held(open_file(temp_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), temp_path, locked=False)
         except FileNotFoundError:
             make_folder(os.path.dirname(path))
     raise OSError(errno.ENOENT, "other processes keep removing the folder while it is created: stop them and try again")

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from zarrdock.errors import StoreError
-from zarrdock.stores.local_files import pread_all
+from zarrdock.stores.local_files import pread, pread_all, pwrite
+from zarrdock.stores.windows_files import IS_WINDOWS
 
-if sys.platform == "linux":
+if sys.platform == "linux" and not IS_WINDOWS:
     import fcntl
 
 __all__ = ["OldFile", "clone", "write_pieces"]
@@ -64,7 +65,7 @@ def _copy(source: int, target: int, size: int) -> None:
         if error.errno not in _CANNOT:
             raise
     while done < size:
-        block = os.pread(source, min(_BLOCK, size - done), done)
+        block = pread(source, min(_BLOCK, size - done), done)
         if not block:
             raise StoreError("another program truncated the file while it was copied")
         write_pieces(target, [(done, block)])
@@ -72,7 +73,7 @@ def _copy(source: int, target: int, size: int) -> None:
 
 
 def _reflink(source: int, target: int) -> bool:
-    if sys.platform != "linux":
+    if sys.platform != "linux" or IS_WINDOWS:
         return False
     try:
         fcntl.ioctl(target, _FICLONE, source)
@@ -88,5 +89,5 @@ def write_pieces(fd: int, pieces: Sequence[tuple[int, bytes | bytearray | memory
     for at, piece in pieces:
         view = memoryview(piece).cast("B") if len(piece) else memoryview(b"")
         while view:
-            n = os.pwrite(fd, view, at)
+            n = pwrite(fd, view, at)
             view, at = view[n:], at + n

@@ -210,13 +210,7 @@ def _is_chain(text: str) -> bool:
 
 
 def _local(path: str, read_only: bool, durable: bool) -> Store:
-    if os.name == "posix":
-        return LocalStore(path, durable=durable, read_only=read_only)
-    from fsspec.implementations.local import LocalFileSystem
-
-    from zarrdock.stores.fsspec_ import FsspecStore
-
-    return FsspecStore(LocalFileSystem(), path, read_only=read_only)
+    return LocalStore(path, durable=durable, read_only=read_only)
 
 
 def _from_chain(

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from zarrdock.stores import local_files
 from zarrdock.stores.base import Buffer
-from zarrdock.stores.local_files import MISSING, pread_all
+from zarrdock.stores.local_files import MISSING, open_file, pread, pread_all, pwrite, sync_file
 from zarrdock.stores.local_version import Handle
 from zarrdock.stores.zip_format import CENTRAL, LOCAL, LOCAL_SIGNATURE, Entry, parse_record
 
@@ -51,14 +52,14 @@ def pwritev_all(fd: int, parts: Sequence[Part], position: int) -> None:
     """Write buffers one after another from ``position`` on."""
     for first in range(0, len(parts), _MAX_PARTS):
         batch = [part for part in parts[first : first + _MAX_PARTS] if len(part)]
-        n = os.pwritev(fd, batch, position) if batch else 0
+        n = os.pwritev(fd, batch, position) if batch and hasattr(os, "pwritev") else 0
         position += n
         for part in batch:
             skipped = min(n, len(part))
             n -= skipped
             view = memoryview(part)[skipped:]
             while view:
-                written = os.pwrite(fd, view, position)
+                written = pwrite(fd, view, position)
                 position += written
                 view = view[written:]
 
@@ -74,7 +75,7 @@ def write_all(fd: int, data: Part) -> int:
 def unlink(path: str) -> None:
     """Remove a file that need not exist."""
     try:
-        os.unlink(path)
+        local_files.unlink(path)
     except FileNotFoundError:
         pass
 
@@ -143,13 +144,13 @@ class Journal:
     def open(cls, path: str, archive_fd: int, flags: int = os.O_RDONLY) -> tuple[Journal, list[Added | Removed]] | None:
         """The journal at ``path``, and all that is in it; None: there is none yet, or it is of another archive."""
         try:
-            fd = os.open(path, flags)
+            fd = open_file(path, flags)
         except OSError as error:
             if error.errno in MISSING:
                 return None
             raise
         file = Handle(fd, os.fstat(fd))
-        start = os.pread(fd, HEAD_BYTES, 0)
+        start = pread(fd, HEAD_BYTES, 0)
         if len(start) < HEAD_BYTES:
             return None
         magic, base, digest, checksum = _HEAD.unpack(start)
@@ -211,7 +212,7 @@ class Journal:
             os.ftruncate(fd, self.position)
             raise
         if durable:
-            os.fsync(fd)
+            sync_file(fd)
 
     def follow(self, data: bytes, record: Added | Removed) -> None:
         """Know a record without reading it."""
@@ -250,7 +251,7 @@ def _parse(payload: Buffer) -> Added | Removed | None:
 def _is_there(archive_fd: int, record: Added) -> bool:
     """True where the archive has the entry's local header."""
     n_name = record.entry.name_length
-    found = os.pread(archive_fd, LOCAL.size + n_name, record.entry.header)
+    found = pread(archive_fd, LOCAL.size + n_name, record.entry.header)
     if len(found) < LOCAL.size + n_name:
         return False
     signature, *_, checksum, _, _, _, _ = LOCAL.unpack_from(found)

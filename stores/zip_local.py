@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from zarrdock.after_fork import reset_after_fork
-from zarrdock.errors import ArchiveNotFoundError, StoreError, UnsupportedError
+from zarrdock.errors import ArchiveNotFoundError, StoreError
 from zarrdock.stores.base import Buffer, Store, Traits
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.local_files import MISSING, failure, local_path, pread_all
+from zarrdock.stores.local_files import MISSING, failure, local_path, open_file, pread, pread_all, slashes, url_of_path
 from zarrdock.stores.local_version import Handle
 from zarrdock.stores.zip_format import (
     END,
@@ -88,13 +88,11 @@ class LocalArchive(Archive):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, must_exist: bool, flags: int = os.O_RDONLY) -> None:
-        if os.name != "posix":
-            raise UnsupportedError("local zips need a POSIX system; ZipStore((store, key)) reads them elsewhere")
-        self.path = os.path.realpath(local_path(path))
+        self.path = slashes(os.path.realpath(local_path(path)))
         self.journal_path = self.path + SUFFIX
         self.must_exist = must_exist
         self.flags = flags
-        self.url = f"file://{self.path}"
+        self.url = url_of_path(self.path)
         self.traits = _TRAITS
         self._renew()
         reset_after_fork(self._renew)
@@ -198,7 +196,7 @@ class LocalArchive(Archive):
     def _try_load(self) -> State | None:
         """Read the directory and the journal; None where another process changed the one between the other."""
         try:
-            fd = os.open(self.path, self.flags | _NONBLOCK)
+            fd = open_file(self.path, self.flags | _NONBLOCK)
         except OSError as error:
             if error.errno not in MISSING:
                 raise
@@ -264,7 +262,7 @@ class LocalArchive(Archive):
 
         Entries may be archives themselves: only a directory with offsets of this file counts.
         """
-        if os.pread(fd, 4, 0) not in (LOCAL_SIGNATURE, END_SIGNATURE):
+        if pread(fd, 4, 0) not in (LOCAL_SIGNATURE, END_SIGNATURE):
             return None  # no archive at all: not worth a search
         n_tried = 0
         stop = size
@@ -316,7 +314,7 @@ def _id(status: os.stat_result) -> tuple[int, int, int]:
 def _stop_of(fd: int, position: int) -> int | None:
     """End of an archive whose end record is at ``position``; None if that cannot be the end record of this file."""
     before = min(position, ZIP64_LOCATOR.size)
-    record = os.pread(fd, before + END.size, position - before)
+    record = pread(fd, before + END.size, position - before)
     if len(record) < before + END.size:
         return None
     *_, size, offset, n_comment = END.unpack_from(record, before)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import deflate
 
 from zarrdock.errors import StoreError, UnsupportedError
+from zarrdock.stores import local_files
 from zarrdock.stores.base import Value, Version, value_parts
-from zarrdock.stores.local_files import failure, make_folders, pread_all, sync_folder
+from zarrdock.stores.local_files import failure, make_folders, open_file, pread_all, pwrite, sync_file, sync_folder
 from zarrdock.stores.local_lock import SUFFIX as LOCK_SUFFIX
 from zarrdock.stores.local_lock import Held, NoLocksError, acquire, try_acquire
 from zarrdock.stores.zip_format import (
@@ -196,7 +197,7 @@ class Writing:
         """Have an archive and a journal."""
         archive = self.archive
         if self.state.snapshot.file is None:
-            os.close(os.open(archive.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            os.close(open_file(archive.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             with archive.guard():
                 self.state = archive.fresh()
         if self.state.journal is not None:
@@ -208,11 +209,11 @@ class Writing:
             )
         unlink(archive.journal_path)  # one that was left behind by another archive of this name
         start = head(self.fd(), self.state.stop)
-        fd = os.open(archive.journal_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        fd = open_file(archive.journal_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            os.pwrite(fd, start, 0)
+            pwrite(fd, start, 0)
             if archive.durable:
-                os.fsync(fd)
+                sync_file(fd)
                 sync_folder(os.path.dirname(archive.path))
         except BaseException:
             unlink(archive.journal_path)
@@ -230,7 +231,7 @@ class Writing:
         try:
             pwritev_all(fd, parts, position)
             if self.archive.durable:
-                os.fdatasync(fd)
+                (os.fdatasync if hasattr(os, "fdatasync") else sync_file)(fd)
         except BaseException:
             if os.fstat(fd).st_size > position:
                 os.ftruncate(fd, position)  # the room for what nobody will look for
@@ -274,7 +275,7 @@ class Writing:
             if os.fstat(fd).st_size != stop:
                 os.ftruncate(fd, stop)
             if archive.durable:
-                os.fsync(fd)
+                sync_file(fd)
             with archive.guard():
                 self._let_journal_go()
                 self.directory.start, self.directory.size = state.stop, size
@@ -285,7 +286,7 @@ class Writing:
             raise self.failed(error, "") from error
 
     def _let_journal_go(self) -> None:
-        os.unlink(self.archive.journal_path)
+        local_files.unlink(self.archive.journal_path)
         now = os.fstat(self.fd())
         self.state.journal = None
         self.state.stamp = now.st_size, now.st_mtime_ns
@@ -345,7 +346,8 @@ def compact(writing: Writing) -> int:
 def _write_anew(writing: Writing, mode: int) -> int:
     """Write what there is into the lock file; returns its length in bytes."""
     out = writing.held.fd
-    os.fchmod(out, mode)
+    if hasattr(os, "fchmod"):
+        os.fchmod(out, mode)
     position = 0
     moved = []
     for name, entry, record in _in_order(writing):
@@ -359,7 +361,7 @@ def _write_anew(writing: Writing, mode: int) -> int:
     write_all(out, b"".join(moved))
     write_all(out, end)
     if writing.archive.durable:
-        os.fsync(out)
+        sync_file(out)
     return position + size + len(end)
 
 

@@ -3,13 +3,17 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from zarrdock.stores import local_version
+from zarrdock.stores import local_files, local_version
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.testing.contract import AsyncStoreContract, StoreContract
 
 
 class InFolder:
+    @staticmethod
+    def cannot_name(key: str) -> bool:
+        return bool(local_files.name_fault(key, key))
+
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path):
         self.folder = tmp_path

@@ -709,12 +709,6 @@ def test_other_keys_do_not_wait(store):
     assert whole(store, "a/k") == b"slow"
 
 
-def test_only_where_the_system_is_posix(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "name", "nt")
-    with pytest.raises(UnsupportedError):
-        LocalStore(str(tmp_path))
-
-
 @pytest.mark.parametrize("how", ["write", "update", "patch", "parts"])
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666, 0o777])
 def test_a_replaced_file_keeps_its_mode(tmp_path: Path, how: str, mode: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from typing import Any
@@ -67,7 +68,9 @@ def command(
 async def _serve(server: Server) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
+        # Windows' loops have no handlers of signals: there Ctrl-C ends asyncio.run, which closes the server.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, server.stop)
     await server.run(lambda: print(f"serving {server.store} at {server.url}/", flush=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,10 @@ def locate(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[
 def _is_local(text: str, test: Callable[[Path], bool]) -> bool:
     if "://" in text and not text.startswith("file://"):
         return False
-    return test(Path(text.removeprefix("file://")).expanduser())
+    path = text.removeprefix("file://")
+    if re.match("/[A-Za-z]:", path) and os.name == "nt":  # file:///C:/data
+        path = path[1:]
+    return test(Path(path).expanduser())
 
 
 def _kind(store: Store, key: str, extension: str) -> FileKind | None:

@@ -64,6 +64,10 @@ class ContractBase(ABC):
     def make_store(self) -> Store:
         """A new store with nothing in it."""
 
+    def cannot_name(self, key: str) -> bool:
+        """True for a key that the store has no name for, and refuses with InvalidKeyError: ``a?`` on Windows."""
+        return False
+
     def fill(self, items: Mapping[str, bytes]) -> Store:
         """A new store that holds ``items`` and nothing else. Override it where the store itself can't write."""
         store = self.make_store()
