@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from zarrdock.array.execution.drivers import drive
 from zarrdock.array.execution.read_write import n_together, read_settings
@@ -18,7 +19,7 @@ from zarrdock.errors import RangeError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Read, Result, Store, Version
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "join_plans", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,3 +234,16 @@ def make_plan(store: Store, layout: Layout, selection: Product | Points, cache: 
     planner = _Planner(store, layout, cache)
     n_objects, rounds = planner.run(selection, layout)
     return Plan(selection.shape, n_objects, planner.n_chunks, planner.n_missing, rounds, tuple(planner.reads))
+
+
+def join_plans(plans: Sequence[Plan], shape: tuple[int, ...]) -> Plan:
+    """The plan of several reads that are done together."""
+    each = zip_longest(*(plan.rounds for plan in plans), fillvalue=(0, 0))
+    return Plan(
+        shape,
+        sum(plan.n_objects for plan in plans),
+        sum(plan.n_chunks for plan in plans),
+        sum(plan.n_missing for plan in plans),
+        tuple((sum(n for n, _ in parts), sum(nbytes for _, nbytes in parts)) for parts in each),
+        tuple(read for plan in plans for read in plan.reads),
+    )

@@ -40,12 +40,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Reading",
+    "every_axis",
+    "flipped",
     "n_together",
     "read",
     "read_async",
     "read_consistent",
     "read_settings",
     "reads_of",
+    "shaped",
     "update_key",
     "write",
 ]
@@ -157,7 +160,7 @@ class Reading:
         self.selection = selection
         shape = (selection.n,) if isinstance(selection, Points) else selection.full_shape
         self.out = out
-        direct = None if out is None else _every_axis(out, selection)
+        direct = None if out is None else every_axis(out, selection)
         self.is_direct = direct is not None
         self.full = (
             direct if direct is not None else (np.zeros if layout.fill_is_zero else np.empty)(shape, layout.dtype)
@@ -166,7 +169,7 @@ class Reading:
         max_weight = settings.round_bytes * (1 if store.traits.remote else 2)
         self.scatter = Scatter(
             layout,
-            _flipped(self.full, selection),
+            flipped(self.full, selection),
             is_zero=not self.is_direct,
             max_weight=max_weight,
             chunks=cache.chunks,
@@ -189,7 +192,7 @@ class Reading:
 
     def result(self) -> AnyArray:
         self.scatter.barrier()
-        result = _shaped(self.full, self.selection)
+        result = shaped(self.full, self.selection)
         if self.out is not None:
             if not self.is_direct:
                 self.scatter.deliver(partial(self.out.__setitem__, ..., result))
@@ -250,7 +253,7 @@ def _look_elsewhere(store: Store, layout: Layout, reading: Reading, cache: Index
             warnings.warn(text, UserWarning, stacklevel=4)
 
 
-def _every_axis(out: AnyArray, selection: Product | Points) -> AnyArray | None:
+def every_axis(out: AnyArray, selection: Product | Points) -> AnyArray | None:
     """A view of the caller's array with every axis of the selection, where there is one."""
     if isinstance(selection, Points):
         return out.reshape(-1) if out.flags.c_contiguous else None
@@ -260,13 +263,13 @@ def _every_axis(out: AnyArray, selection: Product | Points) -> AnyArray | None:
     return out[(*(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape))), ...)]
 
 
-def _flipped(full: AnyArray, selection: Product | Points) -> AnyArray:
+def flipped(full: AnyArray, selection: Product | Points) -> AnyArray:
     if isinstance(selection, Points) or not selection.flips:
         return full
     return full[tuple(slice(None, None, -1) if i in selection.flips else slice(None) for i in range(full.ndim))]
 
 
-def _shaped(full: AnyArray, selection: Product | Points) -> AnyArray:
+def shaped(full: AnyArray, selection: Product | Points) -> AnyArray:
     """Reshape a result with every axis to the shape numpy gives it."""
     if isinstance(selection, Points):
         return full.reshape(selection.shape)
@@ -277,7 +280,7 @@ def _shaped(full: AnyArray, selection: Product | Points) -> AnyArray:
 
 
 def _unshaped(value: AnyArray, selection: Product | Points) -> AnyArray:
-    """The inverse of :func:`_shaped` and :func:`_flipped`, for values that are written."""
+    """The inverse of :func:`shaped` and :func:`flipped`, for values that are written."""
     if isinstance(selection, Points):
         return value.reshape(-1)
     kept = selection.kept_shape
@@ -290,7 +293,7 @@ def _unshaped(value: AnyArray, selection: Product | Points) -> AnyArray:
         value = value.reshape(first)
         value = np.moveaxis(value, 0, selection.moved) if selection.moved else value
     value = value[(*(None if i in selection.dropped else slice(None) for i in range(len(selection.full_shape))), ...)]
-    return _flipped(value, selection)
+    return flipped(value, selection)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from zarrdock.array.planning.runs import positions
 from zarrdock.array.planning.selection import Axis, IntArray, Points, Product
 from zarrdock.codecs.codec import AnyArray
 
-__all__ = ["Composed", "positions_of"]
+__all__ = ["Composed", "columns_of", "positions_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,17 @@ def _of_product(selection: Product) -> list[_Picks]:
     return found
 
 
+def columns_of(selection: Points) -> list[IntArray]:
+    """The coordinates of all points, one array an axis."""
+    columns, lengths = list(selection.coords.T), selection.lengths
+    if lengths is None:
+        return columns
+    return [*(np.repeat(column, lengths) for column in columns[:-1]), positions(columns[-1], lengths)]
+
+
 def _of_points(selection: Points) -> list[_Picks]:
-    coords, lengths = selection.coords, selection.lengths
+    columns = columns_of(selection)
     dims = tuple(range(len(selection.shape)))
-    columns = list(coords.T)
-    if lengths is not None:
-        columns = [*(np.repeat(column, lengths) for column in columns[:-1]), positions(columns[-1], lengths)]
     return [_Picks(dims, column.reshape(selection.shape) if dims else int(column[0])) for column in columns]
 
 

@@ -30,7 +30,7 @@ from zarrdock.array.planning.selection import (
     run_pieces,
 )
 
-__all__ = ["Leaves", "Pieces", "PointLeaves", "ProductLeaves", "Task", "irregular_tasks", "tasks"]
+__all__ = ["Leaves", "Pieces", "PointLeaves", "ProductLeaves", "Task", "irregular_tasks", "parts_of_axis", "tasks"]
 
 
 # So many leaves' indices are made at once and kept while a shard is read; of more, only those asked for.
@@ -350,7 +350,7 @@ def irregular_tasks(selection: Product | Points, layout: Layout, irregular: Irre
     if 0 in selection.full_shape:
         return
     parts = [
-        list(_parts(axis, bounds, chunk, leaf if layout.levels else 0))
+        list(parts_of_axis(axis, bounds, chunk, leaf if layout.levels else 0))
         for axis, bounds, chunk, leaf in zip(
             selection.axes, irregular.bounds, layout.chunk_shape, layout.leaf_shape, strict=True
         )
@@ -368,7 +368,7 @@ def _n_leaves(own: Layout) -> int:
     return prod(chunk // leaf for chunk, leaf in zip(own.chunk_shape, own.leaf_shape, strict=True))
 
 
-def _parts(axis: Axis, bounds: IntArray | None, chunk: int, leaf: int) -> Iterator[tuple[int, AxisPieces]]:
+def parts_of_axis(axis: Axis, bounds: IntArray | None, chunk: int, leaf: int) -> Iterator[tuple[int, AxisPieces]]:
     """The objects that a selection along one axis touches, ascending, and its pieces as positions within each.
 
     Args:

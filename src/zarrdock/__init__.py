@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore, RecordingStore
     from zarrdock.stores.zip_ import ZipStore
     from zarrdock.viewer.pictures import plot
+    from zarrdock.views.virtual import VirtualArray, concatenate, open_virtual, stack
 
 __version__ = "0.1.0.dev0"
 
@@ -110,6 +111,7 @@ _PLACES = {
     "Store": "stores.base",
     "Tail": "ranges",
     "Transpose": "codecs.transpose",
+    "VirtualArray": "views.virtual",
     "VlenBytes": "codecs.vlen",
     "VlenUtf8": "codecs.vlen",
     "WriteOptions": "codecs.write_options",
@@ -119,6 +121,7 @@ _PLACES = {
     "Zstd": "codecs.zstd_",
     "append": "adapters.xarray_append",
     "as_mapping": "adapters.mutable_mapping",
+    "concatenate": "views.virtual",
     "consolidate_metadata": "api",
     "copy": "copying.copy_",
     "create_array": "api",
@@ -129,10 +132,12 @@ _PLACES = {
     "open_array": "api",
     "open_group": "api",
     "open_store": "stores.open",
+    "open_virtual": "views.virtual",
     "plot": "viewer.pictures",
     "read_many": "array.lazy_selection",
     "read_many_async": "array.lazy_selection",
     "recompress": "array.recompress",
+    "stack": "views.virtual",
 }
 
 _MODULES = ("adapters", "errors", "storage", "testing", "tools", "views")
@@ -174,6 +179,7 @@ __all__ = [
     "Store",
     "Tail",
     "Transpose",
+    "VirtualArray",
     "VlenBytes",
     "VlenUtf8",
     "WriteOptions",
@@ -185,6 +191,7 @@ __all__ = [
     "adapters",
     "append",
     "as_mapping",
+    "concatenate",
     "config",
     "consolidate_metadata",
     "copy",
@@ -197,10 +204,12 @@ __all__ = [
     "open_array",
     "open_group",
     "open_store",
+    "open_virtual",
     "plot",
     "read_many",
     "read_many_async",
     "recompress",
+    "stack",
     "storage",
     "testing",
     "tools",

@@ -108,3 +108,8 @@ lazy: zarrdock.LazySelection = opened.lazy[0].lazy[..., ::-1]
 lazy_shape: tuple[int, ...] = lazy.shape
 several = zarrdock.read_many([lazy, opened.lazy.oindex[[0], 0], opened])
 n_lazy_rounds: int = lazy.plan().n_rounds
+
+# 32: virtual arrays
+both: zarrdock.VirtualArray = zarrdock.concatenate([opened, opened], axis=1)
+both.save(folder / "both.json")
+both_again: zarrdock.Array = zarrdock.open_virtual(folder / "both.json")
