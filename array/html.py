@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 __all__ = ["Facts", "facts_table", "grid_svg", "size_text"]
 
 SIDE = 160
@@ -49,9 +52,19 @@ def facts_table(facts: Sequence[tuple[str, Any]], beside: str = "") -> str:
     return f"<table><tr><td><table>{rows}</table></td><td>{beside}</td></tr></table>"
 
 
-def grid_svg(shape: tuple[int, ...], chunks: tuple[int, ...], shards: tuple[int, ...] | None) -> str:
+def grid_svg(
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    stored: npt.NDArray[np.float64] | None = None,
+) -> str:
     """The last two axes of an array (one is a row), with the borders of chunks, and of shards in bold; "" where
     there is nothing to draw.
+
+    Args:
+        stored: share of the objects that are stored, along the last two axes: at most ``MAX_LINES`` cells an axis.
+
+    Colours are attributes, not styles: a page may forbid inline styles, and sets its own.
     """
     if not shape or 0 in shape[-2:]:
         return ""
@@ -60,7 +73,10 @@ def grid_svg(shape: tuple[int, ...], chunks: tuple[int, ...], shards: tuple[int,
     # A long, thin array stays visible.
     height, width = (max(12.0, SIDE * n / longest) for n in lengths)
     lines = []
-    for unit, style in ((chunks, "stroke:#7a8ba0;stroke-width:0.5"), (shards, "stroke:#1f5fa8;stroke-width:1.5")):
+    for unit, style in (
+        (chunks, "class='chunk' stroke='#7a8ba0' stroke-width='0.5'"),
+        (shards, "class='shard' stroke='#1f5fa8' stroke-width='1.5'"),
+    ):
         if unit is None:
             continue
         for axis, step in enumerate((1, *unit)[-2:]):
@@ -72,9 +88,26 @@ def grid_svg(shape: tuple[int, ...], chunks: tuple[int, ...], shards: tuple[int,
                 x1, y1, x2, y2 = (
                     (0.0, at * height, width, at * height) if axis == 0 else (at * width, 0.0, at * width, height)
                 )
-                lines.append(f"<line x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}' style='{style}'/>")
-    frame = f"<rect width='{width:.1f}' height='{height:.1f}' style='fill:#dfe8f2;stroke:#1f5fa8;stroke-width:1.5'/>"
+                lines.append(f"<line x1='{x1:.1f}' y1='{y1:.1f}' x2='{x2:.1f}' y2='{y2:.1f}' {style}/>")
+    cells = ""
+    if stored is not None:
+        unit = (1, *(shards or chunks))[-2:]
+        ys, xs = (
+            np.minimum(np.arange(n + 1) * (step if n == -(-length // step) else length / n), length) * side / length
+            for n, step, length, side in zip(stored.shape, unit, lengths, (height, width), strict=True)
+        )
+        cells = "".join(
+            f"<rect class='stored' x='{xs[x]:.1f}' y='{ys[y]:.1f}' width='{xs[x + 1] - xs[x]:.1f}' "
+            f"height='{ys[y + 1] - ys[y]:.1f}' fill='#3b82c4' fill-opacity='{0.15 + 0.55 * share:.2f}'/>"
+            for (y, x), share in np.ndenumerate(stored)
+            if share
+        )
+    frame = (
+        f"<rect width='{width:.1f}' height='{height:.1f}' class='frame' fill='#dfe8f2' "
+        "stroke='#1f5fa8' stroke-width='1.5'/>"
+    )
     return (
-        f"<svg width='{width + 4:.0f}' height='{height + 4:.0f}' viewBox='-2 -2 {width + 4:.0f} {height + 4:.0f}'>"
-        f"{frame}{''.join(lines)}</svg>"
+        f"<svg preserveAspectRatio='xMinYMid' "
+        f"width='{width + 4:.0f}' height='{height + 4:.0f}' viewBox='-2 -2 {width + 4:.0f} {height + 4:.0f}'>"
+        f"{frame}{cells}{''.join(lines)}</svg>"
     )

@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import quote, unquote
 
 from zarrdock.errors import (
@@ -26,6 +26,7 @@ from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.serve.connections import Connections, Limits
 from zarrdock.serve.headers import CORS, listing_html, listing_json
+from zarrdock.serve.pages import PAGE_HEADERS, error_page, node_page
 from zarrdock.stores.base import Blob, Read, Version
 from zarrdock.stores.http_ranges import content_range
 from zarrdock.stores.open import open_store
@@ -50,8 +51,8 @@ class Server:
     """An HTTP server of a store's keys, on a thread of its own.
 
     GET and HEAD, ranges (one in a request, also from the end), ETag with conditional requests, CORS for every origin,
-    listings of folders (HTML, or JSON where that is asked for). Nothing but the keys of the store can be reached, and
-    nothing can be changed.
+    listings of folders (HTML, or JSON where that is asked for), and for browsers a page for each node.
+    Nothing but the keys of the store can be reached, and nothing can be changed.
 
     Args:
         store: anything :func:`zarrdock.open_store` takes, views included.
@@ -164,6 +165,8 @@ class Server:
         transport = request.transport
         self._connections.begin(transport)
         response = await self._answer_of_one_version(request)
+        if response.status >= 400 and not response.prepared and request.method == "GET" and _wants_page(request):
+            response = await self._error_page(request, response)
         if not response.prepared:
             response.headers.update(CORS)
         nbytes = 0 if request.method == "HEAD" else response.content_length or 0
@@ -184,6 +187,22 @@ class Server:
             except Exception as other:  # whatever it is, it is this request's trouble and not the server's
                 return self._refusal(other)
         return self._refusal(error)
+
+    async def _error_page(self, request: web.BaseRequest, response: Any) -> web.StreamResponse:
+        """The same refusal as a page."""
+        from aiohttp import web
+
+        key = unquote(request.rel_url.raw_path).removeprefix("/")
+        try:
+            text = await self._do(
+                error_page, response.status, response.reason, (response.text or "").strip() or response.reason, key
+            )
+        except ImportError:
+            return cast("web.StreamResponse", response)
+        page = web.Response(status=response.status, text=text, content_type="text/html", headers=PAGE_HEADERS)
+        if "Allow" in response.headers:
+            page.headers["Allow"] = response.headers["Allow"]
+        return page
 
     def _refusal(self, error: Exception) -> web.Response:
         from aiohttp import web
@@ -216,6 +235,13 @@ class Server:
     async def _folder(self, request: web.BaseRequest, key: str) -> web.Response:
         from aiohttp import web
 
+        if _wants_page(request):
+            url = f"http://{request.host}"
+            with contextlib.suppress(ImportError):  # without jinja2 there is the list below
+                page = await self._do(node_page, self.store, key.removesuffix("/"), dict(request.rel_url.query), url)
+                if page is None:
+                    return web.Response(status=404, text="nothing here\n")
+                return web.Response(text=page, content_type="text/html", headers=PAGE_HEADERS)
         if not self.store.traits.listable:
             return web.Response(status=404, text="this store cannot be listed\n")
         prefix = key.removesuffix("/")
@@ -348,6 +374,12 @@ class Server:
         if not isinstance(result, Blob):
             raise VersionChangedError("replaced while it was read", key=key, store=self.store)
         return bytes(result.data)
+
+
+def _wants_page(request: web.BaseRequest) -> bool:
+    """True for browsers: they name HTML. Programs, which take anything or ask for JSON, get the same bytes as ever."""
+    accept = request.headers.get("Accept", "")
+    return "text/html" in accept and "application/json" not in accept and request.rel_url.query.get("format") != "json"
 
 
 def _range_of(request: web.BaseRequest) -> Range:

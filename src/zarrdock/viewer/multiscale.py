@@ -15,7 +15,7 @@ from zarrdock.json_ import expect_list, expect_object, expect_string
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
 
-__all__ = ["Axis", "Multiscale", "Picture", "open_picture", "parse_multiscale"]
+__all__ = ["Axis", "Multiscale", "Picture", "open_picture", "parse_multiscale", "picture_of"]
 
 # Before version 0.3 there was nothing else.
 _AXES = ("t", "c", "z", "y", "x")
@@ -133,14 +133,14 @@ def open_picture(target: Any, *, path: str = "", storage_options: dict[str, Any]
         MetadataError: the metadata is invalid. UnsupportedError: levels of different dimensions.
     """
     if isinstance(target, Array) and not path:
-        return _of_array(target)
+        return picture_of(target)
     if isinstance(target, Array | Group):
         store, at = target.store, join(target.path, node_path(path)) if path else target.path
     else:
         store, at = open_store(target, storage_options=storage_options, read_only=True), node_path(path)
     node = load(store, at, None, None)
     if isinstance(node, ArrayMetadata):
-        return _of_array(Array(store, at, node, read_only=True))
+        return picture_of(Array(store, at, node, read_only=True))
     image = parse_multiscale(node.attributes)
     if image is None:
         raise NodeNotFoundError(f"{at or '/'!r} in {store} is a group: name an array in it, or an OME-Zarr image")
@@ -162,7 +162,8 @@ def open_picture(target: Any, *, path: str = "", storage_options: dict[str, Any]
     return Picture(store, at, tuple(levels), axes, image.version)
 
 
-def _of_array(array: Array) -> Picture:
+def picture_of(array: Array) -> Picture:
+    """A single array as an image of one level, its axes by its dimension names."""
     names = array.dimension_names or (None,) * array.ndim
     axes = tuple(Axis(f"d{i}" if name is None else name) for i, name in enumerate(names))
     return Picture(array.store, array.path, (array,), axes)

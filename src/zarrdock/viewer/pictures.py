@@ -16,7 +16,7 @@ from zarrdock.viewer.multiscale import Picture, open_picture
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["plane_of", "plot", "to_image", "value_range"]
+__all__ = ["contrast", "plane_of", "plot", "to_image", "value_range"]
 
 SAMPLE_BYTES = 16 * 2**20
 CHUNKS_AN_AXIS = 3
@@ -97,17 +97,18 @@ def to_image(plane: npt.NDArray[Any]) -> Image:
     except ImportError as error:
         raise UnsupportedError(f'a picture needs Pillow: pip install "zarrdock[cli]" ({error})') from error
     values = plane.astype(np.float64)
-    low, high = _contrast(values)
+    low, high = contrast(values)
     scaled = np.clip((np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / ((high - low) or 1.0), 0, 1)
     return PIL.Image.fromarray((scaled * 255).round().astype(np.uint8))
 
 
 def value_range(picture: Picture) -> tuple[float, float]:
     """The values that should be shown as black and as white, from the coarsest level, or a few chunks of it."""
-    return _contrast(_sample(picture.levels[-1]).astype(np.float64))
+    return contrast(_sample(picture.levels[-1]).astype(np.float64))
 
 
-def _contrast(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def contrast(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The values that should be shown as black and as white."""
     seen = values[np.isfinite(values)]
     if not seen.size:
         return 0.0, 1.0
