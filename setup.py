@@ -85,6 +85,7 @@ stable = not sysconfig.get_config_var("Py_GIL_DISABLED")
 compiled = Extension(
     "zarrdock.codecs._compiled",
     ["codecs/_compiled.c"],
+    depends=["codecs/_chunks.h"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if stable else [],
     py_limited_api=stable,
     optional=True,

@@ -21,7 +21,8 @@ from zarrdock.config import config
 from zarrdock.errors import CodecError
 
 BUILT = compiled.compiled_codecs()
-pytestmark = pytest.mark.skipif(BUILT is None, reason="the compiled part was not built: a compiler is missing")
+if BUILT is None and "CI" not in os.environ:
+    pytest.skip("the compiled part was not built: a compiler is missing", allow_module_level=True)
 
 #: By what has to be built in.
 CHAINS: list[tuple[str, list[Any]]] = [
@@ -45,7 +46,8 @@ DTYPES = ["u1", "i1", "?", "<u2", ">i2", "<f4", ">f8", "<c8", ">c16", "<M8[s]", 
 
 @pytest.fixture(autouse=True)
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One number a call of the compiled part: chunks that it left to Python."""
+    """Turns the compiled part on. One number a call of the compiled part: chunks that it left to Python."""
+    monkeypatch.setattr(config, "compiled", 1)
     left: list[int] = []
     decode = compiled.decode
 
