@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from zarrdock.ranges import Span
 from zarrdock.stores.base import Read, Store
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.local import LocalStore
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="symbolic links: POSIX")
 
 OPENERS = pytest.mark.parametrize("opener", [LocalStore, lambda path: FsspecStore(LocalFileSystem(), str(path))])
 

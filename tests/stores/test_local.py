@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import stat
+import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ from zarrdock.stores import local, local_files, local_lock, local_version
 from zarrdock.stores.base import Blob, Listing, Patch, Read
 from zarrdock.stores.local import LocalStore
 from zarrdock.testing.contract_read import in_fork, whole
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file modes, symbolic links and forks: POSIX")
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ import pytest
 from zarrdock.stores.local import LocalStore
 from zarrdock.testing.contract_read import whole
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and forks: POSIX")
+
 COUNT = """
 import sys
 from zarrdock.stores.local import LocalStore

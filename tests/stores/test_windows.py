@@ -2,8 +2,10 @@
 
 import ntpath
 import os
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,22 @@ def test_the_demo_runs_where_windows_is_simulated(repository: Path, environment:
     _run(repository, environment, "-m", "zarrdock", "demo")
 
 
+def test_serve_without_handlers_of_signals(repository: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    LocalStore(tmp_path).write("k", b"value")
+    command = [sys.executable, "-m", "zarrdock", "serve", str(tmp_path), "--quiet"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[-1]
+        with urllib.request.urlopen(f"{url}k", timeout=30) as answer:
+            assert answer.read() == b"value"
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=30)
+    assert server.returncode == 130
+    assert errors.split() == ["interrupted"]
+
+
 # -- paths -------------------------------------------------------------------------------------------------------------
 
 
@@ -114,6 +132,7 @@ def test_drives_and_shares_are_paths_and_no_urls(path: str, monkeypatch: pytest.
 # -- names that differ by case -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a right there")
 @pytest.mark.parametrize("key", ["group", "group/x"])
 def test_a_name_that_the_file_system_takes_for_another_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
@@ -142,6 +161,18 @@ def test_a_name_that_the_file_system_takes_for_another_is_refused(
     assert (tmp_path / "Group" / "zarr.json").read_bytes() == b"3"
 
 
+@pytest.mark.skipif(sys.platform == "linux", reason="the file systems of Windows and macOS")
+def test_the_file_system_itself_takes_two_spellings_for_one(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.write("Group/zarr.json", b"1")
+    if not (tmp_path / "group").exists():
+        pytest.skip("this file system tells upper and lower case apart")
+    with pytest.raises(InvalidKeyError, match="'Group'"):
+        store.write("group/zarr.json", b"2")
+    assert (tmp_path / "Group" / "zarr.json").read_bytes() == b"1"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a right there")
 def test_composed_and_decomposed_names_are_one_name(tmp_path: Path) -> None:
     (tmp_path / "e\u0301").mkdir()
     known: set[str] = set()

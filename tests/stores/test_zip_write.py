@@ -36,6 +36,8 @@ from zarrdock.stores.memory import MemoryStore
 from zarrdock.stores.zip_ import ZipStore
 from zarrdock.stores.zip_journal import Journal
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file modes and forks: POSIX")
+
 
 def content(path) -> dict[str, bytes]:
     """What Python's zipfile finds, after it found no fault."""
