@@ -312,18 +312,21 @@ def other_spelling(path: str, root: str, known: set[str], *, may_be_insensitive:
         return ""
     while len(path) > len(root) and path not in known:
         folder, name = os.path.split(path)
-        if name.upper() != name.lower() and os.path.lexists(path):
+        if name.upper() != name.lower() and not _CHUNK.fullmatch(name) and os.path.lexists(path):
             names = os.listdir(folder)
             if not any(_same(name, other) for other in names):
                 return next((other for other in names if other.casefold() == name.casefold()), name)
             if len(known) > _MAX_KNOWN:
                 known.clear()
+            # The neighbours, too: a folder is listed once, not once for each of its files.
+            known.update(f"{folder}/{other}" for other in names)
             known.add(path)
         path = folder
     return ""
 
 
-_MAX_KNOWN = 10_000
+_MAX_KNOWN = 100_000
+_CHUNK = re.compile(r"c(\.\d+)+")  # of which there may be many in a folder
 
 
 def _same(name: str, other: str) -> bool:

@@ -161,6 +161,24 @@ def test_a_name_that_the_file_system_takes_for_another_is_refused(
     assert (tmp_path / "Group" / "zarr.json").read_bytes() == b"3"
 
 
+def test_a_folder_is_listed_once_not_once_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path)
+    listed: list[str] = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [listed.append(folder), *listdir(folder)][1:])
+    monkeypatch.setattr(
+        local, "other_spelling", lambda *given: local_files.other_spelling(*given, may_be_insensitive=True)
+    )
+    for i in range(30):
+        store.write(f"a/c.0.{i}", b"1")
+        store.write(f"a/name{i}", b"1")
+    listed.clear()
+    for i in range(30):
+        store.write(f"a/c.0.{i}", b"2")
+        store.write(f"a/name{i}", b"2")
+    assert len(listed) <= 2
+
+
 @pytest.mark.skipif(sys.platform == "linux", reason="the file systems of Windows and macOS")
 def test_the_file_system_itself_takes_two_spellings_for_one(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)

@@ -215,7 +215,7 @@ def _position(overlapped: Any) -> int:
 def _guarded(function: Callable[..., Any], *, code: int, position: int = 0) -> Callable[..., Any]:
     def call(*args: Any, **keywords: Any) -> Any:
         path = args[position]
-        if isinstance(path, (str, os.PathLike)) and _is_held(os.fspath(path)):  # type: ignore[arg-type]
+        if isinstance(path, (str, os.PathLike)) and _is_held(os.fspath(path)):
             raise _win_error(code)
         return function(*args, **keywords)
 
@@ -287,7 +287,7 @@ def _take_away(windows_files: ModuleType) -> None:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return real_import(name, globals_, locals_, fromlist, level)
 
-    builtins.__import__ = import_
+    builtins.__import__ = import_  # type: ignore[assignment]
 
     def no_handlers(*_: Any, **__: Any) -> None:
         raise NotImplementedError
