@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -59,10 +60,12 @@ from zarrdock.errors import (
 )
 from zarrdock.json_ import in_document
 from zarrdock.registry import Registry
-from zarrdock.stores.base import Blob, Read, Result, Store, attempts, sized_entries
+from zarrdock.stores.base import Blob, Read, Result, Results, Store, attempts, sized_entries
 from zarrdock.stores.group_commit import KeyLocks
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from zarrdock.array.html import Facts
 
 __all__ = ["Array", "BlockIndex", "Described", "OrthogonalIndex", "VectorIndex", "with_length"]
@@ -360,8 +363,40 @@ def _times(shape: str) -> str:
 _ATTEMPTS = 100
 _SEARCH_BYTES = 2**26
 
-# On remote stores a document that was read or written so long ago is trusted: looking at it again costs a request.
-_TRUST_SECONDS = 2.0
+# On remote stores whole chunks don't wait for the look at a document that was read or written so short a time ago:
+# it is sent beside them. No look can do better than about a round trip, since it cannot be part of the write.
+_FRESH_SECONDS = 0.1
+
+
+class _Look:
+    """A look at the document of an array, on its way while something is written. Called, it waits for the answer.
+
+    Attributes:
+        future: of the answer. is_beside: whole chunks need not wait for it.
+    """
+
+    __slots__ = ("_compare", "future", "is_beside")
+
+    def __init__(self, future: Future[Results], compare: Callable[[Result], None], *, is_beside: bool) -> None:
+        self.future, self._compare, self.is_beside = future, compare, is_beside
+
+    def __call__(self) -> None:
+        self._compare(self.future.result()[0])
+
+    def confirm(self) -> None:
+        """Wait for the answer after the write.
+
+        Raises:
+            NodeChangedError, NodeNotFoundError: as the look does, and says that whole chunks may have been written.
+        """
+        try:
+            self()
+        except (NodeChangedError, NodeNotFoundError) as error:
+            error.add_note(
+                "It was replaced or deleted a moment before this write, or during it: whole chunks of the write may "
+                "lie in its place now. Write them anew in the array that is there."
+            )
+            raise
 
 
 class Array(Described):
@@ -414,6 +449,7 @@ class Array(Described):
         self._numbers = itertools.count(1)
         self._number = 0  # of the change of metadata that `_state` comes from
         self._confirmed: bytes | None = None  # the document, as it was when it was last found to be in force
+        self._looking: tuple[int, Future[Results]] | None = None  # of the process of that number
         self._trust()
         self._cache.other_keys = likely_other(metadata)
         known = metadata.require_known(self._document(metadata))
@@ -655,42 +691,47 @@ class Array(Described):
         self._check_writable()
         array = self._value(selection.shape, value)
         if 0 not in selection.shape:
-            self._write_values(self._layout, selection, array, self._start_check())
+            look = self._start_check()
+            self._write_values(self._layout, selection, array, look)
+            if look is not None and look.is_beside:
+                look.confirm()
 
     def _write_values(
-        self, layout: Layout, selection: Product | Points, array: AnyArray, check: Callable[[], None] | None = None
+        self, layout: Layout, selection: Product | Points, array: AnyArray, look: _Look | None = None
     ) -> None:
-        read_write.write(self._store, layout, selection, array, self._cache, check=check)
+        whole = None if look is None or look.is_beside else look
+        read_write.write(self._store, layout, selection, array, self._cache, check=look, check_whole=whole)
 
     # -- is it still the same array? ----------------------------------------------------------------------------------
 
     def _trust(self) -> None:
         """The document was read, or written, just now."""
         self._n_removals = n_removals()
-        self._trusted_until = time.monotonic() + _TRUST_SECONDS
+        self._fresh_until = time.monotonic() + _FRESH_SECONDS
 
     def _distrust(self) -> None:
         """Note that the metadata comes from a consolidated copy of the document."""
-        self._trusted_until = 0.0
+        self._fresh_until = 0.0
 
-    def _start_check(self) -> Callable[[], None] | None:
+    def _start_check(self) -> _Look | None:
         """Begin to make sure that the array was not replaced by another one since its document was read: chunks
-        written as the old document says would damage the new array.
+        written as the old document says would damage the new array. Threads share a look that is on its way.
 
         Returns:
-            A function that waits for the answer; None where there is nothing to wait for.
+            The look, which can be waited for; None where there is nothing to wait for.
         Raises:
             NodeChangedError, NodeNotFoundError: it was.
         """
-        remote = self._store.traits.remote
-        if remote and self._n_removals == n_removals() and time.monotonic() < self._trusted_until:
-            return None
-        read = [Read(self._key)]
-        future = send(self._store, read)
-        if future is None:
-            self._compare(self._store.read(read)[0])
-            return None
-        return lambda: self._compare(future.result()[0])
+        is_fresh = self._n_removals == n_removals() and time.monotonic() < self._fresh_until
+        pid, future = self._looking or (0, None)
+        if future is None or future.done() or pid != os.getpid() or not is_fresh:
+            read = [Read(self._key)]
+            future = send(self._store, read)
+            if future is None:
+                self._compare(self._store.read(read)[0])
+                return None
+            self._looking = os.getpid(), future
+        return _Look(future, self._compare, is_beside=is_fresh)
 
     def _compare(self, found: Result) -> None:
         if not isinstance(found, Blob):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
@@ -32,6 +33,7 @@ from zarrdock.errors import (
     NodeExistsError,
     NodeNotFoundError,
     ReadOnlyError,
+    UnsupportedError,
     ZarrdockError,
 )
 from zarrdock.json_ import as_json, serialise
@@ -218,8 +220,17 @@ class Group(Placed):
         """Names of the members."""
         return iter(self)
 
-    def members(self) -> Iterator[tuple[str, Member]]:
-        """Names and members right below, in the order of their names.
+    def members(
+        self, *, on_error: Callable[[str, ZarrdockError], object] | None = None
+    ) -> Iterator[tuple[str, Member]]:
+        """Names and members right below, in the order of their names. One that cannot be opened, since its metadata is
+        damaged or asks for something that is not supported, hides no other: it is left out.
+
+        Args:
+            on_error: called with the name and the error of each member that is left out, of those too that the store
+                does not give. By default a warning says so.
+        Raises:
+            StoreError: the store failed, and there is no ``on_error``.
 
         >>> group = zarrdock.create_group({})
         >>> _ = group.create_array("x", shape=4, dtype="int8")
@@ -230,7 +241,19 @@ class Group(Placed):
         metadata = self._current()
         is_copy = metadata.consolidated is not None
         for name, node in _members(self._store, self._path, metadata):
-            yield name, self._wrap(name, node, is_copy=is_copy)
+            try:
+                if isinstance(node, ZarrdockError):
+                    raise node
+                member = self._wrap(name, node, is_copy=is_copy)
+            except ZarrdockError as error:
+                if on_error is not None:
+                    on_error(name, error)
+                elif not isinstance(error, (MetadataError, UnsupportedError)):
+                    raise
+                else:
+                    warnings.warn(f"{join(self._path, name)!r} is left out: {error}", RuntimeWarning, stacklevel=2)
+                continue
+            yield name, member
 
     def arrays(self) -> Iterator[tuple[str, Array]]:
         """Names and arrays right below.
@@ -559,14 +582,15 @@ class MemberNotFoundError(NodeNotFoundError, KeyError):
     """A group has no such member. A KeyError too, as for any mapping."""
 
 
-def _members(store: Store, path: str, metadata: GroupMetadata) -> Iterator[tuple[str, Node]]:
-    if metadata.consolidated is not None:
-        nodes = metadata.consolidated
-        for name in sorted({member.partition("/")[0] for member in nodes}):
-            if name in nodes:
-                yield name, consolidated_node(store, path, metadata, name)
+def _members(store: Store, path: str, metadata: GroupMetadata) -> Iterator[tuple[str, Node | ZarrdockError]]:
+    if metadata.consolidated is None:
+        yield from Hierarchy(store, lenient=False).members(path, metadata)
         return
-    for name, node in Hierarchy(store, lenient=False).members(path, metadata):
-        if isinstance(node, ZarrdockError):
-            raise node
-        yield name, node
+    nodes = metadata.consolidated
+    for name in sorted({member.partition("/")[0] for member in nodes}):
+        if name in nodes:
+            try:
+                node: Node | ZarrdockError = consolidated_node(store, path, metadata, name)
+            except ZarrdockError as error:
+                node = error
+            yield name, node

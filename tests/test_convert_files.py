@@ -71,10 +71,66 @@ def test_behind_a_network_names_tell(tmp_path: Path) -> None:
         np.testing.assert_array_equal(zarrdock.copy(f"{server.url}/x.npy", None)[...], STACK)
 
 
+@pytest.mark.parametrize("where", ["local", "memory"])
+@pytest.mark.parametrize("form", ["NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA"])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_netcdf_of_the_classic_formats(zarr_format: Any, form: Any, where: str, tmp_path: Path) -> None:
+    netcdf4, xr = pytest.importorskip("netCDF4"), pytest.importorskip("xarray")
+    x, table = np.arange(6), np.arange(24).reshape(4, 6)
+    source: Any = tmp_path / "x.nc"
+    with netcdf4.Dataset(source, "w", format=form) as file:
+        file.setncatts({"title": "ü", "n": np.int32(4), "several": np.array([1.5, 2]), "empty": ""})
+        for name, length in {"time": None, "x": 6, "n": 5}.items():
+            file.createDimension(name, length)
+
+        def put(name: str, dtype: Any, dims: tuple[str, ...], values: Any, fill: Any = None, **attributes: Any) -> None:
+            variable = file.createVariable(name, dtype, dims, fill_value=fill)
+            variable.setncatts(attributes)
+            variable.set_auto_maskandscale(False)
+            if values is not None:
+                variable[...] = values
+
+        put("time", "i4", ("time",), np.arange(4), units="days since 2000-01-01")
+        put("x", "f8", ("x",), x / 6)
+        put("t2m", "f4", ("time", "x"), np.where(table == 7, -999, table), np.float32(-999), coordinates="scalar")
+        put("packed", "i2", ("time", "x"), table, np.int16(7), scale_factor=0.1, add_offset=10.0)
+        put("unsigned", "i1", ("x",), x - 3, np.int8(-1), _Unsigned="true")
+        put("missing", "f4", ("x",), [1, np.nan, 3, 4, 5, 6], missing_value=np.float32(np.nan))
+        put("nan", "f4", ("x",), [1, np.nan, 3, 4, 5, 6], np.float32(np.nan))
+        put("zeros", "i4", ("time", "x"), 0)
+        put("never_written", "f8", ("time", "x"), None)
+        put("scalar", "f8", (), 7)
+        chars = np.array(["a", "bcd", "hallo", "", "x", "y"], "S5").view("S1").reshape(6, 5)
+        put("chars", "S1", ("x", "n"), chars, _Encoding="utf-8")
+        for kind in ("u1", "u2", "u4", "i8", "u8") if form == "NETCDF3_64BIT_DATA" else ():
+            put(kind, kind, ("x",), x)
+    with xr.open_dataset(source, engine="netcdf4") as opened:
+        expected = opened.load()
+    if where == "memory":
+        fsspec = pytest.importorskip("fsspec")
+        fsspec.filesystem("memory").pipe(f"/{tmp_path.name}/x.nc", source.read_bytes())
+        source = f"memory://{tmp_path.name}/x.nc"
+    target = str(tmp_path / "x.zarr")
+    zarrdock.copy(source, target, zarr_format=zarr_format)
+    for made in (
+        xr.open_zarr(target, consolidated=False, chunks=None),
+        xr.open_dataset(target, engine="zarrdock"),
+    ):
+        xr.testing.assert_identical(made.load(), expected)
+    one = zarrdock.copy(source, tmp_path / "one.zarr", src_path="time")
+    assert (one[:].tolist(), one.attrs["units"]) == ([0, 1, 2, 3], "days since 2000-01-01")
+    with pytest.raises(NodeNotFoundError, match="there are time, x"):
+        zarrdock.copy(source, None, src_path="other")
+
+
+def test_a_damaged_netcdf_file(tmp_path: Path) -> None:
+    pytest.importorskip("netCDF4")
+    (tmp_path / "x.nc").write_bytes(b"CDF\x01" + bytes([255] * 100))
+    with pytest.raises(MetadataError, match="netCDF4 can read"):
+        zarrdock.copy(tmp_path / "x.nc", tmp_path / "x.zarr")
+
+
 def test_what_is_neither_says_so(tmp_path: Path) -> None:
-    (tmp_path / "classic.nc").write_bytes(b"CDF\x01" + bytes(100))
-    with pytest.raises(UnsupportedError, match="classic"):
-        zarrdock.copy(tmp_path / "classic.nc", tmp_path / "x.zarr")
     (tmp_path / "text.txt").write_text("hello")
     with pytest.raises(NodeNotFoundError, match="file"):
         zarrdock.copy(tmp_path / "text.txt", tmp_path / "x.zarr")

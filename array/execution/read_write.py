@@ -306,6 +306,7 @@ def write(
     value: AnyArray,
     cache: IndexCache,
     check: Callable[[], None] | None = None,
+    check_whole: Callable[[], None] | None = None,
 ) -> None:
     """Write ``value`` (of the selection's shape) to the chunks concerned.
 
@@ -313,10 +314,11 @@ def write(
     store's atomic update. How, say the options of the layout.
 
     Args:
-        check: called before any object is changed, by each of the threads that do; what it raises is raised.
+        check: called before any object is changed in part, by each of the threads that do; what it raises is raised.
+        check_whole: the same for objects that are written as a whole or deleted.
     """
     edit = Edit(layout, _unshaped(value, selection))
-    jobs = (partial(_write_task, store, task, edit, cache, check) for task in tasks(selection, layout))
+    jobs = (partial(_write_task, store, task, edit, cache, check, check_whole) for task in tasks(selection, layout))
     few = list(islice(jobs, 2))
     if len(few) < 2:  # no helper to share it with; its chunks are shared out all the same
         for job in few:
@@ -338,12 +340,19 @@ def write(
         raise
 
 
-def _write_task(store: Store, task: Task, edit: Edit, cache: IndexCache, check: Callable[[], None] | None) -> None:
+def _write_task(
+    store: Store,
+    task: Task,
+    edit: Edit,
+    cache: IndexCache,
+    check: Callable[[], None] | None,
+    check_whole: Callable[[], None] | None,
+) -> None:
     try:
         if task.is_whole():
             parts = edit.build(task)
-            if check is not None:
-                check()
+            if check_whole is not None:
+                check_whole()
             if edit.layout.options.single_writer and not store.traits.atomic_update:
                 update_key(store, task.key, lambda old: parts, single_writer=True)  # takes turns with changes of parts
             elif parts is None:

@@ -325,7 +325,11 @@ def parse_shared(document: bytes | bytearray | memoryview, key: str, *, lenient:
 
 
 def layout_of(metadata: ArrayMetadata, prefix: str, options: WriteOptions) -> Layout:
-    """See :meth:`Layout.of`."""
+    """See :meth:`Layout.of`. Where v2 gives no fill value, missing chunks are undefined to other readers: chunks of
+    zeros are stored there.
+    """
+    if metadata.v2 is not None and metadata.v2.fill_value_is_null:
+        options = replace(options, write_empty_chunks=True)
     if options != DEFAULT_WRITE_OPTIONS:
         return Layout.of(metadata, prefix, options)
     parts = metadata.codecs, metadata.grid, metadata.data_type, metadata.fill_value, metadata.key_encoding

@@ -4,7 +4,7 @@ import pytest
 
 import zarrdock
 from zarrdock.array.group import walk
-from zarrdock.errors import AccessError, MetadataError
+from zarrdock.errors import AccessError
 from zarrdock.testing import FaultyStore, RecordingStore, StoreFault
 
 N = 30
@@ -109,15 +109,29 @@ def test_one_that_can_not_be_read_hides_no_other(zarr_format: int) -> None:
     assert [next(members)[0] for _ in range(7)] == [f"a{i:02}" for i in range(7)]
     with pytest.raises(AccessError):
         next(members)
+    errors: dict[str, Exception] = {}
+    assert len(list(group.members(on_error=errors.__setitem__))) == N
+    assert isinstance(errors.pop("a07"), AccessError)
+    assert not errors
 
 
-def test_one_whose_document_is_wrong_is_a_name_and_an_error() -> None:
+@pytest.mark.parametrize("consolidated", [False, True])
+def test_one_whose_document_is_wrong_is_a_name_and_an_error(consolidated: bool) -> None:
     store = make(3)
-    store.write("a07/zarr.json", b"{")
+    document = bytes(store.get("a07/zarr.json").data)  # type: ignore[union-attr]
+    store.write("a07/zarr.json", document.replace(b"int", b"magic"))
+    if consolidated:
+        zarrdock.consolidate_metadata(store)
+    store.write("a08/zarr.json", b"{")
     group = zarrdock.open_group(store, zarr_format=3)
-    assert "a07" in list(group)
-    with pytest.raises(MetadataError, match="a07"):
-        list(group.members())
+    assert {"a07", "a08"} <= set(group)
+    with pytest.warns(RuntimeWarning, match="is left out"):
+        names = [name for name, _ in group.members()]
+    assert names == [name for name in group if name != "a07" and (consolidated or name != "a08")]
+    errors: dict[str, Exception] = {}
+    assert [name for name, _ in group.members(on_error=errors.__setitem__)] == names
+    assert set(errors) == set(group) - set(names)
+    assert "a07" in group.tree()
 
 
 def test_more_than_a_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zarrdock.array.aliasing import Reading
-from zarrdock.array.metadata.v3 import GroupMetadata
+from zarrdock.array.metadata.v3 import GroupMetadata, V2Details
 from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.npy import Npy
 from zarrdock.copying.progress import below
@@ -92,6 +92,23 @@ def _of_tiff(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Cont
     return _of_image(file, open_tiff(file.store, file.key), path, wishes)
 
 
+def _of_netcdf3(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Contents:
+    from zarrdock.copying.netcdf3 import open_netcdf3
+
+    opened = open_netcdf3(file.store, file.key)
+    found: Mapping[str, Source] = opened.variables
+    if path and path not in found:
+        raise NodeNotFoundError(f"there is no {path!r} in {file.url}: there are {', '.join(found)}")
+    attributes = opened.variables[path].attributes if path else opened.attributes
+    contents = _arrays(file, {"": found[path]} if path else found, wishes, attributes)
+    for i, part in enumerate(contents.arrays):
+        if part.metadata.zarr_format == 2 and "_FillValue" not in part.metadata.attributes:
+            # xarray takes v2's fill value for missing elements, and here none are.
+            null = part.metadata.replace(v2=V2Details(fill_value_is_null=True))
+            contents.arrays[i] = replace(part, metadata=null)
+    return replace(contents, left_out=opened.left_out)
+
+
 def tiff_folder(store: Store, path: str) -> Callable[[Wishes], Contents] | None:
     """Function that makes the contents of a folder of TIFF files; None for any other folder."""
     if not store.traits.listable:
@@ -139,6 +156,7 @@ class Described(MemoryStore):
 
 _READERS: Mapping[FileKind, Callable[[ForeignFile, str, Wishes, bool], Contents]] = {
     "hdf5": _of_hdf5,
+    "netcdf3": _of_netcdf3,
     "npy": _of_npy,
     "npz": _of_npz,
     "tiff": _of_tiff,
@@ -158,6 +176,7 @@ def _arrays(
             source.shape,
             source.dtype,
             own if path else wishes,
+            fill_value=getattr(source, "fill_value", None),
             attributes=getattr(source, "attributes", None) if path else attributes,
             dimension_names=named,
         )

@@ -72,7 +72,7 @@ def copy(
 
     Args:
         src: an array or group, a numpy array, anything :func:`zarrdock.open_store` takes; or a path or URL of a file
-            that is no Zarr: HDF5, netCDF4, ``.npy``, ``.npz``, TIFF.
+            that is no Zarr: HDF5, netCDF, ``.npy``, ``.npz``, TIFF.
         dst: anything :func:`zarrdock.open_store` takes.
         src_path, dst_path: of the node within either store.
         chunks, shards: shapes (or lengths along each axis, or a grid's metadata) as for :func:`zarrdock.create_array`,

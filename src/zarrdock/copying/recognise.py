@@ -1,4 +1,4 @@
-"""Files that are no Zarr and can be copied to it, told by their first bytes: HDF5, netCDF4, npy, npz, TIFF."""
+"""Files that are no Zarr and can be copied to it, told by their first bytes: HDF5, netCDF, npy, npz, TIFF."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from zarrdock.errors import RangeError, UnsupportedError
+from zarrdock.errors import RangeError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.open import open_store
 
 __all__ = ["FileKind", "ForeignFile", "find_file", "locate"]
 
-FileKind: TypeAlias = Literal["hdf5", "npy", "npz", "tiff"]
+FileKind: TypeAlias = Literal["hdf5", "netcdf3", "npy", "npz", "tiff"]
 
 _EXTENSIONS = {
     ".h5", ".hdf5", ".hdf", ".he5", ".h5ad", ".mat", ".nc", ".nc4", ".cdf", ".npy", ".npz", ".tif", ".tiff",
@@ -109,10 +109,7 @@ def _kind(store: Store, key: str, extension: str) -> FileKind | None:
     if head.startswith(_TIFF):
         return "tiff"
     if head.startswith(_CLASSIC):
-        raise UnsupportedError(
-            f"{key!r} in {store} is a netCDF file of the classic format, which zarrdock does not read: make a netCDF4 "
-            "file of it (nccopy -k netCDF-4), or let xarray write the Zarr"
-        )
+        return "netcdf3"
     if head and any(_bytes_at(store, key, offset).startswith(_HDF5) for offset in _HDF5_OFFSETS):
         return "hdf5"
     return None
