@@ -102,6 +102,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "PIL": ("cli/", "viewer/"),
     "jinja2": ("serve/",),
     "h5py": ("views/",),
+    "netCDF4": ("copying/",),
     "tifffile": ("copying/",),
     "pyarrow": ("views/",),
     "pytest": ("testing/",),
