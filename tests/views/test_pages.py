@@ -4,8 +4,11 @@ import dataclasses
 import http.client
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -241,6 +244,30 @@ def test_code_on_the_page_runs(server: Server) -> None:
             space: dict[str, Any] = {}
             exec(html.unescape(code), space)
             assert tuple(space["array"].shape) == ((200, 300) if path == "grey" else (4, 200, 300))
+
+
+def test_any_hierarchy_has_pages(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("g").create_dataset("x", data=NUMBERS["grey"], chunks=(50, 50))
+    with zarrdock.open_store(tmp_path / "a.zip") as archive:
+        zarrdock.create_group(archive, path="g").create_array("x", data=NUMBERS["grey"], chunks=(50, 50))
+    v2 = zarrdock.views.as_v2(zarrdock.open_store(tmp_path / "a.zip", read_only=True))
+    for store in (tmp_path / "a.zip", v2, zarrdock.views.hdf5(tmp_path / "a.h5")):
+        with Server(store) as server:
+            assert "200 × 300 float32" in ask(server, "/g/")[2]
+            assert 'src="data:image/png' in ask(server, "/g/x/")[2]
+
+
+def test_a_place_without_anything_is_refused_at_once(tmp_path: Path) -> None:
+    code = "from zarrdock.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "serve", str(tmp_path / "typo.zarr")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode not in (0, None)
+    assert "typo.zarr" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "serving" not in done.stdout
 
 
 def test_in_a_browser(browser: Any, server: Server) -> None:

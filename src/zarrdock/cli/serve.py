@@ -8,10 +8,12 @@ import signal
 import sys
 from typing import Any
 
+from zarrdock.array.node_storage import load
 from zarrdock.cli.app import click
 from zarrdock.cli.options import address_options, node_options
-from zarrdock.errors import UnsupportedError
+from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
 from zarrdock.serve.server import Server
+from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
 from zarrdock.stores.wrappers import PrefixStore
 from zarrdock.views import as_v2, as_v3, unshard
@@ -43,7 +45,8 @@ def command(
 ) -> None:
     """Serve URL over HTTP, read-only, until interrupted.
 
-    GET and HEAD with byte ranges, conditional requests, CORS for every origin, listings.
+    GET and HEAD with byte ranges, conditional requests, CORS for every origin, listings; a browser finds a page for
+    each node.
     """
     if is_unsharded + is_v2 + is_v3 > 1:
         raise UnsupportedError("one of --unshard, --as-v2 and --as-v3 at a time (--as-v2 shows no shards anyway)")
@@ -52,6 +55,7 @@ def command(
     store = open_store(url, storage_options=storage_options or None, read_only=True)
     if path:
         store = PrefixStore(store, path)
+    _check_there(store)
     view = (
         unshard(store)
         if is_unsharded
@@ -63,6 +67,25 @@ def command(
     )
     server = Server(view, host=host, port=port, log=None if is_quiet else _log)
     asyncio.run(_serve(server))
+
+
+def _check_there(store: Store) -> None:
+    """Refuse a place where nothing is, before anybody looks for it in a browser.
+
+    Raises:
+        NodeNotFoundError: there is no node, and no file either; StoreError: the store cannot be read.
+    """
+    try:
+        load(store, "", None, None, lenient=True)
+    except NodeNotFoundError:
+        if not store.traits.listable:
+            print(f"note: no node at {store}, which cannot be listed: nodes below it can be served", file=sys.stderr)
+            return
+        listing = store.list_dir("")
+        if not listing.keys and not listing.prefixes:
+            raise
+    except MetadataError:
+        pass  # what is wrong with it is to be seen on its page
 
 
 async def _serve(server: Server) -> None:
