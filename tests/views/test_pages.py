@@ -260,6 +260,39 @@ def test_any_hierarchy_has_pages(tmp_path: Path) -> None:
             assert 'src="data:image/png' in ask(server, "/g/x/")[2]
 
 
+def test_unusual_nodes_have_pages() -> None:
+    old = zarrdock.MemoryStore()
+    group = zarrdock.create_group(old, zarr_format=2)
+    group.create_group("h").create_array("x", data=np.ones((4, 4)), chunks=(2, 2))
+    group.consolidate()
+    with Server(old) as server:
+        body = ask(server, "/")[2]
+    assert "1 inside" in body
+    assert "consolidated metadata" in body
+    store = zarrdock.MemoryStore()
+    group = zarrdock.create_group(store)
+    group.create_array("irregular", data=NUMBERS["grey"], chunks=[[16, 184], 100])  # type: ignore[list-item]
+    group.create_array("records", data=np.zeros(3, [("a", "i4"), ("b", "f8")]), chunks=(3,))
+    group.create_array("many axes", data=np.ones((2, 3, 4, 9, 9), "f2"), chunks=(1, 1, 2, 5, 5))
+    group.create_array("unknown", data=np.ones((4, 4)), chunks=(2, 2))
+    found = store.get("unknown/zarr.json")
+    assert found is not None
+    document = json.loads(bytes(found.data))
+    document["codecs"].append({"name": "mystery", "configuration": {}})
+    store.write("unknown/zarr.json", json.dumps(document).encode())
+    group.create_group("wrong", attributes={"ome": {"multiscales": [{"datasets": [{"path": 3}]}]}})
+    expected = {
+        "irregular": "image/png",
+        "records": "(0, 0.0)",
+        "many axes": "image/png",
+        "unknown": "cannot be decoded",
+        "wrong": "/datasets/0/path",
+    }
+    with Server(store) as server:
+        for name, part in expected.items():
+            assert part in ask(server, f"/{quote(name)}/")[2], name
+
+
 def test_a_place_without_anything_is_refused_at_once(tmp_path: Path) -> None:
     code = "from zarrdock.cli.main import main; main()"
     command = [sys.executable, "-c", code, "serve", str(tmp_path / "typo.zarr")]
