@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,16 @@ if TYPE_CHECKING:
 
     from zarrdock.array.html import Facts
 
-__all__ = ["Array", "BlockIndex", "Described", "OrthogonalIndex", "VectorIndex", "with_length"]
+__all__ = [
+    "Array",
+    "BlockIndex",
+    "Described",
+    "Missing",
+    "OrthogonalIndex",
+    "VectorIndex",
+    "check_missing",
+    "with_length",
+]
 
 
 # -- ``array.oindex``, ``array.vindex`` and ``array.blocks``: the same reads and writes with another meaning between
@@ -360,6 +369,20 @@ def _times(shape: str) -> str:
     return shape.strip("(),").replace(", ", " × ")
 
 
+Missing: TypeAlias = Literal["fill", "error"]
+
+
+def check_missing(missing: Any) -> Missing:
+    """The given way to read chunks that are not stored, checked.
+
+    Raises:
+        UnsupportedError: neither of both.
+    """
+    if missing not in ("fill", "error"):
+        raise UnsupportedError(f"missing: 'fill' or 'error', not {missing!r}")
+    return "error" if missing == "error" else "fill"
+
+
 _ATTEMPTS = 100
 _SEARCH_BYTES = 2**26
 
@@ -414,6 +437,8 @@ class Array(Described):
         options: how chunks are written; what the store or the codecs can't do raises UnsupportedError, unless nothing
             can be written anyway.
         chunk_cache: where decoded chunks are kept; None: where ``config.cache_bytes`` says.
+        missing: "fill": chunks that are not stored are read as the fill value; "error": reading one raises
+            ChunkNotFoundError.
 
     >>> array = zarrdock.create_array({}, data=np.arange(12).reshape(3, 4), chunks=(2, 2))
     >>> array[1, ::2].tolist()
@@ -432,8 +457,10 @@ class Array(Described):
         read_only: bool = False,
         options: WriteOptions = DEFAULT_WRITE_OPTIONS,
         chunk_cache: ChunkCache | None = None,
+        missing: Missing = "fill",
     ) -> None:
         self._store = store
+        self._missing = check_missing(missing)
         self._path = path
         self._read_only = read_only or store.read_only
         options = DEFAULT_WRITE_OPTIONS if self._read_only else options  # which may ask what only a writer needs
@@ -464,7 +491,8 @@ class Array(Described):
         with in_document(self._document(metadata)):
             prefix = f"{self._path}/" if self._path else ""
             try:
-                return layout_of(metadata, prefix, self._layout.options if options is None else options)
+                layout = layout_of(metadata, prefix, self._layout.options if options is None else options)
+                return layout if self._missing == "fill" else replace(layout, missing_is_error=True)
             except UnsupportedError as error:
                 raise UnsupportedError(f"{self.name}: {error}") from error.__cause__
 
@@ -957,6 +985,7 @@ class Array(Described):
             "read_only": self._read_only,
             "options": self._layout.options,
             "chunk_cache": self._chunk_cache,
+            "missing": self._missing,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
-from zarrdock.array.array import Array
+from zarrdock.array.array import Array, Missing
 from zarrdock.array.consolidated_copies import n_changes, note_change
 from zarrdock.array.create import ArrayParameters, check_parameters, make_array, resolved_shape
 from zarrdock.array.dtypes.dtype import data_type_of
@@ -50,12 +50,13 @@ Member: TypeAlias = "Array | Group"
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
     """Settings that nodes hand on to the nodes opened through them: read-only or not, how arrays are written, and where
-    decoded chunks are kept.
+    decoded chunks are kept, and whether missing ones are an error.
     """
 
     read_only: bool = False
     write: WriteOptions = DEFAULT_WRITE_OPTIONS
     chunk_cache: ChunkCache | None = None
+    missing: Missing = "fill"
 
 
 def wrap(store: Store, path: str, node: Node, options: NodeOptions, *, is_copy: bool = False) -> Member:
@@ -68,6 +69,7 @@ def wrap(store: Store, path: str, node: Node, options: NodeOptions, *, is_copy: 
             read_only=options.read_only,
             options=options.write,
             chunk_cache=options.chunk_cache,
+            missing=options.missing,
         )
         if is_copy:
             array._distrust()

@@ -23,10 +23,10 @@ from zarrdock.array.planning.tasks import Leaves, ProductLeaves, Task
 from zarrdock.codecs import compiled
 from zarrdock.codecs.codec import AnyArray, Buffer
 from zarrdock.config import config
-from zarrdock.errors import CodecError
+from zarrdock.errors import ChunkNotFoundError, CodecError
 from zarrdock.stores.base import FileBytes
 
-__all__ = ["Block", "Scatter", "blocks", "copy_rows", "has_rows"]
+__all__ = ["Block", "Scatter", "blocks", "chunk_not_found", "copy_rows", "has_rows", "missing_chunk"]
 
 
 # -- Copying between arrays whose last axes are contiguous, faster than numpy does it element by element.
@@ -203,6 +203,7 @@ class Scatter:
         self._max_weight = max_weight
         self._chunks = chunks
         self.found_any = False
+        self._missing: dict[str, tuple[int, ...]] = {}  # by object, the first leaf that is not stored
         self._batch: list[Found] = []
         self._n = 0  # leaves in the batch
         self._few = True  # all that came is in the batch
@@ -284,6 +285,8 @@ class Scatter:
 
     def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
         """Take leaves that hold only fill value."""
+        if self._layout.missing_is_error:
+            self._missing.setdefault(task.key, missing_chunk(task, leaves, numbers))
         with self._gate:
             if not self._abandoned and not self._skip_fill:
                 self._fill(leaves, numbers)
@@ -296,14 +299,23 @@ class Scatter:
         for _, outer in leaves.indices(np.arange(len(leaves.flat)) if numbers is None else numbers):
             put(self._out, outer, value)
 
-    def barrier(self) -> None:
+    def barrier(self, again: Task | None = None) -> None:
         """Finish what was taken. What comes after may be the same leaves again, from another version of the object:
         the places of what is fill value now may hold data of the first attempt.
         """
         with self._gate:
+            if again is not None:
+                self._missing.pop(again.key, None)
             if not self._abandoned:
                 self._finish()
                 self._skip_fill = False
+
+    def check_missing(self, store: object) -> None:
+        """Raise where a leaf is not stored and the layout says that this is an error. Not before all is read: a kept
+        index that says so may be out of date.
+        """
+        for key, chunk in self._missing.items():
+            raise chunk_not_found(key, chunk, store)
 
     def _finish(self) -> None:
         batch, n, few = self._batch, self._n, self._few
@@ -449,6 +461,23 @@ def _groups(batch: list[Found], n_each: int) -> list[list[Found]]:
             room -= stop - first
             first = stop
     return groups
+
+
+def missing_chunk(task: Task, leaves: Leaves, numbers: IntArray | None) -> tuple[int, ...]:
+    """Coordinates of the first of some leaves: in the array's grid, or with shards in shards, in their shard's."""
+    levels = task.layout.levels
+    if not levels:
+        return task.coords
+    inside = levels[-1].sharding.coords(int(leaves.flat[0 if numbers is None else numbers[0]]))
+    if len(levels) > 1:
+        return inside
+    return tuple(a + b for a, b in zip(task.layout.first_leaf(task.coords), inside, strict=True))
+
+
+def chunk_not_found(key: str, chunk: tuple[int, ...], store: object) -> ChunkNotFoundError:
+    """The error of a chunk that is not stored."""
+    message = f"chunk {chunk} is not stored: missing='fill' reads the fill value in its place"
+    return ChunkNotFoundError(message, key=key, store=store, chunk=chunk)
 
 
 def _chunk(found: Found, number: int) -> tuple[int, ...] | None:

@@ -58,7 +58,7 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
             except RangeError:
                 return ELSEWHERE
             if found is None:
-                return layout.fill_scalar
+                return ELSEWHERE if layout.missing_is_error else layout.fill_scalar
             if not isinstance(found, Blob):
                 return ELSEWHERE
             try:
@@ -76,7 +76,7 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
         start = int(index.offsets[flat])
         if start < 0:
             # An old index can't vouch for an empty chunk: no data read would confirm its version.
-            return layout.fill_scalar if cached is None else ELSEWHERE
+            return layout.fill_scalar if cached is None and not layout.missing_is_error else ELSEWHERE
         if chunks is not None and (kept := chunks.get(key, version, (start,))[0]) is not None:
             if cached is not None and not _is_still(store, key, version):
                 cache.drop(key)
@@ -95,7 +95,7 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
             cache.drop(key)
             return ELSEWHERE
     if result is None:
-        return layout.fill_scalar if cache.other_keys is None else ELSEWHERE
+        return layout.fill_scalar if cache.other_keys is None and not layout.missing_is_error else ELSEWHERE
     if not isinstance(result, Blob):
         return ELSEWHERE
     try:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
+import numpy as np
+
+from zarrdock.array.execution.decode import chunk_not_found, missing_chunk
 from zarrdock.array.execution.drivers import drive
 from zarrdock.array.execution.read_write import n_together, read_settings
 from zarrdock.array.planning.caches import IndexCache, Indexes
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.read_types import Discard
+from zarrdock.array.planning.read_types import Discard, IntArray, Sink
 from zarrdock.array.planning.rounds import Round, Rounds, Steps, lockstep
-from zarrdock.array.planning.selection import Points, Product
+from zarrdock.array.planning.selection import Points, Product, basic
 from zarrdock.array.planning.shard_reader import read_task
-from zarrdock.array.planning.tasks import Task, tasks
+from zarrdock.array.planning.tasks import Leaves, Task, tasks
 from zarrdock.errors import RangeError
 from zarrdock.ranges import From, Span, Tail
 from zarrdock.stores.base import Read, Result, Store, Version
 
-__all__ = ["Plan", "join_plans", "make_plan"]
+__all__ = ["Plan", "join_plans", "make_plan", "require_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +110,15 @@ def _describe(read: Read) -> str:
 class _Planner:
     """Runs the steps of a read: indexes are read, data is only counted."""
 
-    def __init__(self, store: Store, layout: Layout, cache: IndexCache) -> None:
+    def __init__(self, store: Store, layout: Layout, cache: IndexCache, sink: Sink | None = None) -> None:
         # Indexes read here are not kept, so that the plan does not change what it announces. What is known already
         # makes a read hot, and the plan too.
         self._cache = _Peek(cache)
         self._settings = read_settings(layout, store, self._cache)
+        if sink is not None:  # which is told what the indexes say: no shard may be read as a whole
+            self._settings = replace(self._settings, whole_fraction=np.inf)
+        self._sink = Discard() if sink is None else sink
+        self.absent: list[str] = []  # keys of objects that are no shards
         self._store = store
         self.reads: list[Read] = []
         self.n_missing = 0
@@ -138,7 +145,7 @@ class _Planner:
 
     def _dry(self, task: Task) -> Steps:
         """A task's steps up to its last request for data."""
-        steps = read_task(task, self._settings, Discard())
+        steps = read_task(task, self._settings, self._sink)
         asked = next(steps, None)
         while asked is not None:
             try:
@@ -203,6 +210,7 @@ class _Planner:
         for (i, read), size in zip(self._unsure, sizes, strict=True):
             if size is None:
                 self.n_missing += 1
+                self.absent.append(read.key)
                 continue
             n, nbytes = self._rounds[i]
             self._rounds[i] = n, nbytes + (read.range.stop - read.range.start if isinstance(read.range, Span) else size)
@@ -234,6 +242,33 @@ def make_plan(store: Store, layout: Layout, selection: Product | Points, cache: 
     planner = _Planner(store, layout, cache)
     n_objects, rounds = planner.run(selection, layout)
     return Plan(selection.shape, n_objects, planner.n_chunks, planner.n_missing, rounds, tuple(planner.reads))
+
+
+class _Absent(Discard):
+    """A sink that remembers the first leaf that is not stored."""
+
+    found: tuple[str, tuple[int, ...]] | None = None
+
+    def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
+        """Leaves that are not stored."""
+        if self.found is None:
+            self.found = task.key, missing_chunk(task, leaves, numbers)
+
+
+def require_all(store: Store, layout: Layout) -> None:
+    """Make sure that every chunk of an array is stored. Reads shard indexes, and asks for sizes of other objects.
+
+    Raises:
+        ChunkNotFoundError: one is not.
+    """
+    sink = _Absent()
+    planner = _Planner(store, layout, IndexCache(0), sink)
+    planner.run(basic(..., layout.shape), layout)
+    if sink.found is not None:
+        raise chunk_not_found(*sink.found, store)
+    for key in planner.absent:
+        at = layout.key_encoding.parse(key[len(layout.prefix) :], len(layout.shape))
+        raise chunk_not_found(key, at or (), store)
 
 
 def join_plans(plans: Sequence[Plan], shape: tuple[int, ...]) -> Plan:

@@ -192,6 +192,7 @@ class Reading:
 
     def result(self) -> AnyArray:
         self.scatter.barrier()
+        self.scatter.check_missing(self.store)
         result = shaped(self.full, self.selection)
         if self.out is not None:
             if not self.is_direct:

@@ -53,6 +53,7 @@ class Layout:
         levels: levels of sharding that can be read in part, outermost first; none where codecs around a shard hide
             what is in it.
         leaf_shape, leaf: shape and codecs of the smallest chunk that can be read by itself.
+        missing_is_error: reads of chunks that are not stored raise, instead of giving the fill value.
         irregular: where objects begin, if they differ in shape: then ``chunk_shape``, ``chain`` and ``leaf`` are those
             of the longest along every axis, and each object has a layout of its own, see :meth:`at`.
     """
@@ -70,6 +71,7 @@ class Layout:
     fill_is_zero: bool
     options: WriteOptions = DEFAULT_WRITE_OPTIONS
     irregular: Irregular | None = None
+    missing_is_error: bool = False
 
     @cached_property
     def compiled(self) -> Compiled | None:
@@ -202,6 +204,12 @@ class Layout:
         if not self.levels:
             return coords
         return tuple(n // leaf for n, leaf in zip(self.starts(coords), self.leaf_shape, strict=True))
+
+    def n_leaves(self) -> int:
+        """Leaf chunks of the whole array."""
+        if not self.levels:
+            return prod(self.grid_shape())
+        return prod(-(-n // leaf) if leaf else 0 for n, leaf in zip(self.shape, self.leaf_shape, strict=True))
 
     def n_leaves_in(self, coords: tuple[int, ...]) -> int:
         """Leaf chunks of an object that lie, at least in part, within the array."""

@@ -135,8 +135,12 @@ class Sink(Protocol):
     def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
         """Leaves ``numbers`` (None: all of them) hold nothing but the fill value."""
 
-    def barrier(self) -> None:
-        """Finish what was handed over before: what comes next may write to the same places."""
+    def barrier(self, again: Task | None = None) -> None:
+        """Finish what was handed over before: what comes next may write to the same places.
+
+        Args:
+            again: a task that begins anew: forget which of its leaves were missing.
+        """
 
 
 class Discard:
@@ -148,5 +152,5 @@ class Discard:
     def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
         """Fill nothing."""
 
-    def barrier(self) -> None:
+    def barrier(self, again: Task | None = None) -> None:
         """Wait for nothing."""

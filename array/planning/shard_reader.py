@@ -92,7 +92,7 @@ def read_task(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
         if (yield from _try_shard(task, settings, sink)):
             return
         settings.cache.drop(task.key)
-        sink.barrier()
+        sink.barrier(task)
     yield from _whole(task, settings, sink)
 
 

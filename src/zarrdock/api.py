@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
-from zarrdock.array.array import Array
+from zarrdock.array.array import Array, Missing, check_missing
 from zarrdock.array.create import (
     ArrayParameters,
     ChunkKeyEncodingLike,
@@ -61,8 +61,11 @@ def _open_store(store: StoreLike, storage_options: Mapping[str, Any] | None, mod
     return open_store(store, storage_options=dict(storage_options) if storage_options else None, read_only=mode == "r")
 
 
-def _node_options(mode: str, options: WriteOptionsLike, cache_bytes: int | None) -> NodeOptions:
-    return NodeOptions(mode == "r", write_options(options), None if cache_bytes is None else ChunkCache(cache_bytes))
+def _node_options(
+    mode: str, options: WriteOptionsLike, cache_bytes: int | None, missing: Missing = "fill"
+) -> NodeOptions:
+    cache = None if cache_bytes is None else ChunkCache(cache_bytes)
+    return NodeOptions(mode == "r", write_options(options), cache, check_missing(missing))
 
 
 def _check_creation(parameters: Mapping[str, Any], function: str, mode: str) -> None:
@@ -83,6 +86,7 @@ def open(  # noqa: A001 - zarr-python's name
     storage_options: Mapping[str, Any] | None = None,
     options: WriteOptionsLike = None,
     cache_bytes: int | None = None,
+    missing: Missing = "fill",
     **parameters: Unpack[ArrayParameters],
 ) -> Array | Group:
     """Open the array or group at a place, or create one.
@@ -101,6 +105,9 @@ def open(  # noqa: A001 - zarr-python's name
             none; default: ``zarrdock.config.cache_bytes``, shared by all arrays. A chunk that was kept is used only
             once the store has confirmed that its object is still the same, so it is never stale; stores without
             versions keep nothing.
+        missing: "fill": chunks that are not stored are read as the fill value; "error": reading one raises
+            ChunkNotFoundError, for all arrays that are opened through the result. For arrays of which every chunk was
+            written (with ``WriteOptions(write_empty_chunks=True)``, where some hold nothing but the fill value).
         parameters: of a new array, see :func:`create_array`.
     Raises:
         NodeNotFoundError: there is neither. NodeExistsError: mode "w-", and there is one. MetadataError, StoreError.
@@ -114,7 +121,7 @@ def open(  # noqa: A001 - zarr-python's name
     """
     _check_creation(parameters, "open", mode)
     opened, at = _open_store(store, storage_options, mode), node_path(path)
-    chosen = _node_options(mode, options, cache_bytes)
+    chosen = _node_options(mode, options, cache_bytes, missing)
 
     def create() -> Array | Group:
         if parameters:
@@ -133,6 +140,7 @@ def open_array(
     storage_options: Mapping[str, Any] | None = None,
     options: WriteOptionsLike = None,
     cache_bytes: int | None = None,
+    missing: Missing = "fill",
     **parameters: Unpack[ArrayParameters],
 ) -> Array:
     """Open an array; with mode "a", "w" or "w-" create it. Arguments as for :func:`open`.
@@ -149,7 +157,7 @@ def open_array(
     """
     _check_creation(parameters, "open_array", mode)
     opened, at = _open_store(store, storage_options, mode), node_path(path)
-    chosen = _node_options(mode, options, cache_bytes)
+    chosen = _node_options(mode, options, cache_bytes, missing)
 
     def existing() -> Array:
         array = wrap(opened, at, load(opened, at, "array", zarr_format), chosen)
@@ -174,6 +182,7 @@ def open_group(
     attributes: Mapping[str, Any] | None = None,
     options: WriteOptionsLike = None,
     cache_bytes: int | None = None,
+    missing: Missing = "fill",
 ) -> Group:
     """Open a group; with mode "a", "w" or "w-" create it. Arguments as for :func:`open`.
 
@@ -188,7 +197,7 @@ def open_group(
     'mm'
     """
     opened, at = _open_store(store, storage_options, mode), node_path(path)
-    chosen = _node_options(mode, options, cache_bytes)
+    chosen = _node_options(mode, options, cache_bytes, missing)
 
     def existing() -> Group:
         node = load(opened, at, "group", zarr_format, consolidated=use_consolidated)
@@ -222,7 +231,7 @@ def _open_or_create(mode: str, existing: Callable[[], Node], create: Callable[[]
 def _create_array(
     store: Store, path: str, parameters: ArrayParameters, zarr_format: ZarrFormat | None, mode: str, chosen: NodeOptions
 ) -> Array:
-    return make_array(
+    array = make_array(
         store,
         path,
         parameters,
@@ -231,6 +240,11 @@ def _create_array(
         options=chosen.write,
         chunk_cache=chosen.chunk_cache,
     )
+    if chosen.missing == "fill":
+        return array
+    opened = wrap(store, path, array.metadata, chosen)
+    assert isinstance(opened, Array)
+    return opened
 
 
 def _create_group(

@@ -106,6 +106,7 @@ def check(
     storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[str, Counts], None] | None = None,
     found: Callable[[Problem], None] | None = None,
+    missing: bool = False,
 ) -> Report:
     """Read and decode everything below a node, and report every problem.
 
@@ -114,6 +115,7 @@ def check(
         storage_options: options of the fsspec filesystem that a URL leads to.
         progress: called now and then with the path of the array at work and the counts so far.
         found: called with each problem when it is found.
+        missing: warn of arrays that lack chunks, and say how many; chunks of shards that cannot be read count too.
     Raises:
         NodeNotFoundError: there is no node. AccessError, StoreError: the store as a whole cannot be read.
 
@@ -122,7 +124,7 @@ def check(
     ()
     """
     opened = open_store(store, storage_options=dict(storage_options) if storage_options else None, read_only=True)
-    checker = _Checker(opened, node_path(path), progress, found)
+    checker = _Checker(opened, node_path(path), progress, found, missing)
     checker.run()
     return Report(checker.counts, tuple(checker.problems), tuple(checker.unverified))
 
@@ -134,6 +136,7 @@ class _Checker:
         path: str,
         progress: Callable[[str, Counts], None] | None,
         found: Callable[[Problem], None] | None,
+        missing: bool,
     ) -> None:
         self.store = store
         self.path = path
@@ -142,6 +145,7 @@ class _Checker:
         self.unverified: list[str] = []
         self._progress = progress
         self._found = found
+        self._missing = missing
 
     def run(self) -> None:
         """Check all nodes."""
@@ -240,12 +244,17 @@ class _Checker:
             (weight, partial(_Object(self.store, path, layout, key, coords, size).check))
             for key, coords, size in self._objects(path, metadata)
         )
-        n = _N_REMOTE if self.store.traits.remote else config.n_threads
-        n_chunks = self.counts.n_chunks
-        for counts, problems in in_parallel(jobs, n=n, budget=16 * _WINDOW_BYTES):
+        n_threads = _N_REMOTE if self.store.traits.remote else config.n_threads
+        n_chunks, n_inside = self.counts.n_chunks, 0
+        for counts, problems, n in in_parallel(jobs, n=n_threads, budget=16 * _WINDOW_BYTES):
             for problem in problems:
                 self._note(problem)
             self._count(path, n_objects=counts.n_objects, n_chunks=counts.n_chunks, nbytes=counts.nbytes)
+            n_inside += n
+        n_all = layout.n_leaves()
+        if self._missing and n_inside < n_all:
+            text = f"{n_all - n_inside} of {n_all} chunks are not stored, and are read as the fill value"
+            self._note(Problem("warning", path, text))
         if self.counts.n_chunks > n_chunks and not has_checksum(metadata.codecs):
             self.unverified.append(path)
 
@@ -298,22 +307,24 @@ class _Object:
         self.store = store
         self.path = path
         self.layout = layout.at(coords)
+        self.ends = layout.shape
         self.key = key
         self.coords = coords
         self.size = size
         self.problems: list[Problem] = []
-        self.n_chunks = 0
+        self.n_chunks = self.n_inside = 0
         self.nbytes = 0
 
-    def check(self) -> tuple[Counts, list[Problem]]:
-        """Counts and problems of the object. One that is replaced meanwhile is looked at again.
+    def check(self) -> tuple[Counts, list[Problem], int]:
+        """Counts and problems of the object, and how many of its chunks lie in the array. One that is replaced
+        meanwhile is looked at again.
 
         >>> array = zarrdock.create_array({}, data=np.arange(8), chunks=4)
         >>> zarrdock.tools.check(array.store).problems
         ()
         """
         for _ in range(3):
-            self.problems, self.n_chunks = [], 0
+            self.problems, self.n_chunks, self.n_inside = [], 0, 0
             try:
                 there = self._check()
             except VersionChangedError:
@@ -322,9 +333,9 @@ class _Object:
             except (CodecError, StoreError) as error:
                 self._note(error)
                 there = True
-            return Counts(0, 0, int(there), self.n_chunks, self.nbytes), self.problems
+            return Counts(0, 0, int(there), self.n_chunks, self.nbytes), self.problems, self.n_inside
         self.problems = [Problem("warning", self.path, _KEPT_CHANGING, key=self.key)]
-        return Counts(nbytes=self.nbytes), self.problems
+        return Counts(nbytes=self.nbytes), self.problems, self.n_inside
 
     def _note(self, error: ZarrdockError, chunk: tuple[int, ...] | None = None) -> None:
         text = str(error.at(key=self.key, chunk=chunk)) if isinstance(error, CodecError) else str(error)
@@ -389,6 +400,10 @@ class _Object:
 
     def _decode(self, decode: Callable[[Buffer], Any], data: Buffer, coords: tuple[int, ...]) -> None:
         self.n_chunks += 1
+        leaf = self.layout.leaf_shape
+        # An object without shards was looked for within the grid.
+        inside = (c * n < end for c, n, end in zip(coords, leaf, self.ends, strict=True))
+        self.n_inside += not self.layout.levels or all(inside)
         try:
             decode(data)
         except CodecError as error:

@@ -13,6 +13,7 @@ __all__ = [
     "AccessError",
     "ArchiveNotFoundError",
     "ChecksumError",
+    "ChunkNotFoundError",
     "CodecError",
     "ConflictError",
     "InvalidKeyError",
@@ -97,6 +98,19 @@ class NodeChangedError(ConflictError):
 
 class KeyExistsError(StoreError, FileExistsError):
     """``write(create_only=True)`` found the key already there."""
+
+
+class ChunkNotFoundError(StoreError, FileNotFoundError):
+    """A chunk is not stored, and the array was opened with ``missing="error"``.
+
+    Attributes:
+        key: of the object that is missing, or of the shard that the chunk is missing in.
+        chunk: coordinates of the chunk in the grid of (inner) chunks; with shards in shards, within the innermost one.
+    """
+
+    def __init__(self, message: str, *, key: str = "", store: object = "", chunk: tuple[int, ...] = ()) -> None:
+        super().__init__(message, key=key, store=store)
+        self.chunk = chunk
 
 
 class InvalidKeyError(StoreError, KeyError):

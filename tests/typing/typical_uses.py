@@ -113,3 +113,6 @@ n_lazy_rounds: int = lazy.plan().n_rounds
 both: zarrdock.VirtualArray = zarrdock.concatenate([opened, opened], axis=1)
 both.save(folder / "both.json")
 both_again: zarrdock.Array = zarrdock.open_virtual(folder / "both.json")
+
+# 33: missing chunks
+strict: zarrdock.Array = zarrdock.open_array(folder / "a.zarr", missing="error")

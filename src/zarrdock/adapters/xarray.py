@@ -26,7 +26,7 @@ from xarray.backends.store import StoreBackendEntrypoint
 from xarray.core import indexing
 
 import zarrdock
-from zarrdock.array.array import Array
+from zarrdock.array.array import Array, Missing
 from zarrdock.array.group import Group, wrap
 from zarrdock.array.hierarchy import Hierarchy, walk
 from zarrdock.array.metadata.grid import RegularGrid
@@ -237,6 +237,7 @@ class XarrayBackend(BackendEntrypoint):
         storage_options: dict[str, Any] | None = None,
         zarr_format: Any = None,
         use_zarr_fill_value_as_mask: bool | None = None,
+        missing: Missing = "fill",
     ) -> Dataset:
         """Open one group.
 
@@ -246,8 +247,10 @@ class XarrayBackend(BackendEntrypoint):
             group: path within it; the root by default.
             consolidated: True: there must be consolidated metadata; False: it is not used; None: used if there.
             use_zarr_fill_value_as_mask: whether elements with Zarr's fill value are missing values; by default in v2.
+            missing: "fill": chunks that are not stored are read as the fill value; "error": reading one raises
+                ChunkNotFoundError.
         """
-        opened = _open(filename_or_obj, group, consolidated, storage_options, zarr_format)
+        opened = _open(filename_or_obj, group, consolidated, storage_options, zarr_format, missing)
         return self._decode(
             opened,
             use_zarr_fill_value_as_mask,
@@ -269,10 +272,11 @@ class XarrayBackend(BackendEntrypoint):
         storage_options: dict[str, Any] | None = None,
         zarr_format: Any = None,
         use_zarr_fill_value_as_mask: bool | None = None,
+        missing: Missing = "fill",
         **decoding: Any,
     ) -> dict[str, Dataset]:
         """A group and all groups below it, by path relative to it ("/" is the group itself)."""
-        root = _with_members(_open(filename_or_obj, group, consolidated, storage_options, zarr_format))
+        root = _with_members(_open(filename_or_obj, group, consolidated, storage_options, zarr_format, missing))
         return {
             path: self._decode(opened, use_zarr_fill_value_as_mask, **decoding) for path, opened in _groups(root, "/")
         }
@@ -293,16 +297,20 @@ class XarrayBackend(BackendEntrypoint):
 XarrayBackend.open_dataset_parameters = tuple(inspect.signature(XarrayBackend.open_dataset).parameters)[2:]
 
 
-def _open(obj: Any, group: str | None, consolidated: bool | None, options: Any, zarr_format: Any) -> Group:
+def _open(
+    obj: Any, group: str | None, consolidated: bool | None, options: Any, zarr_format: Any, missing: Missing
+) -> Group:
     opened = zarrdock.open_store(obj, storage_options=options, read_only=True)
     path = (group or "").strip("/")
     try:
         # The root first: it may have consolidated metadata of everything below.
-        root = zarrdock.open_group(opened, zarr_format=zarr_format, use_consolidated=consolidated is not False)
+        root = zarrdock.open_group(
+            opened, zarr_format=zarr_format, use_consolidated=consolidated is not False, missing=missing
+        )
     except NodeNotFoundError:
         if not path:
             raise
-        root, path = zarrdock.open_group(opened, path=path, zarr_format=zarr_format), ""
+        root, path = zarrdock.open_group(opened, path=path, zarr_format=zarr_format, missing=missing), ""
     if consolidated and root.metadata.consolidated is None:
         raise NodeNotFoundError(f"there is no consolidated metadata in {opened}: leave consolidated out")
     found = root[path] if path else root

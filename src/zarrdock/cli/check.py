@@ -27,6 +27,7 @@ __all__ = ["command"]
 @click.option(
     "--from", "source", metavar="SOURCE", help="With --repair: another copy, to take chunks from that are damaged here."
 )
+@click.option("--missing", is_flag=True, help="Count the chunks that are not stored, which read as the fill value.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @as_json
 def command(
@@ -36,6 +37,7 @@ def command(
     clean: bool,
     mend: bool,
     source: str | None,
+    missing: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -69,7 +71,7 @@ def command(
                 bar.console.file.flush()
                 print(_line(problem), file=sys.stdout, flush=True)
 
-        report = check(store, path=path, progress=progress, found=found)
+        report = check(store, path=path, progress=progress, found=found, missing=missing)
     if as_json:
         print_json(
             {

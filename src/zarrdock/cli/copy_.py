@@ -52,6 +52,12 @@ __all__ = ["command"]
 @storage_option("The same for DST alone.", "--dst-storage-option", "dst_options")
 @memory_option(", here or by each worker")
 @click.option("--dask", metavar="ADDRESS", help="Let the workers of this dask cluster do it: tcp://host:8786.")
+@click.option(
+    "--missing",
+    type=click.Choice(["fill", "error"]),
+    default="fill",
+    help="What chunks are that SRC lacks: its fill value, or an error before anything is copied.  [default: fill]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
 @as_json
 @debug_option

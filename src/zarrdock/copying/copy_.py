@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from zarrdock.array.aliasing import refuse_aliases
-from zarrdock.array.array import Array
+from zarrdock.array.array import Array, Missing, check_missing
 from zarrdock.array.consolidated_copies import Copies
+from zarrdock.array.execution.plan import require_all
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.node_storage import ZarrFormat, load, new_node_path, node_path, replace_node
 from zarrdock.array.planning.layout import Layout
@@ -61,6 +62,7 @@ def copy(
     memory_bytes: int = 512 * 2**20,
     progress: Callable[[CopyProgress], None] | None = None,
     workers: Workers | None = None,
+    missing: Missing = "fill",
 ) -> Array | Group:
     """Copy an array, or a group with all that is below it.
 
@@ -94,11 +96,14 @@ def copy(
         progress: called in the caller's thread with a :class:`CopyProgress`.
         workers: who reads, encodes and writes in place of this process, a dask cluster for one
             (:class:`zarrdock.adapters.dask_workers.DaskWorkers`). ``memory_bytes`` is then that of each worker.
+        missing: "error": nothing is copied if the source lacks a chunk; all shard indexes are read first, and the sizes
+            of other objects asked for. "fill": chunks that it lacks hold the fill value.
     Returns:
         The copy, open for reading and writing. What it lacks of the source is named by an
         :class:`~zarrdock.copying.IncompleteCopyWarning`, and by ``CopyProgress.left_out``.
     Raises:
         NodeNotFoundError: there is no source. NodeExistsError: there is something at the destination.
+        ChunkNotFoundError: ``missing="error"``, and the source lacks a chunk.
         MetadataError, CodecError, StoreError: the first thing that is wrong with either; run again with ``resume`` when
             it is mended.
 
@@ -107,6 +112,7 @@ def copy(
     >>> copied.chunks, copied.shards
     ((5,), (50,))
     """
+    check_missing(missing)
     wishes = Wishes(chunks, shards, compressors, index_location, zarr_format, checksums)
     recode, write = options is not None, write_options(options)
     contents = _contents(src, src_path, src_storage_options, wishes, recode)
@@ -118,6 +124,8 @@ def copy(
     if contents.reading is not None:
         refuse_aliases([contents.reading], store, at, is_cleared=False)
     store._check_writable(at)
+    if missing == "error":
+        _require_all(contents)
     if workers is not None:
         workers.check(store, *(one for one in (contents.store,) if one is not None))
     copier = _Copier(
@@ -148,6 +156,14 @@ def _contents(
         if folder is None:
             raise
         return folder(wishes)
+
+
+def _require_all(contents: Contents) -> None:
+    """Make sure that the arrays of a hierarchy lack no chunk."""
+    for part in contents.arrays:
+        if contents.store is not None and part.original is not None:
+            path = below(contents.path, part.path)
+            require_all(contents.store, Layout.of(part.original, f"{path}/" if path else ""))
 
 
 def _layout(part: ArrayPart, options: WriteOptions) -> Layout | None:

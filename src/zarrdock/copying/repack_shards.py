@@ -142,7 +142,7 @@ class _Collector:
     def fill(self, task: Task, leaves: Leaves, numbers: IntArray | None) -> None:
         """Skip chunks missing in the source."""
 
-    def barrier(self) -> None:
+    def barrier(self, again: Task | None = None) -> None:
         """A changed object is read again, and all that is kept of it replaced, but for chunks that are gone."""
         self.found.clear()
 
