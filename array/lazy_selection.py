@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ from zarrdock.array.planning.selection import (
     orthogonal,
     vectorised,
 )
+from zarrdock.array.properties import Shaped
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.errors import SelectionError
 
@@ -91,7 +91,7 @@ class LazyIndex:
         return LazyIndex(self._selection, vectorised)
 
 
-class LazySelection:
+class LazySelection(Shaped):
     """A part of an array, of which nothing was read yet: what ``array.lazy[...]`` gives.
 
     It is indexed as an array is: ``selection[...]`` reads, ``selection.lazy[...]`` selects further and reads nothing.
@@ -119,29 +119,9 @@ class LazySelection:
         return self._composed.shape
 
     @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return prod(self.shape)
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of the elements."""
         return self._array.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all elements, uncompressed."""
-        return self.size * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a 0-dimensional selection")
-        return self.shape[0]
 
     def __repr__(self) -> str:
         return f"<zarrdock.LazySelection {self.shape} {self.dtype} of {self._array!r}>"

@@ -75,7 +75,10 @@ def open_netcdf3(store: Store, key: str) -> ClassicFile:
             f'netCDF files of the classic formats need netCDF4: pip install "zarrdock[netcdf]" ({error})'
         ) from error
     memory: Any = None
-    if not isinstance(store, LocalStore):
+    path = key
+    if isinstance(store, LocalStore):
+        path = str(Path(store.root, key))
+    else:
         blob = store.get(key)
         if blob is None:
             raise NodeNotFoundError(f"there is no file {key!r} in {store}")
@@ -83,7 +86,7 @@ def open_netcdf3(store: Store, key: str) -> ClassicFile:
     left_out: list[str] = []
     try:
         with _lock:
-            file = netCDF4.Dataset(str(Path(store.root, key)) if memory is None else key, "r", memory=memory)
+            file = netCDF4.Dataset(path, "r", memory=memory)
             file.set_auto_maskandscale(False)
             file.set_auto_chartostring(False)
             attributes = _attributes(file, None, "", left_out)

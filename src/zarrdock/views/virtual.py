@@ -421,7 +421,8 @@ def open_virtual(url: Any, *, storage_options: dict[str, Any] | None = None) -> 
             stores[at] = _store_at(at, folder, storage_options)
     with ThreadPoolExecutor(_N_OPENED) as pool:
         arrays = list(pool.map(lambda place: _opened(stores[place[0]], place[1]), places))
-    return _built(document, iter(arrays))
+    built: VirtualArray = _built(document, iter(arrays))
+    return built
 
 
 def _check(spec: Any, pointer: str, places: list[tuple[str, str]], depth: int) -> None:
