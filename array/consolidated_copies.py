@@ -22,7 +22,7 @@ from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.metadata.v3 import inline_to_json
 from zarrdock.errors import ConflictError, MetadataError, ZarrdockError
 from zarrdock.json_ import JSON, loads, loads_lax, serialise
-from zarrdock.stores.base import Blob, Buffer, Read, Store, WrapperStore
+from zarrdock.stores.base import Blob, Buffer, Read, Store, WrapperStore, attempts
 from zarrdock.stores.wrappers import PrefixStore
 
 __all__ = ["Copies", "n_changes", "note_change", "take_from_copies"]
@@ -114,7 +114,16 @@ class Copies:
 
 def _refresh(store: Store, paths: Sequence[str], zarr_format: int, holders: Sequence[_Holder]) -> None:
     names = ("zarr.json",) if zarr_format == 3 else _V2_NAMES
-    for _ in range(_ATTEMPTS):
+
+    def kept_changing() -> ConflictError:
+        return ConflictError(
+            "other writers kept changing the metadata while its consolidated copies were updated: "
+            "call zarrdock.consolidate_metadata when they are done",
+            key=paths[0],
+            store=store,
+        )
+
+    for _ in attempts(_ATTEMPTS, kept_changing):
         reads = [Read(f"{path}/{name}" if path else name) for path in paths for name in names]
         stored = iter([_parse(result) for result in store.read(reads)])
         nodes = {path: {name: next(stored) for name in names} for path in paths}
@@ -127,12 +136,6 @@ def _refresh(store: Store, paths: Sequence[str], zarr_format: int, holders: Sequ
                 holders = [other for other in holders if other is not holder]
         if not stale:
             return
-    raise ConflictError(
-        "other writers kept changing the metadata while its consolidated copies were updated: "
-        "call zarrdock.consolidate_metadata when they are done",
-        key=paths[0],
-        store=store,
-    )
 
 
 def take_from_copies(store: Store, path: str) -> None:

@@ -33,7 +33,7 @@ from zarrdock.errors import (
     ZarrdockError,
 )
 from zarrdock.ranges import From, Range, Span, Tail, resolve
-from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
+from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version, attempts
 from zarrdock.stores.diagnose import TruncatedError, cause_of, diagnose, redact, translate
 from zarrdock.stores.identity import Identity, identity_of_filesystem
 from zarrdock.stores.io_loop import Live
@@ -408,7 +408,8 @@ class FsspecStore(RemoteStore):
         if self._protocol in _NATIVE_TAILS:
             return bytes(await live.call("cat_file", path, start=-n, end=None))
         # Elsewhere a negative start may mean anything, once it reaches beyond the beginning.
-        for _ in range(3):
+        message = "other writers kept changing the object while its end was read"
+        for _ in attempts(3, lambda: TruncatedError(message)):
             size = await self._size_once(live, key)
             if not size:
                 return None if size is None else b""
@@ -421,7 +422,7 @@ class FsspecStore(RemoteStore):
                 return data
             if len(data) == size:  # the range was ignored
                 return data[start:]
-        raise TruncatedError("other writers kept changing the object while its end was read")
+        raise AssertionError
 
     async def _fitted(self, live: Live, key: str, range_: Range, data: bytes) -> bytes | None:
         """``data`` is right where the object ends, and can be cut where the range was ignored: its size decides."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import ArchiveNotFoundError, StoreError
-from zarrdock.stores.base import Buffer, Store, Traits
+from zarrdock.stores.base import Buffer, Store, Traits, attempts
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.local_files import MISSING, failure, local_path, open_file, pread, pread_all, slashes, url_of_path
@@ -187,11 +187,12 @@ class LocalArchive(Archive):
         return (there.st_size, there.st_mtime_ns) == state.stamp
 
     def _load(self) -> State:
-        for _ in range(_MAX_ATTEMPTS):
+        message = "other writers kept replacing the archive while it was read: try again"
+        for _ in attempts(_MAX_ATTEMPTS, lambda: StoreError(message, store=self)):
             state = self._try_load()
             if state is not None:
                 return state
-        raise StoreError("other writers kept replacing the archive while it was read: try again", store=self)
+        raise AssertionError
 
     def _try_load(self) -> State | None:
         """Read the directory and the journal; None where another process changed the one between the other."""

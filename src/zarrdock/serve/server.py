@@ -27,7 +27,7 @@ from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.serve.connections import Connections, Limits
 from zarrdock.serve.headers import CORS, listing_html, listing_json
 from zarrdock.serve.pages import PAGE_HEADERS, error_page, node_page
-from zarrdock.stores.base import Blob, Read, Version
+from zarrdock.stores.base import Blob, Read, Version, attempts
 from zarrdock.stores.http_ranges import content_range
 from zarrdock.stores.open import open_store
 
@@ -340,7 +340,8 @@ class Server:
             if isinstance(result, Blob):
                 return known[1], known[0]
             self._sizes.pop(key)
-        for _ in range(ATTEMPTS):
+        message = "other writers kept changing the object while it was read: try again"
+        for _ in attempts(ATTEMPTS, lambda: VersionChangedError(message, key=key, store=self.store)):
             size = self.store.size(key)
             if size is None:
                 return None
@@ -357,9 +358,7 @@ class Server:
                 if last.version is not None:
                     self._sizes.put(key, (last.version, size))
                 return size, last.version
-        raise VersionChangedError(
-            "other writers kept changing the object while it was read: try again", key=key, store=self.store
-        )
+        raise AssertionError
 
     def _is_node(self, key: str) -> bool:
         """True where a node is at this path; chunks that are missing in a remote store are not worth the question."""
