@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,21 +16,24 @@ from zarrdock.json_ import JSON, expect_integers, expect_string, known_members, 
 
 __all__ = ["Struct"]
 
-#: Name, what it is, and the shape of a field that is an array (Zarr v2 only; () otherwise).
+#: Name, data type, and the shape of a field that is an array (Zarr v2 only; () otherwise).
 Field: TypeAlias = "tuple[str, DataType, tuple[int, ...]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Struct(DataType):
-    """Named fields, one behind the other without padding.
+    """Named fields, one behind the other. The padding that zarr-python 2 names "" is a field like others, called as
+    numpy calls it: ``f`` and its number.
 
     Attributes:
         fields: in the order they are stored.
+        unnamed: numbers of the fields whose name is "" in v2 metadata.
 
     Source: Zarr extensions, data types "struct" and "structured"; Zarr v2, "Data type encoding".
     """
 
     fields: tuple[Field, ...] = ()
+    unnamed: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, name: str, fields: Iterable[Field], place: str = "") -> Struct:
@@ -86,6 +89,8 @@ class Struct(DataType):
     def from_json_v2(cls, value: Sequence[JSON], pointer: str, parse: Callable[[JSON, str], DataType]) -> Struct:
         """Parse v2's list of fields: name, data type (by ``parse``), and optionally the shape of a subarray."""
         fields: list[Field] = []
+        unnamed: set[int] = set()
+        taken = {item[0] for item in value if isinstance(item, list) and item and isinstance(item[0], str)}
         for i, item in enumerate(value):
             place = pointer_to(pointer, i)
             if not isinstance(item, list) or not 2 <= len(item) <= 3:
@@ -95,8 +100,14 @@ class Struct(DataType):
                 given = [item[2]] if isinstance(item[2], int) else item[2]
                 shape = expect_integers(given, pointer_to(place, 2), minimum=1, stop=MAX_ITEM_BYTES + 1)
             name = expect_string(item[0], pointer_to(place, 0))
+            if not name:
+                unnamed.add(i)
+                name = f"f{i}"
+                while name in taken:
+                    name += "_"
+                taken.add(name)
             fields.append((name, parse(item[1], pointer_to(place, 1)), shape))
-        return cls.of("struct", fields, pointer)
+        return replace(cls.of("struct", fields, pointer), unnamed=frozenset(unnamed))
 
     @classmethod
     def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:
@@ -170,7 +181,8 @@ class Struct(DataType):
 
     def to_json_v2(self) -> JSON:
         return [
-            [name, data_type.to_json_v2(), *([list(shape)] if shape else [])] for name, data_type, shape in self.fields
+            ["" if i in self.unnamed else name, data_type.to_json_v2(), *([list(shape)] if shape else [])]
+            for i, (name, data_type, shape) in enumerate(self.fields)
         ]
 
     def _zeros(self) -> np.ndarray[Any, np.dtype[Any]]:

@@ -129,10 +129,13 @@ class Layout:
         """The layout of an array with this metadata.
 
         Args:
-            prefix: of the keys. options: of the writer.
+            prefix: of the keys. options: of the writer. Where v2 gives no fill value, missing chunks are undefined to
+                other readers: chunks of zeros are stored there whatever the options say.
         Raises:
             MetadataError: the codecs cannot work on such chunks.
         """
+        if metadata.fill_value_is_null:
+            options = replace(options, write_empty_chunks=True)
         grid = metadata.grid
         layout = cls.bind(
             metadata.shape,
@@ -333,12 +336,8 @@ def parse_shared(document: bytes | bytearray | memoryview, key: str, *, lenient:
 
 
 def layout_of(metadata: ArrayMetadata, prefix: str, options: WriteOptions) -> Layout:
-    """See :meth:`Layout.of`. Where v2 gives no fill value, missing chunks are undefined to other readers: chunks of
-    zeros are stored there.
-    """
-    if metadata.v2 is not None and metadata.v2.fill_value_is_null:
-        options = replace(options, write_empty_chunks=True)
-    if options != DEFAULT_WRITE_OPTIONS:
+    """See :meth:`Layout.of`: layouts of the default options are remembered."""
+    if options != DEFAULT_WRITE_OPTIONS or metadata.fill_value_is_null:
         return Layout.of(metadata, prefix, options)
     parts = metadata.codecs, metadata.grid, metadata.data_type, metadata.fill_value, metadata.key_encoding
     seen = (*map(id, parts), metadata.shape, prefix)

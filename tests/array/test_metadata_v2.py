@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 import zarrdock
+from zarrdock.adapters import ZarrStore
 from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.metadata.grid import RegularGrid
 from zarrdock.array.metadata.keys import SeparatedKeys
@@ -146,6 +148,33 @@ def test_null_means_no_fill_value() -> None:
     assert not given.fill_value_is_null
     assert to_v2_documents(given)[".zarray"]["fill_value"] == 1.5
     assert metadata.replace(attributes={"a": 1}).fill_value_is_null
+
+
+@pytest.mark.peer
+def test_without_a_fill_value_every_writer_stores_zeros() -> None:
+    """Missing chunks are undefined to other readers, whichever way the chunks were written."""
+    changes = {"shape": [4], "chunks": [2], "dtype": "<i4", "fill_value": None, "filters": None, "compressor": None}
+    source = {".zarray": json.dumps(EXAMPLE | changes).encode()}
+    array = zarrdock.open_array(source, "r+")
+    array[:2] = 0
+    assert "0" in source
+    again: dict[str, bytes] = {}
+    zarrdock.copy(source, again, compressors=["gzip"], zarr_format=2)
+    assert "0" in again
+    with zarr.config.set({"codec_pipeline.path": "zarrdock.adapters.zarr_python.CodecPipeline"}):
+        zarr.open_array(ZarrStore(source), mode="r+")[2:] = 0
+    assert "1" in source
+
+
+@pytest.mark.parametrize("fields", [["f1", "", ""], ["", "f1", "f0"], ["a", "", "f1"]])
+def test_padding_gets_a_name_of_its_own(fields: list[str]) -> None:
+    document = [[name, "|u1"] for name in fields]
+    metadata = parsed(dtype=document, fill_value=None)
+    names = metadata.dtype.names
+    assert names is not None
+    assert len(set(names)) == len(fields)
+    assert [name for name, given in zip(names, fields, strict=True) if given] == [given for given in fields if given]
+    assert to_v2_documents(metadata)[".zarray"]["dtype"] == document
 
 
 @pytest.mark.parametrize("dtype", [">i4", "<i4", ">c16", ">f2", "|b1", "|V7", ">u8"])

@@ -170,6 +170,34 @@ CASES = [
         {".zarray": changed(V2, dtype=[["a", "<i4"], ["b", "|u1"]])},
         [[0, 0]] * 4,
     ),
+    Case(
+        "v2-structure-padded",
+        "zarr-python 2: structures that numpy aligned or places at offsets",
+        'fields named "" for padding',
+        {
+            ".zarray": changed(
+                V2,
+                dtype=[["a", "|i1"], ["", "|V3"], ["b", "<i4"]],
+                fill_value=base64.b64encode(b"\x01\xff\xfe\xfd" + data([70000])).decode(),
+            ),
+            "0": b"\x02\0\0\0" + data([7]) + b"\x03\0\0\0" + data([8]),
+        },
+        [[2, "AAAA", 7], [3, "AAAA", 8], [1, "//79", 70000], [1, "//79", 70000]],
+    ),
+    Case(
+        "v2-structure-big",
+        "zarr-python 2: fields of both byte orders",
+        "a structure with fields of both byte orders, and a fill value",
+        {
+            ".zarray": changed(
+                V2,
+                dtype=[["a", ">i4"], ["b", "<u2"]],
+                fill_value=base64.b64encode(data([70000], ">i4") + data([3], "<u2")).decode(),
+            ),
+            "0": data([7], ">i4") + data([1], "<u2") + data([8], ">i4") + data([2], "<u2"),
+        },
+        [[7, 1], [8, 2], [70000, 3], [70000, 3]],
+    ),
     v2("no-fill-value", "older nccopy", "no fill_value", "", fill_value=LEFT_OUT),
     v2("no-order", "writers by hand", "no order", "", order=LEFT_OUT),
     v2("no-compressor", "writers by hand", "no compressor", "", compressor=LEFT_OUT),

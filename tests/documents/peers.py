@@ -29,11 +29,13 @@ def as_bytes(text: str) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """Values as the corpus has them: lists, complex numbers as pairs, NaN as text."""
+    """Values as the corpus has them: lists, complex numbers as pairs, bytes in base64, NaN as text."""
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, complex):
         return [value.real, value.imag]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return "NaN" if value != value else value
 
 
