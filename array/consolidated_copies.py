@@ -4,7 +4,7 @@ A copy is part of another document, and no store changes two documents in one st
 a node appears in the copies after it was written, and is taken out of them before it is removed. A changed node is
 written first; then every copy is made to say what the node's own documents say *now*, and these are looked at once
 more, until nothing changed in between: of several processes that change one node the last to look leaves the copies
-right. See ``docs/design/consolidated.md``.
+right. See ``docs/design/metadata-copies.md``.
 """
 
 from __future__ import annotations

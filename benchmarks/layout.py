@@ -3,8 +3,8 @@
     python -m benchmarks.layout [--size 512] [--write]
 
 Requests are counted by :mod:`zarrdock.layouts.predict`; at one gap all reads are made as well, of arrays whose shards
-were rewritten in each order, and the two counts have to agree. ``--write`` puts the tables into docs/layout.md and the
-picture into docs/img/layout-orders.svg.
+were rewritten in each order, and the two counts have to agree. ``--write`` puts the tables into
+docs/explanation/layout.md and the picture into docs/img/layout-orders.svg.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _As(WrapperStore):
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layout", description="Requests under each order.")
     parser.add_argument("--size", type=int, default=512, help="voxels a side")
-    parser.add_argument("--write", action="store_true", help="into docs/layout.md and docs/img/layout-orders.svg")
+    parser.add_argument("--write", action="store_true", help="into docs/explanation and docs/img")
     given = parser.parse_args(arguments)
     volume = load_volume(given.size, cache_folder())
     chunk, shard = (given.size // 16,) * 3, (given.size // 2,) * 3
@@ -80,9 +80,10 @@ def main(arguments: list[str]) -> int:
     print(text)
     if given.write:
         docs = Path(__file__).parent.parent / "docs"
-        page = (docs / "layout.md").read_text("utf-8")
+        place = docs / "explanation" / "layout.md"
+        page = place.read_text("utf-8")
         before, after = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
-        (docs / "layout.md").write_text(f"{before}\n\n{text}\n\n{after}", "utf-8")
+        place.write_text(f"{before}\n\n{text}\n\n{after}", "utf-8")
         names = [f"{order}, gap {_size(gap)}" for order in ORDERS for gap in (0, 128 * 2**10)]
         panels = [
             (

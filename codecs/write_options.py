@@ -25,7 +25,7 @@ class WriteOptions:
             level of shards.
         in_place: change parts of shards without reading and writing the rest, in folders of the local file system: as
             atomic and as safe from crashes as without it. Chunks go over those they replace, where they fit, else
-            behind all others; see ``docs/layout.md``.
+            behind all others; see ``docs/explanation/layout.md``.
         single_writer: the caller vouches that nothing else writes to the array meanwhile. Stores without an atomic
             update then change parts of chunks all the same; other stores take no notice.
         max_garbage: with ``in_place``, a shard of which more than this share would be garbage is written anew.

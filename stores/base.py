@@ -2,7 +2,7 @@
 
 A store maps keys to immutable, versioned blobs of bytes. It is synchronous and batch-oriented: ``read`` takes many
 reads and answers them together, so that a plan of requests is sent as one round, with no coroutine a chunk. What every
-store answers to every edge case is written in ``docs/store-contract.md`` and held by :mod:`zarrdock.testing`.
+store answers to every edge case is written in ``docs/reference/store-contract.md`` and held by :mod:`zarrdock.testing`.
 """
 
 from __future__ import annotations
@@ -358,7 +358,7 @@ def sized_entries(store: Store, prefix: str = "") -> list[Entry]:
 
 
 class Store(ABC):
-    """A mapping of keys to versioned blobs. See the module's docstring and ``docs/store-contract.md``.
+    """A mapping of keys to versioned blobs. See the module's docstring and ``docs/reference/store-contract.md``.
 
     Stores may be used from any thread and any number of threads, from within a running event loop, after ``fork`` and
     through ``pickle``.

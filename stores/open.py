@@ -91,7 +91,7 @@ def open_store(
         retry: remote stores only: when requests are tried again.
         n_concurrent: remote stores only: requests in flight at most, over all users of the store.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request; each kind of store has a
-            measured default (``docs/stores.md``).
+            measured default (``docs/reference/stores.md``).
         missing_statuses: remote stores only: HTTP statuses that are taken for "no such key" in reads, beside 404 and
             410. 403: where listing is not allowed, many services say so of what is missing; 200: a web server's page of
             HTML in the place of the object. Elsewhere both are errors, for a chunk that exists would become fill value.

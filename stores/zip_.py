@@ -52,7 +52,7 @@ _unfinished: dict[str, WritableArchive] = {}
 class ZipStore(Store):
     """Entries of a zip archive, one a key.
 
-    Reading takes one or two rounds for the directory, and then one request for an entry; see ``docs/zip.md``.
+    Reading takes one or two rounds for the directory, and then one request for an entry; see ``docs/reference/zip.md``.
 
     A local archive can be written. A write is there for every reader and writer that uses this class as soon as it
     returns, and survives the process. Other programs see it when the directory has been written: by :meth:`flush`, by

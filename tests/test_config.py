@@ -15,7 +15,7 @@ from zarrdock.config import Config, available_cpus, config, cpu_quota
 
 
 def test_the_page_names_every_setting(repository: Path) -> None:
-    page = (repository / "docs/configuration.md").read_text()
+    page = (repository / "docs/reference/configuration.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", page, re.MULTILINE)
     assert rows == [(field.name, str(field.default)) for field in fields(Config)]
     documented = {line.strip().partition(":")[0] for line in (Config.__doc__ or "").splitlines()}

@@ -9,7 +9,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def test_the_code_of_the_page_runs(repository: Path) -> None:
-    text = (repository / "docs" / "coming-from-zarr-python.md").read_text("utf-8")
+    text = (repository / "docs" / "how-to" / "coming-from-zarr-python.md").read_text("utf-8")
     blocks = BLOCK.findall(text)
     assert len(blocks) >= 4
     names: dict[str, object] = {}
@@ -17,7 +17,7 @@ def test_the_code_of_the_page_runs(repository: Path) -> None:
 
 
 def test_the_names_in_the_tables_exist(repository: Path) -> None:
-    text = (repository / "docs" / "coming-from-zarr-python.md").read_text("utf-8")
+    text = (repository / "docs" / "how-to" / "coming-from-zarr-python.md").read_text("utf-8")
     public = set(re.findall(r"`(?:await )?zarrdock\.([A-Za-z_]+)", text)) | set(
         re.findall(r"zarrdock\.([A-Za-z_]+)\(", text)
     )

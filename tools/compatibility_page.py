@@ -1,4 +1,4 @@
-"""The matrix of compatibility as a page of Markdown: ``python -m tools.compatibility_page docs/compatibility.md``."""
+"""The matrix of compatibility as a page of Markdown: ``python -m tools.compatibility_page docs/measurements/compatibility.md``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HEAD = """\
 
 Every codec with every data type in every layout, beside other implementations. Made by
 
-    python -m tools.compatibility_page docs/compatibility.md
+    python -m tools.compatibility_page docs/measurements/compatibility.md
 
 with {peers}. {n} arrays of 5 x 6 elements in chunks of 2 x 3, one of which is never written.
 Each is written by zarrdock and read by itself and by each peer; then each peer writes the same values under the same

@@ -1,4 +1,4 @@
-"""The table of faults and outcomes of remote stores: ``python -m tools.fault_table docs/fault-matrix.md``."""
+"""The table of faults and outcomes of remote stores: ``python -m tools.fault_table docs/measurements/fault-matrix.md``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ what the caller got when the fault came once / when it came every time; one word
 right bytes, or the change made exactly once; an error is the exception raised, with the change made once or not
 at all. All within the deadline. Empty: the fault does not exist for that operation.
 
-Made by `python -m tools.fault_table docs/fault-matrix.md` against in-process fakes of the services (they
+Made by `python -m tools.fault_table docs/measurements/fault-matrix.md` against in-process fakes of the services (they
 honour every condition, which the emulators do not), with a policy of {attempts} attempts, {attempt:g} s an attempt,
 {deadline:g} s in all. The tests run the same cells and hold this file to what they find.
 

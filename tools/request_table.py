@@ -214,7 +214,7 @@ at most, and what `tests/budgets` holds it to, on S3 (moto and a strict fake), o
 Storage (the emulator and a strict fake) and on a web server. Beside it zarr-python's `FsspecStore`, measured in the
 same run through the same proxy: zarr {zarr}, s3fs {s3fs}, gcsfs {gcsfs}, fsspec {fsspec}.
 
-Made by `python -m tools.request_table docs/requests.md`. A proxy stands before the service, delays every
+Made by `python -m tools.request_table docs/measurements/requests.md`. A proxy stands before the service, delays every
 request by {delay:g} s and keeps its time: rounds are the longest chain of requests of which each began when the one
 before had been answered. Each operation starts with a store that has asked for nothing yet; filesystems have
 forgotten what they listed. "Hot" is the second read of the same array. A dash: not possible.
@@ -233,7 +233,7 @@ How it comes about:
   asks for that version; if the shard has changed, the answer says so and the index is read again.
 - *A whole shard is one request* once nearly all of it is wanted: index and chunks come together.
 - *Merging*: chunks of a shard that lie close together are one request; how close is the store's `merge_gap_bytes`
-  (see `docs/stores.md`).
+  (see `docs/reference/stores.md`).
 - *Creation* is one PUT on condition that there is nothing; zarr-python looks first, so that two processes can both
   believe to have created the array. With `overwrite` the place is listed, so that nothing of the old array stays.
   Below the root of a store the documents of the groups above are asked for beside it, since they may hold a copy.
@@ -242,7 +242,7 @@ How it comes about:
 - *A part of a shard* is one GET and one PUT on condition that the shard is still the same. zarr-python's PUT has no
   condition: of two writers one loses.
 - *Not counted*: a service that speaks S3's protocol and is not Amazon's is asked once in a process, before the first
-  conditional write, whether it keeps conditions: five small requests in four rounds (see `docs/stores.md`).
+  conditional write, whether it keeps conditions: five small requests in four rounds (see `docs/reference/stores.md`).
 - *Without consolidated metadata* a group's members are one page of listing for each 1,000 names, then all their
   documents in one round.
 """

@@ -1,7 +1,7 @@
-"""Run storms, and write the table of ``docs/reliability.md``.
+"""Run storms, and write the table of ``docs/explanation/reliability.md``.
 
 ``python -m tools.storm_table`` runs them in full, ``--quick`` in the short form of the tests, ``--only NAME`` one of
-them, ``--markdown docs/reliability.md`` writes the table of that document anew.
+them, ``--markdown docs/explanation/reliability.md`` writes the table of that document anew.
 """
 
 from __future__ import annotations

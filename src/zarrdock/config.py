@@ -2,7 +2,7 @@
 an environment variable.
 
 ``ZARRDOCK_THREADS=4`` sets ``threads``, and so on for every field in upper case. At run time:
-``zarrdock.config.threads = 4``. ``docs/configuration.md`` says more of each.
+``zarrdock.config.threads = 4``. ``docs/reference/configuration.md`` says more of each.
 """
 
 from __future__ import annotations

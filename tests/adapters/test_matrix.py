@@ -1,4 +1,4 @@
-"""Every reader on every kind of store through every view: the table of docs/adapters.md.
+"""Every reader on every kind of store through every view: the table of docs/reference/adapters.md.
 
 ``ZARRDOCK_WRITE_TABLE=1 python -m pytest tests/adapters/test_matrix.py`` writes it, with the releases it ran with.
 """
@@ -150,7 +150,7 @@ def table(releases: Callable[[str], str]) -> str:
 
 
 def test_the_table_says_what_is_tested(repository: Path) -> None:
-    page = repository / "docs/adapters.md"
+    page = repository / "docs/reference/adapters.md"
     text = page.read_text("utf-8")
     before, _, rest = text.partition(START)
     found, _, after = rest.partition(END)

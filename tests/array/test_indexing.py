@@ -1,4 +1,4 @@
-"""Where indexing is numpy's to the letter, and where it is not on purpose: the claims of ``docs/indexing.md``."""
+"""The claims of ``docs/reference/indexing.md``: indexing is numpy's to the letter, or on purpose not."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_names_of_many_children(where: Place) -> None:
 
 def test_the_page_tells_what_is_measured(repository: Path) -> None:
     """The budgets of the page are those of the tests, and its figures for zarrdock are within them."""
-    page = (repository / "docs" / "requests.md").read_text("utf-8")
+    page = (repository / "docs" / "measurements" / "requests.md").read_text("utf-8")
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")
     ]

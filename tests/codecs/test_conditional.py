@@ -331,11 +331,11 @@ def test_with_decision_reaches_into_shards() -> None:
 
 
 def test_the_page_about_it_runs(repository: Path) -> None:
-    text = (repository / "docs" / "conditional.md").read_text("utf-8")
+    text = (repository / "docs" / "reference" / "conditional.md").read_text("utf-8")
     namespace: dict[str, Any] = {"__name__": "page"}
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     for block in blocks:
-        exec(compile(block, "docs/conditional.md", "exec"), namespace)
+        exec(compile(block, "docs/reference/conditional.md", "exec"), namespace)
     metadata = re.findall(r"^```json\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert parse_codec(json.loads(metadata[0])) == Conditional((Zstd(3),))

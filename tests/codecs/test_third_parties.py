@@ -21,7 +21,7 @@ from zarrdock.codecs.v2_codecs import from_v2, to_v2, to_v3
 from zarrdock.errors import CodecError, MetadataError, UnknownExtensionError, UnsupportedError
 
 OURS = '''
-"""The example of docs/codecs.md."""
+"""The example of docs/reference/codecs.md."""
 
 from dataclasses import dataclass
 
@@ -177,7 +177,7 @@ def test_our_entry_points(site: Any) -> None:
 
 
 def test_the_page_has_this_example(repository: Path) -> None:
-    text = (repository / "docs" / "codecs.md").read_text("utf-8")
+    text = (repository / "docs" / "reference" / "codecs.md").read_text("utf-8")
     code = OURS.split('"""\n\n', 1)[1].strip()
     assert code in text
     assert '[project.entry-points."zarrdock.codecs"]' in text

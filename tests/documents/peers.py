@@ -106,7 +106,7 @@ _PAGE = """# Documents that others write
 One small hierarchy a file, each with a document that breaks the specification, or keeps it in a way that not everybody
 expects, as the programs that write it do. `make.py` wrote them (`python tests/documents/make.py --peers`, with
 zarr-python and TensorStore installed, also asks these two, and writes this page). zarrdock reads all of them:
-`test_documents.py`. The page for users is `docs/documents.md`.
+`test_documents.py`. The page for users is `docs/reference/documents.md`.
 
 | file | what | who writes it | {heads} |
 |{rules}|

@@ -214,7 +214,7 @@ def test_command(tmp_path, capsys, repository) -> None:
 
 
 def test_the_document_has_all_storms(repository) -> None:
-    text = (repository / "docs" / "reliability.md").read_text()
+    text = (repository / "docs" / "explanation" / "reliability.md").read_text()
     rows = re.findall(r"^\| (\w+) \| ([^|]+) \|[^|]+\| (\d+) ", text, re.M)
     assert {storm for storm, *_ in rows} == set(STORMS)
     assert {place for storm, place, _ in rows if storm == "writers"} == set(base.PLACES)

@@ -23,7 +23,7 @@ from zarrdock.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.server
 
-DOCS = Path(__file__).parents[2] / "docs" / "stores.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "stores.md"
 SIGNS = {"yes": "●", "no": "", "wrong": "wrong", "not tried": "?"}
 
 

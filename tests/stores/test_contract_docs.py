@@ -5,7 +5,7 @@ from zarrdock.testing import AsyncStoreContract, RecordingStore, StoreContract
 
 
 def test_the_examples_run(repository):
-    page = (repository / "docs/store-contract.md").read_text("utf-8")
+    page = (repository / "docs/reference/store-contract.md").read_text("utf-8")
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, "store-contract.md", "exec"), names)

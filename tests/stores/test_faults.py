@@ -50,4 +50,4 @@ def test_table(results: Results, repository: Path, capsys: pytest.CaptureFixture
     outcomes = {cell: outcome for cell, (outcome, _) in results.items()}
     with capsys.disabled():
         print("\n" + fault_table.table(outcomes))
-    assert (repository / "docs" / "fault-matrix.md").read_text() == fault_table.document(outcomes)
+    assert (repository / "docs" / "measurements" / "fault-matrix.md").read_text() == fault_table.document(outcomes)

@@ -1,4 +1,4 @@
-"""The examples of docs/stores.md that need no network run, in order, in an empty folder."""
+"""The examples of docs/reference/stores.md that need no network run, in order, in an empty folder."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from zarrdock.stores.retry import RetryPolicy
 
 
 def test_the_examples_run(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (repository / "docs/stores.md").read_text("utf-8")
+    page = (repository / "docs/reference/stores.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) >= 6
     monkeypatch.chdir(tmp_path)
@@ -23,13 +23,13 @@ def test_the_examples_run(repository: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_others_compile(repository: Path) -> None:
-    page = (repository / "docs/stores.md").read_text("utf-8")
+    page = (repository / "docs/reference/stores.md").read_text("utf-8")
     for block in re.findall(r"```py\n(.*?)```", page, re.DOTALL):
         compile(block, "stores.md", "exec")
 
 
 def test_the_figures_are_those_of_the_code(repository: Path, tmp_path: Path) -> None:
-    page = (repository / "docs/stores.md").read_text("utf-8")
+    page = (repository / "docs/reference/stores.md").read_text("utf-8")
     policy = RetryPolicy()
     assert f"{policy.attempts} tries" in page
     assert f"{policy.attempt_seconds:g} s a try" in page

@@ -1,6 +1,6 @@
 """Every codec with every data type in every layout, beside other implementations.
 
-``python -m tools.compatibility_page docs/compatibility.md`` runs all of it and writes the page.
+``python -m tools.compatibility_page docs/measurements/compatibility.md`` runs all of it and writes the page.
 
 Each array is written by zarrdock and read by itself and by each peer; then each peer writes the same values into a copy
 of the metadata, and zarrdock reads them. Peers are imported only here, and only those that are installed take part.

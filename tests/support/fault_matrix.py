@@ -1,7 +1,8 @@
 """Every fault on every operation of every remote store: the right bytes, or the right error, within a deadline.
 
-``python -m tools.fault_table docs/fault-matrix.md`` runs it and writes the table; the tests run the same cells. The
-services are the strict in-process fakes, each behind a :class:`FaultProxy`, because they honour every condition.
+``python -m tools.fault_table docs/measurements/fault-matrix.md`` runs it and writes the table; the tests run the same
+cells. The services are the strict in-process fakes, each behind a :class:`FaultProxy`, because they honour every
+condition.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Tools for testing stores, and code that uses them.
 
-- :class:`~zarrdock.testing.contract.StoreContract`: the tests every store passes; see ``docs/store-contract.md``.
+- :class:`~zarrdock.testing.contract.StoreContract`: the tests every store passes; see
+  ``docs/reference/store-contract.md``.
 - :func:`~zarrdock.testing.machine.store_machine`: random sequences of operations, compared with a dictionary.
 - :class:`RecordingStore`, :class:`FaultyStore`, :class:`LatencyStore`: stores around a store, to count, break, delay.
 

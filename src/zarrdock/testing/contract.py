@@ -10,7 +10,7 @@
             return MyStore(...)
 
 What a store can't do it says in its traits; there the tests hold it to refusing, with the right error and no effect.
-A store that can't write overrides ``fill`` as well. The rules are written down in ``docs/store-contract.md``.
+A store that can't write overrides ``fill`` as well. The rules are written down in ``docs/reference/store-contract.md``.
 """
 
 from __future__ import annotations
