@@ -14,11 +14,9 @@ CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 def texts(repository: Path) -> dict[Path, str]:
     """Every text file of the checkout that may name a page."""
     folders = ("docs", "src", "stores", "array", "codecs", "tools", "tests", "benchmarks")
-    paths = [
-        path for folder in folders for path in (repository / folder).rglob("*") if "node_modules" not in path.parts
-    ]
-    paths += repository.glob("*.*")
-    return {path: path.read_text("utf-8") for path in paths if path.suffix in {".md", ".py", ".toml", ".ini", ".yml"}}
+    paths = [path for folder in folders for path in (repository / folder).rglob("*")] + [*repository.glob("*.*")]
+    named = [path for path in paths if path.suffix in {".md", ".py", ".toml", ".ini", ".yml"}]
+    return {path: path.read_text("utf-8") for path in named if "node_modules" not in path.parts}
 
 
 def test_relative_links_lead_somewhere(texts: dict[Path, str]) -> None:

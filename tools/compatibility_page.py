@@ -1,4 +1,4 @@
-"""The matrix of compatibility as a page of Markdown: ``python -m tools.compatibility_page docs/measurements/compatibility.md``."""
+"""The matrix of compatibility as a page: ``python -m tools.compatibility_page docs/measurements/compatibility.md``."""
 
 from __future__ import annotations
 

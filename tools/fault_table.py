@@ -1,4 +1,4 @@
-"""The table of faults and outcomes of remote stores: ``python -m tools.fault_table docs/measurements/fault-matrix.md``."""
+"""Faults of remote stores and their outcomes: ``python -m tools.fault_table docs/measurements/fault-matrix.md``."""
 
 from __future__ import annotations
 
