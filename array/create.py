@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 from zarrdock.array.array import Array
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.dtypes.v2_dtypes import object_type_of
+from zarrdock.array.execution.read_write import write_new
 from zarrdock.array.metadata.grid import RegularGrid, rectilinear_of
 from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys, parse_key_encoding
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.node_storage import ZarrFormat, save_new
+from zarrdock.array.node_storage import ZarrFormat, save_new, withdraw
 from zarrdock.array.planning.caches import ChunkCache
-from zarrdock.array.planning.selection import basic
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
@@ -133,9 +133,14 @@ def make_array(
     overwrite: bool,
     options: WriteOptions,
     chunk_cache: ChunkCache | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> Array:
     """Store a new array's metadata, and the values where the parameters have some.
 
+    The array is its creator's until this returns: where the values can't be written, it is removed again.
+
+    Args:
+        prepare: called when all is known to fit, before anything is stored.
     Raises:
         UnsupportedError: shape or data type are missing. SelectionError: the values don't fit; nothing is stored then.
     """
@@ -151,9 +156,15 @@ def make_array(
     metadata = make_metadata(zarr_format=zarr_format, subchunk_write_order=options.subchunk_write_order, **given)
     array = Array(store, path, metadata, options=options, chunk_cache=chunk_cache)
     value = None if data is None else array._value(array.shape, data)
+    if prepare is not None:
+        prepare()
     save_new(store, path, metadata, overwrite=overwrite)
     if value is not None:
-        array._write_values(array._layout, basic(..., array.shape), value)
+        try:
+            write_new(store, array._layout, value, array._cache)
+        except BaseException as error:
+            withdraw(store, path, metadata, error)
+            raise
     return array
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from zarrdock.array.array import Array, Missing
@@ -353,6 +354,7 @@ class Group(Placed):
         """
         path = self._new_path(name)
         metadata = GroupMetadata(attributes=as_json(attributes or {}), zarr_format=self._metadata.zarr_format)
+        self._make_parents(path)
         save_new(self._store, path, metadata, overwrite=overwrite)
         return Group(self._store, path, metadata, self._options)
 
@@ -395,14 +397,16 @@ class Group(Placed):
         """
         check_parameters(parameters, "create_array")
         write = write_options(options, self._options.write)
+        found = self._new_path(path)
         return make_array(
             self._store,
-            self._new_path(path),
+            found,
             parameters,
             zarr_format=3 if self._metadata.zarr_format == 3 else 2,
             overwrite=overwrite,
             options=write,
             chunk_cache=self._options.chunk_cache,
+            prepare=partial(self._make_parents, found),
         )
 
     def require_array(
@@ -444,14 +448,19 @@ class Group(Placed):
         member = new_node_path(name)
         if not member:
             raise InvalidKeyError("a member needs a name", store=self._store)
-        parts = member.split("/")
-        for n in range(1, len(parts)):
-            parent = join(self._path, "/".join(parts[:n]))
+        return join(self._path, member)
+
+    def _make_parents(self, path: str) -> None:
+        """Make the groups between this one and a path below it."""
+        start = len(self._path) + 1 if self._path else 0
+        for n, letter in enumerate(path):
+            if letter != "/" or n < start:
+                continue
+            parent = path[:n]
             try:
                 save_new(self._store, parent, GroupMetadata(zarr_format=self._metadata.zarr_format), overwrite=False)
             except NodeExistsError:
                 load(self._store, parent, "group", self._metadata.zarr_format, consolidated=False)
-        return join(self._path, member)
 
     def append(self, data: Mapping[str, Any], dim: str) -> slice:
         """Append to all arrays right below that have a dimension: a cube's data and its coordinates get the same rows.

@@ -281,17 +281,33 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
     if overwrite:
         replace_node(store, path, node)
     copies = Copies(store, [path], node.zarr_format)
-    first = True
-    for name, document in stored.items():
-        if name == ".zattrs" and not node.attributes:
-            continue
-        try:
-            # The first document decides; a later one belongs to the node that the first one made ours.
-            store.write(join(path, name), document, create_only=first and not overwrite)
-        except KeyExistsError as error:
-            raise NodeExistsError(_exists(store, path)) from error
-        first = False
-    copies.refresh()
+    names = [name for name in stored if name != ".zattrs" or node.attributes]
+    try:
+        # The first document decides; a later one belongs to the node that the first one made ours.
+        store.write(join(path, names[0]), stored[names[0]], create_only=not overwrite)
+    except KeyExistsError as error:
+        raise NodeExistsError(_exists(store, path)) from error
+    try:
+        for name in names[1:]:
+            store.write(join(path, name), stored[name])
+        copies.refresh()
+    except BaseException as error:
+        withdraw(store, path, node, error)
+        raise
+
+
+def withdraw(store: Store, path: str, node: Node, error: BaseException) -> None:
+    """Take away the documents of a node that was just made, since ``error`` kept it from being finished. Where that
+    fails too, the error gets a note that says so.
+    """
+    try:
+        take_from_copies(store, path)
+        store.delete_many([join(path, name) for name in reversed(documents(node))])
+    except Exception as again:
+        error.add_note(
+            f"an unfinished node stays at {path or '/'!r} in {store}, since it could not be removed ({again}): "
+            "overwrite=True replaces it"
+        )
 
 
 def replace_node(store: Store, path: str, new: Node | None) -> None:

@@ -27,6 +27,7 @@ __all__ = ["ABILITIES", "Ability", "StoreReport", "check_store"]
 
 Outcome: TypeAlias = Literal["yes", "no", "wrong", "not tried"]
 
+_IN_PROCESS = "by a lock of this process, in which the store lives"
 _NBYTES = 1000
 _N_WRITERS, _N_UPDATES = 4, 5
 # Read where nothing can be written.
@@ -186,7 +187,9 @@ class _Trial:
         try:
             self.store.write(self.key, b"again", create_only=True)
         except KeyExistsError:
-            return "" if self.store.traits.atomic_update else "after a look: of two writers at once both may succeed"
+            if not self.store.traits.atomic_update:
+                return "after a look: of two writers at once both may succeed"
+            return _IN_PROCESS if self.store.identity.in_process else ""
         raise _Wrong("a key that exists is created again")
 
     def updates(self) -> str:
@@ -214,7 +217,7 @@ class _Trial:
         n, found = _N_WRITERS * _N_UPDATES, int(self._whole(key) or b"0")
         if found != n:
             raise _Wrong(f"{n - found} of {n} updates were lost")
-        return ""
+        return _IN_PROCESS if identity.in_process else ""
 
     def update_deletes(self) -> str:
         self._must_write()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from zarrdock.errors import InvalidKeyError, ReadOnlyError, VersionChangedError
+from zarrdock.errors import InvalidKeyError, ReadOnlyError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Range
 from zarrdock.stores.identity import Identity, identity_of_object
 
@@ -139,6 +139,7 @@ class Traits:
         writable: mutating operations are possible at all.
         listable: ``list`` and ``list_dir`` work.
         atomic_update: ``update`` and ``create_only`` are atomic against every other writer that uses the same service.
+            Where values live in this process alone, by a lock of this process: against every other store.
         conditional_read: a read checks the version it is given.
         remote: reads cost a round trip; many should be in flight together.
         merge_gap_bytes: unwanted bytes that are cheaper to fetch than one more request.
@@ -626,6 +627,15 @@ class Store(ABC):
         return self.url
 
     # -- for implementations ------------------------------------------------------------------------------------------
+
+    def _no_update(self, key: str) -> UnsupportedError:
+        """The error of a store without atomic updates."""
+        return UnsupportedError(
+            f"{self} has no atomic updates, so that two writers who change {key!r} at the same time would undo each "
+            "other's work; nothing was changed. Write whole chunks or shards (one that reaches beyond the end of the "
+            "array never is); or, if no other process writes at the same time, say options={'single_writer': True} "
+            "where the array is created or opened"
+        )
 
     def _check_writable(self, key: str = "") -> None:
         if self.read_only or not self.traits.writable:

@@ -11,6 +11,7 @@ import inspect
 import os
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ from zarrdock.stores.diagnose import TruncatedError, cause_of, diagnose, redact,
 from zarrdock.stores.identity import Identity, identity_of_filesystem
 from zarrdock.stores.io_loop import Live
 from zarrdock.stores.local_files import is_missing
-from zarrdock.stores.remote import Entries, RemoteStore, as_bytes, nbytes_of
+from zarrdock.stores.remote import Entries, RemoteStore, as_bytes, key_locks, nbytes_of
 from zarrdock.stores.retry import RetryPolicy
 
 __all__ = [
@@ -197,8 +198,10 @@ class FsspecStore(RemoteStore):
     Raises:
         UnsupportedError: no such protocol, or the library for it is not installed. StoreError: wrong options.
 
-    Generic filesystems have no versions and no conditional requests: blobs carry no version, and ``create_only`` and
-    ``update`` are safe against this process only. On local files values are written beside the key and renamed over it.
+    Generic filesystems have no versions and no conditional requests: blobs carry no version, ``update`` is refused, and
+    ``create_only`` is safe against this process only. On a filesystem in memory, which only this process can reach,
+    both are atomic by a lock of this process; a write past zarrdock does not wait for it. On local files values are
+    written beside the key and renamed over it.
 
     >>> store = zarrdock.FsspecStore("memory://folder")
     >>> _ = store.write("key", b"value")
@@ -224,6 +227,7 @@ class FsspecStore(RemoteStore):
         place = place_of(fs, path, storage_options, from_url)
         self._protocol = protocol_of(place.fs)
         self._is_local = isinstance(place.fs, LocalFileSystem)
+        self._is_in_process = self._protocol == "memory" and isinstance(getattr(place.fs, "store", None), dict)
         super().__init__(
             place.fs,
             place.root,
@@ -240,7 +244,12 @@ class FsspecStore(RemoteStore):
     def _make_traits(self, traits: Traits) -> Traits:
         """The traits of this kind of store; ``traits`` has what the constructor was given."""
         one_request_tails = self._protocol in _NATIVE_TAILS
-        return replace(traits, writable=self._protocol not in _READ_ONLY, one_request_tails=one_request_tails)
+        return replace(
+            traits,
+            writable=self._protocol not in _READ_ONLY,
+            atomic_update=self._is_in_process,
+            one_request_tails=one_request_tails,
+        )
 
     @property
     def identity(self) -> Identity:
@@ -450,6 +459,11 @@ class FsspecStore(RemoteStore):
         raise error
 
     # -- names --------------------------------------------------------------------------------------------------
+
+    def _exclusive(self, key: str) -> AbstractContextManager[None]:
+        # By the path, whatever folder of it a store has for its root. Two filesystems with such a path wait for each
+        # other needlessly.
+        return key_locks(f"{self._protocol}\0{self._path(key).lstrip('/')}")
 
     def _is_listed(self, key: str, prefix: str) -> bool:
         if not key or key.endswith("/") or (prefix and not key.startswith(prefix + "/")):

@@ -66,7 +66,7 @@ from zarrdock.stores.http_ranges import take
 from zarrdock.stores.io_loop import Bridge, Live, Transport
 from zarrdock.stores.retry import RetryPolicy, is_slow_down
 
-__all__ = ["RemoteStore", "as_bytes", "as_statuses", "nbytes_of"]
+__all__ = ["RemoteStore", "as_bytes", "as_statuses", "key_locks", "nbytes_of"]
 
 T = TypeVar("T")
 # Inside Store, `list` is a method.
@@ -74,7 +74,7 @@ Entries = list[Entry]
 Keys = list[str]
 
 # By filesystem and path: two store objects on one filesystem exclude each other too.
-_key_locks = KeyLocks()
+key_locks = KeyLocks()
 
 
 def as_bytes(value: Value) -> bytes:
@@ -151,6 +151,8 @@ class RemoteStore(Store):
     delete_may_repeat = False
     # The cost of reading a part from a server that answers byte ranges with whole objects, in a warning's words.
     price_of_a_part = "each partial read costs as much as the whole object"
+    # All who can reach the values are in this process, where a lock keeps them apart.
+    _is_in_process = False
     _ignores_ranges = False
     _warned = False
     _kept: Conditions | None = None
@@ -234,22 +236,18 @@ class RemoteStore(Store):
         if create_only and self.traits.atomic_update:
             self.conditions()
         data = as_bytes(value)
-        with self._exclusive(key) if create_only or self.assume_single_writer else nullcontext():
+        with self._exclusive(key) if create_only or self._takes_turns else nullcontext():
             return self._bridge.run(lambda live: self._put(live, key, data, create_only))
 
     def update(self, key: str, change: Change, /) -> None:
         self._check_key(key)
         self._check_writable(key)
-        if self._is_atomic():
+        if not self._is_in_process and self._is_atomic():
             # Threads of this process join forces here instead of colliding over there.
             self._combiner.update(key, change, self._exclusive(key), lambda tickets: self._update(key, tickets))
             return
-        if not self.assume_single_writer:
-            raise UnsupportedError(
-                f"{self.url} cannot replace a value atomically, so concurrent writers of {key!r} would lose each "
-                "other's changes; write whole shards or chunks, or promise a single writer with "
-                "options={'single_writer': True} on the array (assume_single_writer=True on the store)"
-            )
+        if not self._takes_turns:
+            raise self._no_update(key)
         with self._exclusive(key):
             blob = self.get(key)
             old = None if blob is None else blob.data
@@ -264,14 +262,14 @@ class RemoteStore(Store):
     def delete(self, key: str, /) -> None:
         self._check_key(key)
         self._check_writable(key)
-        with self._exclusive(key) if self.assume_single_writer else nullcontext():
+        with self._exclusive(key) if self._takes_turns else nullcontext():
             self._bridge.run(lambda live: self._delete_one(live, key))
 
     def delete_many(self, keys: Sequence[str], /) -> None:
         for key in keys:
             self._check_key(key)
         self._check_writable(keys[0] if keys else "")
-        if self.assume_single_writer:
+        if self._takes_turns:
             super().delete_many(keys)
         elif keys:
             self._bridge.run(lambda live: self._delete_keys(live, keys))
@@ -279,7 +277,7 @@ class RemoteStore(Store):
     def delete_prefix(self, prefix: str, /) -> None:
         prefix = check_prefix(prefix, self)
         self._check_writable(prefix)
-        if self.assume_single_writer:
+        if self._takes_turns:
             for entry in self.list(prefix):
                 self.delete(entry.key)
         else:
@@ -301,6 +299,13 @@ class RemoteStore(Store):
         for key in keys:
             self._check_key(key)
         return self._bridge.run(lambda live: live.gather(lambda key: self._size(live, key), keys)) if keys else []
+
+    @property
+    def _takes_turns(self) -> bool:
+        """True where every change of a value waits for a lock of this process, and no other process has to be kept
+        from it.
+        """
+        return self.assume_single_writer or self._is_in_process
 
     # -- hooks: coroutines, on the IO loop where the filesystem is asynchronous ---------------------------------
 
@@ -689,7 +694,7 @@ class RemoteStore(Store):
 
     def _exclusive(self, key: str) -> AbstractContextManager[None]:
         """Keep the other threads of this process from the key; services with conditional writes need no more."""
-        return _key_locks(f"{self._url}\0{key}")
+        return key_locks(f"{self._url}\0{key}")
 
     def _bucket_and_prefix(self, prefix: str) -> tuple[str, str]:
         """The bucket, and the beginning of all names below ``prefix``: whole segments only."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -23,12 +23,12 @@ from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import ReadSettings, Sink
 from zarrdock.array.planning.rounds import Rounds, Steps, lockstep
-from zarrdock.array.planning.selection import Points, Product
+from zarrdock.array.planning.selection import Points, Product, basic
 from zarrdock.array.planning.shard_reader import read_task
 from zarrdock.array.planning.tasks import Task, tasks
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.config import config
-from zarrdock.errors import ConflictError, RangeError, StoreError, UnsupportedError, ZarrdockError
+from zarrdock.errors import ConflictError, KeyExistsError, RangeError, StoreError, UnsupportedError, ZarrdockError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Buffer, Change, Read, Store, Value, Version, attempts
 from zarrdock.stores.group_commit import Combiner, KeyLocks, Ticket
@@ -51,6 +51,7 @@ __all__ = [
     "shaped",
     "update_key",
     "write",
+    "write_new",
 ]
 
 
@@ -82,11 +83,14 @@ def update_key(store: Store, key: str, change: Change, *, single_writer: bool = 
                 raise
     with _lock:
         blob = store.get(key)
-        new = change(None if blob is None else blob.data)
-        if new is None:
-            store.delete(key)
-        else:
-            store.write(key, new)
+        _replace(store, key, change(None if blob is None else blob.data))
+
+
+def _replace(store: Store, key: str, value: Value | None) -> None:
+    if value is None:
+        store.delete(key)
+    else:
+        store.write(key, value)
 
 
 Seen = dict[str, Version | None]
@@ -97,6 +101,7 @@ _Change = tuple[Prepared, Callable[[], None] | None]  # and the check that goes 
 _LAZY_NBYTES = 32 * 2**20
 # Smaller objects are brought: each that is not is an open file.
 _LEAST_LAZY = 2**18
+_MANY = 1000  # keys deleted together
 
 
 def read_settings(
@@ -317,9 +322,52 @@ def write(
     Args:
         check: called before any object is changed in part, by each of the threads that do; what it raises is raised.
         check_whole: the same for objects that are written as a whole or deleted.
+    Raises:
+        UnsupportedError: an object would be changed in part, and the store has no atomic update. Nothing was written.
     """
+    if not (store.traits.atomic_update or layout.options.single_writer):
+        _check_parts(store, tasks(selection, layout))
     edit = Edit(layout, _unshaped(value, selection))
-    jobs = (partial(_write_task, store, task, edit, cache, check, check_whole) for task in tasks(selection, layout))
+    _write_all(
+        store,
+        layout,
+        (partial(_write_task, store, task, edit, cache, check, check_whole) for task in tasks(selection, layout)),
+    )
+
+
+def write_new(store: Store, layout: Layout, value: AnyArray, cache: IndexCache) -> None:
+    """Write all of an array that was made just now, and is its creator's until it is written. So objects at its edge
+    are new, too, and no store needs an atomic update for them.
+
+    Where that fails, by an interrupt too, the objects written so far are deleted.
+
+    Args:
+        value: of the array's shape.
+    """
+    selection = basic(..., layout.shape)
+    edit = Edit(layout, _unshaped(value, selection))
+    n_begun = 0
+
+    def jobs() -> Iterator[Callable[[], None]]:
+        nonlocal n_begun
+        for task in tasks(selection, layout):
+            n_begun += 1
+            yield partial(_write_new_task, store, task, edit, cache)
+
+    try:
+        _write_all(store, layout, jobs())
+    except BaseException as error:
+        try:
+            for first in range(0, n_begun, _MANY):
+                begun = islice(tasks(selection, layout), first, min(n_begun, first + _MANY))
+                store.delete_many([task.key for task in begun])
+        except Exception as again:
+            error.add_note(f"some of the data stays where it was written, since it could not be deleted: {again}")
+        raise
+
+
+def _write_all(store: Store, layout: Layout, jobs: Iterator[Callable[[], None]]) -> None:
+    """Run the jobs that write one object each, in as many threads as the store and the memory allow."""
     few = list(islice(jobs, 2))
     if len(few) < 2:  # no helper to share it with; its chunks are shared out all the same
         for job in few:
@@ -354,12 +402,10 @@ def _write_task(
             parts = edit.build(task)
             if check_whole is not None:
                 check_whole()
-            if edit.layout.options.single_writer and not store.traits.atomic_update:
-                update_key(store, task.key, lambda old: parts, single_writer=True)  # takes turns with changes of parts
-            elif parts is None:
-                store.delete(task.key)
-            else:
-                store.write(task.key, parts)
+            # Where parts are changed by a read and a write, this must not come between the two.
+            alone = edit.layout.options.single_writer and not store.traits.atomic_update
+            with _lock if alone else nullcontext():
+                _replace(store, task.key, parts)
             return
         # Changes of one layout go together: those of arrays opened apart queue at the store instead.
         queue = f"{id(store)}/{id(edit.layout.chain)}/{task.key}"
@@ -367,6 +413,36 @@ def _write_task(
         _combiner.update(queue, change, _locks(queue), partial(_update_together, store, task, edit))
     finally:
         cache.drop(task.key)
+
+
+def _write_new_task(store: Store, task: Task, edit: Edit, cache: IndexCache) -> None:
+    if task.is_whole():
+        _write_task(store, task, edit, cache, None, None)
+        return
+    try:
+        parts = edit.apply([edit.prepare(task)], None, task)
+        if not store.traits.atomic_update:
+            _replace(store, task.key, parts)
+            return
+        if parts is not None:
+            try:
+                store.write(task.key, parts, create_only=True)
+                return
+            except KeyExistsError:  # left from an array that was here, or by a writer who did not wait
+                pass
+        _write_task(store, task, edit, cache, None, None)
+    finally:
+        cache.drop(task.key)
+
+
+def _check_parts(store: Store, all_tasks: Iterator[Task]) -> None:
+    """Ask a store that says that it has no atomic update for one, before anything is written: it may have been promised
+    a single writer.
+    """
+    for task in all_tasks:
+        if not task.is_whole():
+            store.update(task.key, lambda old: old)
+            return
 
 
 # A shard is rewritten as a whole, so N threads that each write one of its chunks would rewrite it N times. Here they

@@ -447,6 +447,7 @@ def consolidate_metadata(
     path: str | None = None,
     zarr_format: ZarrFormat | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    options: WriteOptionsLike = None,
 ) -> Group:
     """Write the metadata of all nodes below a group into one document; see :meth:`Group.consolidate`.
 
@@ -456,5 +457,11 @@ def consolidate_metadata(
     ['a']
     """
     return open_group(
-        store, "r+", path=path, zarr_format=zarr_format, storage_options=storage_options, use_consolidated=False
+        store,
+        "r+",
+        path=path,
+        zarr_format=zarr_format,
+        storage_options=storage_options,
+        use_consolidated=False,
+        options=options,
     ).consolidate()

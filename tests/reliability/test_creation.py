@@ -1,6 +1,7 @@
 """Creating the same node, and replacing metadata, while others look."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -8,9 +9,12 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.stores import HookedStore, WithTraits, remote
 from support.storms.base import place
 from support.storms.workers import in_copies, in_processes
-from zarrdock.errors import NodeExistsError, NodeNotFoundError
+from zarrdock.errors import MetadataError, NodeExistsError, NodeNotFoundError, StoreError, UnsupportedError
+from zarrdock.stores.base import Store, sized_entries
+from zarrdock.stores.wrappers import Event
 
 
 def create_many(store, who: int, n: int, zarr_format: int) -> list[int]:
@@ -109,3 +113,158 @@ def test_dask_with_misaligned_chunks_and_no_lock(name: str) -> None:
         array = zarrdock.create_array(store, shape=values.shape, dtype="i4", chunks=(8, 8), shards=(32, 40))
         da.store(da.from_array(values, chunks=(7, 11)), array, lock=False, scheduler="threads", num_workers=8)
         np.testing.assert_array_equal(array[...], values)
+
+
+# -- An array is its creator's until the call returns.
+
+VALUES = np.arange(10 * 7, dtype="i2").reshape(10, 7) + 1
+LAYOUTS = [{"chunks": (4, 3)}, {"chunks": (2, 3), "shards": (4, 6)}, {"chunks": (2, 2), "shards": [(8, 8), (4, 4)]}]
+
+
+def plain() -> Store:
+    """A store without atomic updates."""
+    return WithTraits(zarrdock.MemoryStore(), atomic_update=False)
+
+
+def keys_of(store: Store) -> list[str]:
+    return [entry.key for entry in store.list()]
+
+
+@pytest.mark.parametrize("compressors", ["auto", None])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("make", [plain, zarrdock.MemoryStore, lambda: remote(zarrdock.MemoryStore())])
+def test_data_of_a_new_array_is_stored_on_every_store(make: Callable[[], Store], layout: dict, compressors) -> None:
+    stores = make(), make()
+    written = []
+    for store, n_extra in zip(stores, (0, 3), strict=True):
+        shape = (10 + n_extra, 7)
+        array = zarrdock.create_array(store, shape=shape, dtype="i2", compressors=compressors, **layout)
+        if n_extra == 0:
+            zarrdock.create_array(store, data=VALUES, compressors=compressors, overwrite=True, **layout)
+        else:  # by chunks that lie within the array, and made smaller
+            array = zarrdock.open_array(store, "r+", options={"single_writer": True})
+            array[:10] = VALUES
+            array.resize((10, 7))
+        np.testing.assert_array_equal(zarrdock.open_array(store)[...], VALUES)
+        written.append({entry.key: store.get(entry.key).data for entry in sized_entries(store)})  # type: ignore[union-attr]
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("make", [plain, zarrdock.MemoryStore])
+def test_chunks_that_lie_where_a_new_array_is_made_are_replaced(make: Callable[[], Store]) -> None:
+    store = make()
+    zarrdock.create_array(store, data=np.full((12, 9), 5, "i2"), chunks=(4, 3))
+    store.delete("zarr.json")
+    zarrdock.create_array(store, data=np.zeros((10, 7), "i2"), chunks=(4, 3))
+    assert not zarrdock.open_array(store)[...].any()
+
+
+def test_a_new_chunk_at_the_edge_is_one_request() -> None:
+    store = zarrdock.RecordingStore(remote(zarrdock.MemoryStore()))
+    array = zarrdock.create_array(store, data=VALUES, chunks=(4, 3))
+    assert store.n_requests == 0  # of reads
+    array.append(VALUES[:3])
+    np.testing.assert_array_equal(array[...], np.concatenate([VALUES, VALUES[:3]]))
+
+
+@pytest.mark.parametrize("make", [plain, zarrdock.MemoryStore, lambda: remote(zarrdock.MemoryStore())])
+@pytest.mark.parametrize("error", [StoreError("the disk is full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("n_good", [0, 1, 3, 5])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_creation_that_fails_leaves_nothing(
+    make: Callable[[], Store], error: BaseException, n_good: int, zarr_format
+):
+    inside = make()
+    group = zarrdock.open_group(inside, "w", zarr_format=zarr_format, options={"single_writer": True})
+    group.create_array("other", data=VALUES, chunks=(4, 3))
+    group.consolidate()
+    before = {entry.key: bytes(inside.get(entry.key).data) for entry in sized_entries(inside)}  # type: ignore[union-attr]
+    n_written = 0
+
+    def fail(event: Event) -> None:
+        nonlocal n_written
+        if event.verb in ("write", "update") and event.key.startswith("new/"):
+            n_written += 1
+            if n_written > n_good + (2 if zarr_format == 2 else 1):  # the array's own documents are first
+                raise error
+
+    store = HookedStore(inside, before=fail)
+    with pytest.raises(type(error)):
+        zarrdock.create_array(
+            store, name="new", data=VALUES, chunks=(4, 3), attributes={"a": 1}, zarr_format=zarr_format
+        )
+    after = {entry.key: bytes(inside.get(entry.key).data) for entry in sized_entries(inside)}  # type: ignore[union-attr]
+    assert n_written > n_good
+    assert after == before
+    n_written = -1000
+    zarrdock.create_array(store, name="new", data=VALUES, chunks=(4, 3), zarr_format=zarr_format)
+    assert sorted(zarrdock.open_group(inside)) == ["new", "other"]
+
+
+def test_a_second_document_that_fails_takes_the_first_away() -> None:
+    inside = zarrdock.MemoryStore()
+
+    def fail(event: Event) -> None:
+        if event.key.endswith(".zattrs"):
+            raise StoreError("the disk is full")
+
+    store = HookedStore(inside, before=lambda event: fail(event) if event.verb == "write" else None)
+    for make in (zarrdock.create_group, partial(zarrdock.create_array, shape=3, dtype="u1")):
+        with pytest.raises(StoreError, match="full"):
+            make(store, attributes={"a": 1}, zarr_format=2)  # type: ignore[operator]
+        assert keys_of(inside) == []
+
+
+def test_what_stays_of_a_failed_creation_is_said() -> None:
+    inside = zarrdock.MemoryStore()
+
+    def fail(event: Event) -> None:
+        if event.verb == "delete" or event.key.startswith("c/2"):
+            raise StoreError("the connection broke")
+
+    with pytest.raises(StoreError, match="broke") as caught:
+        zarrdock.create_array(HookedStore(inside, before=fail), data=VALUES, chunks=(4, 3))
+    assert any("overwrite=True replaces it" in note for note in caught.value.__notes__)
+
+
+def test_what_cannot_be_an_array_makes_no_groups_above_it() -> None:
+    store = zarrdock.MemoryStore()
+    group = zarrdock.create_group(store)
+    with pytest.raises(MetadataError):
+        group.create_array("a/b/c", shape=3, dtype="u1", chunks=(1, 1))
+    assert keys_of(store) == ["zarr.json"]
+    group.create_group("g").create_array("a/b", data=[1], chunks=1)
+    assert zarrdock.open_group(store).tree() == "/\n└── g\n    └── a\n        └── b (1,) int64"
+
+
+def test_parts_of_chunks_are_refused_before_anything_is_written() -> None:
+    store = plain()
+    array = zarrdock.create_array(store, data=VALUES, chunks=(4, 3))
+    for act in (
+        lambda: array.write(..., 0),  # whole chunks, but for those at the edge
+        lambda: array.write((slice(0, 9), slice(0, 6)), 0),
+        lambda: array.append(VALUES),
+        lambda: array.attrs.update(a=1),
+    ):
+        with pytest.raises(UnsupportedError, match="single_writer"):
+            act()
+    array.refresh()
+    np.testing.assert_array_equal(array[...], VALUES)
+    array[:8, :6] = 0
+    assert not zarrdock.open_array(store)[:8, :6].any()
+
+
+def test_threads_write_parts_of_chunks_on_a_filesystem_in_memory() -> None:
+    url = "memory://threads-write-parts"
+    zarrdock.create_array(url, data=VALUES, chunks=(4, 3), shards=(8, 6))
+
+    def write(i: int) -> None:
+        array = zarrdock.open_array(url, "r+")
+        array[i] = -i
+        array.append(VALUES[i : i + 1])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(10)))
+    found = zarrdock.open_array(url)[...]
+    np.testing.assert_array_equal(found[:10], np.broadcast_to(-np.arange(10)[:, None], (10, 7)))
+    np.testing.assert_array_equal(np.sort(found[10:], axis=0), VALUES)

@@ -18,6 +18,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
+import zarrdock
 from zarrdock.errors import (
     AccessError,
     InvalidKeyError,
@@ -30,7 +31,7 @@ from zarrdock.errors import (
 )
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.async_store import AsyncStore
-from zarrdock.stores.base import Blob, Buffer, Entry, Listing, Read
+from zarrdock.stores.base import Blob, Buffer, Entry, Listing, Read, Store
 from zarrdock.stores.diagnose import HttpStatusError
 from zarrdock.stores.fsspec_ import FsspecStore
 from zarrdock.stores.io_loop import Bridge, Limiter, Live, drive, remake
@@ -388,10 +389,33 @@ def test_root_of_the_file_system(tmp_path: Path) -> None:
 
 
 def test_update_is_refused_with_a_way_out() -> None:
-    store = FsspecStore("memory://update-refused")
+    store = FsspecStore(Remote())
     with pytest.raises(UnsupportedError, match="single_writer"):
         store.update("k", lambda _: b"1")
     assert not store.traits.atomic_update
+
+
+def test_in_memory_stores_over_any_folder_of_a_filesystem_exclude_each_other() -> None:
+    fs = fsspec.filesystem("memory")
+    stores = [
+        (FsspecStore("memory://turns"), "a/n"),
+        (FsspecStore("memory://turns/a"), "n"),
+        (FsspecStore(fs), "turns/a/n"),
+        (FsspecStore(DirFileSystem("/turns", fs), "a"), "n"),
+        (zarrdock.open_store("dir://turns::memory://"), "a/n"),
+    ]
+    assert all(store.traits.atomic_update for store, _ in stores)
+
+    def count(store: Store, key: str) -> None:
+        for _ in range(50):
+            store.update(key, lambda old: b"%d" % (int(bytes(old or b"0")) + 1))
+
+    threads = [threading.Thread(target=count, args=pair) for pair in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert data_of(stores[0][0], key="a/n") == b"250"
 
 
 def test_two_stores_of_one_process_share_the_locks() -> None:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from zarrdock.errors import UnsupportedError
 from zarrdock.stores.base import (
     Blob,
     Change,
@@ -57,7 +56,7 @@ class WithTraits(WrapperStore):
 
     def update(self, key: str, change: Change, /) -> None:
         if not self.traits.atomic_update:
-            raise UnsupportedError("no atomic update")
+            raise self._no_update(key)
         self.store.update(key, change)
 
     def list(self, prefix: str = "", /) -> Iterator[Entry]:

@@ -174,11 +174,7 @@ class ForeignStore(Store):
         check_key(key, self)
         self._check_writable(key)
         if not (self.traits.atomic_update or self.assume_single_writer):
-            raise UnsupportedError(
-                f"{self.url} cannot replace a value atomically, so concurrent writers of {key!r} would lose each "
-                "other's changes; write whole shards or chunks, or promise a single writer with "
-                "options={'single_writer': True} on the array (assume_single_writer=True on the store)"
-            )
+            raise self._no_update(key)
         with self._exclusive(key):
             blob = self.get(key)
             old = None if blob is None else blob.data
