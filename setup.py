@@ -1,6 +1,7 @@
 """Which folder becomes which package, and the compiled part. Everything else about the project is in pyproject.toml."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -80,6 +81,15 @@ def pkg_config(package: str) -> list[str]:
     return shlex.split(done.stdout) if done.returncode == 0 else []
 
 
+def readme() -> str:
+    """The README with absolute links: where the package is shown, files of the repository are not beside it."""
+    text = Path("README.md").read_text("utf-8")
+    pictures = "https://raw.githubusercontent.com/zarrdock/zarrdock/main/"
+    files = "https://github.com/zarrdock/zarrdock/blob/main/"
+    text = re.sub(r"(!\[[^\]]*\]\()(?![a-z]+:)", rf"\g<1>{pictures}", text)
+    return re.sub(r"((?<!!)\[[^\]]*\]\()(?![a-z]+:|#)", rf"\g<1>{files}", text)
+
+
 # One file for Python 3.11 and all later ones, where there is such a thing.
 stable = not sysconfig.get_config_var("Py_GIL_DISABLED")
 compiled = Extension(
@@ -92,6 +102,8 @@ compiled = Extension(
 )
 
 setup(
+    long_description=readme(),
+    long_description_content_type="text/markdown",
     packages=[name for name in packages if "__pycache__" not in name],
     package_dir=package_dir,
     ext_modules=[compiled] if os.environ.get("ZARRDOCK_BUILD_COMPILED", "1") != "0" else [],

@@ -346,7 +346,8 @@ class Group(Placed):
         """Make a group at ``name``, and groups at every level above it that is missing.
 
         Raises:
-            NodeExistsError, ReadOnlyError.
+            NodeExistsError: a node is there, or an array at a level above it.
+            ReadOnlyError: the group was opened for reading.
 
         >>> group = zarrdock.create_group({})
         >>> group.create_group("a/b", attributes={"unit": "mm"}).name

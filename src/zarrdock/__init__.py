@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from zarrdock.viewer.pictures import plot
     from zarrdock.views.virtual import VirtualArray, concatenate, open_virtual, stack
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # Public name -> the module it comes from, imported when the name is first used: importing zarrdock costs next to
 # nothing, and reading local files never waits for the libraries of remote stores. Type checkers read the imports
