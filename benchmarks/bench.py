@@ -64,6 +64,8 @@ class Bench:
         shard: int | None = s.shard
         if data in ("blosc", "none"):
             codec = data
+        elif data == "free":
+            codec = "none"
         elif data == "float32":
             dtype = "float32"
         elif data == "unsharded":
@@ -71,8 +73,9 @@ class Bench:
         elif data.startswith("chunks"):
             chunk, shard = int(data.removeprefix("chunks")), s.small_shard
         shards = None if shard is None else (shard,) * 3
+        chunks = (chunk // 2, chunk, chunk) if data == "free" else (chunk,) * 3
         known: Codec = "blosc" if codec == "blosc" else "none" if codec == "none" else "zstd"
-        return Layout(shape, dtype, (chunk,) * 3, shards, known)
+        return Layout(shape, dtype, chunks, shards, known)
 
     def _shape(self, data: str) -> tuple[int, int, int]:
         s = self.sizes

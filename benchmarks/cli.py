@@ -8,7 +8,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from benchmarks import codec_calls, conditional, everything, interop, local, memory, pipeline, remote, s3_requests
+from benchmarks import (
+    codec_calls,
+    conditional,
+    everything,
+    interop,
+    interpreter,
+    local,
+    memory,
+    pipeline,
+    remote,
+    s3_requests,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks", description="Benchmarks of zarrdock beside its peers."
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (local, memory, pipeline, remote, s3_requests, codec_calls, conditional, interop, everything):
+    for module in (
+        local, memory, pipeline, interpreter, remote, s3_requests, codec_calls, conditional, interop, everything,
+    ):  # fmt: skip
         module.add_to(subparsers)
     options = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from benchmarks.peers.base import Layout, Selection, Unavailable, load_peers
 from benchmarks.peers.remote import REMOTE, RemotePeer
 from benchmarks.remote_report import markdown
 from benchmarks.report import machine
+from benchmarks.run import Beside
 
 DELAYS_MS = (0, 10, 50)
 BOX = 64
@@ -37,6 +39,7 @@ N_BOXES = {0: 100, 10: 20, 50: 10}
 N_VOXELS = {0: 200, 10: 50, 50: 20}
 N_THREADS = 16
 STATES = ("cold", "hot")
+ALL = [name for name in REMOTE if name != "zarrdock pure"]
 
 
 @dataclass
@@ -127,7 +130,7 @@ def add_to(subparsers: Any) -> None:
     opt.add_common(parser)
     parser.add_argument("--quick", action="store_true", help="an eighth of the data, and fewer repeats")
     parser.add_argument(
-        "--peers", type=opt.names(list(REMOTE)), default=list(REMOTE), metavar="A,B", help=f"some of {','.join(REMOTE)}"
+        "--peers", type=opt.names(list(REMOTE)), default=ALL, metavar="A,B", help=f"some of {','.join(REMOTE)}"
     )
     parser.add_argument("--threads", type=int, default=2, help="threads that each implementation may decode with")
     parser.add_argument("--rounds", type=int, help="timed runs of each (default: 5, with --quick 3)")
@@ -149,7 +152,7 @@ def run(options: argparse.Namespace) -> int:
         stored = store(bench, volume)
         try:
             with serve(bench.scratch, bench.scratch / "nginx", DELAYS_MS) as server:
-                peers = usable(options, server.url, missing)
+                peers = usable(options.peers, server.url, options.threads, missing)
                 for delay_ms in map(int, options.delays):
                     path = f"{server.prefix(delay_ms)}/{stored.name}"
                     tables[delay_ms], titles[delay_ms] = {}, {}
@@ -211,11 +214,11 @@ def store(bench: Bench, volume: NDArray[np.uint16]) -> Path:
     return path
 
 
-def usable(options: argparse.Namespace, url: str, missing: dict[str, str]) -> list[RemotePeer]:
+def usable(names: Sequence[str], url: str, threads: int, missing: dict[str, str]) -> list[RemotePeer]:
     peers = []
-    for name in options.peers:
+    for name in names:
         try:
-            peers.append(REMOTE[name](url, options.threads))
+            peers.append(REMOTE[name](url, threads))
         except Unavailable as error:
             missing[name] = str(error)
             print(f"left out: {name} ({error})", file=sys.stderr)
@@ -229,7 +232,15 @@ def measure(
     path: str,
     volume: NDArray[np.uint16],
     n_rounds: int,
+    *,
+    beside: Beside = nullcontext,
+    limit: float = float("inf"),
 ) -> dict[str, Cell]:
+    """Verify every peer, then time those that passed, in rounds.
+
+    Args:
+        beside: a context within which each run is timed. limit: one that took more seconds is not timed again.
+    """
     cells = {peer.name: Cell(verify(peer, work, path, volume)) for peer in peers}
     passed = [peer for peer in peers if not cells[peer.name].error]
     for number in range(n_rounds):
@@ -238,17 +249,21 @@ def measure(
         for peer in order:
             handle = peer.open(path)
             for state in work.parts:
-                timed(server, cells[peer.name].states[state], partial(work.run, peer, handle, state))
+                times = cells[peer.name].states[state]
+                timed(server, times, partial(work.run, peer, handle, state), beside)
+                if times.wall[-1] > limit and peer in passed:
+                    passed.remove(peer)
     return cells
 
 
-def timed(server: Nginx, times: Times, call: Callable[[], object]) -> None:
+def timed(server: Nginx, times: Times, call: Callable[[], object], beside: Beside) -> None:
     gc.collect()
     server.wire()
-    cpu, wall = time.process_time(), time.perf_counter()
-    result = call()
-    times.wall.append(time.perf_counter() - wall)
-    times.cpu.append(time.process_time() - cpu)
+    with beside():
+        cpu, wall = time.process_time(), time.perf_counter()
+        result = call()
+        times.wall.append(time.perf_counter() - wall)
+        times.cpu.append(time.process_time() - cpu)
     del result
     wire = server.wire()
     times.requests.append(wire.n_requests)

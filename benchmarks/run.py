@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from statistics import geometric_mean, median
 from typing import Any, Literal
@@ -43,12 +44,12 @@ class Row:
     def ratio(self, name: str, reference: str) -> float | None:
         """Median over the rounds of `name`'s wall time over `reference`'s in the same round.
 
-        None where one of them has no times.
+        None where one of them has no times. One that was too slow has fewer rounds: the first ones.
         """
         mine, other = self.cells.get(name), self.cells.get(reference)
         if mine is None or other is None or not mine.wall or not other.wall:
             return None
-        return median(a / b for a, b in zip(mine.wall, other.wall, strict=True))
+        return median(a / b for a, b in zip(mine.wall, other.wall, strict=False))
 
 
 def mean_ratio(rows: Sequence[Row], name: str, reference: str) -> tuple[float, int] | None:
@@ -57,11 +58,19 @@ def mean_ratio(rows: Sequence[Row], name: str, reference: str) -> tuple[float, i
     return (geometric_mean(ratios), len(ratios)) if ratios else None
 
 
-def measure(bench: Bench, workload: Workload, n_rounds: int) -> Row:
+Beside = Callable[[], AbstractContextManager[object]]
+
+
+def measure(
+    bench: Bench, workload: Workload, n_rounds: int, *, beside: Beside = nullcontext, limit: float = float("inf")
+) -> Row:
     """Verify every peer of `bench` on `workload`, then time those that passed.
 
     The peers of one round run one after the other, in an order shuffled anew each round, so that noise of the machine
     falls on all alike. Short workloads get more rounds: up to five times as many, in ten seconds.
+
+    Args:
+        beside: a context within which each run is timed. limit: one that took more seconds is not timed again.
     """
     cells = {peer.name: verify(bench, workload, peer) for peer in bench.peers}
     passed = [peer for peer in bench.peers if cells[peer.name].state == "ok"]
@@ -73,9 +82,11 @@ def measure(bench: Bench, workload: Workload, n_rounds: int) -> Row:
         order = passed.copy()
         random.Random(number).shuffle(order)
         for peer in order:
-            wall, cpu = timed(bench, workload, peer)
+            wall, cpu = timed(bench, workload, peer, beside)
             cells[peer.name].wall.append(wall)
             cells[peer.name].cpu.append(cpu)
+            if wall > limit:
+                passed.remove(peer)
     return Row(workload.key, workload.title, cells)
 
 
@@ -110,7 +121,7 @@ def equal(found: Any, expected: Any) -> bool:
     return found.dtype == expected.dtype and np.array_equal(found, expected)
 
 
-def timed(bench: Bench, workload: Workload, peer: Peer) -> tuple[float, float]:
+def timed(bench: Bench, workload: Workload, peer: Peer, beside: Beside = nullcontext) -> tuple[float, float]:
     """Seconds of wall clock and of CPU that one run takes, without preparation and without freeing the last result."""
     with peer.active():
         job = workload.prepare(bench, peer)
@@ -120,9 +131,10 @@ def timed(bench: Bench, workload: Workload, peer: Peer) -> tuple[float, float]:
             last[0] = value
 
         gc.collect()
-        cpu = time.process_time()
-        wall = time.perf_counter()
-        job.run(keep)
-        elapsed = time.perf_counter() - wall, time.process_time() - cpu
+        with beside():
+            cpu = time.process_time()
+            wall = time.perf_counter()
+            job.run(keep)
+            elapsed = time.perf_counter() - wall, time.process_time() - cpu
     job.clean()
     return elapsed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
@@ -84,6 +86,16 @@ class ZarrdockObstore(Zarrdock):
         return self._over_obstore(obstore_store(self.url, path))
 
 
+class ZarrdockPure(Zarrdock):
+    """Without the compiled part."""
+
+    name = "zarrdock pure"
+
+    def read(self, handle: Any, selection: Selection) -> NDArray[Any]:
+        with self._zarrdock.config.set(compiled=0):
+            return super().read(handle, selection)
+
+
 class TensorStore(RemotePeer):
     """As installed, but for the number of threads that copy."""
 
@@ -150,7 +162,39 @@ class ZarrObstore(ZarrS3fs):
         return self._zarr.open_array(store, mode="r", zarr_format=3)
 
 
+class Zarrista(RemotePeer):
+    """Its coroutines, run by an event loop of the calling thread."""
+
+    name = "zarrista"
+
+    def __init__(self, url: str, threads: int) -> None:
+        super().__init__(url, threads)
+        self._zarrista = load_library("zarrista")
+        load_library("obstore")
+        self.version = version("zarrista")
+        self._options = {"concurrent_target": threads}
+        self._mine = threading.local()
+
+    def _run(self, call: Callable[[], Any]) -> Any:
+        async def wait() -> Any:
+            return await call()
+
+        if not hasattr(self._mine, "runner"):
+            self._mine.runner = asyncio.Runner()
+        return self._mine.runner.run(wait())
+
+    def open(self, path: str) -> Any:
+        return self._run(lambda: self._zarrista.AsyncArray.open(obstore_store(self.url, path)))
+
+    def read(self, handle: Any, selection: Selection) -> NDArray[Any]:
+        found = self._run(lambda: handle.retrieve_array_subset(selection, **self._options)).to_numpy()
+        return np.asarray(found[tuple(0 if isinstance(part, int) else slice(None) for part in selection)])
+
+
 REMOTE: dict[str, Callable[[str, int], RemotePeer]] = {
     cls.name: cls
-    for cls in (Zarrdock, ZarrdockS3fs, ZarrdockObstore, TensorStore, TensorStoreCached, ZarrS3fs, ZarrObstore)
-}
+    for cls in (
+        Zarrdock, ZarrdockPure, ZarrdockS3fs, ZarrdockObstore, TensorStore, TensorStoreCached, ZarrS3fs, ZarrObstore,
+        Zarrista,
+    )
+}  # fmt: skip

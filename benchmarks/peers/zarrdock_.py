@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,13 @@ class ZarrdockPeer(Peer):
     def append(self, handle: Any, values: NDArray[Any]) -> Any:
         handle.append(values, axis=0)
         return handle
+
+
+class PureZarrdockPeer(ZarrdockPeer):
+    """Without the compiled part."""
+
+    name = "zarrdock pure"
+
+    def active(self) -> AbstractContextManager[object]:
+        changed: AbstractContextManager[object] = self._zarrdock.config.set(compiled=0)
+        return changed
