@@ -15,9 +15,21 @@ from typing import Final, TypeAlias
 
 from zarrdock.stores.base import Version
 
-__all__ = ["ABSENT", "METADATA_NAME", "Absent", "Answer", "Conditions", "Expected", "Lineage", "landed"]
+__all__ = [
+    "ABSENT",
+    "AZURE_METADATA_NAME",
+    "METADATA_NAME",
+    "Absent",
+    "Answer",
+    "Conditions",
+    "Expected",
+    "Lineage",
+    "landed",
+]
 
 METADATA_NAME: Final = "zarrdock-writes"
+# Azure takes identifiers only; servers in between drop headers with underscores.
+AZURE_METADATA_NAME: Final = "zarrdockwrites"
 # S3 allows 2 KiB of metadata for each object; 64 tokens of 12 characters take 831 bytes.
 MAX_LINEAGE: Final = 64
 

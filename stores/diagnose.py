@@ -13,9 +13,12 @@ import errno
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 from zarrdock.errors import (
     AccessError,
@@ -36,26 +39,33 @@ __all__ = [
     "TruncatedError",
     "cause_of",
     "diagnose",
+    "has_expired",
     "is_expired",
     "is_page",
     "redact",
-    "s3_error",
     "translate",
+    "xml_error",
 ]
 
 
-# -- What S3 says when it says no: an XML document with a code and a message.
+# -- What S3 and Azure say when they say no: an XML document with a code and a message.
 
 _CODE = re.compile(rb"<Code>([^<]{1,200})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,1000})</Message>")
+_DETAIL = re.compile(rb"<AuthenticationErrorDetail>([^<]{1,1000})</AuthenticationErrorDetail>")
 
 
-def s3_error(status: int, body: bytes, headers: Mapping[str, str]) -> HttpStatusError:
-    """The error of an answer; services that speak S3 do not always send the document."""
+def xml_error(status: int, body: bytes, headers: Mapping[str, str]) -> HttpStatusError:
+    """The error of an answer of S3 or Azure. Services that speak S3 do not always send the document; Azure repeats the
+    code in a header, for answers to HEAD.
+    """
     start = body[:65536]
-    code, message = (
-        found[1].decode(errors="replace") if (found := pattern.search(start)) else "" for pattern in (_CODE, _MESSAGE)
+    code, message, detail = (
+        found[1].decode(errors="replace") if (found := pattern.search(start)) else ""
+        for pattern in (_CODE, _MESSAGE, _DETAIL)
     )
+    code = code or headers.get("x-ms-error-code", "")
+    message = " ".join(part for part in (message.partition("\n")[0].strip(), detail.strip()) if part)
     after = headers.get("Retry-After", "")
     return HttpStatusError(
         status,
@@ -94,6 +104,7 @@ class Kind(enum.Enum):
 
     MISSING = "no such key"
     NO_BUCKET = "no such bucket"
+    NO_CONTAINER = "no such container"
     DENIED = "access denied"
     PAGE = "a page of HTML came, and not the object"
     CREDENTIALS = "no valid credentials"
@@ -122,6 +133,8 @@ _MISSING_TOO = (
 
 _HINTS = {
     Kind.NO_BUCKET: "check the bucket's name, and the endpoint_url if it is not the provider's own",
+    Kind.NO_CONTAINER: "check the names of the container and the account; anonymous readers may be told so of what is "
+    "private, and of missing keys where they may not list: missing_statuses=(404,) takes it so",
     Kind.DENIED: f"check the permissions of these credentials{_ANONYMOUS}{_MISSING_TOO}",
     Kind.CREDENTIALS: f"give credentials in storage_options or in the environment{_ANONYMOUS}",
     Kind.PAGE: "it may be a page to log in, or what the server sends for missing keys: missing_statuses=(200,) takes it"
@@ -192,6 +205,27 @@ _BY_CODE = {
     "ConditionalRequestConflict": Kind.CONFLICT,
     "OperationAborted": Kind.CONFLICT,
     "InvalidRange": Kind.RANGE,
+    # Azure's own.
+    "BlobNotFound": Kind.MISSING,
+    "DirectoryIsNotEmpty": Kind.MISSING,  # where a blob was to be deleted
+    "ContainerNotFound": Kind.NO_CONTAINER,
+    "ContainerBeingDeleted": Kind.NO_CONTAINER,
+    "ResourceNotFound": Kind.NO_CONTAINER,
+    "AuthenticationFailed": Kind.CREDENTIALS,
+    "InvalidAuthenticationInfo": Kind.CREDENTIALS,
+    "NoAuthenticationInformation": Kind.CREDENTIALS,
+    "PublicAccessNotPermitted": Kind.DENIED,
+    "ServerBusy": Kind.SLOW_DOWN,
+    "OperationTimedOut": Kind.TIMEOUT,
+    # Answered with the status of a condition that does not hold, or of another writer, and neither is meant.
+    "BlobArchived": Kind.OTHER,
+    "BlobBeingRehydrated": Kind.OTHER,
+    "BlobImmutableDueToPolicy": Kind.OTHER,
+    "InvalidBlobType": Kind.OTHER,
+    "LeaseIdMissing": Kind.OTHER,
+    "PathConflict": Kind.OTHER,
+    "ResourceTypeMismatch": Kind.OTHER,
+    "SnapshotsPresent": Kind.OTHER,
 }
 _TRANSIENT_CODES = {"ConditionalRequestConflict", "OperationAborted"}
 
@@ -226,6 +260,9 @@ _BY_CLASS = {
     "HTTPClientError": Kind.CONNECTION,
     "ClientConnectionError": Kind.CONNECTION,
     "ConnectionError": Kind.CONNECTION,
+    "ClientAuthenticationError": Kind.CREDENTIALS,
+    "ServiceRequestError": Kind.CONNECTION,
+    "ServiceResponseError": Kind.CONNECTION,
 }
 
 _BY_ERRNO = {
@@ -341,6 +378,24 @@ _EXPIRED = re.compile(r"(?i)\bexpired\b|not valid in the specified time frame")
 def is_expired(text: str) -> bool:
     """True for words that say that credentials have expired."""
     return _EXPIRED.search(text) is not None
+
+
+def has_expired(query: str) -> bool:
+    """True for a signed URL whose time is over by this machine's clock."""
+    parts = {name.lower(): value for name, value in parse_qsl(query)}
+    end: float | None = None
+    try:
+        for kind in ("x-amz", "x-goog"):
+            if f"{kind}-date" in parts and f"{kind}-expires" in parts:
+                begin = datetime.strptime(parts[f"{kind}-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+                end = begin.timestamp() + float(parts[f"{kind}-expires"])
+        if "expires" in parts:  # CloudFront, older S3 and GCS
+            end = float(parts["expires"])
+        elif "se" in parts:  # Azure
+            end = datetime.fromisoformat(parts["se"].replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return False
+    return end is not None and end < time.time()
 
 
 def _words(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from zarrdock.stores.diagnose import HttpStatusError
 from zarrdock.stores.fsspec_ import from_url, place_of
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, service_of_url
-from zarrdock.stores.io_loop import Live, expect_bytes, running_loop
+from zarrdock.stores.io_loop import Live, expect_bytes, running_loop, send_once
 from zarrdock.stores.remote import Entries, RemoteStore
 
 __all__ = ["GCSStore"]
@@ -118,7 +118,7 @@ class GCSStore(RemoteStore):
         timeout = fs.requests_timeout or aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=30)
         options: dict[str, Any] = {"headers": fs._get_headers(headers), "data": data, "timeout": timeout}
         if method == "DELETE":  # aiohttp repeats it by itself, and then a refusal may be of our own making
-            options["middlewares"] = (*fs.session_kwargs.get("middlewares", ()), _once)
+            options["middlewares"] = (*fs.session_kwargs.get("middlewares", ()), send_once)
         async with session.request(method, url, **options) as answer:
             if answer.status == 206 and answer.headers.get("Content-Encoding", "identity") != "identity":
                 return answer.status, answer.headers, b""  # a part of compressed bytes cannot be decoded
@@ -316,15 +316,3 @@ def _message(body: bytes) -> str:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return text[:300]
-
-
-async def _once(request: Any, handler: Any) -> Any:
-    """A middleware of aiohttp: a connection that broke is an error, not a reason to send the request again."""
-    import aiohttp
-
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:  # nothing was sent; never repeated
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise ConnectionResetError(str(error)) from error

@@ -8,12 +8,10 @@ Content-Range, ETag) does not come through its methods. Source: RFC 9110, sectio
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import aiohttp
 from fsspec.implementations.http import HTTPFileSystem
@@ -21,7 +19,15 @@ from fsspec.implementations.http import HTTPFileSystem
 from zarrdock.errors import RangeError, StoreError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version
-from zarrdock.stores.diagnose import HttpStatusError, PageError, TruncatedError, is_expired, is_page, redact
+from zarrdock.stores.diagnose import (
+    HttpStatusError,
+    PageError,
+    TruncatedError,
+    has_expired,
+    is_expired,
+    is_page,
+    redact,
+)
 from zarrdock.stores.http_ranges import range_header, size_of_content_range, take
 from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Live
@@ -194,7 +200,7 @@ class HTTPStore(RemoteStore):
             body = (await response.content.read(2048)).decode(errors="replace")
             found = _CODE.search(body)
             code = found[1] if found else ""
-            if response.status in (400, 401, 403) and (is_expired(body) or _has_expired(self._parts.query)):
+            if response.status in (400, 401, 403) and (is_expired(body) or has_expired(self._parts.query)):
                 code, text = "ExpiredToken", "the signature of the URL has expired"
         wait = response.headers.get("Retry-After", "")
         return HttpStatusError(response.status, text, code=code, retry_after=float(wait) if wait.isdecimal() else None)
@@ -305,21 +311,3 @@ async def _take(response: aiohttp.ClientResponse, skip: int, n: int, *, short: b
     if len(data) < n and not short:
         raise TruncatedError(f"{len(data)} bytes came instead of {n}")
     return data
-
-
-def _has_expired(query: str) -> bool:
-    """True for a signed URL whose time is over by this machine's clock."""
-    parts = {name.lower(): value for name, value in parse_qsl(query)}
-    end: float | None = None
-    try:
-        for kind in ("x-amz", "x-goog"):
-            if f"{kind}-date" in parts and f"{kind}-expires" in parts:
-                begin = datetime.strptime(parts[f"{kind}-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-                end = begin.timestamp() + float(parts[f"{kind}-expires"])
-        if "expires" in parts:  # CloudFront, older S3 and GCS
-            end = float(parts["expires"])
-        elif "se" in parts:  # Azure
-            end = datetime.fromisoformat(parts["se"].replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return False
-    return end is not None and end < time.time()

@@ -26,6 +26,7 @@ __all__ = [
     "identity_of_object",
     "is_aws",
     "partition_of",
+    "service_of_azure",
     "service_of_url",
 ]
 
@@ -152,6 +153,18 @@ def service_of_url(kind: str, endpoint: str | None, *, partition: str = "") -> s
     at = f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path.rstrip('/')}"
     content = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _SIGNING.fullmatch(pair[0])]
     return f"{kind} at {at}" + (f"?{digest_of(content)}" if content else "")
+
+
+def service_of_azure(endpoint: str | None, account: str | None) -> str:
+    """The name of an account of Azure by its endpoint, with the account's name where that is part of it; None: Azure's.
+
+    >>> service_of_azure("https://name.blob.core.windows.net", "name"), service_of_azure(None, "name")
+    ('az, account name', 'az, account name')
+    """
+    host = urlsplit(endpoint or "").hostname or ""
+    own = host.endswith((".blob.core.windows.net", ".dfs.core.windows.net"))
+    account = (host.partition(".")[0].removesuffix("-secondary") if own else "") or account or ""
+    return f"{service_of_url('az', None if own else endpoint)}, account {account}"
 
 
 # -- fsspec's filesystems ----------------------------------------------------------------------------------------------

@@ -23,7 +23,18 @@ from fsspec.spec import AbstractFileSystem
 from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import StoreError
 
-__all__ = ["Bridge", "Limiter", "Live", "Transport", "drive", "expect_bytes", "is_async", "remake", "running_loop"]
+__all__ = [
+    "Bridge",
+    "Limiter",
+    "Live",
+    "Transport",
+    "drive",
+    "expect_bytes",
+    "is_async",
+    "remake",
+    "running_loop",
+    "send_once",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -181,6 +192,18 @@ def expect_bytes(nbytes: int) -> None:
     timer = _timer.get()
     if timer is not None and (when := timer.when()) is not None:
         timer.reschedule(when + nbytes / SLOWEST_BYTES_PER_SECOND)
+
+
+async def send_once(request: Any, handler: Any) -> Any:
+    """A middleware of aiohttp: a connection that broke is an error, not a reason to send the request again."""
+    import aiohttp
+
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:  # nothing was sent; never repeated
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise ConnectionResetError(str(error)) from error
 
 
 class Live:

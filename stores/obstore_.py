@@ -16,7 +16,7 @@ from typing import Any, cast
 from zarrdock.errors import InvalidKeyError, StoreError, UnsupportedError
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Entry, Listing, Traits, Value, Version
-from zarrdock.stores.conditions import ABSENT, METADATA_NAME, Answer, Expected, Lineage
+from zarrdock.stores.conditions import ABSENT, AZURE_METADATA_NAME, METADATA_NAME, Answer, Expected, Lineage
 from zarrdock.stores.diagnose import HttpStatusError, Kind, PageError, diagnose, is_page, redact
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.io_loop import Live
@@ -32,7 +32,6 @@ _CONDITIONAL_WRITES = ("s3", "gs", "az", "memory")
 _CONDITIONAL_DELETES = ("s3", "az", "memory")
 # What obstore says where a service knows no ranges that are counted from the end.
 _NO_TAILS = "does not support suffix range"
-_MAX_CHANGES = 3
 # Errors of obstore where a server answered a range with the whole object.
 _RANGE_IGNORED = ("Received non-partial response", "Range request not supported by")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -88,6 +87,7 @@ class ObstoreStore(RemoteStore):
         missing_statuses: Collection[int] = (),
     ) -> None:
         self._kind = kind_of(store)
+        self._metadata_name = AZURE_METADATA_NAME if self._kind == "az" else METADATA_NAME
         self._writable = self._kind != "http" and (hasattr(store, "put") or hasattr(store, "put_async"))
         self._listable = self._kind != "http" and hasattr(store, "list")
         super().__init__(
@@ -190,26 +190,12 @@ class ObstoreStore(RemoteStore):
             206 if "range" in options else 200,
             f"bytes {first}-{last - 1}/{found.meta['size']}" if part else None,
             last - first,
-            Lineage.parse(found.attributes.get(METADATA_NAME)),
+            Lineage.parse(found.attributes.get(self._metadata_name)),
         )
 
-    async def _send_get_tail(self, live: Live, key: str, n: int, version: Version | None) -> Answer:
-        """GET the last ``n`` bytes by a bounded range, the object's size asked for first; of one version."""
-        for _ in range(_MAX_CHANGES):
-            meta = (await live.call("fetch", key, {"head": True})).meta
-            size, seen = int(meta["size"]), _version(meta)
-            if not size or (version is not None and seen != version):
-                return Answer(b"", seen, 206)
-            try:
-                answer = await self._send_get(live, key, Span(max(0, size - n), size), version or seen)
-            except Exception as error:
-                if diagnose(error).kind is Kind.PRECONDITION:
-                    continue
-                raise
-            if seen is None or answer.version == seen:
-                return answer
-        whole = await self._send_get(live, key, None, version)  # which no writer can tear
-        return replace(whole, data=whole.data[-n:], status=200, content_range=None, length=None)
+    async def _send_size(self, live: Live, key: str) -> tuple[int, Version]:
+        meta = (await live.call("fetch", key, {"head": True})).meta
+        return int(meta["size"]), _version(meta)
 
     def _check_page(self, key: str, found: Fetched) -> None:
         """Raise for a page of HTML in the place of the object."""
@@ -231,7 +217,7 @@ class ObstoreStore(RemoteStore):
             e_tag, version = expected if isinstance(expected, tuple) else (expected, None)
             options["mode"] = {"e_tag": e_tag, "version": version} if version else {"e_tag": e_tag}
         if lineage is not None and self.traits.atomic_update:
-            options["attributes"] = {METADATA_NAME: str(lineage)}
+            options["attributes"] = {self._metadata_name: str(lineage)}
         written = await live.call("send", key, data, options)
         return None if self._kind == "file" or not written else _version(written)
 
@@ -253,7 +239,7 @@ class ObstoreStore(RemoteStore):
 
     async def _send_head(self, live: Live, key: str) -> tuple[Version, Lineage]:
         found = await live.call("fetch", key, {"head": True})
-        return _version(found.meta), Lineage.parse(found.attributes.get(METADATA_NAME))
+        return _version(found.meta), Lineage.parse(found.attributes.get(self._metadata_name))
 
     # -- sizes and listing --------------------------------------------------------------------------------------------
 

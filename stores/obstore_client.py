@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.diagnose import HttpStatusError, TruncatedError
-from zarrdock.stores.identity import Identity, identity_of_object, partition_of, service_of_url
+from zarrdock.stores.identity import Identity, identity_of_object, partition_of, service_of_azure, service_of_url
 from zarrdock.stores.io_loop import Transport, expect_bytes
 
 __all__ = [
@@ -97,8 +97,6 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*(\w+)")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _METADATA_SERVICE = re.compile(r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google\.internal")
-# The one word for a bucket that is not there, whatever the service calls its buckets.
-_SAME_CODE = {"ContainerNotFound": "NoSuchBucket"}
 _STATUS_OF_CLASS = {
     "AlreadyExistsError": 412,
     "NotFoundError": 404,
@@ -125,8 +123,7 @@ def explained(error: Exception) -> Exception:
         return HttpStatusError(401, f"no credentials were given or found: {text}")
     if found := _STATUS.search(text):
         code = _CODE.search(text)
-        name = code[1] if code else ""
-        return HttpStatusError(int(found[1]), text, code=_SAME_CODE.get(name, name))
+        return HttpStatusError(int(found[1]), text, code=code[1] if code else "")
     if isinstance(error, (FileNotFoundError, NotImplementedError)):
         return error
     if status := _STATUS_OF_CLASS.get(type(error).__name__):
@@ -197,10 +194,11 @@ def identity_of(store: Any) -> Identity:
     endpoint = endpoint or next((url for name in _ENDPOINTS[kind] if (url := os.environ.get(name))), None)
     bucket = config.get("container_name" if kind == "az" else "bucket", "")
     region = config.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
-    service = service_of_url(kind, endpoint, partition=partition_of(region))
     if kind == "az":
         account = config.get("account_name") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
-        service = f"{service}, account {account}"
+        service = service_of_azure(endpoint, account)
+    else:
+        service = service_of_url(kind, endpoint, partition=partition_of(region))
     return Identity(service, bucket).below(prefix.strip("/"))
 
 

@@ -38,6 +38,9 @@ protocols: Registry[Opener] = Registry(
         "s3a": "zarrdock.stores.s3:S3Store",
         "gs": "zarrdock.stores.gcs:GCSStore",
         "gcs": "zarrdock.stores.gcs:GCSStore",
+        "az": "zarrdock.stores.azure:AzureStore",
+        "abfs": "zarrdock.stores.azure:AzureStore",
+        "abfss": "zarrdock.stores.azure:AzureStore",
         "http": "zarrdock.stores.http_:HTTPStore",
         "https": "zarrdock.stores.http_:HTTPStore",
         "zip": "zarrdock.stores.zip_:open_zip",
@@ -54,10 +57,18 @@ _OVER_FILESYSTEMS = {
     "s3a": "_call_s3",
     "gs": "_get_params",
     "gcs": "_get_params",
+    "az": "service_client",
+    "abfs": "service_client",
+    "abfss": "service_client",
     "http": "encode_url",
     "https": "encode_url",
 }
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+_EXTRAS = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
+    **dict.fromkeys(("http", "https"), "http"),
+}
 
 # Two letters at least: "C:\\data" is a path.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -79,11 +90,11 @@ def open_store(
     """The store that ``obj`` stands for.
 
     Args:
-        obj: a path or URL (``file://``, ``memory://``, ``s3://``, ``gs://``, ``http(s)://``, ``zip://``, every protocol
-            fsspec knows, chained ones such as ``simplecache::s3://...``), a path-like or UPath, an fsspec filesystem,
-            an fsspec mapper, a mutable mapping, an obstore or obspec store, a store of zarr-python's interface (an
-            Icechunk session among them), or a store, which is handed back. A path or
-            URL that ends in ``.zip`` or ``.ozx`` is a zip archive. None: a new, empty memory store.
+        obj: a path or URL (``file://``, ``memory://``, ``s3://``, ``gs://``, ``az://``, ``abfss://``, ``http(s)://``,
+            ``zip://``, every protocol fsspec knows, chained ones such as ``simplecache::s3://...``), a path-like or
+            UPath, an fsspec filesystem, an fsspec mapper, a mutable mapping, an obstore or obspec store, a store of
+            zarr-python's interface (an Icechunk session among them), or a store, which is handed back. A path or URL
+            that ends in ``.zip`` or ``.ozx`` is a zip archive. None: a new, empty memory store.
         path: folder in the filesystem, where ``obj`` is an fsspec filesystem.
         storage_options: options of the fsspec filesystem a URL leads to.
         read_only: refuse every mutating verb.

@@ -113,6 +113,8 @@ _FINISH_SECONDS: Final = 10.0
 _answers: dict[str, Conditions] = {}
 _asking = KeyLocks()
 _MARK: Final = b"a mark by zarrdock: it may be removed\n"
+# Of an object, while its end is read in two requests.
+_MAX_CHANGES: Final = 3
 # No object has this ETag.
 _STALE: Final = '"00000000000000000000000000000000"'
 
@@ -351,6 +353,29 @@ class RemoteStore(Store):
     async def _send_head(self, live: Live, key: str) -> tuple[Version, Lineage]:
         """Version and lineage of the object as it is now."""
         raise UnsupportedError(f"{self}: key {key!r}: no request with conditions can be sent to this store")
+
+    async def _send_size(self, live: Live, key: str) -> tuple[int, Version]:
+        """Size and version of the object as it is now."""
+        raise UnsupportedError(f"{self}: key {key!r}: no request for a size can be sent to this store")
+
+    async def _send_get_tail(self, live: Live, key: str, n: int, version: Version | None) -> Answer:
+        """GET the last ``n`` bytes where a service knows no ranges that are counted from the end: by a bounded range,
+        the object's size asked for first; of one version.
+        """
+        for _ in range(_MAX_CHANGES):
+            size, seen = await self._send_size(live, key)
+            if not size or (version is not None and seen != version):
+                return Answer(b"", seen, 206)
+            try:
+                answer = await self._send_get(live, key, Span(max(0, size - n), size), version or seen)
+            except Exception as error:
+                if diagnose(error).kind is Kind.PRECONDITION:
+                    continue
+                raise
+            if seen is None or answer.version == seen:
+                return answer
+        whole = await self._send_get(live, key, None, version)  # which no writer can tear
+        return replace(whole, data=whole.data[-n:], status=200, content_range=None, length=None)
 
     # -- the conditions that a service keeps
 
@@ -653,7 +678,8 @@ class RemoteStore(Store):
         if found.kind is Kind.MISSING or (found.kind is Kind.PAGE and 200 in self.missing_statuses):
             return True
         status = 403 if found.status is None and found.kind is Kind.DENIED else found.status
-        return status in self.missing_statuses and (found.kind is Kind.DENIED or not found.code)
+        says_so = found.kind in (Kind.DENIED, Kind.NO_CONTAINER) or not found.code
+        return status in self.missing_statuses and says_so
 
     async def _read_batch(self, live: Live, requests: Sequence[Read]) -> Results:
         results: Results = [Blob(b"") if is_empty(read.range) else None for read in requests]

@@ -30,7 +30,7 @@ from botocore.exceptions import FlexibleChecksumError
 from yarl import URL
 
 from zarrdock.stores.conditions import METADATA_NAME, Answer, Lineage
-from zarrdock.stores.diagnose import s3_error
+from zarrdock.stores.diagnose import xml_error
 from zarrdock.stores.io_loop import Live, expect_bytes
 
 __all__ = ["Lane"]
@@ -180,7 +180,7 @@ class Lane:
             self._routes.pop(bucket, None)  # botocore may learn something from the answer
             return None
         if status >= 300:
-            raise s3_error(status, data, found)
+            raise xml_error(status, data, found)
         if status == 200 and range_ is None:
             _verify(data, found)
         return Answer(

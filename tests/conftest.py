@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import zarrdock
-from support.servers import Endpoint, gcs_server, moto_server
+from support.servers import Endpoint, azurite_server, gcs_server, is_azurite_here, moto_server
 
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
@@ -49,4 +49,13 @@ def moto() -> Iterator[Endpoint]:
 def gcs_emulator() -> Iterator[Endpoint]:
     """Google Cloud Storage, likewise."""
     with gcs_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Endpoint]:
+    """Azure Blob Storage, likewise; skipped where the emulator is not installed, but in continuous integration."""
+    if "CI" not in os.environ and not is_azurite_here():
+        pytest.skip("the Azure emulator is not installed: npm ci --prefix tests/javascript")
+    with azurite_server() as endpoint:
         yield endpoint

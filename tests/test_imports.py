@@ -82,6 +82,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "botocore": ("stores/",),
     "aiobotocore": ("stores/",),
     "gcsfs": ("stores/",),
+    "adlfs": ("stores/",),
+    "azure": ("stores/",),
     "aiohttp": ("stores/", "views/", "serve/"),
     "obstore": ("stores/", "adapters/"),
     "obspec": ("adapters/",),

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from zarrdock.errors import ZarrdockError
     from zarrdock.ranges import From, Span, Tail
     from zarrdock.stores.async_store import AsyncStore
+    from zarrdock.stores.azure import AzureStore
     from zarrdock.stores.base import Blob, Read, Store
     from zarrdock.stores.cache import CachingStore
     from zarrdock.stores.fsspec_ import FsspecStore
@@ -77,6 +78,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Array": "array.array",
     "AsyncStore": "stores.async_store",
+    "AzureStore": "stores.azure",
     "BitRound": "codecs.bitround",
     "Blob": "stores.base",
     "Blosc": "codecs.blosc_",
@@ -145,6 +147,7 @@ _MODULES = ("adapters", "errors", "storage", "testing", "tools", "views")
 __all__ = [
     "Array",
     "AsyncStore",
+    "AzureStore",
     "BitRound",
     "Blob",
     "Blosc",

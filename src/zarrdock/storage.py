@@ -15,6 +15,7 @@ from zarrdock.lazy import lazy
 if TYPE_CHECKING:
     from zarrdock.ranges import From, Span, Tail
     from zarrdock.stores.async_store import AsyncStore
+    from zarrdock.stores.azure import AzureStore
     from zarrdock.stores.base import Blob, Entry, FileBytes, Listing, Patch, Read, Store, Traits, Version, WrapperStore
     from zarrdock.stores.cache import CachingStore
     from zarrdock.stores.cache_folder import FolderCache
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 # Public name -> the module it comes from.
 _PLACES = {
     "AsyncStore": "stores.async_store",
+    "AzureStore": "stores.azure",
     "Blob": "stores.base",
     "CachingStore": "stores.cache",
     "Entry": "stores.base",
@@ -69,6 +71,7 @@ _PLACES = {
 
 __all__ = [
     "AsyncStore",
+    "AzureStore",
     "Blob",
     "CachingStore",
     "Entry",

@@ -19,7 +19,7 @@ from zarrdock.ranges import Span
 from zarrdock.stores import s3 as s3_module
 from zarrdock.stores import s3_direct
 from zarrdock.stores.base import Read
-from zarrdock.stores.diagnose import Kind, diagnose, s3_error
+from zarrdock.stores.diagnose import Kind, diagnose, xml_error
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
 
@@ -278,7 +278,7 @@ def test_denied_says_so(store: S3Store, proxy: FaultProxy) -> None:
 def test_what_an_answer_means(
     status: int, body: bytes, headers: dict[str, str], kind: Kind, after: float | None
 ) -> None:
-    found = diagnose(s3_error(status, body, headers))
+    found = diagnose(xml_error(status, body, headers))
     assert (found.kind, found.status, found.retry_after) == (kind, status, after)
 
 

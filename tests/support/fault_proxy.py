@@ -183,7 +183,7 @@ class FaultProxy(LoopbackServer):
                 Seen(
                     request.method,
                     path,
-                    headers.get("Range", ""),
+                    headers.get("x-ms-range") or headers.get("Range", ""),
                     condition,
                     status,
                     f"{kind} {fault.status}" if fault and kind == "status" else kind,
@@ -232,7 +232,7 @@ class FaultProxy(LoopbackServer):
     ) -> tuple[int, dict[str, str], bytes]:
         import yarl
 
-        dropped = _HOP_HEADERS | {"range"} if drop_range else _HOP_HEADERS
+        dropped = _HOP_HEADERS | {"range", "x-ms-range"} if drop_range else _HOP_HEADERS
         headers = {k: v for k, v in request.headers.items() if k.lower() not in dropped}
         headers["Host"] = urlsplit(self.upstream).netloc
         assert self._session is not None

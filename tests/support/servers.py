@@ -1,9 +1,9 @@
 """Object storage on the loopback interface, from packages alone: what the tests and the demonstration run against.
 
-:func:`moto_server` and :func:`gcs_server` are other people's emulators of S3 and Google Cloud Storage;
-:class:`StrictS3` and :class:`StrictGCS` are our own small fakes that decide a condition and apply the write in one
-step, for tests of concurrent writers; :class:`FaultProxy` stands before any of them. Nothing is imported before it is
-used, and nothing leaves the machine.
+:func:`moto_server`, :func:`gcs_server` and :func:`azurite_server` are other people's emulators of S3, Google Cloud
+Storage and Azure; :class:`StrictS3`, :class:`StrictGCS` and :class:`StrictAzure` are our own small fakes that decide a
+condition and apply the write in one step, for tests of concurrent writers; :class:`FaultProxy` stands before any of
+them. Nothing is imported before it is used, and nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -21,14 +22,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from support.fault_proxy import Fault, FaultProxy, Seen
+from support.strict_azure import StrictAzure, connection_string
 from support.strict_gcs import StrictGCS
 from support.strict_s3 import StrictS3
 from zarrdock.errors import UnsupportedError
 
-__all__ = ["Endpoint", "Fault", "FaultProxy", "Seen", "StrictGCS", "StrictS3", "gcs_server", "moto_server"]
+__all__ = ["Endpoint", "Fault", "FaultProxy", "Seen", "StrictAzure", "StrictGCS", "StrictS3"]
+__all__ += ["azurite_server", "gcs_server", "is_azurite_here", "moto_server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Endpoint:
 
     def through(self, proxy: FaultProxy) -> dict[str, Any]:
         """The storage options that go through ``proxy`` instead."""
+        if text := self.storage_options.get("connection_string"):
+            return {**self.storage_options, "connection_string": text.replace(proxy.upstream, proxy.url)}
         return {**self.storage_options, "endpoint_url": proxy.url}
 
 
@@ -147,6 +153,70 @@ def gcs_server(bucket: str = "zarrdock-test") -> Iterator[Endpoint]:
                 process.wait()
             drain.join(timeout=5)
             process.stderr.close()
+
+
+@contextlib.contextmanager
+def azurite_server(bucket: str = "zarrdock-test") -> Iterator[Endpoint]:
+    """Azure Blob Storage by Azurite, as a process of its own with its data in memory; up in a second.
+
+    ``bucket`` is the container. It is installed with the other programs for node (CONTRIBUTING.md).
+    """
+    node = shutil.which("node")
+    if node is None or not _AZURITE.is_file():
+        raise UnsupportedError("the Azure emulator is not installed: npm ci --prefix tests/javascript")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # It sends reports to its makers otherwise. Newer versions of the protocol than it knows are let pass.
+    flags = ["--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--loose", "--silent"]
+    address = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    with tempfile.TemporaryDirectory(prefix="zarrdock-azurite-") as folder:
+        command = [node, str(_AZURITE), *flags, *address]
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            account = f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}"
+            _create_azure_container(account, bucket, process)
+            text = connection_string(account, AZURITE_ACCOUNT, AZURITE_KEY)
+            yield Endpoint(account, {"connection_string": text}, bucket)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def is_azurite_here() -> bool:
+    """True where :func:`azurite_server` can start."""
+    return shutil.which("node") is not None and _AZURITE.is_file()
+
+
+_AZURITE = Path(__file__).resolve().parent.parent / "javascript/node_modules/azurite/dist/src/blob/main.js"
+# Account and key of every Azurite, as its documentation shows them.
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def _create_azure_container(
+    account: str, container: str, process: subprocess.Popen[bytes], timeout_seconds: float = 60.0
+) -> None:
+    """Wait until the server answers, and make the container."""
+    from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+    from azure.storage.blob import BlobServiceClient
+
+    deadline = time.monotonic() + timeout_seconds
+    with BlobServiceClient.from_connection_string(
+        connection_string(account, AZURITE_ACCOUNT, AZURITE_KEY), retry_total=0
+    ) as client:
+        while True:
+            try:
+                client.create_container(container)
+                return
+            except (ServiceRequestError, ServiceResponseError):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise UnsupportedError(f"azurite did not start (exit code {process.poll()})") from None
+                time.sleep(0.05)
 
 
 def _drain(pipe: IO[bytes]) -> None:
