@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.array.array import Array, with_length
+from zarrdock.array.array import Array
 from zarrdock.array.consolidated_copies import Copies
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.selection import basic
-from zarrdock.array.resize import clear_rows
+from zarrdock.array.resize import clear_rows, with_length
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.errors import ConflictError, SelectionError, StoreError
 from zarrdock.stores.base import Store

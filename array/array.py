@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.coerce import values_of
+from zarrdock.array.coerce import shape_of, values_of
 from zarrdock.array.execution import read_write
 from zarrdock.array.execution.drivers import send
 from zarrdock.array.execution.element import ELSEWHERE, read_element
@@ -42,7 +42,7 @@ from zarrdock.array.planning.selection import (
 )
 from zarrdock.array.properties import ArrayProperties
 from zarrdock.array.removal import n_removals
-from zarrdock.array.resize import clear_outside, clear_rows, new_shape_of, shrinks
+from zarrdock.array.resize import clear_outside, clear_rows, new_shape_of, shrinks, with_length
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions
 from zarrdock.config import config
@@ -62,6 +62,7 @@ from zarrdock.stores.group_commit import KeyLocks
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from zarrdock.array.stream import Stream
 
 __all__ = [
     "Array",
@@ -70,7 +71,6 @@ __all__ = [
     "OrthogonalIndex",
     "VectorIndex",
     "check_missing",
-    "with_length",
 ]
 
 
@@ -668,21 +668,21 @@ class Array(ArrayProperties):
         [5, 6]
         """
         self._check_writable()
-        array = np.asarray(data)
-        if not -self.ndim <= axis < self.ndim or array.ndim != self.ndim:
+        given = shape_of(data, self.metadata.data_type)
+        if not -self.ndim <= axis < self.ndim or len(given) != self.ndim:
             raise SelectionError(
-                f"cannot append {array.ndim}-dimensional data to axis {axis} of an array with {self.ndim} dimensions"
+                f"cannot append {len(given)}-dimensional data to axis {axis} of an array with {self.ndim} dimensions"
             )
         axis %= self.ndim
-        value = self._value(array.shape, data)  # what can't be written is refused before anything is changed
-        n, start, found = array.shape[axis], 0, False
+        value = self._value(given, data)  # what can't be written is refused before anything is changed
+        n, start, found = given[axis], 0, False
 
         def change(stored: ArrayMetadata) -> ArrayMetadata:
             nonlocal start, found
-            others = [(a, b) for i, (a, b) in enumerate(zip(stored.shape, array.shape, strict=True)) if i != axis]
+            others = [(a, b) for i, (a, b) in enumerate(zip(stored.shape, given, strict=True)) if i != axis]
             if any(a != b for a, b in others):
                 raise SelectionError(
-                    f"cannot append data of shape {array.shape} along axis {axis} of an array of shape {stored.shape}"
+                    f"cannot append data of shape {given} along axis {axis} of an array of shape {stored.shape}"
                 )
             start, found = stored.shape[axis], True
             return stored.resized(with_length(stored.shape, axis, start + n))
@@ -711,6 +711,29 @@ class Array(ArrayProperties):
             raise
         return layout.shape
 
+    def stream(self, axis: int = 0, *, memory_bytes: int | None = None) -> Stream:
+        """Append frames that come one after another: they are collected until whole shards (or chunks) can be written
+        once, in the background. See :class:`zarrdock.Stream`.
+
+        Args:
+            axis: to append along.
+            memory_bytes: of frames that are collected; ``write`` waits where they are all taken. Two rows of shards
+                across the array at least; by default that, or ``config.write_bytes`` where it is more.
+        Raises:
+            SelectionError: there is no such axis. ReadOnlyError.
+            UnsupportedError: too little memory; or a store without an atomic update.
+
+        >>> array = zarrdock.create_array({}, shape=(0, 3), dtype="int16", chunks=(1, 3), shards=(2, 3))
+        >>> with array.stream() as out:
+        ...     for i in range(5):
+        ...         out.write([i, i, i])
+        >>> array.shape
+        (5, 3)
+        """
+        from zarrdock.array.stream import Stream
+
+        return Stream(self, axis, memory_bytes)
+
     def _give_back(self, layout: Layout, axis: int, start: int) -> None:
         """Make claimed rows fill value, then the array shorter, if no rows were appended after them."""
         clear_rows(self._store, layout, axis, start, self._cache)
@@ -738,8 +761,3 @@ class Array(ArrayProperties):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state.pop("store"), state.pop("path"), state.pop("metadata"), **state)  # type: ignore[misc]
         self._distrust()
-
-
-def with_length(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:
-    """A shape with another length along one axis."""
-    return (*shape[:axis], n, *shape[axis + 1 :])

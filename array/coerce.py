@@ -10,7 +10,20 @@ from zarrdock.array.dtypes.dtype import DataType
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.errors import SelectionError
 
-__all__ = ["values_of"]
+__all__ = ["shape_of", "values_of"]
+
+
+def shape_of(value: Any, data_type: DataType) -> tuple[int, ...]:
+    """Shape of a value given by a user, in elements of that type: a tuple is one element of a structure.
+
+    Raises:
+        SelectionError: lists of different lengths.
+    """
+    dtype = data_type.numpy
+    try:
+        return np.shape(np.asarray(value, dtype) if dtype.names and not hasattr(value, "dtype") else value)
+    except (TypeError, ValueError) as error:
+        raise SelectionError(f"the value does not fit an array of {dtype}: {error}") from error
 
 
 def values_of(value: Any, shape: tuple[int, ...], data_type: DataType) -> AnyArray:

@@ -18,7 +18,7 @@ from zarrdock.codecs.empty_chunks import EmptyTest
 from zarrdock.errors import SelectionError
 from zarrdock.stores.base import Store
 
-__all__ = ["clear_outside", "clear_rows", "new_shape_of", "shrinks"]
+__all__ = ["clear_outside", "clear_rows", "new_shape_of", "shrinks", "with_length"]
 
 
 def new_shape_of(given: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -36,6 +36,11 @@ def new_shape_of(given: int | Sequence[int], shape: tuple[int, ...]) -> tuple[in
             f"cannot resize an array of shape {shape} to {given}: give {len(shape)} lengths, 0 or more"
         )
     return tuple(items)
+
+
+def with_length(shape: tuple[int, ...], axis: int, n: int) -> tuple[int, ...]:
+    """A shape with another length along one axis."""
+    return (*shape[:axis], n, *shape[axis + 1 :])
 
 
 def shrinks(before: tuple[int, ...], after: tuple[int, ...]) -> bool:

@@ -176,6 +176,16 @@ class Edit:
         """
         return self.for_object(task)._apply(changes, 0, old, task, self.first_leaf(task))
 
+    def nothing(self, task: Task) -> Parts:
+        """An object of nothing but fill value: a shard without chunks, or a chunk."""
+        layout = task.layout
+        if layout.levels:
+            index = layout.levels[0].sharding.layout
+            n = index.n_chunks
+            return [index.serialise(ShardIndex(np.full(n, -1, np.int64), np.zeros(n, np.int64)))]
+        chunk = np.full(layout.leaf.spec.shape, layout.leaf.spec.fill_value, layout.leaf.spec.dtype)
+        return [layout.leaf.encode(chunk, self.first_leaf(task))]
+
     def for_object(self, task: Task) -> Edit:
         """The same edit of an object that has a layout of its own."""
         if task.layout is self.layout:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zarrdock.array.group import Group
     from zarrdock.array.lazy_selection import LazySelection, read_many, read_many_async
     from zarrdock.array.recompress import recompress
+    from zarrdock.array.stream import Stream
     from zarrdock.codecs.bitround import BitRound
     from zarrdock.codecs.blosc_ import Blosc
     from zarrdock.codecs.bytes_ import Bytes
@@ -111,6 +112,7 @@ _PLACES = {
     "Sharding": "codecs.sharding",
     "Span": "ranges",
     "Store": "stores.base",
+    "Stream": "array.stream",
     "Tail": "ranges",
     "Transpose": "codecs.transpose",
     "VirtualArray": "views.virtual",
@@ -180,6 +182,7 @@ __all__ = [
     "Sharding",
     "Span",
     "Store",
+    "Stream",
     "Tail",
     "Transpose",
     "VirtualArray",

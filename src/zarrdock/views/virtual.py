@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from zarrdock.array.array import Array, with_length
+from zarrdock.array.array import Array
 from zarrdock.array.create import make_metadata
 from zarrdock.array.execution.plan import Plan, join_plans
 from zarrdock.array.execution.read_together import Begun, read_together, read_together_async
@@ -22,6 +22,7 @@ from zarrdock.array.planning.compose import columns_of
 from zarrdock.array.planning.runs import Runs
 from zarrdock.array.planning.selection import Axis, Points, Product, Selector, basic, keeps_zero_dimensions
 from zarrdock.array.planning.tasks import parts_of_axis
+from zarrdock.array.resize import with_length
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.errors import (
     MetadataError,
@@ -421,7 +422,8 @@ def open_virtual(url: Any, *, storage_options: dict[str, Any] | None = None) -> 
             stores[at] = _store_at(at, folder, storage_options)
     with ThreadPoolExecutor(_N_OPENED) as pool:
         arrays = list(pool.map(lambda place: _opened(stores[place[0]], place[1]), places))
-    built: VirtualArray = _built(document, iter(arrays))
+    built = _built(document, iter(arrays))
+    assert isinstance(built, VirtualArray)
     return built
 
 
@@ -468,7 +470,7 @@ def _opened(store: Store, path: str) -> Array:
     return Array(store, path, node, read_only=True)
 
 
-def _built(spec: Mapping[str, Any], arrays: Iterator[Array]) -> Any:
+def _built(spec: Mapping[str, Any], arrays: Iterator[Array]) -> Array:
     kind = _kind(spec)
     if kind is None:
         return next(arrays)
