@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
+PAGES = ["README.md", "docs/reference/indexing.md", "docs/how-to/streams.md", "docs/how-to/virtual.md"]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/reference/indexing.md", "docs/how-to/streams.md", "docs/how-to/virtual.md"]
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_run(page: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (repository / page).read_text("utf-8")
     blocks = list(BLOCK.finditer(text))
