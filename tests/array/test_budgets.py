@@ -283,11 +283,8 @@ def verbs(store: zarrdock.RecordingStore, act: Callable[[], Any]) -> list[tuple[
     return [(event.verb, event.key) for event in store.log]
 
 
-def document_check(store: zarrdock.Store) -> list[tuple[str, str]]:
-    """The look at the document before a write. On a remote store, where it is a request, one that was read or written
-    in this moment is relied on.
-    """
-    return [] if store.traits.remote else [("read", "zarr.json")]
+# The look at the document before a write; on a remote store it travels beside the write.
+DOCUMENT_CHECK = [("read", "zarr.json")]
 
 
 @pytest.mark.parametrize("shards", [(16, 16), [(16, 16), (8, 8)]])
@@ -300,29 +297,27 @@ def test_a_partial_write_is_one_update(store: zarrdock.RecordingStore, shards: A
         lambda: array.write((slice(0, 4), slice(0, 4)), 1),
         lambda: array.vindex.__setitem__(([1, 9, 15], [1, 9, 15]), 2),
     ):
-        assert verbs(store, act) == [*document_check(store), ("update", "c/0/0")]
+        assert verbs(store, act) == [*DOCUMENT_CHECK, ("update", "c/0/0")]
 
 
 @pytest.mark.parametrize("shards", [None, (16, 16), [(16, 16), (8, 8)]])
 def test_whole_objects_are_written_without_a_look_at_them(store: zarrdock.RecordingStore, shards: Any) -> None:
     array = create(store, shards=shards)
     n = 4 if shards is None else 16
-    check = document_check(store)
-    assert verbs(store, lambda: array.write((slice(0, n), slice(0, n)), 1)) == [*check, ("write", "c/0/0")]
-    assert verbs(store, lambda: array.write((slice(0, n), slice(0, n)), 0)) == [*check, ("delete", "c/0/0")]
+    assert verbs(store, lambda: array.write((slice(0, n), slice(0, n)), 1)) == [*DOCUMENT_CHECK, ("write", "c/0/0")]
+    assert verbs(store, lambda: array.write((slice(0, n), slice(0, n)), 0)) == [*DOCUMENT_CHECK, ("delete", "c/0/0")]
     written = verbs(store, lambda: array.write(..., 3))
-    assert written[: len(check)] == check  # one for all objects
-    assert {verb for verb, _ in written[len(check) :]} == {"write"}
-    assert len(written) == (32 // n) ** 2 + len(check)
+    assert written[: len(DOCUMENT_CHECK)] == DOCUMENT_CHECK  # one for all objects
+    assert {verb for verb, _ in written[len(DOCUMENT_CHECK) :]} == {"write"}
+    assert len(written) == (32 // n) ** 2 + len(DOCUMENT_CHECK)
 
 
 def test_a_document_that_was_not_seen_for_a_while_is_looked_at_beside_the_write(store: zarrdock.RecordingStore) -> None:
     array = create(store)
     array._distrust()
-    check = [("read", "zarr.json")]
-    assert verbs(store, lambda: array.write((3, 3), 1)) == [*check, ("update", "c/0/0")]
+    assert verbs(store, lambda: array.write((3, 3), 1)) == [*DOCUMENT_CHECK, ("update", "c/0/0")]
     array._distrust()
-    assert verbs(store, lambda: array.write((slice(0, 16), slice(0, 16)), 1)) == [*check, ("write", "c/0/0")]
+    assert verbs(store, lambda: array.write((slice(0, 16), slice(0, 16)), 1)) == [*DOCUMENT_CHECK, ("write", "c/0/0")]
 
 
 def test_creating_is_one_request(store: zarrdock.RecordingStore) -> None:
