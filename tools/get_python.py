@@ -1,9 +1,9 @@
 """Fetch a Python that this machine has not, on Debian and its kin: ``python -m tools.get_python 3.14 FOLDER``.
 
-The packages of Debian's newest suite are unpacked into the folder, and nothing is installed: its interpreter finds its own
-libraries, and ``uv`` or ``virtualenv`` make environments of it. With ``--free-threaded`` the sources of the first suite whose
-mirror has them are built without the interpreter's lock, which takes ten minutes. Prints the path of the interpreter; says by
-name what could not be had.
+The packages of Debian's newest suite are unpacked into the folder, and nothing is installed: its interpreter finds its
+own libraries, and ``uv`` or ``virtualenv`` make environments of it. With ``--free-threaded`` the sources of the first
+suite whose mirror has them are built without the interpreter's lock, which takes ten minutes. Prints the path of the
+interpreter; says by name what could not be had.
 """
 
 import argparse
@@ -122,9 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.get_python", description=__doc__)
     parser.add_argument("version", help="3.14, 3.15, ...")
     parser.add_argument("folder", type=Path, help="a new folder")
-    parser.add_argument(
-        "--free-threaded", action="store_true", help="without the interpreter's lock: built from sources"
-    )
+    parser.add_argument("--free-threaded", action="store_true", help="without the interpreter's lock, from sources")
     given = parser.parse_args(arguments)
     folder = given.folder.resolve()
     folder.mkdir(parents=True)
