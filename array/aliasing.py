@@ -52,7 +52,7 @@ class Reading:
     @property
     def url(self) -> str:
         """Store and path, for messages."""
-        return join(self.store.url.rstrip("/"), self.path) if self.path else self.store.url
+        return self.store.url_of(self.path)
 
 
 def refuse_aliases(sources: Iterable[Reading], store: Store, path: str, *, is_cleared: bool) -> None:
@@ -80,7 +80,7 @@ def refuse_aliases(sources: Iterable[Reading], store: Store, path: str, *, is_cl
 
 
 def _error(source: Reading, store: Store, path: str) -> UnsupportedError:
-    place = join(store.url.rstrip("/"), path) if path else store.url
+    place = store.url_of(path)
     named = (
         f"{place} is both" if place == source.url else f"{source.url} and {place} are one place, or one in the other"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zarrdock.json_ import as_json
 from zarrdock.stores.base import Store
@@ -19,6 +19,11 @@ class Placed:
 
     _store: Store
     _path: str
+
+    if TYPE_CHECKING:
+
+        @property
+        def metadata(self) -> Any: ...
 
     @property
     def store(self) -> Store:
@@ -39,6 +44,13 @@ class Placed:
     def basename(self) -> str:
         """Last part of the path."""
         return self._path.rpartition("/")[2]
+
+    @property
+    def pipeline_url(self) -> str:
+        """URL pipeline of the node (ZEP 8), as :func:`zarrdock.open` and other implementations read it:
+        ``s3://bucket/a.zip|zip:inner|zarr3:``. Credentials are left out; where no URL leads to it: UnsupportedError.
+        """
+        return self._store.pipeline_url(self._path, zarr_format=self.metadata.zarr_format)
 
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]

@@ -616,6 +616,26 @@ class Store(ABC):
         """URL of the store without credentials, for messages and for opening it again."""
         return f"<{type(self).__name__}>"
 
+    def url_of(self, path: str) -> str:
+        """URL of the folder ``path`` in the store, for messages and for opening it again."""
+        return f"{self.url.rstrip('/')}/{path}" if path else self.url
+
+    def pipeline_url(self, path: str = "", *, zarr_format: int | None = None) -> str:
+        """URL pipeline of a folder in the store (ZEP 8), as other implementations read it, too; without credentials.
+
+        Args:
+            path: of the folder.
+            zarr_format: of the node there: ``|zarr3:`` or ``|zarr2:`` is put at the end.
+        Raises:
+            UnsupportedError: no URL leads to the store, as to an object of this process.
+
+        >>> zarrdock.open_store("s3://bucket/a.zip", storage_options={"anon": True}).pipeline_url("b c", zarr_format=3)
+        's3://bucket/a.zip|zip:b%20c|zarr3:'
+        """
+        from zarrdock.stores.urls import pipeline_url  # it opens stores
+
+        return pipeline_url(self._sub_urls(path), zarr_format)
+
     def __dask_tokenize__(self) -> object:
         # Not its pickle, which of a store in memory is all that is in it.
         return type(self).__name__, str(self.identity)
@@ -636,6 +656,10 @@ class Store(ABC):
             "array never is); or, if no other process writes at the same time, say options={'single_writer': True} "
             "where the array is created or opened"
         )
+
+    def _sub_urls(self, path: str) -> tuple[str, ...]:
+        """The parts of the URL pipeline of a folder."""
+        raise UnsupportedError(f"no URL leads to {self.url}")
 
     def _check_writable(self, key: str = "") -> None:
         if self.read_only or not self.traits.writable:
@@ -742,6 +766,12 @@ class WrapperStore(Store):
     def url(self) -> str:
         """URL of the store inside."""
         return self.store.url
+
+    def url_of(self, path: str) -> str:
+        return self.store.url_of(path)
+
+    def _sub_urls(self, path: str) -> tuple[str, ...]:
+        return self.store._sub_urls(path)
 
 
 class CostedStore(WrapperStore):

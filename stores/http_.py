@@ -33,6 +33,7 @@ from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Live
 from zarrdock.stores.remote import Entries, RemoteStore, nbytes_of
 from zarrdock.stores.retry import RetryPolicy
+from zarrdock.stores.urls import encoded
 
 __all__ = ["HTTPStore"]
 
@@ -95,6 +96,9 @@ class HTTPStore(RemoteStore):
             merge_gap_bytes=merge_gap_bytes,
             missing_statuses=missing_statuses,
         )
+
+    def _sub_urls(self, path: str) -> tuple[str, ...]:
+        return (f"{self.url}/{encoded(path)}" if path else self.url,)  # which is encoded
 
     def _make_traits(self, traits: Traits) -> Traits:
         return replace(traits, writable=False, listable=False, conditional_read=True)

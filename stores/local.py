@@ -47,6 +47,7 @@ from zarrdock.stores.local_files import (
     READ_FLAGS,
     Part,
     failure,
+    file_url,
     is_missing,
     local_path,
     make_folders,
@@ -735,6 +736,9 @@ class LocalStore(Store):
     def url(self) -> str:
         """``file://`` and the path of the folder."""
         return url_of_path(self.root)
+
+    def _sub_urls(self, path: str) -> tuple[str, ...]:
+        return (file_url(f"{self.root}/{path}" if path else self.root),)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_has_locks": True, "_spelled": set()}

@@ -12,6 +12,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import TypeAlias
+from urllib.parse import quote
 
 from zarrdock.errors import AccessError, InvalidKeyError, ReadOnlyError, StoreError, UnsupportedError
 from zarrdock.stores import windows_files
@@ -24,6 +25,7 @@ __all__ = [
     "READ_FLAGS",
     "Part",
     "failure",
+    "file_url",
     "is_missing",
     "local_path",
     "make_folders",
@@ -88,10 +90,17 @@ def url_of_path(path: str) -> str:
     """``file://`` and an absolute path with slashes: ``file:///C:/data`` for a drive, ``file:////server/share`` for a
     share.
 
-    >>> url_of_path("C:/data"), url_of_path("/data")
-    ('file:///C:/data', 'file:///data')
+    >>> url_of_path("C:/data"), url_of_path("/data/100%")
+    ('file:///C:/data', 'file:///data/100%25')
     """
+    # The rest stays readable: it means itself.
+    path = path.replace("%", "%25").replace("|", "%7C")
     return f"file:///{path}" if re.match("[A-Za-z]:", path) else f"file://{path}"
+
+
+def file_url(path: str) -> str:
+    """The same with all percent-encoded that a URL cannot hold."""
+    return quote(os.fsencode(url_of_path(path)), safe="%/!$&'()*+,;=:@")
 
 
 def open_file(path: str, flags: int, mode: int = 0o666) -> int:

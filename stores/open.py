@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zarrdock.errors import UnsupportedError, ZarrdockError
@@ -18,6 +19,7 @@ from zarrdock.registry import Registry
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
+from zarrdock.stores.urls import open_pipeline, parse_pipeline, path_of_file_url
 from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore
 
 if TYPE_CHECKING:
@@ -70,6 +72,9 @@ _EXTRAS = {
     **dict.fromkeys(("http", "https"), "http"),
 }
 
+# Beginnings of what is meant as a URL, slashes or not.
+_SERVICES = {*_OVER_FILESYSTEMS, "az", "abfs", "abfss", "adl", "ftp", "sftp", "ssh", "smb", "webdav", "hdfs"}
+
 # Two letters at least: "C:\\data" is a path.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _ZIP = re.compile(r"\.(zip|ozx)/?$", re.IGNORECASE)
@@ -90,11 +95,12 @@ def open_store(
     """The store that ``obj`` stands for.
 
     Args:
-        obj: a path or URL (``file://``, ``memory://``, ``s3://``, ``gs://``, ``az://``, ``abfss://``, ``http(s)://``,
-            ``zip://``, every protocol fsspec knows, chained ones such as ``simplecache::s3://...``), a path-like or
-            UPath, an fsspec filesystem, an fsspec mapper, a mutable mapping, an obstore or obspec store, a store of
-            zarr-python's interface (an Icechunk session among them), or a store, which is handed back. A path or URL
-            that ends in ``.zip`` or ``.ozx`` is a zip archive. None: a new, empty memory store.
+        obj: a path or URL (``file:``, ``memory://``, ``s3://``, ``gs://``, ``az://``, ``abfss://``, ``http(s)://``,
+            ``zip://``, every protocol fsspec knows, chained ones such as ``simplecache::s3://...``), a URL pipeline
+            (``s3://bucket/a.zip|zip:inner|zarr3:``), a path-like or UPath, an fsspec filesystem, an fsspec mapper, a
+            mutable mapping, an obstore or obspec store, a store of zarr-python's interface (an Icechunk session among
+            them), or a store, which is handed back. A path or URL that ends in ``.zip`` or ``.ozx`` is a zip archive.
+            None: a new, empty memory store.
         path: folder in the filesystem, where ``obj`` is an fsspec filesystem.
         storage_options: options of the fsspec filesystem a URL leads to.
         read_only: refuse every mutating verb.
@@ -133,7 +139,12 @@ def _store_of(
     if path and not _is_a(obj, "fsspec.spec", "AbstractFileSystem"):
         raise UnsupportedError("path= goes with an fsspec filesystem; otherwise it is part of the URL")
     if isinstance(obj, (str, os.PathLike)) and not _is_upath(obj):
-        return _from_text(os.fspath(obj), storage_options or {}, read_only, durable, tuning)
+        text = os.fspath(obj)
+        if not isinstance(text, str) or not text or "\0" in text:
+            raise UnsupportedError(f"not a path or URL: {text!r}")
+        if isinstance(obj, os.PathLike):  # never a URL
+            return _from_path(os.path.expanduser(text), storage_options or {}, read_only, durable)
+        return _from_text(text, storage_options or {}, read_only, durable, tuning)
     if storage_options:
         raise UnsupportedError(f"storage_options go with a URL; a {type(obj).__name__} has its options already")
     if isinstance(obj, Store):
@@ -188,25 +199,51 @@ def _tuned(store: Store, tuning: Tuning) -> Store:
     return store.with_costs(merge_gap_bytes=tuning["merge_gap_bytes"])
 
 
-def _from_text(text: str | bytes, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning) -> Store:
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise UnsupportedError(f"not a path or URL: {text!r}")
+def _from_text(text: str, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning) -> Store:
+    pipeline = parse_pipeline(text)
+    if pipeline is not None:
+        base = partial(_from_text, options=options, read_only=read_only, durable=durable, tuning=tuning)
+        return open_pipeline(pipeline, base, options, read_only=read_only, durable=durable)
+    named = path_of_file_url(text) if "::" not in text else None
+    if named is not None:
+        return _from_path(named, options, read_only, durable)
+    if re.match(r"memory:(?!:|//)", text, re.IGNORECASE) and not os.path.lexists(text.split("/")[0]):
+        text = f"memory://{text[len('memory:') :]}"
     first = text.split("::")[0]
     found = _URL.match(first)
     protocol = found[1].lower() if found else ""
     if "::" in text and (protocol or _is_chain(text)):
         return _from_chain(text, protocol or first, options, read_only, durable, tuning)
-    if _ZIP.search(text.split("?")[0]) and protocol != "zip" and not os.path.isdir(text):
-        return _open(protocols, "zip", text, options, read_only, durable)
-    if protocol in ("", "file", "local"):
-        if options.keys() - {"auto_mkdir"}:
-            raise UnsupportedError(f"local files have no storage_options: {', '.join(sorted(options))}")
-        if not protocol and os.name == "posix":
-            return _local(os.path.expanduser(text), read_only, durable)
+    if not protocol and os.name == "posix":
+        _check_no_url(text)
+        return _from_path(os.path.expanduser(text), options, read_only, durable)
+    if protocol in ("", "local"):
         from fsspec.implementations.local import LocalFileSystem
 
-        return _local(LocalFileSystem._strip_protocol(text), read_only, durable)
+        return _from_path(LocalFileSystem._strip_protocol(text), options, read_only, durable)
+    if _ZIP.search(text.split("?")[0]) and protocol != "zip":
+        return _open(protocols, "zip", text, options, read_only, durable)
     return _open(protocols, protocol, text, options, read_only, durable, tuning)
+
+
+def _from_path(path: str, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
+    if options.keys() - {"auto_mkdir"}:
+        raise UnsupportedError(f"local files have no storage_options: {', '.join(sorted(options))}")
+    if _ZIP.search(path) and not os.path.isdir(path):
+        from zarrdock.stores.zip_ import ZipStore
+
+        return ZipStore(path.rstrip("/"), read_only=True if read_only else None, durable=durable)
+    return _local(path, read_only, durable)
+
+
+def _check_no_url(text: str) -> None:
+    """Refuse ``s3:bucket/x``, which would become a folder ``s3:bucket``."""
+    protocol, colon, rest = text.partition(":")
+    if colon and protocol in _SERVICES and not rest.startswith(":") and not os.path.lexists(text.split("/")[0]):
+        raise UnsupportedError(
+            f"{text!r} is neither a URL nor the path of a folder that is there: write {protocol}://{rest.lstrip('/')}, "
+            f"or ./{text} for a local folder of that name"
+        )
 
 
 def _is_chain(text: str) -> bool:

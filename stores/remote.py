@@ -65,6 +65,7 @@ from zarrdock.stores.group_commit import Combiner, Doubt, KeyLocks, Ticket, appl
 from zarrdock.stores.http_ranges import take
 from zarrdock.stores.io_loop import Bridge, Live, Transport
 from zarrdock.stores.retry import RetryPolicy, is_slow_down
+from zarrdock.stores.urls import sub_url
 
 __all__ = ["RemoteStore", "as_bytes", "as_statuses", "key_locks", "nbytes_of"]
 
@@ -195,6 +196,9 @@ class RemoteStore(Store):
     @property
     def url(self) -> str:
         return self._url
+
+    def _sub_urls(self, path: str) -> tuple[str, ...]:
+        return (sub_url(self._url, path),)
 
     @property
     def fs(self) -> Any:

@@ -165,7 +165,13 @@ class PrefixStore(WrapperStore):
     @property
     def url(self) -> str:
         """URL of the store inside, and the prefix."""
-        return f"{self.store.url.rstrip('/')}/{self.prefix}" if self.prefix else self.store.url
+        return self.url_of("")
+
+    def url_of(self, path: str) -> str:
+        return self.store.url_of(self._inner_prefix(path))
+
+    def _sub_urls(self, path: str) -> tuple[str, ...]:
+        return self.store._sub_urls(self._inner_prefix(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from zarrdock.stores.base import (
 )
 from zarrdock.stores.group_commit import KeyLocks
 from zarrdock.stores.identity import Identity
+from zarrdock.stores.urls import encoded, path_of_file_url
 from zarrdock.stores.zip_format import Entry as ZipEntry
 from zarrdock.stores.zip_local import LocalArchive
 from zarrdock.stores.zip_read import Archive, ChangedError, Snapshot, StoreArchive, Wanted, read_wanted
@@ -313,6 +314,9 @@ class ZipStore(Store):
         """The URL of a folder in the archive."""
         return f"zip://{f'{self._before}{path}'.strip('/')}::{self._archive.url}"
 
+    def _sub_urls(self, path: str) -> tuple[str, ...]:
+        return (*self._archive.sub_urls(), f"zip:{encoded(f'{self._before}{path}'.strip('/'))}")
+
 
 # -- work that is left at the end --------------------------------------------------------------------------------------
 
@@ -393,6 +397,9 @@ def _resolve(url: str, options: dict[str, Any]) -> tuple[str | tuple[Store, str]
 
 
 def _local_path(url: str) -> str:
+    named = path_of_file_url(url)
+    if named is not None or (os.name == "posix" and "://" not in url):
+        return os.path.expanduser(url) if named is None else named
     from fsspec.implementations.local import LocalFileSystem
 
     return str(LocalFileSystem._strip_protocol(url))

@@ -15,7 +15,17 @@ from zarrdock.errors import ArchiveNotFoundError, StoreError
 from zarrdock.stores.base import Buffer, Store, Traits, attempts
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.local import LocalStore
-from zarrdock.stores.local_files import MISSING, failure, local_path, open_file, pread, pread_all, slashes, url_of_path
+from zarrdock.stores.local_files import (
+    MISSING,
+    failure,
+    file_url,
+    local_path,
+    open_file,
+    pread,
+    pread_all,
+    slashes,
+    url_of_path,
+)
 from zarrdock.stores.local_version import Handle
 from zarrdock.stores.zip_format import (
     END,
@@ -100,6 +110,9 @@ class LocalArchive(Archive):
     def _renew(self) -> None:
         self._lock = threading.Lock()
         self.known: State | None = None
+
+    def sub_urls(self) -> tuple[str, ...]:
+        return (file_url(self.path),)
 
     @property
     def identity(self) -> Identity:

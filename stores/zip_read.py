@@ -91,6 +91,10 @@ class Archive(ABC):
         """The store that the archive is a file of, and a path in the archive behind the key of that file."""
 
     @abstractmethod
+    def sub_urls(self) -> tuple[str, ...]:
+        """The parts of the URL pipeline of the archive's file."""
+
+    @abstractmethod
     def forget(self, snapshot: Snapshot) -> None:
         """Read the directory anew at the next occasion, if that is still this one."""
 
@@ -112,6 +116,9 @@ class StoreArchive(Archive):
 
     def origins(self, path: str) -> Iterator[tuple[Store, str]]:
         return self.store.origins(f"{self.key}/{path}".rstrip("/"))
+
+    def sub_urls(self) -> tuple[str, ...]:
+        return self.store._sub_urls(self.key)
 
     @property
     def identity(self) -> Identity:

@@ -32,6 +32,7 @@ from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
 from zarrdock.json_ import as_json
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
+from zarrdock.stores.urls import parse_pipeline
 
 __all__ = [
     "consolidate_metadata",
@@ -59,6 +60,15 @@ def _open_store(store: StoreLike, storage_options: Mapping[str, Any] | None, mod
     if mode not in _MODES:
         raise UnsupportedError(f"mode {mode!r}: one of {', '.join(f'{m!r} ({word})' for m, word in _MODES.items())}")
     return open_store(store, storage_options=dict(storage_options) if storage_options else None, read_only=mode == "r")
+
+
+def _format_of(store: StoreLike, given: ZarrFormat | None) -> ZarrFormat | None:
+    """The version of the format that the caller, or a URL pipeline, names."""
+    pipeline = parse_pipeline(store) if isinstance(store, str) else None
+    named = pipeline.zarr_format if pipeline else None
+    if named and given and named != given:
+        raise UnsupportedError(f"zarr_format={given}, and the URL ends with |zarr{named}: leave one of both out")
+    return given or named
 
 
 def _node_options(
@@ -120,6 +130,7 @@ def open(  # noqa: A001 - zarr-python's name
     True
     """
     _check_creation(parameters, "open", mode)
+    zarr_format = _format_of(store, zarr_format)
     opened, at = _open_store(store, storage_options, mode), node_path(path)
     chosen = _node_options(mode, options, cache_bytes, missing)
 
@@ -156,6 +167,7 @@ def open_array(
     [2, 3]
     """
     _check_creation(parameters, "open_array", mode)
+    zarr_format = _format_of(store, zarr_format)
     opened, at = _open_store(store, storage_options, mode), node_path(path)
     chosen = _node_options(mode, options, cache_bytes, missing)
 
@@ -196,6 +208,7 @@ def open_group(
     >>> group.attrs["unit"]
     'mm'
     """
+    zarr_format = _format_of(store, zarr_format)
     opened, at = _open_store(store, storage_options, mode), node_path(path)
     chosen = _node_options(mode, options, cache_bytes, missing)
 
@@ -284,7 +297,7 @@ def create_array(
     fill_value: Any = None,
     attributes: Mapping[str, Any] | None = None,
     dimension_names: Sequence[str | None] | None = None,
-    zarr_format: ZarrFormat = 3,
+    zarr_format: ZarrFormat | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     options: WriteOptionsLike = None,
@@ -305,7 +318,7 @@ def create_array(
             configurations. Default: zstd. None stores uncompressed.
         fill_value: read where nothing was written; default zero.
         attributes: a JSON object. dimension_names: one per dimension, or None.
-        zarr_format: 3 or 2.
+        zarr_format: 3 or 2; default: that of the URL (``|zarr2:``), else 3.
         overwrite: replace the node that is there, with all nodes below it. Files that belong to no node stay, and a
             warning names them; where there are only such files it is refused.
         storage_options: options of the fsspec filesystem that a URL leads to.
@@ -349,7 +362,7 @@ def create_array(
             "dimension_names": dimension_names,
             **given,  # type: ignore[typeddict-item]
         },
-        zarr_format=zarr_format,
+        zarr_format=_format_of(store, zarr_format) or 3,
         overwrite=bool(overwrite),
         options=write_options(options),
     )
@@ -360,7 +373,7 @@ def create_group(
     *,
     path: str | None = None,
     attributes: Mapping[str, Any] | None = None,
-    zarr_format: ZarrFormat = 3,
+    zarr_format: ZarrFormat | None = None,
     storage_options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Group:
@@ -376,6 +389,7 @@ def create_group(
     """
     mode: Mode = "w" if overwrite else "w-"
     opened = _open_store(store, storage_options, mode)
+    zarr_format = _format_of(store, zarr_format)
     return _create_group(opened, new_node_path(path), attributes, zarr_format, mode, NodeOptions())
 
 
@@ -384,7 +398,7 @@ def create_hierarchy(
     nodes: Mapping[str, Mapping[str, Any]],
     *,
     path: str | None = None,
-    zarr_format: ZarrFormat = 3,
+    zarr_format: ZarrFormat | None = None,
     storage_options: Mapping[str, Any] | None = None,
     options: WriteOptionsLike = None,
 ) -> Group:
@@ -408,6 +422,7 @@ def create_hierarchy(
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    zarr_format = _format_of(store, zarr_format) or 3
     opened, root = _open_store(store, storage_options, "a"), node_path(path)
     chosen = _node_options("a", options, None)
     made: dict[str, ArrayMetadata | GroupMetadata] = {}

@@ -160,5 +160,5 @@ def _write_options(order: Any, *, write_empty_chunks: bool) -> dict[str, Any] | 
 
 
 def _options(url: str, both: dict[str, Any], own: dict[str, Any]) -> dict[str, Any] | None:
-    is_local = ("://" not in url and "::" not in url) or url.startswith(("file://", "local://"))
+    is_local = ("://" not in url and "::" not in url) or url.lower().startswith(("file:", "local://"))
     return {**({} if is_local else both), **own} or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from zarrdock.errors import RangeError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.open import open_store
+from zarrdock.stores.urls import parse_pipeline, path_of_file_url
 
 __all__ = ["FileKind", "ForeignFile", "find_file", "locate"]
 
@@ -61,10 +61,11 @@ def find_file(src: Any, storage_options: Mapping[str, Any] | None = None) -> For
     if not isinstance(src, (str, os.PathLike)):
         return None
     text = os.fspath(src)
-    if not isinstance(text, str):
+    if not isinstance(text, str) or parse_pipeline(text) is not None:
         return None
     is_hdf5 = text.startswith(("hdf5://", "hdf5::"))
     text = text[len("hdf5://") :] if is_hdf5 else text
+    text = path_of_file_url(text) or text if "::" not in text else text
     first, chained, _ = text.partition("::")
     extension = Path(urlsplit(first).path if "://" in first else first).suffix.lower()
     if not is_hdf5:
@@ -90,12 +91,7 @@ def locate(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[
 
 
 def _is_local(text: str, test: Callable[[Path], bool]) -> bool:
-    if "://" in text and not text.startswith("file://"):
-        return False
-    path = text.removeprefix("file://")
-    if re.match("/[A-Za-z]:", path) and os.name == "nt":  # file:///C:/data
-        path = path[1:]
-    return test(Path(path).expanduser())
+    return "://" not in text and test(Path(text).expanduser())
 
 
 def _kind(store: Store, key: str, extension: str) -> FileKind | None:
