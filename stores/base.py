@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from zarrdock.errors import InvalidKeyError, ReadOnlyError, UnsupportedError, VersionChangedError
 from zarrdock.ranges import Range
 from zarrdock.stores.identity import Identity, identity_of_object
+from zarrdock.stores.urls import below, pipeline_url
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -618,7 +619,7 @@ class Store(ABC):
 
     def url_of(self, path: str) -> str:
         """URL of the folder ``path`` in the store, for messages and for opening it again."""
-        return f"{self.url.rstrip('/')}/{path}" if path else self.url
+        return below(self.url, path)
 
     def pipeline_url(self, path: str = "", *, zarr_format: int | None = None) -> str:
         """URL pipeline of a folder in the store (ZEP 8), as other implementations read it, too; without credentials.
@@ -632,8 +633,6 @@ class Store(ABC):
         >>> zarrdock.open_store("s3://bucket/a.zip", storage_options={"anon": True}).pipeline_url("b c", zarr_format=3)
         's3://bucket/a.zip|zip:b%20c|zarr3:'
         """
-        from zarrdock.stores.urls import pipeline_url  # it opens stores
-
         return pipeline_url(self._sub_urls(path), zarr_format)
 
     def __dask_tokenize__(self) -> object:

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, MutableMapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zarrdock.errors import UnsupportedError, ZarrdockError
@@ -19,7 +18,7 @@ from zarrdock.registry import Registry
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore
-from zarrdock.stores.urls import open_pipeline, parse_pipeline, path_of_file_url
+from zarrdock.stores.urls import Pipeline, parse_pipeline, path_of_file_url
 from zarrdock.stores.wrappers import PrefixStore, ReadOnlyStore
 
 if TYPE_CHECKING:
@@ -202,8 +201,7 @@ def _tuned(store: Store, tuning: Tuning) -> Store:
 def _from_text(text: str, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning) -> Store:
     pipeline = parse_pipeline(text)
     if pipeline is not None:
-        base = partial(_from_text, options=options, read_only=read_only, durable=durable, tuning=tuning)
-        return open_pipeline(pipeline, base, options, read_only=read_only, durable=durable)
+        return _from_pipeline(pipeline, options, read_only, durable, tuning)
     named = path_of_file_url(text) if "::" not in text else None
     if named is not None:
         return _from_path(named, options, read_only, durable)
@@ -226,13 +224,45 @@ def _from_text(text: str, options: dict[str, Any], read_only: bool, durable: boo
     return _open(protocols, protocol, text, options, read_only, durable, tuning)
 
 
+def _from_pipeline(
+    pipeline: Pipeline, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning
+) -> Store:
+    """The store at the end of a pipeline; ``options`` are of the filesystem that its base lies on."""
+    store: Store | None = None
+    path = ""
+    for scheme, given in pipeline.adapters:
+        inside = given.strip("/")
+        if scheme == "zip":
+            if store is None:
+                store = _zips().open_zip(
+                    pipeline.base, storage_options=options or None, read_only=read_only, durable=durable
+                )
+            else:
+                store = _zips().ZipStore((store, path))
+            path = inside
+        elif scheme == "icechunk":
+            if store is not None:
+                raise UnsupportedError("an Icechunk repository in an archive cannot be opened: unpack the archive")
+            module = importlib.import_module("zarrdock.adapters.icechunk_urls")  # above the stores
+            store, path = module.open_repository(pipeline.base, given, options, read_only=read_only)
+        else:
+            store = _from_text(pipeline.base, options, read_only, durable, tuning) if store is None else store
+            path = f"{path}/{inside}".strip("/")
+    if store is None:
+        store = _from_text(pipeline.base, options, read_only, durable, tuning)
+    return PrefixStore(store, path) if path else store
+
+
+def _zips() -> Any:
+    return importlib.import_module("zarrdock.stores.zip_")  # which opens the places of archives by way of this module
+
+
 def _from_path(path: str, options: dict[str, Any], read_only: bool, durable: bool) -> Store:
     if options.keys() - {"auto_mkdir"}:
         raise UnsupportedError(f"local files have no storage_options: {', '.join(sorted(options))}")
     if _ZIP.search(path) and not os.path.isdir(path):
-        from zarrdock.stores.zip_ import ZipStore
-
-        return ZipStore(path.rstrip("/"), read_only=True if read_only else None, durable=durable)
+        zipped: Store = _zips().ZipStore(path.rstrip("/"), read_only=True if read_only else None, durable=durable)
+        return zipped
     return _local(path, read_only, durable)
 
 

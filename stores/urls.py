@@ -9,18 +9,15 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Literal, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 from zarrdock.errors import UnsupportedError
 from zarrdock.stores.windows_files import IS_WINDOWS
 
-if TYPE_CHECKING:
-    from zarrdock.stores.base import Store
-
-__all__ = ["Pipeline", "encoded", "open_pipeline", "parse_pipeline", "path_of_file_url", "pipeline_url", "sub_url"]
+__all__ = ["Pipeline", "below", "encoded", "parse_pipeline", "path_of_file_url", "pipeline_url", "sub_url"]
 
 # The last ones name a format, not a place.
 _PLACES = ("zip", "icechunk", "..")
@@ -154,13 +151,25 @@ def pipeline_url(sub_urls: Sequence[str], zarr_format: int | None) -> str:
     return "|".join(sub_urls)
 
 
+def below(url: str, path: str) -> str:
+    """The URL of ``path`` in the folder at a URL.
+
+    >>> below("memory://", "a"), below("s3://bucket/", "a")
+    ('memory:///a', 's3://bucket/a')
+    """
+    if not path:
+        return url
+    scheme, mark, rest = url.rpartition("://")
+    return f"{scheme}{mark}{rest.rstrip('/')}/{path}"
+
+
 def sub_url(url: str, path: str) -> str:
     """The outermost part of a pipeline for a folder below an fsspec URL, whose path is as it is.
 
     >>> sub_url("s3://bucket/a b", "c")
     's3://bucket/a%20b/c'
     """
-    joined = f"{url.rstrip('/')}/{path}" if path else url
+    joined = below(url, path)
     scheme, mark, rest = joined.partition("://")
     if not mark or "::" in joined:
         if "|" in joined:
@@ -170,7 +179,7 @@ def sub_url(url: str, path: str) -> str:
 
 
 def _refuse(text: str, message: str) -> NoReturn:
-    from zarrdock.stores.diagnose import redact
+    from zarrdock.stores.diagnose import redact  # it loads asyncio
 
     raise UnsupportedError(f"{redact(text)}: {message}")
 
@@ -207,40 +216,3 @@ def _base_of(base: str, text: str) -> str:
             _refuse(text, f"a URL of {scheme} begins with {scheme}://")
         rest = f"//{rest}"
     return f"{scheme}:{_decoded(rest)}"
-
-
-def open_pipeline(
-    pipeline: Pipeline, open_base: Callable[[str], Store], options: dict[str, Any], *, read_only: bool, durable: bool
-) -> Store:
-    """The store at the end of a pipeline.
-
-    Args:
-        open_base: opens a path or URL.
-        options: of the filesystem that the base lies on.
-    """
-    from zarrdock.stores.wrappers import PrefixStore
-    from zarrdock.stores.zip_ import ZipStore, open_zip
-
-    store: Store | None = None
-    path = ""
-    for scheme, given in pipeline.adapters:
-        inside = given.strip("/")
-        if scheme == "zip":
-            if store is None:
-                store = open_zip(pipeline.base, storage_options=options or None, read_only=read_only, durable=durable)
-            else:
-                store = ZipStore((store, path))
-            path = inside
-        elif scheme == "icechunk":
-            if store is not None:
-                raise UnsupportedError("an Icechunk repository in an archive cannot be opened: unpack the archive")
-            import importlib
-
-            module = importlib.import_module("zarrdock.adapters.icechunk_urls")  # above the stores
-            store, path = module.open_repository(pipeline.base, given, options, read_only=read_only)
-        else:
-            store = open_base(pipeline.base) if store is None else store
-            path = f"{path}/{inside}".strip("/")
-    if store is None:
-        store = open_base(pipeline.base)
-    return PrefixStore(store, path) if path else store

@@ -60,7 +60,8 @@ def open_repository(base: str, inside: str, options: dict[str, Any], *, read_onl
         if kind == "branch" and not read_only:
             session = repository.writable_session(name)
         else:
-            session = repository.readonly_session(**{kind or "snapshot_id": name})
+            how: dict[str, Any] = {kind or "snapshot_id": name}
+            session = repository.readonly_session(**how)
     except Exception as error:
         raise translate(error, store=redact(base)) from cause_of(error)
     ref = encoded(f"{kind}.{name}" if kind else name)
