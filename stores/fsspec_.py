@@ -37,7 +37,7 @@ from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.stores.base import Blob, Entry, Listing, Read, Result, Traits, Version, attempts
 from zarrdock.stores.diagnose import TruncatedError, cause_of, diagnose, redact, translate
 from zarrdock.stores.identity import Identity, identity_of_filesystem
-from zarrdock.stores.io_loop import Live
+from zarrdock.stores.io_loop import Live, is_async
 from zarrdock.stores.local_files import is_missing
 from zarrdock.stores.remote import Entries, RemoteStore, as_bytes, key_locks, nbytes_of
 from zarrdock.stores.retry import RetryPolicy
@@ -116,7 +116,13 @@ def takes_mode(fs: AbstractFileSystem) -> bool:
 _ON_THIS_MACHINE = {"file", "local", "memory", "zip", "tar", "libarchive", "data", "git"}
 _READ_ONLY = {"http", "https", "github", "gist", "git", "reference", "data", "tar", "libarchive", "jupyter"}
 
+# Their libraries (paramiko, ftplib) have one connection, on which threads take each other's answers and wait for ever.
+_ONE_AT_A_TIME = {"sftp", "ssh", "ftp"}
+
 _NATIVE_TAILS = {"file", "local", "memory"}
+# Filesystems that write in place, so that a reader could see half a value and a kill leave one, but rename a file over
+# another in one step.
+_RENAME_OVER = {"sftp", "ssh"}
 
 # What a filesystem raises where there is nothing to read at a path. KeyError: those that wrap a mapping.
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
@@ -164,7 +170,10 @@ def place_of(
         raise UnsupportedError("storage_options go with a URL; a filesystem has its options already")
     fs, path = unwrap(fs, path)
     root = _root_of(fs, path, keep_slash=isinstance(fs, LocalFileSystem))
+    host = fs.storage_options.get("host")
     url = redact(fs.unstrip_protocol(root)) if root else f"{protocol_of(fs)}://"
+    if isinstance(host, str) and not url.partition("://")[2].startswith(host):  # not part of paths on it
+        url = redact(f"{protocol_of(fs)}://{host}/{root.lstrip('/')}")
     return Located(fs, root, redact(given) if "::" in given else url)
 
 
@@ -190,7 +199,8 @@ class FsspecStore(RemoteStore):
         assume_single_writer: make ``update`` a plain read and write under a lock of this process, where the filesystem
             has nothing atomic. The caller promises that no other process writes the same keys.
         retry: when to try again.
-        n_concurrent: requests in flight at most, over all users of this store object.
+        n_concurrent: requests in flight at most, over all users of this store object. Over FTP, and SFTP by paramiko,
+            there is one at a time: ``sshfs``, where it is installed, has many.
         merge_gap_bytes: unwanted bytes that are cheaper to read than one more request.
         missing_statuses: HTTP statuses that are taken for "no such key" in reads, beside 404 and 410: 403 where listing
             is not allowed. An answer that names the credentials as the reason is never taken so.
@@ -210,6 +220,7 @@ class FsspecStore(RemoteStore):
     """
 
     default_concurrency = 32
+    _can_rename = True  # until a server is found that lacks the request for it
 
     def __init__(
         self,
@@ -226,6 +237,8 @@ class FsspecStore(RemoteStore):
     ) -> None:
         place = place_of(fs, path, storage_options, from_url)
         self._protocol = protocol_of(place.fs)
+        if self._protocol in _ONE_AT_A_TIME and not is_async(place.fs):
+            n_concurrent = 1
         self._is_local = isinstance(place.fs, LocalFileSystem)
         self._is_in_process = self._protocol == "memory" and isinstance(getattr(place.fs, "store", None), dict)
         super().__init__(
@@ -250,6 +263,11 @@ class FsspecStore(RemoteStore):
             atomic_update=self._is_in_process,
             one_request_tails=one_request_tails,
         )
+
+    @property
+    def _hides(self) -> bool:
+        """True where values are written to files of other names first, which are no keys."""
+        return self._is_local or self._protocol in _RENAME_OVER
 
     @property
     def identity(self) -> Identity:
@@ -284,7 +302,8 @@ class FsspecStore(RemoteStore):
             if self._protocol == "memory" and live.fs.isdir(path):  # it would take both, and then find only one
                 raise IsADirectoryError(f"a folder stands at {path}")
             options = {"mode": "create"} if create_only and takes_mode(live.fs) else {}
-            await live.call("pipe_file", path, data, **options)
+            if create_only or not await self._rename_over(live, path, data):
+                await self._pipe(live, path, data, **options)
 
         try:
             await self._request(live, key, request, nbytes=len(data))
@@ -296,6 +315,29 @@ class FsspecStore(RemoteStore):
             # A file stands where a folder would have to be.
             raise StoreError(f"cannot be written: {redact(error)}", key=key, store=self) from cause_of(error)
         return None
+
+    async def _rename_over(self, live: Live, path: str, data: bytes) -> bool:
+        """Write a file beside ``path`` and give it that name in one step; False where the filesystem can't."""
+        if self._protocol not in _RENAME_OVER or not self._can_rename:
+            return False
+        temporary = f"{path.rpartition('/')[0]}/.{uuid.uuid4().hex}{HIDDEN}"
+        await self._pipe(live, temporary, data)
+        try:
+            await live.call("mv", temporary, path)
+        except Exception:
+            with contextlib.suppress(Exception):
+                await live.call("rm_file", temporary)
+            await live.call("info", path.rpartition("/")[0])  # raises where the connection is the reason
+            self._can_rename = False
+            return False
+        return True
+
+    async def _pipe(self, live: Live, path: str, data: bytes, **options: Any) -> None:
+        try:
+            await live.call("pipe_file", path, data, **options)
+        except FileNotFoundError:  # of the folder, where the filesystem makes none by itself
+            await live.call("makedirs", path.rpartition("/")[0], exist_ok=True)
+            await live.call("pipe_file", path, data, **options)
 
     async def _delete_one(self, live: Live, key: str) -> None:
         path = self._path(key)
@@ -468,11 +510,11 @@ class FsspecStore(RemoteStore):
     def _is_listed(self, key: str, prefix: str) -> bool:
         if not key or key.endswith("/") or (prefix and not key.startswith(prefix + "/")):
             return False
-        return not (self._is_local and key.endswith(HIDDEN))
+        return not (self._hides and key.endswith(HIDDEN))
 
     def _check_key(self, key: str) -> None:
         super()._check_key(key)
-        if self._is_local and key.endswith(HIDDEN):
+        if self._hides and key.endswith(HIDDEN):
             raise InvalidKeyError(f"names that end in {HIDDEN} are reserved for temporary files", key=key, store=self)
 
 

@@ -14,6 +14,7 @@ import concurrent.futures
 import os
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
@@ -47,9 +48,14 @@ _lock = threading.Lock()
 _inherited: list[object] = []
 
 
+# Turns at filesystems that do one request at a time, for all stores over one of them.
+_turns: weakref.WeakKeyDictionary[Any, threading.BoundedSemaphore] = weakref.WeakKeyDictionary()
+
+
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()  # another thread of the parent may have held the old one
+    _turns.clear()
 
 
 reset_after_fork(_after_fork)
@@ -217,6 +223,8 @@ class Live:
         self.loop: asyncio.AbstractEventLoop | None = fs.loop if is_async(fs) else None
         self.limiter = Limiter(n_concurrent, max_bytes)
         self._threads = threading.BoundedSemaphore(n_concurrent)
+        if n_concurrent == 1 and remote and self.loop is None:
+            self._threads = _turns.setdefault(fs, self._threads)
 
     @property
     def usable(self) -> bool:
