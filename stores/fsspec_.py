@@ -116,8 +116,13 @@ def takes_mode(fs: AbstractFileSystem) -> bool:
 _ON_THIS_MACHINE = {"file", "local", "memory", "zip", "tar", "libarchive", "data", "git"}
 _READ_ONLY = {"http", "https", "github", "gist", "git", "reference", "data", "tar", "libarchive", "jupyter"}
 
+# Filesystems of which it is known that removing a file removes no folder: WebDAV's takes all that is in it along.
+_REMOVE_FILES_ONLY = {"file", "local", "memory", "sftp", "ssh", "ftp", "smb"}
+
 # Their libraries (paramiko, ftplib) have one connection, on which threads take each other's answers and wait for ever.
 _ONE_AT_A_TIME = {"sftp", "ssh", "ftp"}
+_NAMES_ARE_URLS = {"webdav", "dav"}
+_NO_NAMES = frozenset("%?#")
 
 _NATIVE_TAILS = {"file", "local", "memory"}
 # Filesystems that write in place, so that a reader could see half a value and a kill leave one, but rename a file over
@@ -130,7 +135,9 @@ _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
 
 def protocol_of(fs: AbstractFileSystem) -> str:
     """The first name of the filesystem's protocol."""
-    return str(fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0])
+    name = str(fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0])
+    # The filesystem of sshfs has none before fsspec has made one from a URL.
+    return "ssh" if name == "abstract" and type(fs).__module__.startswith("sshfs") else name
 
 
 def unwrap(fs: AbstractFileSystem, path: str) -> tuple[AbstractFileSystem, str]:
@@ -343,14 +350,35 @@ class FsspecStore(RemoteStore):
         path = self._path(key)
 
         async def request() -> None:
+            if self._protocol not in _REMOVE_FILES_ONLY and await self._size_once(live, key) is None:
+                return
             try:
                 await live.call("rm_file", path)
-            except _MISSING:
-                return
+            except Exception as error:
+                if isinstance(error, _MISSING) or await self._is_folder(live, path):
+                    return
+                raise
             if self._is_local:
                 prune_empty_folders(path, self._root)
+            elif self._protocol in _RENAME_OVER:
+                await self._prune(live, key)
 
         await self._request(live, key, request)
+
+    async def _prune(self, live: Live, key: str) -> None:
+        """Remove the folders above a key that became empty. SFTP refuses it of any other."""
+        while "/" in key:
+            key = key.rpartition("/")[0]
+            try:
+                await live.call("rmdir", self._path(key))
+            except Exception:
+                return
+
+    async def _is_folder(self, live: Live, path: str) -> bool:
+        """True for a folder; False for anything else, and where it can't be found out."""
+        with contextlib.suppress(Exception):
+            return bool((await live.call("info", path)).get("type") == "directory")
+        return False
 
     async def _find(self, live: Live, prefix: str) -> Entries:
         path = self._path(prefix)
@@ -449,6 +477,8 @@ class FsspecStore(RemoteStore):
             if self._is_absent(error):
                 self._check_links(key)
                 return None
+            if not self._is_local and await self._is_folder(live, path):
+                return None
             if not isinstance(error, OSError):
                 raise
             data = await self._beyond_end(live, key, range_, error)
@@ -514,6 +544,10 @@ class FsspecStore(RemoteStore):
 
     def _check_key(self, key: str) -> None:
         super()._check_key(key)
+        if self._protocol in _NAMES_ARE_URLS and not _NO_NAMES.isdisjoint(key):
+            raise InvalidKeyError(
+                "the library for WebDAV takes %, ? and # in names for parts of a URL", key=key, store=self
+            )
         if self._hides and key.endswith(HIDDEN):
             raise InvalidKeyError(f"names that end in {HIDDEN} are reserved for temporary files", key=key, store=self)
 

@@ -9,12 +9,14 @@ them. Nothing is imported before it is used, and nothing leaves the machine.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -32,7 +34,7 @@ from support.strict_s3 import StrictS3
 from zarrdock.errors import UnsupportedError
 
 __all__ = ["Endpoint", "Fault", "FaultProxy", "Seen", "StrictAzure", "StrictGCS", "StrictS3"]
-__all__ += ["azurite_server", "gcs_server", "is_azurite_here", "moto_server"]
+__all__ += ["azurite_server", "gcs_server", "is_azurite_here", "moto_server", "sftp_server", "webdav_server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +240,53 @@ def _create_gcs_bucket(url: str, bucket: str, process: subprocess.Popen[bytes], 
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UnsupportedError(f"fake-gcs-server did not start (exit code {process.poll()})") from None
             time.sleep(0.03)
+
+
+# -- file servers ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def sftp_server(folder: str | os.PathLike[str]) -> Iterator[Endpoint]:
+    """SFTP on a folder, by asyncssh, in a process of its own. Every user may come in, without a password."""
+    if importlib.util.find_spec("asyncssh") is None:
+        raise UnsupportedError('the SFTP server is not installed: pip install "zarrdock[test]"')
+    program = Path(__file__).with_name("sftp_process.py")
+    with subprocess.Popen([sys.executable, program, folder], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            port = int(process.stdout.readline())
+            yield Endpoint(
+                f"sftp://127.0.0.1:{port}",
+                {"host": "127.0.0.1", "port": port, "username": "anybody", "password": ""},
+                "",
+            )
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def webdav_server(folder: str | os.PathLike[str]) -> Iterator[Endpoint]:
+    """WebDAV on a folder, by WsgiDAV, in threads of this process."""
+    try:
+        from cheroot.wsgi import Server
+        from wsgidav.wsgidav_app import WsgiDAVApp
+    except ImportError as error:
+        raise UnsupportedError('the WebDAV server is not installed: pip install "zarrdock[test]"') from error
+    app = WsgiDAVApp(
+        {
+            "provider_mapping": {"/": os.fspath(folder)},
+            "simple_dc": {"user_mapping": {"*": True}},
+            "logging": {"enable": False},
+            "verbose": 0,
+        }
+    )
+    server = Server(("127.0.0.1", 0), app, numthreads=8)
+    server.prepare()
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.bind_addr[1]}"
+    try:
+        yield Endpoint(url, {"base_url": url}, "")
+    finally:
+        server.stop()
+        thread.join(20)
