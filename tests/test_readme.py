@@ -1,4 +1,4 @@
-"""The Python blocks of the README, and of pages of docs/, run in order, in one namespace, in an empty folder."""
+"""The README's Python blocks run, in order, in one namespace, in an empty folder."""
 
 import re
 from importlib.metadata import PackageNotFoundError, metadata
@@ -6,21 +6,19 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ["README.md", "docs/reference/indexing.md", "docs/how-to/streams.md", "docs/how-to/virtual.md"]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_python_blocks_run(page: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (repository / page).read_text("utf-8")
+def test_python_blocks_run(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (repository / "README.md").read_text("utf-8")
     blocks = list(BLOCK.finditer(text))
-    assert blocks, "the page has no Python block"
+    assert blocks, "the README has no Python block"
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "readme"}
     for block in blocks:
-        # Blank lines in front make a traceback point at the page's own line.
+        # Blank lines in front make a traceback point at the README's own line.
         line = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * line + block[1], page, "exec"), namespace)
+        exec(compile("\n" * line + block[1], "README.md", "exec"), namespace)
 
 
 def test_links_of_the_package_are_absolute() -> None:

@@ -5,6 +5,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -339,6 +340,18 @@ def test_objects_of_nothing_but_fill_value_hold_their_place() -> None:
         n = 32 if options.get("shards", 1) is None else 2
         assert len([*store.list("c")]) == n
         assert not zarrdock.open_array(store)[...].any()
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("shards", [(SHARD, H, W), None])
+def test_others_read_what_streams_write(tmp_path: Path, shards: Any) -> None:
+    zarr, tensorstore = pytest.importorskip("zarr"), pytest.importorskip("tensorstore")
+    frames = FRAMES[:50].copy()
+    frames[10:40] = 0
+    pour(create(tmp_path, shards=shards), frames)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path, mode="r")[...], frames)
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(tmp_path)}}
+    np.testing.assert_array_equal(tensorstore.open(spec).result().read().result(), frames)
 
 
 def test_an_array_that_was_replaced_is_not_written_to() -> None:

@@ -130,6 +130,9 @@ def test_into_copy_dask_xarray_zarr_python_and_serve(tmp_path: Path) -> None:
     np.testing.assert_array_equal(zarr.open_array(ZarrStore(array.store), mode="r")[2:5], expected[2:5])
     with Server(array.store) as server:
         np.testing.assert_array_equal(zarrdock.open_array(server.url)[2:5], expected[2:5])
+        tensorstore = pytest.importorskip("tensorstore")
+        spec = {"driver": "zarr3", "kvstore": {"driver": "http", "base_url": f"{server.url}/"}}
+        np.testing.assert_array_equal(tensorstore.open(spec, read=True).result()[2:5].read().result(), expected[2:5])
 
 
 def test_a_read_is_one_plan() -> None:
@@ -148,6 +151,73 @@ def test_a_read_is_one_plan() -> None:
         assert [store.n_rounds for store in stores] == [n, n, 0]
 
 
+@st.composite
+def nested(draw: st.DrawFn, shape: tuple[int, ...], depth: int = 0) -> tuple[Any, np.ndarray]:
+    """An array of that shape, virtual on some levels, and its values."""
+    if depth == 3 or draw(st.booleans()) or not shape:
+        values = draw(hnp.arrays("int16", shape))
+        chunks = tuple(draw(st.integers(1, 3)) for _ in shape)
+        return zarrdock.create_array({}, data=values, chunks=chunks, fill_value=draw(st.integers(-2, 2))), values
+    axis = draw(st.integers(0, len(shape) - 1))
+    below = nested(shape[:axis] + shape[axis + 1 :], depth + 1)  # type: ignore[call-arg, arg-type]
+    if shape[axis] and draw(st.booleans()):
+        parts = [draw(below) for _ in range(shape[axis])]
+        return zarrdock.stack([a for a, _ in parts], axis=axis), np.stack([v for _, v in parts], axis)
+    cut = draw(st.integers(0, shape[axis]))
+    parts = [
+        draw(nested((*shape[:axis], n, *shape[axis + 1 :]), depth + 1))  # type: ignore[call-arg, arg-type]
+        for n in (cut, shape[axis] - cut)
+    ]
+    return zarrdock.concatenate([a for a, _ in parts], axis=axis), np.concatenate([v for _, v in parts], axis)
+
+
+@given(st.data())
+def test_virtual_arrays_of_virtual_arrays(data: st.DataObject) -> None:
+    array, expected = data.draw(nested(data.draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=5))))  # type: ignore[call-arg, arg-type]
+    np.testing.assert_array_equal(array[...], expected)
+    selection = data.draw(hnp.basic_indices(expected.shape, allow_newaxis=False))
+    np.testing.assert_array_equal(array[selection], expected[selection])
+    whole, part = zarrdock.read_many([array, array.lazy[selection]])
+    np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(part, expected[selection])
+    assert array.plan(selection).n_rounds <= 2
+    mask = data.draw(hnp.arrays(bool, expected.shape))
+    np.testing.assert_array_equal(array[mask], expected[mask])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array(["a", "", "long " * 9], np.dtypes.StringDType()),
+        np.array([(1, 2.5), (3, 4.5), (5, 6)], [("a", "int16"), ("b", "float32")]),
+        np.array(["NaT", "2001-01-01", "1960-05-05"], "M8[s]"),
+        np.array([b"a", b"", b"xyz"], "S3"),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_other_types(values: np.ndarray) -> None:
+    array = zarrdock.concatenate([zarrdock.create_array({}, data=part, chunks=2) for part in (values, values[::-1])])
+    expected = np.concatenate([values, values[::-1]])
+    for selection in (np.s_[...], np.s_[::-2], np.s_[1], [4, 0, 4], expected == expected[0], np.s_[2:2]):
+        np.testing.assert_array_equal(array[selection], expected[selection])
+    stacked = zarrdock.stack(array.parts, axis=1)
+    np.testing.assert_array_equal(stacked[::-1, 1], values)
+    np.testing.assert_array_equal(zarrdock.copy(array, {})[...], expected)
+
+
+def test_a_part_that_is_replaced_is_not_mixed_in() -> None:
+    """Its handle reads what it was opened for, as of any array: never bytes under another array's metadata."""
+    stores = [zarrdock.MemoryStore() for _ in range(2)]
+    parts = [zarrdock.create_array(store, data=np.arange(4) + i, chunks=2) for i, store in enumerate(stores)]
+    array = zarrdock.concatenate(parts)
+    lazy = array.lazy[2:6]
+    parts[1].append([9])
+    np.testing.assert_array_equal(lazy.read(), [2, 3, 1, 2])
+    assert array.shape == (8,), "a part that grows is seen as it was"
+    parts[0].resize(2)
+    np.testing.assert_array_equal(lazy.read(), [0, 0, 1, 2])
+
+
 def test_refusals() -> None:
     a = zarrdock.create_array({}, data=np.zeros((2, 3), "int16"))
     b = zarrdock.create_array({}, data=np.zeros((2, 4), "int16"))
@@ -163,6 +233,18 @@ def test_refusals() -> None:
             zarrdock.concatenate(arrays, axis=axis)
     with pytest.raises(SelectionError, match="must agree"):
         zarrdock.stack([a, b])
+    kelvin, celsius, scaled = (
+        zarrdock.create_array({}, data=np.zeros((2, 3)), attributes=attributes)
+        for attributes in ({"units": "K", "note": 1}, {"units": "°C"}, {"units": "K", "scale_factor": float("nan")})
+    )
+    with pytest.raises(SelectionError, match="array 1 has the attribute units='°C', the first one 'K'"):
+        zarrdock.stack([kelvin, celsius])
+    with pytest.raises(SelectionError, match="scale_factor"):
+        zarrdock.concatenate([kelvin, scaled])
+    assert zarrdock.concatenate([scaled, scaled]).shape == (4, 3)
+    xy, yx = (zarrdock.create_array({}, data=np.zeros((2, 2)), dimension_names=names) for names in ("xy", "yx"))
+    with pytest.raises(SelectionError, match="dimensions"):
+        zarrdock.concatenate([xy, yx])
     array = zarrdock.concatenate([a, b], axis=-1)
     assert array.shape == (2, 7)
     for act in (

@@ -12,6 +12,7 @@ import numpy as np
 
 from zarrdock.array.array import Array
 from zarrdock.array.create import make_metadata
+from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.execution.plan import Plan, join_plans
 from zarrdock.array.execution.read_together import Begun, read_together, read_together_async
 from zarrdock.array.execution.read_write import every_axis, flipped, shaped
@@ -47,6 +48,8 @@ _FORMAT: Final = "zarrdock_virtual"
 # Bounds on documents, which may come from anywhere.
 MAX_NBYTES, MAX_DEPTH, MAX_PARTS = 64 * 2**20, 16, 100_000
 _N_OPENED = 32
+# Attributes that say which number is meant: under those of another array its numbers would be others.
+_MEANING = ("scale_factor", "add_offset", "units", "calendar", "_FillValue", "missing_value", "_Unsigned")
 # The places that a document on a remote store may lead to: never a file of the reader's own.
 _REMOTE = frozenset(("s3", "s3a", "gs", "gcs", "http", "https", "az", "abfs", "abfss"))
 
@@ -56,9 +59,10 @@ def concatenate(arrays: Sequence[Array], *, axis: int = 0) -> VirtualArray:
 
     Args:
         arrays: of one data type and, but for ``axis``, one shape; in any stores, and themselves virtual if need be.
-            Chunks, codecs and fill values may differ; attributes and names of dimensions are those of the first.
+            Chunks, codecs and fill values may differ; attributes are those of the first.
     Raises:
-        SelectionError: shapes or data types do not go together, or there is no array.
+        SelectionError: shapes, data types, names of dimensions or attributes that say what numbers mean
+            (``scale_factor``, ``add_offset``, ``units`` and their like) do not go together, or there is no array.
 
     >>> a = zarrdock.create_array({}, data=np.arange(6).reshape(2, 3))
     >>> b = zarrdock.create_array({}, data=np.arange(6, 12).reshape(2, 3))
@@ -111,7 +115,7 @@ class VirtualArray(Array):
         super().__init__(VirtualStore(self, metadata), "", metadata, read_only=True)
 
     def _check_fits(self, i: int, part: Array, first: Array) -> None:
-        if part.dtype.newbyteorder("=") != first.dtype.newbyteorder("="):
+        if _type_of(part).numpy != _type_of(first).numpy:
             raise SelectionError(f"array {i} has data type {part.dtype}, the first one {first.dtype}")
         theirs, ours = (
             a.shape if self.is_stack else a.shape[: self.axis] + a.shape[self.axis + 1 :] for a in (part, first)
@@ -119,6 +123,16 @@ class VirtualArray(Array):
         if part.ndim != first.ndim or theirs != ours:
             but = "" if self.is_stack else f" but for axis {self.axis}"
             raise SelectionError(f"array {i} has shape {part.shape}, the first one {first.shape}: they must agree{but}")
+        names = part.dimension_names, first.dimension_names
+        if None not in names and names[0] != names[1]:
+            raise SelectionError(f"array {i} has the dimensions {names[0]}, the first one {names[1]}")
+        for name in _MEANING:
+            here, there = (a.metadata.attributes.get(name) for a in (part, first))
+            if serialise({name: here}) != serialise({name: there}):  # NaN is NaN
+                raise SelectionError(
+                    f"array {i} has the attribute {name}={here!r}, the first one {there!r}: its numbers would be taken "
+                    "for others"
+                )
 
     def _metadata_of(self, first: Array) -> ArrayMetadata:
         shape, chunks, names = first.shape, first._layout.leaf_shape, first.dimension_names
@@ -127,7 +141,7 @@ class VirtualArray(Array):
             names = None if names is None else (*names[: self.axis], None, *names[self.axis :])
         return make_metadata(
             shape=with_length(shape, self.axis, int(self._bounds[-1])),
-            dtype=first.dtype.newbyteorder("=") if first.zarr_format == 2 else first.metadata.data_type,
+            dtype=_type_of(first),
             chunks=tuple(max(1, n) for n in chunks),
             compressors=first.compressors,
             fill_value=first.fill_value,
@@ -238,6 +252,14 @@ class VirtualArray(Array):
         """
         folder, name = _folder_of(url, storage_options, read_only=False)
         folder.write(name, serialise(self.to_json(folder.url)))
+
+
+def _type_of(array: Array) -> DataType:
+    """The data type as v3 has it: in the machine's byte order."""
+    data_type = array.metadata.data_type
+    if array.zarr_format == 3 or data_type.object_codec is not None:
+        return data_type
+    return data_type_of(array.dtype.newbyteorder("="), zarr_format=3)
 
 
 def _remade(parts: tuple[Array, ...], axis: int, is_stack: bool) -> VirtualArray:
