@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from zarrdock.array.execution.drivers import send
@@ -22,33 +21,44 @@ from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.metadata.v3 import inline_to_json
 from zarrdock.errors import ConflictError, MetadataError, ZarrdockError
 from zarrdock.json_ import JSON, loads, loads_lax, serialise
-from zarrdock.stores.base import Blob, Buffer, Read, Store, WrapperStore, attempts
-from zarrdock.stores.wrappers import PrefixStore
+from zarrdock.stores.base import Blob, Buffer, Read, Store, attempts
 
-__all__ = ["Copies", "n_changes", "note_change", "take_from_copies"]
+__all__ = ["Copies", "n_changes", "note_change", "place_of", "take_from_copies"]
 
 _ATTEMPTS: Final = 100
 _V2_NAMES: Final = (".zarray", ".zgroup", ".zattrs")
 
 Members: TypeAlias = "dict[str, Any]"
 
+_MOST_PLACES: Final = 10_000
+# Changes of metadata made in this process are numbered; the number of the last one at a place or below it. Under "",
+# that of the last one of all, and under None the last one that was forgotten.
+_changes: dict[str | None, int] = {"": 0, None: 0}
 _numbers = itertools.count(1)
 
 
-def _inside(store: Store) -> Store:
-    while isinstance(store, WrapperStore):
-        store = store.store
-    return store
+def place_of(store: Store, path: str) -> str:
+    """The name of a group's place, for :func:`n_changes`: the same through whatever store object it was opened."""
+    place = store.identity.below(path)
+    return "/".join(part.strip("/") for part in (place.service, place.path, place.inside) if part)
 
 
-def n_changes(store: Store) -> int:
-    """A number that is another one after metadata was changed through this store object, or a wrapper of it."""
-    return _inside(store).metadata_change
+def n_changes(place: str = "") -> int:
+    """The number of the last change of metadata made in this process at a place or below it, "" for any."""
+    return max(_changes.get(place, 0), _changes[None])
 
 
-def note_change(store: Store) -> None:
-    """Metadata in the store was changed."""
-    _inside(store).metadata_change = next(_numbers)
+def note_change(store: Store, path: str) -> None:
+    """Metadata of the node at ``path`` was changed, or that of a node below it."""
+    number = next(_numbers)
+    if len(_changes) > _MOST_PLACES:
+        _changes.clear()
+        _changes[None] = number
+    place = place_of(store, path)
+    while place:
+        _changes[place] = number
+        place = place.rpartition("/")[0]
+    _changes[""] = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +98,8 @@ class Copies:
         self._paths = paths
         self._zarr_format = zarr_format
         self._holders = list(_holders(store, paths, zarr_format, own=own))
-        # On a remote store all holders are in this store.
         self._found = send(store, [Read(holder.key) for holder in self._holders]) if self._holders else None
+        self._above = _Above(store, zarr_format)
 
     def refresh(self) -> None:
         """Make them say what the nodes' own documents say.
@@ -100,14 +110,19 @@ class Copies:
         Raises:
             ConflictError: other writers kept changing the nodes meanwhile.
         """
-        note_change(self._store)
-        if not self._holders:
-            return
+        try:
+            self._refresh_all()
+        finally:
+            for path in self._paths:
+                note_change(self._store, path)
+
+    def _refresh_all(self) -> None:
         if self._found is None:
             found = _read(self._holders)
         else:
             found = [_copy_of(result, self._zarr_format) for result in self._found.result()]
         holders = [holder for holder, copy in zip(self._holders, found, strict=True) if copy is not None]
+        holders += self._above.holders()
         if holders:
             _refresh(self._store, self._paths, self._zarr_format, holders)
 
@@ -140,11 +155,15 @@ def _refresh(store: Store, paths: Sequence[str], zarr_format: int, holders: Sequ
 
 def take_from_copies(store: Store, path: str) -> None:
     """Take a node and all nodes below it out of the consolidated copies: it is about to be removed."""
-    note_change(store)
+    above = [_Above(store, zarr_format) for zarr_format in (2, 3)]
     holders = [holder for zarr_format in (2, 3) for holder in _holders(store, [path], zarr_format)]
-    for holder, copy in zip(holders, _read(holders), strict=True):
-        if copy is not None and _take(holder, copy, path=path):
-            _change(holder, partial(_take, holder, path=path))
+    holders += [holder for folders in above for holder in folders.holders()]
+    try:
+        for holder, copy in zip(holders, _read(holders), strict=True):
+            if copy is not None and _take(holder, copy, path=path):
+                _change(holder, partial(_take, holder, path=path))
+    finally:
+        note_change(store, path)
 
 
 def _change(holder: _Holder, change: Callable[[Members], bool]) -> bool:
@@ -182,38 +201,44 @@ def _holders(store: Store, paths: Sequence[str], zarr_format: int, *, own: bool 
             above["/".join(parts[:n])] = None
     for folder in above:
         yield _Holder(store, folder, zarr_format, n_skipped=len(folder) + 1 if folder else 0)
-    if not store.traits.remote:
-        yield from _above(store, zarr_format)
 
 
-def _above(store: Store, zarr_format: int) -> Iterator[_Holder]:
-    """Groups above the root of a store, where looking for them costs no request: what was opened may be a member of a
-    hierarchy that others open by its root.
+class _Above:
+    """Groups above the root of a store that hold copies: what was opened may be a member of a hierarchy that others
+    open by its root. As long as the folder above is a group, it is looked at. On a remote store the first look begins
+    at once, and is answered while the change is made.
     """
-    from zarrdock.stores.local import LocalStore
 
-    start = ""
-    while isinstance(store, WrapperStore):
-        if isinstance(store, PrefixStore) and store.prefix:
-            parts = store.prefix.split("/")
-            for n in reversed(range(len(parts))):
-                rest = "/".join(parts[n:])
-                yield _Holder(store.store, "/".join(parts[:n]), zarr_format, f"{rest}/{start}", is_above=True)
-            start = f"{store.prefix}/{start}"
-        store = store.store
-    if not isinstance(store, LocalStore):
-        return
-    folder = Path(store.root)
-    documents = ("zarr.json",) if zarr_format == 3 else (".zgroup", ".zmetadata")
-    while folder.parent != folder:
-        start = f"{folder.name}/{start}"
-        folder = folder.parent
-        try:
-            if not any((folder / name).is_file() for name in documents):
-                return
-        except OSError:
-            return
-        yield _Holder(LocalStore(str(folder), durable=store.durable), "", zarr_format, start, is_above=True)
+    def __init__(self, store: Store, zarr_format: int) -> None:
+        self._zarr_format = zarr_format
+        self._names = ("zarr.json",) if zarr_format == 3 else (".zmetadata", ".zgroup")
+        self._reads = [Read(name) for name in self._names]
+        self._first = store.above()
+        self._sent = None if self._first is None else send(self._first[0], self._reads)
+
+    def holders(self) -> list[_Holder]:
+        """Those that hold a copy, the lowest first."""
+        found: list[_Holder] = []
+        start, step, sent = "", self._first, self._sent
+        while step is not None:
+            store, name = step
+            start = f"{name}/{start}"
+            try:
+                results = store.read(self._reads) if sent is None else sent.result()
+            except ZarrdockError:  # what lies above may well be somebody else's
+                break
+            documents = [_parse(result) for result in results]
+            if not any(map(_is_group, documents)):
+                break
+            if documents[0] is not None and _copy_in(documents[0], self._zarr_format) is not None:
+                found.append(_Holder(store, "", self._zarr_format, start, is_above=True))
+            step, sent = store.above(), None
+        return found
+
+
+def _is_group(document: Members | None) -> bool:
+    """True for a document that only a group has."""
+    return document is not None and ("zarr_format" not in document or document.get("node_type", "group") == "group")
 
 
 def _read(holders: Sequence[_Holder]) -> list[Members | None]:

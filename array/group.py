@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from zarrdock.array.array import Array, Missing
-from zarrdock.array.consolidated_copies import n_changes, note_change
+from zarrdock.array.consolidated_copies import n_changes, note_change, place_of
 from zarrdock.array.create import ArrayParameters, check_parameters, make_array, resolved_shape
 from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.hierarchy import Hierarchy, consolidated_node, walk
@@ -106,7 +106,8 @@ class Group(Placed):
         self._metadata = metadata
         self._options = replace(options, read_only=options.read_only or store.read_only)
         self._holder = holder  # the group whose copy of metadata this one came from
-        self._seen = n_changes(store)
+        self._place = ""
+        self._seen = n_changes()
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
@@ -164,12 +165,16 @@ class Group(Placed):
         return wrap(self._store, path, node, self._options, is_copy=is_copy)
 
     def _current(self) -> GroupMetadata:
-        """The metadata; where it holds a copy of that of members, and metadata was changed through this store since it
-        was read, it is read again.
+        """The metadata; where it holds a copy of that of members, and metadata of any was changed in this process since
+        it was read, it is read again.
         """
-        seen = n_changes(self._store)
-        if self._metadata.consolidated is None or seen == self._seen:
+        if self._metadata.consolidated is None:
             return self._metadata
+        if not self._place:
+            self._place = place_of(self._store, self._path)
+        if n_changes(self._place) <= self._seen:
+            return self._metadata
+        seen = n_changes()
         copy = None if self._holder is None else self._holder._current().consolidated
         node = None
         if self._holder is not None and copy is not None:
@@ -574,8 +579,8 @@ class Group(Placed):
         if self._metadata.zarr_format == 2:
             whole = consolidate(bare, nodes)
             self._store.write(join(self._path, ".zmetadata"), serialise(to_consolidated_v2(whole)))
-            note_change(self._store)
-            self._metadata, self._holder, self._seen = whole, None, n_changes(self._store)
+            note_change(self._store, self._path)
+            self._metadata, self._holder, self._seen = whole, None, n_changes()
             return self
         new = update_metadata(
             self._store,
@@ -586,7 +591,7 @@ class Group(Placed):
             single_writer=self._options.write.single_writer,
         )
         assert isinstance(new, GroupMetadata)
-        self._metadata, self._holder, self._seen = new, None, n_changes(self._store)
+        self._metadata, self._holder, self._seen = new, None, n_changes()
         return self
 
 

@@ -374,9 +374,6 @@ class Store(ABC):
 
     traits: Traits = Traits()
     read_only: bool = False
-    #: The number of the last change of metadata made through this object, for those who keep what they read of it.
-    metadata_change: int = 0
-
     # -- required -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -612,6 +609,12 @@ class Store(ABC):
         """
         return identity_of_object(type(self).__name__, self)
 
+    def above(self) -> tuple[Store, str] | None:
+        """The folder that the root of this store lies in, as a store, and the name of the root in it; None where there
+        is none, or none that can be told.
+        """
+        return None
+
     @property
     def url(self) -> str:
         """URL of the store without credentials, for messages and for opening it again."""
@@ -755,6 +758,9 @@ class WrapperStore(Store):
 
     def close(self) -> None:
         self.store.close()
+
+    def above(self) -> tuple[Store, str] | None:
+        return self.store.above()
 
     @property
     def identity(self) -> Identity:

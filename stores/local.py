@@ -727,6 +727,10 @@ class LocalStore(Store):
         prefix = check_prefix(prefix, self)
         return self._check_key(prefix) if prefix else ""
 
+    def above(self) -> tuple[Store, str] | None:
+        folder, name = os.path.split(self.root)
+        return (LocalStore(folder, durable=self.durable), name) if name else None
+
     @property
     def identity(self) -> PlaceIdentity:
         """The real path of the folder, all symbolic links followed."""

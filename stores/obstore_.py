@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from zarrdock.errors import InvalidKeyError, StoreError, UnsupportedError
 from zarrdock.ranges import From, Range, Span, Tail
-from zarrdock.stores.base import Entry, Listing, Traits, Value, Version
+from zarrdock.stores.base import Entry, Listing, Store, Traits, Value, Version
 from zarrdock.stores.conditions import ABSENT, AZURE_METADATA_NAME, METADATA_NAME, Answer, Expected, Lineage
 from zarrdock.stores.diagnose import HttpStatusError, Kind, PageError, diagnose, is_page, redact
 from zarrdock.stores.identity import Identity
@@ -73,6 +73,7 @@ class ObstoreStore(RemoteStore):
     # A request takes 0.5 ms of CPU time, most of it the way into the event loop and back; a megabyte 1.4 ms. That is
     # 50 kB where the network brings 100 MB/s, and 380 KiB on loopback.
     default_gap_bytes = 64 * 1024
+    _above: ObstoreStore | None = None
 
     def __init__(
         self,
@@ -127,6 +128,22 @@ class ObstoreStore(RemoteStore):
     def identity(self) -> Identity:
         """The endpoint, account, bucket and prefix; an object that tells none of them is a place of its own."""
         return identity_of(self._bridge.fs.store)
+
+    def above(self) -> tuple[Store, str] | None:
+        store = self.obstore
+        folder, _, name = str(getattr(store, "prefix", None) or "").strip("/").rpartition("/")
+        if self._kind not in ("s3", "gs", "az") or not name:
+            return None
+        if self._above is None:  # made once: it has connections of its own
+            args, kwargs = store.__getnewargs_ex__()
+            self._above = ObstoreStore(
+                type(store)(*args, **{**kwargs, "prefix": folder or None}),
+                assume_single_writer=self.assume_single_writer,
+                retry=self.retry,
+                missing_statuses=self.missing_statuses,
+            )
+            self._above._kept = self._kept
+        return self._above, name
 
     # -- the contract, where it differs -------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 import functools
 import hashlib
 import random
@@ -209,6 +210,15 @@ class RemoteStore(Store):
     def root(self) -> str:
         """The folder within the filesystem."""
         return self._root
+
+    def above(self) -> tuple[Store, str] | None:
+        folder, _, name = self._root.rstrip("/").rpartition("/")
+        if not folder.strip("/") or not name:  # the bucket, the container, or a folder right below all
+            return None
+        store = copy.copy(self)  # over the same connections
+        store._root, store._url = folder, self._url.rstrip("/").rpartition("/")[0]
+        store._combiner = Combiner()  # its keys are others
+        return store, name
 
     # -- the contract -------------------------------------------------------------------------------------------
 

@@ -157,6 +157,12 @@ class PrefixStore(WrapperStore):
     def origins(self, prefix: str = "") -> Iterator[tuple[Store, str]]:
         return self.store.origins(self._inner_prefix(prefix))
 
+    def above(self) -> tuple[Store, str] | None:
+        folder, _, name = self.prefix.rpartition("/")
+        if not name:
+            return self.store.above()
+        return (PrefixStore(self.store, folder) if folder else self.store), name
+
     @property
     def identity(self) -> Identity:
         """Identity of the store inside, and the prefix."""

@@ -1,7 +1,9 @@
 """zarr-python's own store test suite, over the adapter, on every kind of store."""
 
+import asyncio
 import pickle
 from collections import UserDict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +207,16 @@ def test_a_copy_that_may_write_shares_the_store(tmp_path: Any) -> None:
     # What was opened for reading only stays so: zarr-python can't open it for writing behind its owner's back.
     guarded = ZarrStore(zarrdock.open_store(tmp_path, read_only=True))
     assert guarded.with_read_only(False).read_only
+
+
+def test_clearing_a_member_takes_it_out_of_the_copies_above(tmp_path: Path) -> None:
+    root = zarrdock.create_group(tmp_path)
+    for name in ("x", "y"):
+        root.create_group(name).create_array("a", data=[1, 2])
+    root.consolidate()
+    store = ZarrStore(tmp_path / "x")
+    asyncio.run(store.delete_dir("a"))
+    assert sorted(zarrdock.open_group(tmp_path).metadata.consolidated or ()) == ["x", "y", "y/a"]
+    asyncio.run(store.clear())
+    assert asyncio.run(store.is_empty(""))
+    assert sorted(zarrdock.open_group(tmp_path).metadata.consolidated or ()) == ["y", "y/a"]

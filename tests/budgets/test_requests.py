@@ -106,8 +106,8 @@ def test_what_a_write_sends(where: Place) -> None:
     by_name = {operation.name: operation for operation in OPERATIONS}
     put = "POST" if where.service.startswith("GCS") else "PUT"
     for name, methods in {
-        "create an array": [put],
-        "create an array with overwrite": ["GET", put],
+        "create an array": ["GET", put],
+        "create an array with overwrite": ["GET", "GET", put],
         "write a full shard": ["GET", put],
         "write a part of a shard": ["GET", "GET", put],
     }.items():

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
 import zarrdock
-from support.servers import StrictS3
+from support.servers import StrictGCS, StrictS3
 from support.storms.workers import in_processes
 from zarrdock.array.group import Group
 from zarrdock.array.hierarchy import walk
 from zarrdock.stores.base import Buffer, WrapperStore
 
+SERVICES = ("S3", "S3, obstore", "GCS")
 FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
 
 
@@ -131,24 +133,80 @@ def test_without_the_group(store: zarrdock.Store, zarr_format: Any, change: str)
     check(store, *([held] if held else []))
 
 
+@pytest.fixture(
+    params=["local", "memory URL", "zip", *(pytest.param(name, marks=pytest.mark.server) for name in SERVICES)]
+)
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], zarrdock.Store]]:
+    """Opens a folder of one place as a store of its own, as often as it is called."""
+    match request.param:
+        case "local":
+            yield lambda path: zarrdock.open_store(tmp_path / path)
+        case "memory URL":
+            fs = fsspec.filesystem("memory")
+            yield lambda path: zarrdock.FsspecStore(fs, f"{tmp_path.name}/{path}", assume_single_writer=True)
+        case "zip":
+            with zarrdock.open_store(tmp_path / "x.zip") as archive:
+                yield lambda path: zarrdock.PrefixStore(archive, path)
+        case "S3":
+            with StrictS3("b") as s3:
+                yield lambda path: zarrdock.open_store(f"s3://b/{path}", storage_options=s3.storage_options)
+        case "S3, obstore":
+            with StrictS3("b") as s3:
+                yield lambda path: _by_obstore(s3, path)
+        case "GCS":
+            with StrictGCS("b") as gcs:
+                yield lambda path: zarrdock.open_store(f"gs://b/{path}", storage_options=gcs.storage_options)
+
+
+def _by_obstore(s3: StrictS3, path: str) -> zarrdock.Store:
+    store = pytest.importorskip("obstore.store")
+    config = {"endpoint": s3.url, "access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}
+    return zarrdock.ObstoreStore(store.S3Store("b", prefix=path, config=config, client_options={"allow_http": True}))
+
+
 @FORMATS
-@pytest.mark.parametrize("change", ["append", "replaced", "attributes"])
-def test_below_the_root_of_the_store(tmp_path: Path, zarr_format: Any, change: str) -> None:
-    """A folder opened by itself may be a member of a hierarchy that others open by its root."""
-    store = zarrdock.LocalStore(tmp_path / "x")
-    tree(store, zarr_format)
+@pytest.mark.parametrize("change", ["append", "replaced", "attributes", "deleted", "created"])
+def test_below_the_root_of_the_store(opened: Callable[[str], zarrdock.Store], zarr_format: Any, change: str) -> None:
+    """A folder opened by itself may be a member of a hierarchy that others open further up: they see its changes, at
+    every level, and so does a group that was open meanwhile.
+    """
+    top = zarrdock.create_group(opened("top"), zarr_format=zarr_format)
+    tree(opened("top/x"), zarr_format)
+    top.consolidate()
+    held = zarrdock.open_group(opened("top"))
+    assert held.metadata.consolidated is not None
+    assert held["x/g"]
     match change:
         case "append":
-            zarrdock.open_array(tmp_path / "x" / "g" / "b", "r+").append(np.arange(2.0))
+            zarrdock.open_array(opened("top/x/g/b"), "r+").append(np.arange(2.0))
         case "replaced":
-            zarrdock.create_array(
-                tmp_path / "x" / "g" / "b", data=np.arange(3), overwrite=True, zarr_format=zarr_format
-            )
+            store = opened("top/x/g/b")
+            zarrdock.create_array(store, data=np.arange(3), overwrite=True, zarr_format=zarr_format)
         case "attributes":
-            zarrdock.open_group(tmp_path / "x" / "g", "r+").attrs["k"] = 1
-    check(store)
+            zarrdock.open_group(opened("top/x/g"), "r+").attrs["k"] = 1
+        case "deleted":
+            del zarrdock.open_group(opened("top/x/g"), "r+")["b"]
+        case "created":
+            zarrdock.open_group(opened("top/x/g"), "r+").create_array("h/new", data=5)
+    check(opened("top/x"))
+    truth = described(zarrdock.open_group(opened("top"), use_consolidated=False))
+    assert described(zarrdock.open_group(opened("top"))) == described(held) == truth
+
+
+def test_below_a_folder_that_is_no_group(tmp_path: Path) -> None:
+    """A copy in a folder higher up is another hierarchy's."""
+    other = zarrdock.create_group(tmp_path)
+    other.consolidate()
+    before = (tmp_path / "zarr.json").read_bytes()
+    zarrdock.create_array(tmp_path / "data" / "x.zarr", data=[1, 2]).append([3])
+    assert (tmp_path / "zarr.json").read_bytes() == before
+
+
+def test_wrappers_and_prefixes_look_above_their_stores(tmp_path: Path) -> None:
+    store = zarrdock.LocalStore(tmp_path / "x")
+    tree(store, 3)
     inner = zarrdock.PrefixStore(zarrdock.RecordingStore(store), "g")
-    zarrdock.open_array(inner, "r+", path="b").append(np.arange(2).astype("f8" if change != "replaced" else "i8"))
+    zarrdock.open_array(inner, "r+", path="b").append(np.arange(2.0))
     check(store)
 
 

@@ -365,8 +365,8 @@ OPERATIONS: Final = (
     Operation("open a group without consolidated metadata, and its 4 members", 3, 6, _members, lists=True),
     Operation("open a zip archive", 2, 2, _archive_opened),
     Operation("read an entry of it", 1, 1, _archive_read),
-    Operation("create an array", 1, 1, _create(), writes=True),
-    Operation("create an array with overwrite", 2, 2, _create(overwrite=True), writes=True),
+    Operation("create an array", 1, 2, _create(), writes=True),
+    Operation("create an array with overwrite", 2, 3, _create(overwrite=True), writes=True),
     Operation("write a full shard", 1, 2, _write(ONE_SHARD), writes=True),
     Operation("write a part of a shard", 2, 3, _write(PART, existing=True), writes=True),
 )

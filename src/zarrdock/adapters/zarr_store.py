@@ -27,6 +27,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from zarrdock.adapters.lazy_reads import refuse_reads_of_writers
 from zarrdock.adapters.merged_spans import MergedSpans
+from zarrdock.array.consolidated_copies import take_from_copies
 from zarrdock.array.node_storage import clear_node
 from zarrdock.errors import ConflictError, KeyExistsError, RangeError
 from zarrdock.lru import BoundedLRU
@@ -232,9 +233,15 @@ class ZarrStore(ZarrPythonStore):
         await asyncio.to_thread(clear_node, self.store, prefix.rstrip("/"))
 
     async def clear(self) -> None:
-        """Remove every key, whatever it belongs to."""
+        """Remove every key, whatever it belongs to; from consolidated metadata above the store first.
+
+        Raises:
+            UnsupportedError: xarray or dask is about to write there what it has still to read from there.
+        """
         self._check_writable()
+        await asyncio.to_thread(refuse_reads_of_writers, self.store, "")
         self._documents.forget()
+        await asyncio.to_thread(take_from_copies, self.store, "")
         await self._async.delete_prefix("")
 
     # -- listing -------------------------------------------------------------------------------------------------------
