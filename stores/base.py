@@ -612,6 +612,10 @@ class Store(ABC):
     def above(self) -> tuple[Store, str] | None:
         """The folder that the root of this store lies in, as a store, and the name of the root in it; None where there
         is none, or none that can be told.
+
+        >>> store, name = zarrdock.PrefixStore(zarrdock.MemoryStore(), "a/b").above()
+        >>> store.prefix, name
+        ('a', 'b')
         """
         return None
 
