@@ -8,6 +8,7 @@ import re
 import time
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -30,7 +31,10 @@ from zarrdock.stores.base import (
 )
 from zarrdock.stores.group_commit import KeyLocks
 from zarrdock.stores.identity import Identity
+from zarrdock.stores.local import unlink_quietly
+from zarrdock.stores.local_lock import SUFFIX as LOCK_SUFFIX
 from zarrdock.stores.urls import encoded, path_of_file_url
+from zarrdock.stores.windows_files import replace
 from zarrdock.stores.zip_format import Entry as ZipEntry
 from zarrdock.stores.zip_local import LocalArchive
 from zarrdock.stores.zip_read import Archive, ChangedError, Snapshot, StoreArchive, Wanted, read_wanted
@@ -43,6 +47,8 @@ _MAX_RELOADS = 3
 # An update is tried this often without holding back the other writers while the change is worked out.
 _MAX_OPTIMISTIC = 3
 _EXIT_SECONDS = 2.0
+# Behind the name of an archive: the one that will replace it.
+_NEW = ".__new"
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -169,6 +175,11 @@ class ZipStore(Store):
     def list_dir(self, prefix: str = "", /) -> Listing:
         return self._archive.snapshot().directory.level(self._inside(prefix))
 
+    @property
+    def is_single_file(self) -> bool:
+        """True for single-file OME-Zarr: a local archive whose name ends in ``.ozx``, all of it."""
+        return not self.prefix and isinstance(self._archive, WritableArchive) and self._archive.single_file
+
     def refresh(self) -> None:
         """Look at the archive anew.
 
@@ -274,6 +285,37 @@ class ZipStore(Store):
         _unfinished.pop(archive.path, None)
         return nbytes
 
+    @contextmanager
+    def replacing(self) -> Iterator[ZipStore]:
+        """A new, empty archive, which takes the place of this one when the block is left; until then, and where the
+        block raises, this one stays as it is.
+
+        >>> with zarrdock.ZipStore("archive.zip") as store:
+        ...     _ = store.write("old", b"1")
+        ...     with store.replacing() as new:
+        ...         _ = new.write("new", b"2")
+        ...     [entry.key for entry in store.list()]
+        ['new']
+        """
+        archive = self._writable("")
+        new = ZipStore(archive.path + _NEW, durable=archive.durable, compressed=archive.compressed)
+        assert isinstance(new._archive, WritableArchive)
+        new._archive.single_file = archive.single_file
+        _remove(new._archive)
+        try:
+            yield new
+            new.close()
+            with archive.writing() as writing:
+                writing.finish()  # no journal outlives the archive that it is of
+                if new._archive.snapshot().file is not None:
+                    new._archive.drop()
+                    replace(new._archive.path, archive.path)
+                archive.known = None
+            _unfinished.pop(archive.path, None)
+        finally:
+            new._archive.drop()
+            _remove(new._archive)
+
     def close(self) -> None:
         """Finish :meth:`flush`, and close open files. The store can be used again."""
         self.flush()
@@ -316,6 +358,14 @@ class ZipStore(Store):
 
     def _sub_urls(self, path: str) -> tuple[str, ...]:
         return (*self._archive.sub_urls(), f"zip:{encoded(f'{self._before}{path}'.strip('/'))}")
+
+
+def _remove(archive: WritableArchive) -> None:
+    """Remove an archive that nobody else knows, with all that belongs to it."""
+    _unfinished.pop(archive.path, None)
+    for path in (archive.path, archive.journal_path, archive.path + LOCK_SUFFIX):
+        unlink_quietly(path)
+    archive.known = None
 
 
 # -- work that is left at the end --------------------------------------------------------------------------------------

@@ -484,11 +484,11 @@ def local_header(record: Buffer) -> bytes:
     return fixed + name + extra
 
 
-def end_records(n_entries: int, size: int, offset: int, comment: bytes) -> bytes:
-    """End records behind a directory of ``size`` bytes at ``offset``."""
-    zip64 = b""
-    if n_entries >= _MAX_16 or size >= _MAX_32 or offset >= _MAX_32:
-        zip64 = ZIP64_END.pack(
+def end_records(n_entries: int, size: int, offset: int, comment: bytes, *, zip64: bool = False) -> bytes:
+    """End records behind a directory of ``size`` bytes at ``offset``; of zip64 where needed or wanted."""
+    large = b""
+    if zip64 or n_entries >= _MAX_16 or size >= _MAX_32 or offset >= _MAX_32:
+        large = ZIP64_END.pack(
             b"PK\6\6",
             ZIP64_END.size - 12,
             _UNIX | _VERSION_ZIP64,
@@ -502,7 +502,7 @@ def end_records(n_entries: int, size: int, offset: int, comment: bytes) -> bytes
         ) + ZIP64_LOCATOR.pack(b"PK\6\7", 0, offset + size, 1)
     n = min(n_entries, _MAX_16)
     end = END.pack(END_SIGNATURE, 0, 0, n, n, min(size, _MAX_32), min(offset, _MAX_32), len(comment))
-    return zip64 + end + comment
+    return large + end + comment
 
 
 def _zip64_extra(*values: int) -> bytes:

@@ -17,7 +17,7 @@ import deflate
 
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores import local_files
-from zarrdock.stores.base import Value, Version, value_parts
+from zarrdock.stores.base import Buffer, Value, Version, value_parts
 from zarrdock.stores.local_files import failure, make_folders, open_file, pread_all, pwrite, sync_file, sync_folder
 from zarrdock.stores.local_lock import SUFFIX as LOCK_SUFFIX
 from zarrdock.stores.local_lock import Held, NoLocksError, acquire, try_acquire
@@ -50,7 +50,14 @@ from zarrdock.stores.zip_journal import (
     write_all,
 )
 from zarrdock.stores.zip_local import LocalArchive, LocalSnapshot, State
-from zarrdock.stores.zip_read import crc_of
+from zarrdock.stores.zip_read import Wanted, crc_of, read_wanted
+from zarrdock.stores.zip_single_file import (
+    ROOT,
+    document_order,
+    has_documents_first,
+    is_single_file,
+    single_file_comment,
+)
 
 __all__ = ["Prepared", "WritableArchive", "Writing", "compact"]
 
@@ -80,6 +87,7 @@ class WritableArchive(LocalArchive):
         super().__init__(path, must_exist=False, flags=os.O_RDWR)
         self.durable = durable
         self.compressed = compressed
+        self.single_file = is_single_file(self.path)
 
     def prepare(self, name: str, value: Value) -> Prepared:
         """Compress and checksum an entry: all work on it that needs no lock."""
@@ -269,7 +277,7 @@ class Writing:
                 return
             records = self.records()
             size = sum(map(len, records))
-            end = end_records(len(records), size, state.stop, self.directory.comment)
+            end = self.end(records, size, state.stop)
             stop = state.stop + size + len(end)
             pwritev_all(fd, [b"".join(records), end], state.stop)
             if os.fstat(fd).st_size != stop:
@@ -284,6 +292,22 @@ class Writing:
                 sync_folder(os.path.dirname(archive.path))
         except OSError as error:
             raise self.failed(error, "") from error
+
+    def end(self, records: Sequence[Buffer], size: int, offset: int) -> bytes:
+        """End records behind a directory of these records at ``offset``."""
+        comment, single = self.directory.comment, self.archive.single_file
+        if single:
+            parsed = [parse_record(record, 0, self.directory.shift, self.archive) for record in records]
+            names = [name for name, _, _ in parsed]
+            headers = [entry.header for _, entry, _ in parsed]
+            first = has_documents_first(names) and headers == sorted(headers)
+            entry = self.directory.entries.get(ROOT)
+            root = None
+            if entry is not None:
+                root = bytes(read_wanted(self.archive, self.snapshot, [Wanted(ROOT, entry, 0, entry.size)])[0])
+            comment = single_file_comment(root, comment, json_first=first)
+            self.directory.comment = comment
+        return end_records(len(records), size, offset, comment, zip64=single)
 
     def _let_journal_go(self) -> None:
         local_files.unlink(self.archive.journal_path)
@@ -357,7 +381,7 @@ def _write_anew(writing: Writing, mode: int) -> int:
         position += _copy(writing, start, start + entry.compressed)
         moved.append(new)
     size = sum(map(len, moved))
-    end = end_records(len(moved), size, position, writing.directory.comment)
+    end = writing.end(moved, size, position)
     write_all(out, b"".join(moved))
     write_all(out, end)
     if writing.archive.durable:
@@ -366,7 +390,7 @@ def _write_anew(writing: Writing, mode: int) -> int:
 
 
 def _in_order(writing: Writing) -> list[tuple[str | None, Entry, bytes]]:
-    """Name, entry and record of all entries, in the order of their bytes."""
+    """Name, entry and record of all entries, in the order of their bytes; in single-file OME-Zarr documents first."""
     entries = []
     for record in writing.records():
         # Offsets fall short only in archives that were never written to here.
@@ -374,6 +398,8 @@ def _in_order(writing: Writing) -> list[tuple[str | None, Entry, bytes]]:
         if entry.flags & _ENCRYPTED:
             raise UnsupportedError(f"{writing.archive}: entry {name!r} is encrypted, and can't be moved")
         entries.append((name, entry, record))
+    if writing.archive.single_file:
+        return sorted(entries, key=lambda item: (*document_order(item[0]), item[1].header))
     return sorted(entries, key=lambda item: item[1].header)
 
 

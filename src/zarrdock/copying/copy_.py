@@ -35,6 +35,7 @@ from zarrdock.copying.transfer import Outcome, transfer
 from zarrdock.errors import MetadataError, NodeExistsError, NodeNotFoundError, UnsupportedError
 from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.open import open_store
+from zarrdock.stores.zip_ import ZipStore
 
 __all__ = ["copy"]
 
@@ -75,7 +76,8 @@ def copy(
     Args:
         src: an array or group, a numpy array, anything :func:`zarrdock.open_store` takes; or a path or URL of a file
             that is no Zarr: HDF5, netCDF, ``.npy``, ``.npz``, TIFF.
-        dst: anything :func:`zarrdock.open_store` takes.
+        dst: anything :func:`zarrdock.open_store` takes. A local ``.ozx`` is written as RFC-9 of OME-NGFF says, in one
+            pass, and has its name when it is complete: an interrupted copy begins anew.
         src_path, dst_path: of the node within either store.
         chunks, shards: shapes (or lengths along each axis, or a grid's metadata) as for :func:`zarrdock.create_array`,
             "auto", or "keep"; ``shards=None`` for no shards.
@@ -201,6 +203,9 @@ class _Copier:
         self._memory_bytes = memory_bytes
         self._report = progress
         self._takes_files = takes_files
+        # Its entries have an order, so that it is not added to. Zarr v2 has no documents that could come first.
+        is_v3 = contents.root.zarr_format == 3
+        self._is_single_file = isinstance(store, ZipStore) and store.is_single_file and not path and is_v3
         self._beside: Stored | None = None  # what was listed of the array at work
         self._progress = CopyProgress(
             nbytes_total=sum(part.nbytes for part in contents.arrays), left_out=contents.left_out
@@ -215,6 +220,9 @@ class _Copier:
         every |= {below(path, name): data for path, docs in groups for name, data in docs.items()}
         reading = self._contents.reading
         mark = Mark.of(self._contents.url, None if reading is None else reading.identity, every)
+        if self._is_single_file:
+            self._write_single_file(arrays, groups, overwrite=overwrite)
+            return
         resumed = self._begin(mark, overwrite=overwrite, resume=resume)
         finished = self._finished(arrays) if resumed else set()
         # Else a copy that was interrupted looks like none.
@@ -236,17 +244,46 @@ class _Copier:
                 self._copy_files(part.path, self._beside.others, Keys.of(part.metadata))
             if not documents_first:
                 self._write_documents(part.path, docs)
-        contents = self._contents
-        if contents.store is not None and self._takes_files:
-            self._copy_files("", files_below(contents.store, contents.path, contents.files, contents.folders))
+        self._copy_other_files()
         if not documents_first:
             for path, docs in groups:
                 self._write_documents(path, docs)
             mark.remove(self._store, self._path)
         nodes = [*(part.path for part in self._contents.arrays), *(path for path, _ in groups)]
         Copies(self._store, [below(self._path, path) for path in nodes], self._contents.root.zarr_format).refresh()
+        self._warn()
+
+    def _write_single_file(
+        self, arrays: list[dict[str, bytes]], groups: list[tuple[str, dict[str, bytes]]], *, overwrite: bool
+    ) -> None:
+        """Write single-file OME-Zarr in one pass: all documents, outer nodes first, then the rest. The archive has its
+        name when it is complete.
+        """
+        old = self._store
+        assert isinstance(old, ZipStore)
+        if not self._is_free(f"'/' in {old}", overwrite) and self._contents.reading is not None:
+            refuse_aliases([self._contents.reading], old, "", is_cleared=True)
+        nodes = [*groups, *((part.path, docs) for part, docs in self._pairs(arrays))]
+        with old.replacing() as self._store:
+            for path, docs in sorted(nodes, key=lambda node: (bool(node[0]), node[0].count("/"), node[0])):
+                self._write_documents(path, docs)
+            for part, layout in zip(self._contents.arrays, self._layouts, strict=True):
+                for outcome in self._copy_array(part, layout, frozenset()):
+                    self._advance(part, outcome, outcome.n_elements * max(1, part.metadata.dtype.itemsize))
+                if self._beside is not None:
+                    self._copy_files(part.path, self._beside.others, Keys.of(part.metadata))
+            self._copy_other_files()
+        self._store = old
+        self._warn()
+
+    def _copy_other_files(self) -> None:
+        contents = self._contents
+        if contents.store is not None and self._takes_files:
+            self._copy_files("", files_below(contents.store, contents.path, contents.files, contents.folders))
+
+    def _warn(self) -> None:
         if self._progress.left_out:
-            warnings.warn(f"not copied: {'; '.join(self._progress.left_out)}", IncompleteCopyWarning, stacklevel=3)
+            warnings.warn(f"not copied: {'; '.join(self._progress.left_out)}", IncompleteCopyWarning, stacklevel=4)
 
     def _copy_files(self, path: str, files: Iterable[File], chunks: Keys | None = None) -> None:
         """Copy files that are no Zarr.
