@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from zarrdock.codecs.zstd_ import Zstd
     from zarrdock.copying.copy_ import copy
     from zarrdock.errors import ZarrdockError
+    from zarrdock.pyramids.pyramid import pyramid
     from zarrdock.ranges import From, Span, Tail
     from zarrdock.stores.async_store import AsyncStore
     from zarrdock.stores.azure import AzureStore
@@ -138,6 +139,7 @@ _PLACES = {
     "open_store": "stores.open",
     "open_virtual": "views.virtual",
     "plot": "viewer.pictures",
+    "pyramid": "pyramids.pyramid",
     "read_many": "array.lazy_selection",
     "read_many_async": "array.lazy_selection",
     "recompress": "array.recompress",
@@ -212,6 +214,7 @@ __all__ = [
     "open_store",
     "open_virtual",
     "plot",
+    "pyramid",
     "read_many",
     "read_many_async",
     "recompress",

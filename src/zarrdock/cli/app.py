@@ -21,6 +21,7 @@ _COMMANDS = {
     "ls": "zarrdock.cli.ls",
     "tree": "zarrdock.cli.tree",
     "copy": "zarrdock.cli.copy_",
+    "pyramid": "zarrdock.cli.pyramid",
     "plan": "zarrdock.cli.plan",
     "check": "zarrdock.cli.check",
     "check-store": "zarrdock.cli.check_store",

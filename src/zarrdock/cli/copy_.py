@@ -17,7 +17,7 @@ from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.copying import CopyProgress, IncompleteCopyWarning, copy
 from zarrdock.copying.parallel import Workers
 
-__all__ = ["command"]
+__all__ = ["command", "dask_workers", "options_of", "said_below"]
 
 
 @click.command("copy")
@@ -85,7 +85,7 @@ def command(
     """  # fmt: skip
     started = time.perf_counter()
     last = CopyProgress()
-    with _workers(dask) as workers, progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar, _said_below():
+    with dask_workers(dask) as workers, progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar, said_below():
         task = bar.add_task("copying", total=None)
 
         def progress(now: CopyProgress) -> None:
@@ -98,8 +98,8 @@ def command(
             dst,
             options=_write_options(order, write_empty_chunks=write_empty_chunks),
             zarr_format=None if zarr_format is None else 2 if zarr_format == "2" else 3,
-            src_storage_options=_options(src, storage_options, src_options),
-            dst_storage_options=_options(dst, storage_options, dst_options),
+            src_storage_options=options_of(src, storage_options, src_options),
+            dst_storage_options=options_of(dst, storage_options, dst_options),
             overwrite=overwrite,
             resume=resume and not overwrite,
             memory_bytes=memory,
@@ -136,14 +136,14 @@ def command(
 
 
 @contextmanager
-def _said_below() -> Iterator[None]:
+def said_below() -> Iterator[None]:
     """Silence the warning about parts that the copy lacks: the command prints each of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteCopyWarning)
         yield
 
 
-def _workers(address: str | None) -> AbstractContextManager[Workers | None]:
+def dask_workers(address: str | None) -> AbstractContextManager[Workers | None]:
     if address is None:
         return nullcontext()
     from zarrdock.adapters.dask_workers import DaskWorkers
@@ -159,6 +159,6 @@ def _write_options(order: Any, *, write_empty_chunks: bool) -> dict[str, Any] | 
     return given or None
 
 
-def _options(url: str, both: dict[str, Any], own: dict[str, Any]) -> dict[str, Any] | None:
+def options_of(url: str, both: dict[str, Any], own: dict[str, Any]) -> dict[str, Any] | None:
     is_local = ("://" not in url and "::" not in url) or url.lower().startswith(("file:", "local://"))
     return {**({} if is_local else both), **own} or None

@@ -29,7 +29,7 @@ from zarrdock.copying.parallel import Workers
 from zarrdock.copying.progress import CopyProgress, IncompleteCopyWarning, Mark, below
 from zarrdock.copying.recognise import find_file
 from zarrdock.copying.repack_shards import regroup, same_leaves
-from zarrdock.copying.sources import InMemory, Stored, ZarrSource, stored_chunks
+from zarrdock.copying.sources import Derived, InMemory, Stored, ZarrSource, stored_chunks
 from zarrdock.copying.target_metadata import Wishes, new_metadata
 from zarrdock.copying.transfer import Outcome, transfer
 from zarrdock.errors import MetadataError, NodeExistsError, NodeNotFoundError, UnsupportedError
@@ -37,7 +37,7 @@ from zarrdock.stores.base import Blob, Read, Store
 from zarrdock.stores.open import open_store
 from zarrdock.stores.zip_ import ZipStore
 
-__all__ = ["copy"]
+__all__ = ["Copier", "contents_of_any", "copy", "layout_of"]
 
 _READS = 1000
 
@@ -117,8 +117,8 @@ def copy(
     check_missing(missing)
     wishes = Wishes(chunks, shards, compressors, index_location, zarr_format, checksums)
     recode, write = options is not None, write_options(options)
-    contents = _contents(src, src_path, src_storage_options, wishes, recode)
-    layouts = [_layout(part, write) for part in contents.arrays]
+    contents = contents_of_any(src, src_path, src_storage_options, wishes, recode)
+    layouts = [layout_of(part, write) for part in contents.arrays]
     if is_npy(dst):
         raise UnsupportedError(f"{dst}: a copy is always Zarr; to make a .npy file use numpy.save")
     store = open_store(dst, storage_options=dict(dst_storage_options) if dst_storage_options else None)
@@ -130,16 +130,21 @@ def copy(
         _require_all(contents)
     if workers is not None:
         workers.check(store, *(one for one in (contents.store,) if one is not None))
-    copier = _Copier(
+    copier = Copier(
         contents, layouts, store, at, memory_bytes, progress, write.write_empty_chunks, other_files, workers
     )
     copier.run(overwrite=overwrite, resume=resume)
     return wrap(store, at, contents.root, NodeOptions(write=write))
 
 
-def _contents(
+def contents_of_any(
     src: Any, src_path: str | None, storage_options: Mapping[str, Any] | None, wishes: Wishes, recode: bool
 ) -> Contents:
+    """The contents of all that :func:`copy` takes as a source.
+
+    Args:
+        recode: elements are encoded anew even where chunks and codecs stay the same.
+    """
     if isinstance(src, (Array, Group)):
         if src_path:
             raise UnsupportedError(f"src_path= needs a store as source, and {src!r} is a node already: leave it out")
@@ -164,11 +169,11 @@ def _require_all(contents: Contents) -> None:
     """Make sure that the arrays of a hierarchy lack no chunk."""
     for part in contents.arrays:
         if contents.store is not None and part.original is not None:
-            path = below(contents.path, part.path)
+            path = below(contents.path, part.source_path)
             require_all(contents.store, Layout.of(part.original, f"{path}/" if path else ""))
 
 
-def _layout(part: ArrayPart, options: WriteOptions) -> Layout | None:
+def layout_of(part: ArrayPart, options: WriteOptions) -> Layout | None:
     """The destination's layout, where elements are encoded; an impossible order is refused here."""
     if part.source is None:
         return None
@@ -179,8 +184,15 @@ def _layout(part: ArrayPart, options: WriteOptions) -> Layout | None:
     return layout
 
 
-class _Copier:
-    """One copy, from the first look at the destination to the removal of the mark."""
+class Copier:
+    """One copy, from the first look at the destination to the removal of the mark.
+
+    Args:
+        layouts: of the arrays of the copy; None of those whose objects are copied as they are.
+        store, path: the destination.
+        write_empty: chunks of nothing but the fill value are stored.
+        takes_files: files that are no Zarr are copied, too.
+    """
 
     def __init__(
         self,
@@ -228,8 +240,7 @@ class _Copier:
         # Else a copy that was interrupted looks like none.
         documents_first = not self._store.traits.any_key
         if documents_first:
-            for path, docs in groups:
-                self._write_documents(path, docs)
+            self._write_groups(groups)
         for i, (part, docs) in enumerate(self._pairs(arrays)):
             if i in finished:
                 self._advance(part, Outcome(), part.nbytes)
@@ -246,8 +257,7 @@ class _Copier:
                 self._write_documents(part.path, docs)
         self._copy_other_files()
         if not documents_first:
-            for path, docs in groups:
-                self._write_documents(path, docs)
+            self._write_groups(groups)
             mark.remove(self._store, self._path)
         nodes = [*(part.path for part in self._contents.arrays), *(path for path, _ in groups)]
         Copies(self._store, [below(self._path, path) for path in nodes], self._contents.root.zarr_format).refresh()
@@ -349,17 +359,26 @@ class _Copier:
                     "overwrite=True begins anew"
                 )
             return True
-        is_free = found is None and self._is_free(where, overwrite)
-        if overwrite and not is_free:
-            if self._contents.reading is not None:
-                refuse_aliases([self._contents.reading], self._store, self._path, is_cleared=True)
-            replace_node(self._store, self._path, self._contents.root)
+        self._make_room(found is not None, overwrite=overwrite)
         if self._store.traits.any_key:
             mark.write(self._store, self._path, describe_keys([(p.path, p.metadata) for p in self._contents.arrays]))
         return False
 
-    def _is_free(self, where: str, overwrite: bool) -> bool:
+    def _make_room(self, is_begun: bool, *, overwrite: bool) -> None:
+        """See to it that nothing is at the destination, or raise.
+
+        Args:
+            is_begun: an unfinished copy is there, which may go.
+        """
+        is_free = not is_begun and self._is_free(overwrite)
+        if overwrite and not is_free:
+            if self._contents.reading is not None:
+                refuse_aliases([self._contents.reading], self._store, self._path, is_cleared=True)
+            replace_node(self._store, self._path, self._contents.root)
+
+    def _is_free(self, overwrite: bool) -> bool:
         """False where a node is there that may be overwritten."""
+        where = f"{self._path or '/'!r} in {self._store}"
         try:
             load(self._store, self._path, None, None, consolidated=False, lenient=True)
         except NodeNotFoundError:
@@ -402,7 +421,7 @@ class _Copier:
         stored = None
         if contents.store is not None and part.original is not None:
             grid = part.original.grid.n_chunks(part.original.shape)
-            from_path = below(contents.path, part.path)
+            from_path = below(contents.path, part.source_path)
             stored = stored_chunks(contents.store, from_path, part.original.key_encoding, grid)
             self._beside = stored if self._takes_files else None
             if layout is None or part.source is None:
@@ -440,17 +459,27 @@ class _Copier:
             )
             return
         original = part.metadata if part.original is None else part.original
+        objects, memory_bytes = Division.of(original.grid, original.shape), self._memory_bytes
+        if isinstance(part.source, Derived):
+            memory_bytes //= 2  # the other half is for the array that this one is made of
+            known = part.source.stored()
+            if known is not None:
+                chunks, objects = known
         yield from transfer(
             part.source,
             self._store,
             layout,
             chunks=chunks,
-            objects=Division.of(original.grid, original.shape),
+            objects=objects,
             done=done,
-            memory_bytes=self._memory_bytes,
+            memory_bytes=memory_bytes,
             is_remote=self._store.traits.remote or (contents.store is not None and contents.store.traits.remote),
             workers=self._workers,
         )
+
+    def _write_groups(self, groups: list[tuple[str, dict[str, bytes]]]) -> None:
+        for path, documents in groups:
+            self._write_documents(path, documents)
 
     def _write_documents(self, path: str, documents: dict[str, bytes]) -> None:
         for name, data in documents.items():

@@ -30,12 +30,19 @@ class ArrayPart:
         path: relative to the source node. metadata: of the copy.
         source: its elements; None where the objects are copied as they are, and only ``original`` counts.
         original: the source's metadata, where it is a Zarr array.
+        at: where the source's array is, relative to the source node; None: as ``path`` says.
     """
 
     path: str
     metadata: ArrayMetadata
     source: Source | None
     original: ArrayMetadata | None
+    at: str | None = None
+
+    @property
+    def source_path(self) -> str:
+        """Path of the source's array, relative to the source node."""
+        return self.path if self.at is None else self.at
 
     @property
     def nbytes(self) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, islice
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from zarrdock.array.array import Array
 from zarrdock.array.metadata.keys import KeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_storage import ZarrFormat, load
-from zarrdock.array.planning.overlap import MAX_TABLE
+from zarrdock.array.planning.overlap import MAX_TABLE, Division
 from zarrdock.array.removal import DOCUMENTS
 from zarrdock.array.stored_objects import stored_objects
 from zarrdock.codecs.codec import AnyArray
@@ -28,7 +28,7 @@ from zarrdock.stores.base import Entry, Read, Results, Store, WrapperStore
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.wrappers import settled
 
-__all__ = ["InMemory", "Source", "Stored", "ZarrSource", "load_root", "stored_chunks"]
+__all__ = ["Derived", "InMemory", "Source", "Stored", "ZarrSource", "load_root", "stored_chunks"]
 
 _BATCH = 16384
 
@@ -73,6 +73,16 @@ class Source(Protocol):
 
     def read(self, region: Region, out: AnyArray) -> None:
         """Read a region into ``out``, which has its shape and a dtype that numpy casts to."""
+
+
+@runtime_checkable
+class Derived(Source, Protocol):
+    """An array that is computed from another one as it is read, which takes as much memory again."""
+
+    def stored(self) -> tuple[Iterator[IntArray], Division] | None:
+        """Coordinates of the parts that are not fill value throughout, in arrays of shape (n, ndim), and the parts as
+        this array is divided into them; None where that is not known.
+        """
 
 
 class InMemory:

@@ -29,12 +29,14 @@ class Axis:
     Attributes:
         kind: ``space``, ``time``, ``channel`` or what the file says.
         scale: length of an element of the finest level, in ``unit``, as the file names it ("" for none).
+        translation: place of the middle of its first element, in ``unit``.
     """
 
     name: str
     kind: str = "space"
     scale: float = 1.0
     unit: str = ""
+    translation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +95,41 @@ def parse_multiscale(attributes: Mapping[str, Any]) -> Multiscale | None:
         paths.append(expect_string(expect_object(dataset, at).get("path"), f"{at}/path", "the path of an array"))
     axes = expect_list(image.get("axes", _AXES), f"{place}/0/axes", "a list of axes")
     version = (ome if isinstance(ome, Mapping) else image).get("version", "")
-    scales = _scales(image, len(axes), f"{place}/0")
-    for name, scale in _scales(datasets[0], len(axes), f"{place}/0/datasets/0").items():
-        scales[name] *= scale
-    found = tuple(_axis(axis, scales[i], f"{place}/0/axes/{i}") for i, axis in enumerate(axes))
+    places = [(1.0, 0.0)] * len(axes)
+    for members, at in ((datasets[0], f"{place}/0/datasets/0"), (image, f"{place}/0")):
+        places = _transformed(places, members, at)
+    found = tuple(_axis(axis, *places[i], f"{place}/0/axes/{i}") for i, axis in enumerate(axes))
     return Multiscale(found, tuple(paths), str(version))
 
 
-def _scales(members: Mapping[str, Any], n_axes: int, pointer: str) -> dict[int, float]:
-    """The factor of each axis in a list of transformations."""
-    scales = dict.fromkeys(range(n_axes), 1.0)
+def _transformed(
+    places: Sequence[tuple[float, float]], members: Mapping[str, Any], pointer: str
+) -> list[tuple[float, float]]:
+    """Scale and translation of each axis, once the transformations of an object were applied to them."""
+    found = list(places)
     for i, step in enumerate(members.get("coordinateTransformations") or ()):
-        if isinstance(step, Mapping) and step.get("type") == "scale":
-            factors = step.get("scale")
-            if not isinstance(factors, Sequence) or len(factors) != n_axes:
-                place = f"{pointer}/coordinateTransformations/{i}/scale"
-                raise MetadataError(pointer=place, expected=f"{n_axes} numbers, one an axis", found=factors)
-            for axis, factor in enumerate(factors):
-                scales[axis] *= float(factor)
-    return scales
+        kind = step.get("type") if isinstance(step, Mapping) else None
+        if kind not in ("scale", "translation"):
+            continue
+        numbers = step.get(kind)
+        is_list = isinstance(numbers, Sequence) and all(isinstance(number, int | float) for number in numbers)
+        if not is_list or len(numbers) != len(found):
+            at = f"{pointer}/coordinateTransformations/{i}/{kind}"
+            raise MetadataError(pointer=at, expected=f"{len(found)} numbers, one an axis", found=numbers)
+        pairs = zip(found, map(float, numbers), strict=True)
+        if kind == "scale":
+            found = [(scale * number, start * number) for (scale, start), number in pairs]
+        else:
+            found = [(scale, start + number) for (scale, start), number in pairs]
+    return found
 
 
-def _axis(axis: object, scale: float, pointer: str) -> Axis:
+def _axis(axis: object, scale: float, translation: float, pointer: str) -> Axis:
     if isinstance(axis, str):
-        return Axis(axis, _KINDS.get(axis, "space"), scale)
+        return Axis(axis, _KINDS.get(axis, "space"), scale, translation=translation)
     if isinstance(axis, Mapping) and isinstance(axis.get("name"), str):
         kind = axis.get("type", _KINDS.get(axis["name"], "space"))
-        return Axis(axis["name"], str(kind), scale, str(axis.get("unit") or ""))
+        return Axis(axis["name"], str(kind), scale, str(axis.get("unit") or ""), translation)
     raise MetadataError(pointer=pointer, expected="an object with a name", found=axis)
 
 
