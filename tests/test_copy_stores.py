@@ -18,7 +18,7 @@ from zarrdock.array.group import Group
 from zarrdock.checking import check
 from zarrdock.cli.main import run
 from zarrdock.copying.progress import MARK
-from zarrdock.errors import NodeNotFoundError
+from zarrdock.errors import NodeExistsError, NodeNotFoundError
 
 pytestmark = pytest.mark.server
 
@@ -68,6 +68,27 @@ def test_between_any_two(place: Callable[[str], Place], src: str, dst: str) -> N
         assert dict(group.attrs) == {"a": 1}
         assert MARK not in {entry.key for entry in group.store.list()}
     assert check(second[0], storage_options=second[1]).problems == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pyramid(place: Callable[[str], Place], kind: str) -> None:
+    """An image elsewhere, and levels beside an array; where chunks cannot be marked as unfinished, too."""
+    first, second = place(kind), place(kind)
+    origin = zarrdock.create_group(first[0], storage_options=first[1])
+    origin.create_array("0", data=DATA, chunks=(10, 10, 10), shards=(20, 20, 20), dimension_names=("z", "y", "x"))
+    image = zarrdock.pyramid(origin, second[0], dst_storage_options=second[1], levels=3, method="max")
+    zarrdock.pyramid(first[0], src_storage_options=first[1], levels=3, method="max")
+    expected = DATA
+    for name in "012":
+        if name > "0":
+            expected = expected.reshape([part for n in expected.shape for part in (n // 2, 2)]).max((1, 3, 5))
+        for found in (image, open_group(first), open_group(second)):
+            np.testing.assert_array_equal(found[name][...], expected)
+            assert len(found.attrs["ome"]["multiscales"][0]["datasets"]) == 3
+            assert MARK not in {entry.key for entry in found.store.list()}
+    assert check(second[0], storage_options=second[1]).problems == ()
+    with pytest.raises(NodeExistsError):
+        zarrdock.pyramid(first[0], src_storage_options=first[1], levels=3)
 
 
 @pytest.mark.parametrize("kind", ["s3", "gcs"])

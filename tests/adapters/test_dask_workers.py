@@ -77,6 +77,17 @@ def test_copies(cluster: Any, source: zarrdock.Group, tmp_path: Path, how: Any) 
     assert here == there
 
 
+def test_a_pyramid(cluster: Any, source: zarrdock.Group, tmp_path: Path) -> None:
+    with DaskWorkers(cluster.scheduler_address) as workers:
+        for name, arguments in (("b.zarr", {"workers": workers, "memory_bytes": 20_000}), ("c.zarr", {})):
+            zarrdock.pyramid(source["sharded"], tmp_path / name, levels=4, name="image", **arguments)
+    here, there = (
+        {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
+        for name in ("c.zarr", "b.zarr")
+    )
+    assert here == there
+
+
 def test_arrays_of_numpy_and_archives(cluster: Any, tmp_path: Path) -> None:
     """What is in this process's memory is sent to the workers once; an archive takes what several processes write."""
     with distributed.Client(cluster) as client:

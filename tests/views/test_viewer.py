@@ -109,6 +109,26 @@ def test_an_image_in_several_resolutions(browser: Any, tmp_path: Path, zarr_form
     assert asked - {404} == {wanted}  # chunks of nothing but zeros are not there
 
 
+@pytest.mark.parametrize(("level", "pixels"), [(0, 1), (1, 2), (2, 4)])
+def test_levels_of_a_pyramid_lie_on_one_another(browser: Any, tmp_path: Path, level: int, pixels: int) -> None:
+    """Each level alone is on the screen, at the place where the finest is: translations are right."""
+    image = zarrdock.pyramid(VOLUME, tmp_path / "image.zarr", levels=3, chunks=16, shards=(64, 96, 128), method="max")
+    multiscales = image.attrs["ome"]["multiscales"][0]
+    multiscales["datasets"] = multiscales["datasets"][level : level + 1]
+    image.update_attributes({"ome": {"version": "0.5", "multiscales": [multiscales]}})
+    with Viewing(tmp_path / "image.zarr") as viewing:
+        bare(viewing)
+        with viewing.viewer.txn() as state:  # in voxels of the level that is there; from the middle of the first voxel
+            state.cross_section_scale = 1 / pixels
+            state.position = [(place - 0.5) / pixels for place in (64, 48, 40.5)]
+        browser.open(viewing.url)
+        coarse = VOLUME[40 // pixels * pixels :][:pixels].max(0).reshape(96 // pixels, pixels, 128 // pixels, pixels)
+        plane = coarse.max((1, 3)).repeat(pixels, 0).repeat(pixels, 1)
+        expected = (plane / 1000 * 255).round().astype(np.uint8)
+        middle = seen(browser, expected)
+        assert is_same(middle, expected), browser.messages
+
+
 def ome(zarr_format: int) -> dict[str, Any]:
     datasets = [
         {"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": [s, s, s]}]}

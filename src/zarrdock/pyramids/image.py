@@ -122,7 +122,7 @@ def _check(axes: Sequence[Axis]) -> None:
     n_space, n_time = kinds.count("space"), kinds.count("time")
     if n_space == 0:
         raise UnsupportedError(
-            f"none of the axes is spatial, so there is nothing to halve: {said}; axes=... names them"
+            f"no axis is one of space, so that there is nothing to halve: {said}; axes=... names them"
         )
     if n_space not in (2, 3) or n_time > 1 or len(axes) - n_space - n_time > 1:
         raise UnsupportedError(

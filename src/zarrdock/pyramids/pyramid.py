@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -62,6 +62,7 @@ def pyramid(
     chunks: Any = "keep",
     shards: Any = "keep",
     compressors: Any = "keep",
+    index_location: Literal["keep", "start", "end"] = "keep",
     overwrite: bool = False,
     resume: bool = False,
     src_storage_options: Mapping[str, Any] | None = None,
@@ -93,7 +94,7 @@ def pyramid(
             OME-Zarr such as "micrometer", or "um".
         isotropic: halve an axis only once its elements are no longer than those of the others.
         name: of the image; that of the destination unless given.
-        chunks, shards, compressors: as for ``copy``; of the levels that are written.
+        chunks, shards, compressors, index_location: as for ``copy``; of the levels that are written.
         overwrite: replace what is at ``dst``; without ``dst`` the levels that there are, but the finest.
         resume: complete an earlier call with the same arguments that was interrupted.
         memory_bytes: about what may be held at one time; by each worker, where there are workers. A chunk of the source
@@ -113,7 +114,7 @@ def pyramid(
     ([4, 6, 8, 10], (2, 2))
     """
     wanted = _Wanted(levels, method, axes, scale, units, isotropic, name)
-    wishes = Wishes(chunks, shards, compressors, zarr_format=3)
+    wishes = Wishes(chunks, shards, compressors, index_location, zarr_format=3)
     if dst is None:
         if dst_path is not None or dst_storage_options is not None:
             raise UnsupportedError("dst_path= and dst_storage_options= need a destination: give dst=...")
@@ -229,7 +230,10 @@ def _only(paths: Sequence[str], where: str) -> int:
 
 
 def _name(wanted: _Wanted, store: Store, path: str) -> str:
-    return wanted.name if wanted.name is not None else path or store.url.rstrip("/").rpartition("/")[2]
+    if wanted.name is not None:
+        return wanted.name
+    place = path or store.url.rstrip("/")
+    return re.sub(r"(\.ome)?\.zarr(\.zip)?$", "", place.rpartition("/")[2])
 
 
 def _keep_rendering(ome: dict[str, Any], attributes: Mapping[str, Any]) -> None:
