@@ -180,3 +180,20 @@ def test_the_command_takes_images_too(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "128 x 64 pixels of 2 x 16 x 256 x 512" in capsys.readouterr().out
     assert run(["thumbnail", str(tmp_path / "a.zarr"), out, "--index", "z=16"]) == 1
     assert run(["thumbnail", str(tmp_path / "a.zarr"), out, "--index", "z"]) == 2
+
+
+def test_translations() -> None:
+    """Those of the finest level, then those of the image."""
+    attributes = ome(2)
+    image = attributes["ome"]["multiscales"][0]
+    steps = image["datasets"][0]["coordinateTransformations"]
+    steps.append({"type": "translation", "translation": [1, 2, 3]})
+    image["coordinateTransformations"] = [{"type": "scale", "scale": [10, 1, 1]}]
+    image["coordinateTransformations"] += [{"type": "translation", "translation": [0, 0, 0.5]}]
+    found = parse_multiscale(attributes)
+    assert found is not None
+    assert [(axis.scale, axis.translation) for axis in found.axes] == [(20, 10), (2, 2), (2, 3.5)]
+    for wrong in ([1, 2], "abc", [1, 2, "3"], 4):
+        steps[-1]["translation"] = wrong
+        with pytest.raises(MetadataError, match="/datasets/0/coordinateTransformations/1/translation"):
+            parse_multiscale(attributes)

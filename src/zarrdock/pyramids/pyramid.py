@@ -139,7 +139,7 @@ def pyramid(
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What a user wants of the image. See :func:`pyramid`."""
+    """Wishes for the image. See :func:`pyramid`."""
 
     levels: int | None
     method: Method | None
@@ -152,7 +152,7 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is to be written, and where: ``path`` is that of the image."""
+    """Contents of the image, and the place of its group."""
 
     store: Store
     path: str

@@ -112,6 +112,8 @@ def _transformed(
         if kind not in ("scale", "translation"):
             continue
         numbers = step.get(kind)
+        if kind == "translation" and numbers is None:  # in an array of its own, as was allowed once
+            continue
         is_list = isinstance(numbers, Sequence) and all(isinstance(number, int | float) for number in numbers)
         if not is_list or len(numbers) != len(found):
             at = f"{pointer}/coordinateTransformations/{i}/{kind}"
