@@ -192,6 +192,10 @@ def check_key(key: str, store: object = "") -> str:
     Raises:
         InvalidKeyError: empty, leading or trailing ``/``, ``//``, a ``.`` or ``..`` segment, NUL, a backslash, a
             drive letter, not encodable as UTF-8.
+
+    >>> from zarrdock.storage import check_key
+    >>> check_key("group/c/0/1")
+    'group/c/0/1'
     """
     if not isinstance(key, str) or not _key_is_good(key):
         raise InvalidKeyError(
@@ -205,6 +209,10 @@ def check_key(key: str, store: object = "") -> str:
 def check_prefix(prefix: str, store: object = "") -> str:
     """Return ``prefix`` without a trailing ``/``; "" is the whole store. A prefix always means whole path segments:
     "foo" never matches "foobar/a".
+
+    >>> from zarrdock.storage import check_prefix
+    >>> check_prefix("group/"), check_prefix("")
+    ('group', '')
     """
     prefix = prefix.removesuffix("/")
     return check_key(prefix, store) if prefix else ""
@@ -280,7 +288,12 @@ def _flat(part: Buffer) -> bytes | bytearray | memoryview:
 
 
 def join_value(value: Value) -> Buffer:
-    """A value that may come in parts as one flat buffer."""
+    """A value that may come in parts as one flat buffer.
+
+    >>> from zarrdock.storage import join_value
+    >>> bytes(join_value([b"in ", b"parts"]))
+    b'in parts'
+    """
     parts = value_parts(value)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -83,6 +83,10 @@ def resolve(range_: Range, size: int) -> tuple[int, int] | None:
     Returns:
         ``(start, stop)`` within ``[0, size]``, or None where the range starts at or beyond the end (a RangeError for
         the store to raise).
+
+    >>> from zarrdock.storage import Span, Tail, resolve
+    >>> resolve(Span(2, 100), 10), resolve(Tail(4), 10), resolve(Span(10, 12), 10)
+    ((2, 10), (6, 10), None)
     """
     match range_:
         case None:

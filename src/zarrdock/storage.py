@@ -13,16 +13,31 @@ from typing import TYPE_CHECKING
 from zarrdock.lazy import lazy
 
 if TYPE_CHECKING:
-    from zarrdock.ranges import From, Span, Tail
+    from zarrdock.ranges import From, Span, Tail, resolve
     from zarrdock.stores.async_store import AsyncStore
     from zarrdock.stores.azure import AzureStore
-    from zarrdock.stores.base import Blob, Entry, FileBytes, Listing, Patch, Read, Store, Traits, Version, WrapperStore
+    from zarrdock.stores.base import (
+        Blob,
+        Entry,
+        FileBytes,
+        Listing,
+        Patch,
+        Read,
+        Store,
+        Traits,
+        Version,
+        WrapperStore,
+        check_key,
+        check_prefix,
+        join_value,
+    )
     from zarrdock.stores.cache import CachingStore
     from zarrdock.stores.cache_folder import FolderCache
     from zarrdock.stores.cache_memory import MemoryCache
     from zarrdock.stores.fsspec_ import FsspecStore
     from zarrdock.stores.gcs import GCSStore
     from zarrdock.stores.http_ import HTTPStore
+    from zarrdock.stores.identity import Identity
     from zarrdock.stores.local import LocalStore
     from zarrdock.stores.mapping import MappingStore
     from zarrdock.stores.memory import MemoryStore
@@ -46,14 +61,15 @@ _PLACES = {
     "FsspecStore": "stores.fsspec_",
     "GCSStore": "stores.gcs",
     "HTTPStore": "stores.http_",
+    "Identity": "stores.identity",
     "Listing": "stores.base",
     "LocalStore": "stores.local",
     "MappingStore": "stores.mapping",
     "MemoryCache": "stores.cache_memory",
     "MemoryStore": "stores.memory",
     "ObstoreStore": "stores.obstore_",
-    "PrefixStore": "stores.wrappers",
     "Patch": "stores.base",
+    "PrefixStore": "stores.wrappers",
     "Read": "stores.base",
     "ReadOnlyStore": "stores.wrappers",
     "RecordingStore": "stores.wrappers",
@@ -66,7 +82,11 @@ _PLACES = {
     "Version": "stores.base",
     "WrapperStore": "stores.base",
     "ZipStore": "stores.zip_",
+    "check_key": "stores.base",
+    "check_prefix": "stores.base",
+    "join_value": "stores.base",
     "open_store": "stores.open",
+    "resolve": "ranges",
 }
 
 __all__ = [
@@ -81,6 +101,7 @@ __all__ = [
     "FsspecStore",
     "GCSStore",
     "HTTPStore",
+    "Identity",
     "Listing",
     "LocalStore",
     "MappingStore",
@@ -101,7 +122,11 @@ __all__ = [
     "Version",
     "WrapperStore",
     "ZipStore",
+    "check_key",
+    "check_prefix",
+    "join_value",
     "open_store",
+    "resolve",
 ]
 
 if not TYPE_CHECKING:
