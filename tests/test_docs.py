@@ -1,12 +1,17 @@
 """Links and paths in the documentation lead somewhere. Building the site checks anchors as well."""
 
+import builtins
 import re
 from pathlib import Path
 
 import pytest
 
+from zarrdock import errors
+
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(r"(?<![\w/.-])docs/[\w/.-]+\.(?:md|ipynb|png|svg|json)\b")
+# Made when the site is built, which checks links to them.
+MADE = re.compile(r"docs/reference/(?:api/\w+|commands)\.md$")
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 
 
@@ -19,6 +24,10 @@ def texts(repository: Path) -> dict[Path, str]:
     return {path: path.read_text("utf-8") for path in named if "node_modules" not in path.parts}
 
 
+def leads_somewhere(path: Path) -> bool:
+    return path.exists() or MADE.search(path.resolve().as_posix()) is not None
+
+
 def test_relative_links_lead_somewhere(texts: dict[Path, str]) -> None:
     pages = {path: text for path, text in texts.items() if path.suffix == ".md"}
     assert len(pages) > 30
@@ -26,7 +35,7 @@ def test_relative_links_lead_somewhere(texts: dict[Path, str]) -> None:
         f"{path}: {target}"
         for path, text in pages.items()
         for target in LINK.findall(CODE.sub("", text))
-        if not re.match(r"[a-z]+:|#", target) and not (path.parent / target.partition("#")[0]).exists()
+        if not re.match(r"[a-z]+:|#", target) and not leads_somewhere(path.parent / target.partition("#")[0])
     ]
     assert broken == []
 
@@ -35,3 +44,26 @@ def test_pages_that_are_named_are_there(repository: Path, texts: dict[Path, str]
     named = [(path, page) for path, text in texts.items() for page in PATH.findall(text)]
     assert len(named) > 30
     assert [f"{path}: {page}" for path, page in named if not (repository / page).exists()] == []
+
+
+def test_every_error_has_a_cause_and_a_cure(repository: Path) -> None:
+    page = (repository / "docs" / "reference" / "errors.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.+) \| (.+) \|$", page, re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(errors.__all__)
+    for name, base, *_ in rows:
+        other = getattr(errors, base, None) or getattr(builtins, base)
+        assert issubclass(getattr(errors, name), other), name
+
+
+def test_messages_of_the_page_of_troubles_are_the_programs(repository: Path, texts: dict[Path, str]) -> None:
+    ours = tuple(f"{repository / folder}/" for folder in ("src", "stores", "array", "codecs"))
+    program = " ".join(text for path, text in texts.items() if path.suffix == ".py" and f"{path}".startswith(ours))
+    # A message may go on in the next string.
+    program = re.sub(r'"\s*\n\s*f?"', "", program)
+    page = texts[repository / "docs" / "how-to" / "troubleshooting.md"]
+    tables = page.partition("## Performance")[0]
+    messages = re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\| (`.+?`) \|", tables, re.MULTILINE)))
+    assert len(messages) > 25
+    fragments = {part.strip() for message in messages for part in message.split("…")}
+    elsewhere = {"Protocol not known"}  # fsspec's
+    assert [fragment for fragment in sorted(fragments - elsewhere) if fragment not in program] == []
