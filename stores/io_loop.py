@@ -23,6 +23,7 @@ from fsspec.spec import AbstractFileSystem
 
 from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import StoreError
+from zarrdock.turns import short_turns
 
 __all__ = [
     "Bridge",
@@ -393,12 +394,13 @@ class Bridge:
             return drive(job(live))
         if running_loop() is live.loop:
             raise StoreError("blocking call on fsspec's own IO loop; await the async facade instead")
-        future = asyncio.run_coroutine_threadsafe(job(live), live.loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # KeyboardInterrupt: no caller waits for the answers any more
-            raise
+        with short_turns:
+            future = asyncio.run_coroutine_threadsafe(job(live), live.loop)
+            try:
+                return future.result()
+            except BaseException:
+                future.cancel()  # KeyboardInterrupt: no caller waits for the answers any more
+                raise
 
     def run_to_end(self, job: Job[T], seconds: float) -> T:
         """:meth:`run` for a job that changes something: an interrupt is raised when the job has ended, so that it is
@@ -422,7 +424,8 @@ class Bridge:
         """Run a job and await it; from any event loop."""
         if self.live().loop is None:
             return await asyncio.to_thread(self.run, job)
-        return await asyncio.wrap_future(self.submit(job))
+        with short_turns:
+            return await asyncio.wrap_future(self.submit(job))
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from zarrdock.array.planning.rounds import Round, Rounds, Steps, lockstep
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Read, Result, Results, Store
+from zarrdock.turns import short_turns
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -87,6 +88,11 @@ def send(store: Store, reads: Sequence[Read]) -> concurrent.futures.Future[Resul
 
 def drive(rounds: Rounds, store: Store) -> None:
     """Read round after round until there is none."""
+    with short_turns:
+        _drive(rounds, store)
+
+
+def _drive(rounds: Rounds, store: Store) -> None:
     may_submit = store.traits.remote and not _in_event_loop()
     ahead = Ahead(lambda asked: store.submit_read(asked.parts())) if may_submit else None
     answers: Iterable[Result] | None = None
@@ -150,15 +156,16 @@ async def drive_async(rounds: Rounds, store: AsyncStore) -> None:
     ahead = Ahead(lambda asked: [asyncio.ensure_future(fetch(asked))]) if store.traits.remote else None
     answers: Results | None = None
     try:
-        # Planning and handing over may decode a little: not on the loop's own thread.
-        while (asked := await asyncio.to_thread(_advance, rounds, answers)) is not None:
-            answers = None
-            try:
-                sent = None if ahead is None else ahead.send(asked)
-                answers = await (fetch(asked) if sent is None else sent[0])
-            except RangeError as error:
-                rounds.throw(error)
-                raise
+        with short_turns:
+            # Planning and handing over may decode a little: not on the loop's own thread.
+            while (asked := await asyncio.to_thread(_advance, rounds, answers)) is not None:
+                answers = None
+                try:
+                    sent = None if ahead is None else ahead.send(asked)
+                    answers = await (fetch(asked) if sent is None else sent[0])
+                except RangeError as error:
+                    rounds.throw(error)
+                    raise
     finally:
         if ahead is not None:
             ahead.close()

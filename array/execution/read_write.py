@@ -32,6 +32,7 @@ from zarrdock.errors import ConflictError, KeyExistsError, RangeError, StoreErro
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Buffer, Change, Read, Store, Value, Version, attempts
 from zarrdock.stores.group_commit import Combiner, KeyLocks, Ticket
+from zarrdock.turns import short_turns
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -369,6 +370,11 @@ def write_new(store: Store, layout: Layout, value: AnyArray, cache: IndexCache) 
 
 def _write_all(store: Store, layout: Layout, jobs: Iterator[Callable[[], None]]) -> None:
     """Run the jobs that write one object each, in as many threads as the store and the memory allow."""
+    with short_turns:
+        _run_all(store, layout, jobs)
+
+
+def _run_all(store: Store, layout: Layout, jobs: Iterator[Callable[[], None]]) -> None:
     few = list(islice(jobs, 2))
     if len(few) < 2:  # no helper to share it with; its chunks are shared out all the same
         for job in few:

@@ -85,6 +85,8 @@ class Config:
         allow_pickle: 1: read and write v2 arrays with the object codec ``pickle``, whose data can run any code.
         s3_lean: 0: reads from S3 go through all of s3fs and botocore; see ``docs/design/s3-lane.md``.
         compiled: 0: chunks are decoded in Python even where the compiled part was built.
+        switch_seconds: while something is read or written, threads that want the interpreter's lock ask for it after so
+            long, in the whole process; 0: the interpreter's own setting (5 ms) is left alone.
     """
 
     threads: int = 0
@@ -99,6 +101,7 @@ class Config:
     allow_pickle: int = 0
     s3_lean: int = 1
     compiled: int = 1
+    switch_seconds: float = 0.0002
 
     def __post_init__(self) -> None:
         for field in fields(self):
