@@ -21,13 +21,17 @@ for folder in ROOT_FOLDERS:
     package_dir[f"zarrdock.{folder}"] = folder
     packages += [f"zarrdock.{folder}", *(f"zarrdock.{folder}.{name}" for name in find_namespace_packages(folder))]
 
-# Of each library: macro, name for pkg-config, header, a function that has to be there, library.
+# Of each library: macro, name for pkg-config, header, a function that has to be there, and what a linker has to be told
+# where pkg-config does not know: one of several lists of libraries, the last of which are static ones on Windows.
 LIBRARIES = (
-    ("HAVE_ZSTD", "libzstd", "zstd.h", "ZSTD_findFrameCompressedSize", "zstd"),
-    ("HAVE_BLOSC", "blosc", "blosc.h", "blosc_cbuffer_validate", "blosc"),
-    ("HAVE_DEFLATE", "libdeflate", "libdeflate.h", "libdeflate_gzip_decompress_ex", "deflate"),
-    ("HAVE_LZ4", "liblz4", "lz4.h", "LZ4_decompress_safe", "lz4"),
-)
+    ("HAVE_ZSTD", "libzstd", "zstd.h", "ZSTD_findFrameCompressedSize", (("zstd",), ("zstd_static",))),
+    (
+        "HAVE_BLOSC", "blosc", "blosc.h", "blosc_cbuffer_validate",
+        (("blosc",), ("libblosc",), ("libblosc", "lz4", "snappy", "zlib", "zstd")),
+    ),
+    ("HAVE_DEFLATE", "libdeflate", "libdeflate.h", "libdeflate_gzip_decompress_ex", (("deflate",), ("deflatestatic",))),
+    ("HAVE_LZ4", "liblz4", "lz4.h", "LZ4_decompress_safe", (("lz4",),)),
+)  # fmt: skip
 
 
 class BuildWhatIsThere(build_ext):
@@ -45,10 +49,22 @@ class BuildWhatIsThere(build_ext):
         self.extensions[:] = [found for found in self.extensions if Path(self.get_ext_fullpath(found.name)).exists()]
 
     def add_library(
-        self, extension: Extension, macro: str, package: str, header: str, function: str, library: str
+        self,
+        extension: Extension,
+        macro: str,
+        package: str,
+        header: str,
+        function: str,
+        others: tuple[tuple[str, ...], ...],
     ) -> None:
         """Use a library, where a program with it can be linked."""
-        flags = pkg_config(package) or [f"-l{library}"]
+        known = pkg_config(package)
+        for flags in [known] if known else [[f"-l{name}" for name in names] for names in others]:
+            if self.links(extension, macro, header, function, flags):
+                return
+
+    def links(self, extension: Extension, macro: str, header: str, function: str, flags: list[str]) -> bool:
+        """Whether a program can be linked so; the extension will be, too, then."""
         folders = [flag[2:] for flag in flags if flag.startswith("-I")]
         places = [flag[2:] for flag in flags if flag.startswith("-L")]
         names = [flag[2:] for flag in flags if flag.startswith("-l")]
@@ -65,11 +81,12 @@ class BuildWhatIsThere(build_ext):
                     objects, str(Path(scratch, "probe")), libraries=names, library_dirs=places
                 )
             except Exception:  # no compiler, no header, no library, or one that is too old
-                return
+                return False
         extension.define_macros.append((macro, "1"))
         extension.include_dirs += folders
         extension.library_dirs += places
         extension.libraries += names
+        return True
 
 
 def pkg_config(package: str) -> list[str]:
