@@ -433,6 +433,15 @@ def test_two_gigabytes_in_half_a_gibibyte(tmp_path: Path) -> None:
     np.testing.assert_array_equal(picture.levels[1][128:256, 128:256, 128:256], means(picture.levels[0][where], 2)[1])
 
 
+def test_single_file_images(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="one pass: make the image in a folder, and copy that"):
+        zarrdock.pyramid(VALUES, tmp_path / "a.ozx", levels=2)
+    image = zarrdock.pyramid(VALUES, tmp_path / "a.zarr", levels=2)
+    zarrdock.copy(image, tmp_path / "a.ozx")
+    expect(zarrdock.open_group(tmp_path / "a.ozx"), means(VALUES, 2))
+    zarrdock.copy(image, tmp_path / "a.ozx", overwrite=True)
+
+
 def test_empty_parts_cost_nothing() -> None:
     """A million shards, two of which are there."""
     array = zarrdock.create_array(

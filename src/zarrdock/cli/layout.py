@@ -10,14 +10,16 @@ from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import find
 from zarrdock.cli.options import as_json, node_options
-from zarrdock.cli.output import count, print_json, shape_text, size_text
+from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text
 from zarrdock.cli.parse import parse_memory, parse_selection, parse_shape
 from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.errors import NodeNotFoundError, UnsupportedError
 from zarrdock.layouts import access_patterns as accesses
 from zarrdock.layouts.access_patterns import Access
+from zarrdock.layouts.calibrate import decode_speed
 from zarrdock.layouts.plot import bars
 from zarrdock.layouts.predict import (
+    EGRESS_PER_GB,
     PLACES,
     Candidate,
     Prediction,
@@ -28,6 +30,7 @@ from zarrdock.layouts.predict import (
     work,
 )
 from zarrdock.layouts.shard_stats import Survey, survey
+from zarrdock.stores.base import Traits
 
 __all__ = ["command"]
 
@@ -66,8 +69,9 @@ def _chunk_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...])
     "--access",
     "kinds",
     multiple=True,
-    metavar="boxes|planes|lines|FILE",
-    help="What is read: a pattern, or a log of selections; again for more.  [default: boxes and planes]",
+    metavar="boxes|planes|lines|AXIS|FILE",
+    help="What is read: a pattern; planes across one axis, z or lines:z for lines along it; or a log of selections; "
+    "again for more.  [default: boxes and planes]",
 )
 @click.option("--reads", default=100, type=click.IntRange(1), help="Random boxes, and planes or lines of each axis.")
 @click.option("--box", metavar="SHAPE", default="64", help="Shape of the boxes.  [default: 64 on every axis]")
@@ -84,6 +88,14 @@ def _chunk_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...])
 @click.option("--mb-per-s", type=float, help="10^6 bytes a second.")
 @click.option("--per-million", type=float, help="Price of a million requests.")
 @click.option("--per-gb", type=float, help="Price of 10^9 bytes read.")
+@click.option("--egress", is_flag=True, help="The reader is not in the service's region: add the list price of egress.")
+@click.option("--egress-per-gb", type=float, help="Price of 10^9 bytes that leave the region.")
+@click.option("--currency", help="Name of the currency of the prices given.  [default: USD]")
+@click.option(
+    "--decode-mb-per-s",
+    type=float,
+    help="10^6 bytes of elements decoded a second.  [default: measured here, with some chunks of the array]",
+)
 @click.option("--by", type=click.Choice([*_BY]), default="time", help="What the layout is chosen by.  [default: time]")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw requests as bars.")
 @click.option("--max-objects", default=4096, type=click.IntRange(1), help="Look at so many objects at most.")
@@ -105,6 +117,8 @@ def command(
     plot: Path | None,
     max_objects: int,
     as_json: bool,
+    egress: bool,
+    currency: str | None,
     **given: float | None,
 ) -> None:
     """Say what the bytes of the array at URL are used for, and predict rounds, requests, bytes, time and price of
@@ -122,24 +136,43 @@ def command(
     traits, prices = PLACES[kind_of_store]
     if place is None:
         traits = found.store.traits
-    prices = _prices(prices, given)
+    if egress:
+        prices = replace(prices, egress_per_gb=EGRESS_PER_GB[kind_of_store])
+    if given["decode_mb_per_s"] is None:
+        prices = replace(prices, decode_bytes_per_s=decode_speed(seen) or prices.decode_bytes_per_s)
+    prices = replace(_prices(prices, given), currency=currency or prices.currency)
     wanted = candidates(
         seen,
         shards=shards,
         chunks=chunks,
         gaps=[parse_memory(gap, least=0) for gap in gaps] or (None,),
+        accesses=patterns,
         **({"orders": orders} if orders else {}),
     )
-    predictions = [predict(seen, patterns, one, traits=traits, prices=prices) for one in wanted]
+    predictions = _predicted(seen, patterns, wanted, traits, prices, quiet=as_json)
     best = recommend(seen, predictions, _BY[by])
     if plot is not None:
         rows = [_name(one) for one in wanted]
         panels = [(p.name, [q.costs[i].n_requests for q in predictions]) for i, p in enumerate(patterns)]
         plot.write_text(bars("Requests", rows, panels, best=predictions.index(best)), "utf-8")
     if as_json:
-        _print_json(seen, patterns, predictions, best)
+        _print_json(seen, patterns, predictions, best, prices)
     else:
-        _print(url, seen, patterns, predictions, best, by)
+        _print(url, seen, patterns, predictions, best, by, prices)
+
+
+def _predicted(
+    seen: Survey, patterns: list[Access], wanted: list[Candidate], traits: Traits, prices: Prices, *, quiet: bool
+) -> list[Prediction]:
+    """All predictions, with a bar where it takes long."""
+    found: list[Prediction] = []
+    with progress_bar(quiet=quiet, unit_bytes=False) as bar:
+        task = bar.add_task("foretelling", total=len(wanted), counts="")
+        for one in wanted:
+            bar.update(task, counts=f"{len(found)} of {count(len(wanted), 'layout')}: {_name(one)}")
+            found.append(predict(seen, patterns, one, traits=traits, prices=prices))
+            bar.update(task, completed=len(found))
+    return found
 
 
 def _pattern(kind: str, seen: Survey, reads: int, box: str, seed: int) -> list[Access]:
@@ -153,8 +186,17 @@ def _pattern(kind: str, seen: Survey, reads: int, box: str, seed: int) -> list[A
         return accesses.boxes(shape, size, reads, seed=seed)
     if kind in ("planes", "lines"):
         return getattr(accesses, kind)(shape, reads, names=names, seed=seed)  # type: ignore[no-any-return]
+    what, _, axis = kind.rpartition(":")
+    if what in ("", "planes", "lines") and (axis in (names or ()) or (axis.isdecimal() and int(axis) < len(shape))):
+        number = (names or ()).index(axis) if axis in (names or ()) else int(axis)
+        found: list[Access] = getattr(accesses, what or "planes")(shape, reads, names=names, seed=seed)
+        wanted = [i for i, length in enumerate(shape) if length > 1]  # an axis of one element has no pattern
+        return [found[wanted.index(number)]] if number in wanted else []
     if not Path(kind).is_file():
-        raise click.BadParameter(f"--access: {kind!r} is no pattern (boxes, planes, lines) and no file")
+        said = ", ".join(str(name) for name in names or range(len(shape)))
+        raise click.BadParameter(
+            f"--access: {kind!r} is no pattern (boxes, planes, lines), no axis ({said}) and no file"
+        )
     selections = []
     for number, text in accesses.read_log(kind):
         try:
@@ -166,12 +208,14 @@ def _pattern(kind: str, seen: Survey, reads: int, box: str, seed: int) -> list[A
 
 def _prices(prices: Prices, given: dict[str, float | None]) -> Prices:
     names = {"rtt_ms": ("rtt_s", 1e-3), "request_ms": ("request_s", 1e-3), "mb_per_s": ("bytes_per_s", 1e6)}
-    changes = {}
+    names["decode_mb_per_s"] = ("decode_bytes_per_s", 1e6)
+    changes: dict[str, Any] = {}
     for name, value in given.items():
         if value is None:
             continue
-        if value < 0 or (name == "mb_per_s" and not value):
-            wanted = "a number above 0" if name == "mb_per_s" else "0 or more"
+        is_rate = name.endswith("mb_per_s")
+        if value < 0 or (is_rate and not value):
+            wanted = "a number above 0" if is_rate else "0 or more"
             raise click.BadParameter(f"--{name.replace('_', '-')}: expected {wanted}, found {value:g}")
         target, factor = names.get(name, (name, 1.0))
         changes[target] = value * factor
@@ -185,7 +229,13 @@ def _name(one: Candidate) -> str:
 
 
 def _print(
-    url: str, seen: Survey, patterns: list[Access], predictions: list[Prediction], best: Prediction, by: str
+    url: str,
+    seen: Survey,
+    patterns: list[Access],
+    predictions: list[Prediction],
+    best: Prediction,
+    by: str,
+    prices: Prices,
 ) -> None:
     used = seen.usage
     part = "" if seen.is_complete else f" ({len(seen.objects):,} looked at)"
@@ -193,8 +243,9 @@ def _print(
         f"{count(seen.n_objects, 'object')}{part}: {size_text(used.chunks)} in chunks, {size_text(used.index)} in "
         f"indexes, {size_text(used.garbage)} garbage"
     )
-    header = ["order, shards, chunks", *(p.name for p in patterns), "rounds", "requests", "bytes", "time", "price"]
-    rows = [header, ["", *(f"{len(p.selections)} reads" for p in patterns), "", "", "", "", ""]]
+    header = ["order, shards, chunks", *(p.name for p in patterns), "rounds", "requests", "bytes"]
+    header += ["decoded", "time", prices.currency]
+    rows = [header, ["", *(f"{len(p.selections)} reads" for p in patterns), *[""] * 6]]
     for prediction in predictions:
         total = prediction.total
         mark = "*" if prediction is best else " "
@@ -205,6 +256,7 @@ def _print(
                 f"{total.n_rounds:,}",
                 f"{total.n_requests:,}",
                 size_text(total.nbytes),
+                size_text(total.decoded_nbytes),
                 f"{total.seconds:.3g} s",
                 f"{total.price:.2g}",
             ]
@@ -215,6 +267,8 @@ def _print(
             cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         print("  ".join(cells).rstrip())
+    print(f"decoding at {prices.decode_bytes_per_s / 1e6:,.0f} MB/s", end="")
+    print(f", egress {prices.egress_per_gb:g} {prices.currency} a GB" if prices.egress_per_gb else "")
     if any(not prediction.is_exact for prediction in predictions):
         print("~ lengths of chunks are estimated")
     effort = work(seen, best.candidate)
@@ -242,9 +296,12 @@ def _advice(url: str, seen: Survey, one: Candidate) -> str:
     return text if one.gap_bytes is None else f"{text}, then read with merge_gap_bytes={one.gap_bytes}"
 
 
-def _print_json(seen: Survey, patterns: list[Access], predictions: list[Prediction], best: Prediction) -> None:
+def _print_json(
+    seen: Survey, patterns: list[Access], predictions: list[Prediction], best: Prediction, prices: Prices
+) -> None:
     print_json(
         {
+            "prices": asdict(prices),
             "n_objects": seen.n_objects,
             "n_objects_seen": len(seen.objects),
             "usage": asdict(seen.usage),

@@ -271,7 +271,7 @@ class Copier:
         """
         old = self._store
         assert isinstance(old, ZipStore)
-        if not self._is_free(f"'/' in {old}", overwrite) and self._contents.reading is not None:
+        if not self._is_free(overwrite) and self._contents.reading is not None:
             refuse_aliases([self._contents.reading], old, "", is_cleared=True)
         nodes = [*groups, *((part.path, docs) for part, docs in self._pairs(arrays))]
         with old.replacing() as self._store:

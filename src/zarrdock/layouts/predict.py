@@ -18,7 +18,7 @@ from zarrdock.array.execution.read_write import read_settings, reads_of
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
-from zarrdock.array.planning.read_types import Discard, IntArray
+from zarrdock.array.planning.read_types import Discard, Found, IntArray
 from zarrdock.array.planning.selection import basic
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.write_options import WriteOptions
@@ -33,6 +33,7 @@ from zarrdock.stores.base import Traits
 
 __all__ = [
     "CRITERIA",
+    "EGRESS_PER_GB",
     "PLACES",
     "Candidate",
     "Cost",
@@ -47,11 +48,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Prices of a store's service: time, and money.
+    """Prices of a store's service, and of the reader's machine: time, and money.
 
     Attributes:
         rtt_s: seconds from a round's first request to its first byte. request_s: seconds of work a request.
-        bytes_per_s: of data. per_million: price of a million requests; per_gb: of 10^9 bytes read.
+        bytes_per_s: of data. decode_bytes_per_s: of decoded elements, see
+            :func:`zarrdock.layouts.calibrate.decode_speed`.
+        per_million: price of a million requests. per_gb: of 10^9 bytes read. egress_per_gb: of 10^9 bytes that leave
+            the service's region or network.
+        currency: of all prices.
     """
 
     rtt_s: float = 0.0
@@ -59,6 +64,13 @@ class Prices:
     bytes_per_s: float = 2e9
     per_million: float = 0.0
     per_gb: float = 0.0
+    egress_per_gb: float = 0.0
+    decode_bytes_per_s: float = 1e9
+    currency: str = "USD"
+
+    def price(self, n_requests: int, nbytes: int) -> float:
+        """Price of reads."""
+        return n_requests * self.per_million / 1e6 + nbytes * (self.per_gb + self.egress_per_gb) / 1e9
 
     def seconds(self, rounds: Sequence[tuple[int, int]], n_concurrent: int) -> float:
         """Time of rounds of requests, ``n_concurrent`` of which are in flight together."""
@@ -69,7 +81,7 @@ class Prices:
 
 
 #: Kinds of stores: how readers treat them, and about what they take. Prices are list prices in US dollars, reads within
-#: a region: change them to what you pay.
+#: a region: change them to what you pay. Egress: to the internet, see :data:`EGRESS_PER_GB`.
 PLACES: dict[str, tuple[Traits, Prices]] = {
     "local": (Traits(conditional_read=True, merge_gap_bytes=32768), Prices()),
     "s3": (
@@ -85,6 +97,10 @@ PLACES: dict[str, tuple[Traits, Prices]] = {
         Prices(0.03, 0.5e-3, 50e6),
     ),
 }
+
+
+#: List prices in US dollars of 10^9 bytes read over the internet, the first ten terabytes of a month.
+EGRESS_PER_GB = {"local": 0.0, "s3": 0.09, "gcs": 0.12, "http": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +133,9 @@ class Cost:
 
     Attributes:
         n_rounds, n_requests, nbytes: over all of the reads.
-        seconds, price: by the prices that were given.
+        seconds, price: by the prices that were given. Seconds are those of the network and of decoding, one after the
+            other: an upper bound where a reader decodes while it waits.
+        n_chunks: chunks that are decoded, and decoded_nbytes: their elements, wanted or not.
     """
 
     n_rounds: int
@@ -125,6 +143,8 @@ class Cost:
     nbytes: int
     seconds: float
     price: float
+    n_chunks: int = 0
+    decoded_nbytes: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
@@ -156,12 +176,15 @@ def candidates(
     shards: Sequence[Any] | None = None,
     chunks: Sequence[Any] | None = None,
     gaps: Sequence[int | None] = (None,),
+    accesses: Sequence[Access] = (),
 ) -> list[Candidate]:
     """Candidate layouts: the present one, and every combination of the given shapes and orders.
 
     Args:
         shards, chunks: shapes; None for the shape there is, half of it and twice it, one changed at a time. Where
             objects differ in shape, the shape of the largest stands for all of them.
+        accesses: patterns of reads: for planes, chunks as large as those there are, but flat, are candidates, too,
+            unless shapes are given.
     """
     levels, leaf = _shapes(survey.layout)
     found = [Candidate(None, levels, leaf, gap) for gap in gaps]
@@ -170,6 +193,8 @@ def candidates(
         if levels:
             pairs += [(tuple(scaled), leaf) for scaled in _scaled(levels, survey.layout.shape)]
         pairs += [(levels, scaled[0]) for scaled in _scaled((leaf,), survey.layout.shape)]
+        limit = levels[-1] if levels else survey.layout.shape
+        pairs += [(levels, _flat(leaf, axis, limit)) for axis in _plane_axes(accesses, len(leaf))]
     else:
         pairs = [(_levels(s), tuple(c)) for s in shards or [levels] for c in chunks or [leaf]]
     for some_levels, some_leaf in pairs:
@@ -203,6 +228,41 @@ def _scaled(shapes: tuple[tuple[int, ...], ...], full: tuple[int, ...]) -> Itera
     for changed in (halved, doubled):
         if changed != first:
             yield [changed, *shapes[1:]]
+
+
+def _plane_axes(accesses: Sequence[Access], ndim: int) -> list[int]:
+    """Axes that some pattern always fixes at one index, while it takes all of the others."""
+    found: list[int] = []
+    for access in accesses:
+        fixed = {_fixed_axis(selection, ndim) for selection in access.selections}
+        found += [axis for axis in fixed if axis is not None and len(fixed) == 1]
+    return list(dict.fromkeys(found))
+
+
+def _fixed_axis(selection: Any, ndim: int) -> int | None:
+    items = selection if isinstance(selection, tuple) else (selection,)
+    where = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
+    items = (*items[:where], *(slice(None),) * (ndim - len(items) + (where < len(items))), *items[where + 1 :])
+    fixed = [axis for axis, item in enumerate(items) if not (isinstance(item, slice) and item == slice(None))]
+    return fixed[0] if len(fixed) == 1 and isinstance(items[fixed[0]], int) else None
+
+
+def _flat(leaf: tuple[int, ...], axis: int, limit: Sequence[int]) -> tuple[int, ...]:
+    """A chunk one element thick along an axis, with about as many elements: doubled along the others in turn, as long
+    as they divide ``limit``.
+    """
+    lengths, left = list(leaf), leaf[axis]
+    lengths[axis] = 1
+    grown = True
+    while left > 1 and grown:
+        grown = False
+        for other in sorted(range(len(leaf)), key=lambda i: (lengths[i], -i)):
+            if other != axis and left > 1 and limit[other] % (2 * lengths[other]) == 0:
+                lengths[other] *= 2
+                left //= 2
+                grown = True
+                break
+    return tuple(lengths)
 
 
 def _fits(levels: tuple[tuple[int, ...], ...], leaf: tuple[int, ...]) -> bool:
@@ -252,10 +312,12 @@ def predict(
         total = Cost(0, 0, 0, 0.0, 0.0)
         for selection in access.selections:
             store.rounds.clear()
-            _walk(store, layout, selection, cache)
+            chunks = _walk(store, layout, selection, cache)
             n, nbytes = sum(r[0] for r in store.rounds), sum(r[1] for r in store.rounds)
-            price = n * prices.per_million / 1e6 + nbytes * prices.per_gb / 1e9
-            total += Cost(len(store.rounds), n, nbytes, prices.seconds(store.rounds, traits.n_concurrent), price)
+            seconds = prices.seconds(store.rounds, traits.n_concurrent) + chunks.nbytes / prices.decode_bytes_per_s
+            total += Cost(
+                len(store.rounds), n, nbytes, seconds, prices.price(n, nbytes), chunks.n_chunks, chunks.nbytes
+            )
         costs.append(total)
     return Prediction(candidate, tuple(costs), layout.leaf_shape == leaf and survey.is_complete)
 
@@ -287,11 +349,24 @@ def _layout(survey: Survey, candidate: Candidate) -> Layout:
     return layout_of(metadata, survey.path, WriteOptions(subchunk_write_order=order))
 
 
-def _walk(store: GhostStore, layout: Layout, selection: Any, cache: IndexCache) -> None:
+class _Chunks(Discard):
+    """Counts the chunks that would be decoded, and the bytes of their elements."""
+
+    def __init__(self) -> None:
+        self.n_chunks = self.nbytes = 0
+
+    def data(self, found: Found) -> None:
+        self.n_chunks += len(found.numbers)
+        self.nbytes += len(found.numbers) * found.task.layout.leaf.spec.nbytes
+
+
+def _walk(store: GhostStore, layout: Layout, selection: Any, cache: IndexCache) -> _Chunks:
     """Ask for everything that a read asks for."""
     # Ghosts of compressed chunks have no headers.
     settings = dataclasses.replace(read_settings(layout, store, cache), in_blocks=False)
-    drive(reads_of(basic(selection, layout.shape), layout, settings, Discard()), store)
+    chunks = _Chunks()
+    drive(reads_of(basic(selection, layout.shape), layout, settings, chunks), store)
+    return chunks
 
 
 #: What a layout may be chosen by.

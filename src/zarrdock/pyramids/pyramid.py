@@ -35,6 +35,7 @@ from zarrdock.pyramids.downsample import Halved, Method, check_method
 from zarrdock.pyramids.image import AxesLike, document, image_axes, steps
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
+from zarrdock.stores.zip_ import ZipStore
 from zarrdock.viewer.multiscale import Axis, Multiscale, parse_multiscale
 
 __all__ = ["pyramid"]
@@ -124,6 +125,11 @@ def pyramid(
             src, dst, src_path, dst_path, src_storage_options, dst_storage_options, wanted, wishes, memory_bytes
         )
     plan.store._check_writable(plan.path)
+    if isinstance(plan.store, ZipStore) and plan.store.is_single_file:
+        raise UnsupportedError(
+            f"{plan.store}: levels are read back while the image is made, and single-file OME-Zarr is written in one "
+            "pass: make the image in a folder, and copy that"
+        )
     contents = plan.contents
     if workers is not None:
         workers.check(plan.store, *(one for one in (contents.store,) if one is not None))
