@@ -83,6 +83,34 @@ def test_the_recommendation_is_a_command(array: Path, tmp_path: Path, capsys: py
     assert again["layouts"][0]["total"] == again["layouts"][1]["total"]
 
 
+def test_planes_and_lines_of_one_axis(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["layout", array, "--reads", 2, "--order", "hilbert", "--shards", "32,32,32"]
+    for given, name in (
+        ("y", "planes at y"),
+        ("planes:x", "planes at x"),
+        ("lines:z", "lines along z"),
+        ("2", "planes at x"),
+    ):
+        facts = out_json(capsys, *arguments, "--access", given)
+        assert facts["access"] == [{"name": name, "n_reads": 2}]
+    assert "no axis (z, y, x)" in out(capsys, *arguments, "--access", "q", status=2)
+
+
+def test_prices_name_their_currency(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["layout", array, "--on", "s3", "--access", "z", "--order", "hilbert", "--decode-mb-per-s", "100"]
+    inside, outside = (out_json(capsys, *arguments, *more) for more in ([], ["--egress"]))
+    for a, b in zip(inside["layouts"], outside["layouts"], strict=True):
+        assert b["total"]["price"] == pytest.approx(a["total"]["price"] + 0.09 * a["total"]["nbytes"] / 1e9)
+    assert inside["prices"]["currency"] == "USD"
+    assert inside["prices"]["decode_bytes_per_s"] == 1e8
+    text = out(capsys, *arguments, "--egress-per-gb", "0.05", "--currency", "EUR")
+    assert text.splitlines()[1].endswith("EUR")
+    assert "decoding at 100 MB/s, egress 0.05 EUR a GB" in text
+    flat = out(capsys, *arguments, "--by", "bytes").splitlines()[-1]
+    assert "all encoded anew" in flat
+    assert "--chunks 1," in flat
+
+
 def test_garbage_is_accounted_for(array: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shard = array / "c" / "0" / "0" / "0"
     index = 64 * 16 + 4

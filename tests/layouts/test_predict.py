@@ -17,6 +17,7 @@ from zarrdock.array.planning.layout import Layout
 from zarrdock.errors import MetadataError, SelectionError, UnsupportedError
 from zarrdock.layouts import access_patterns as accesses
 from zarrdock.layouts.access_patterns import Access, read_log
+from zarrdock.layouts.calibrate import decode_speed
 from zarrdock.layouts.predict import PLACES, Candidate, Cost, Prediction, Prices, candidates, predict, recommend, work
 from zarrdock.layouts.relayout import relayout
 from zarrdock.layouts.shard_stats import resampled, survey
@@ -303,3 +304,65 @@ def test_logs(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("# a comment\n\n0:4, 3\n  ..., 1 \n")
     assert list(read_log(log)) == [(3, "0:4, 3"), (4, "..., 1")]
+
+
+# -- decoding, and chunks for planes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_that_are_decoded_are_foretold(kind: str, counting: Any) -> None:
+    """Each chunk that a read touches is decoded whole, however little of it is wanted: that is where the time goes."""
+    store = zarrdock.MemoryStore()
+    array = create(store, kind, compressors=counting)
+    seen = survey(store, "", array.metadata)
+    prediction = predict(seen, PATTERNS, candidates(seen)[0], traits=LOCAL, prices=Prices(decode_bytes_per_s=1e6))
+    for pattern, cost in zip(PATTERNS, prediction.costs, strict=True):
+        counting.calls.clear()
+        reader = zarrdock.open_array(store)
+        for selection in pattern.selections:
+            reader.read(selection)
+        assert cost.n_chunks == len(counting.calls)
+        assert cost.decoded_nbytes == len(counting.calls) * 8**3 * 2
+        assert cost.seconds >= cost.decoded_nbytes / 1e6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoding_is_measured_with_the_chunks_there_are(kind: str) -> None:
+    store = zarrdock.MemoryStore()
+    array = create(store, kind)
+    recorder = zarrdock.RecordingStore(store)
+    seen = survey(recorder, "", array.metadata)
+    recorder.reset()
+    speed = decode_speed(seen)
+    assert speed is not None
+    assert 1e4 < speed < 1e12
+    assert recorder.n_rounds <= 3  # the repetitions come from memory
+    empty = zarrdock.create_array(
+        None, shape=(8, 8), dtype="u1", chunks=(4, 4), **({"shards": (8, 8)} if kind != "unsharded" else {})
+    )
+    assert decode_speed(survey(empty.store, "", empty.metadata)) is None
+
+
+def test_flat_chunks_are_proposed_for_planes() -> None:
+    store = zarrdock.MemoryStore()
+    array = zarrdock.create_array(store, data=np.ones((64, 64, 64), "u2"), chunks=(8, 8, 8), shards=(32, 32, 32))
+    seen = survey(store, "", array.metadata)
+
+    def flat(*patterns: Access) -> set[tuple[int, ...]]:
+        return {one.chunks for one in candidates(seen, accesses=patterns) if 1 in one.chunks}
+
+    planes = accesses.planes(array.shape, 3)
+    assert flat(planes[0]) == {(1, 16, 32)}
+    assert flat(*planes) == {(1, 16, 32), (16, 1, 32), (16, 32, 1)}
+    assert flat(Access("a log", (np.s_[3], np.s_[7, ...], (5, slice(None), slice(None))))) == {(1, 16, 32)}
+    assert flat(Access("of two kinds", (np.s_[3], np.s_[..., 3]))) == set()
+    assert flat(*accesses.boxes(array.shape, (8, 8, 8), 3), *accesses.lines(array.shape, 3)) == set()
+    predictions = [
+        predict(seen, planes[:1], one, traits=LOCAL, prices=Prices()) for one in candidates(seen, accesses=planes[:1])
+    ]
+    assert recommend(seen, predictions).candidate.chunks == (1, 16, 32)
+
+
+def test_egress_is_a_price_of_bytes() -> None:
+    prices = Prices(per_million=1.0, per_gb=0.5, egress_per_gb=1.5)
+    assert prices.price(2_000_000, 3 * 10**9) == 2 + 3 * 2
