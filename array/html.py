@@ -97,8 +97,9 @@ def grid_svg(
             for n, step, length, side in zip(stored.shape, unit, lengths, (height, width), strict=True)
         )
         cells = "".join(
-            f"<rect class='stored' shape-rendering='crispEdges' x='{xs[x]:.1f}' y='{ys[y]:.1f}' width='{xs[x + 1] - xs[x]:.1f}' "
-            f"height='{ys[y + 1] - ys[y]:.1f}' fill='#3b82c4' fill-opacity='{0.15 + 0.55 * share:.2f}'/>"
+            f"<rect class='stored' shape-rendering='crispEdges' x='{xs[x]:.1f}' y='{ys[y]:.1f}' "
+            f"width='{xs[x + 1] - xs[x]:.1f}' height='{ys[y + 1] - ys[y]:.1f}' "
+            f"fill='#3b82c4' fill-opacity='{0.15 + 0.55 * share:.2f}'/>"
             for (y, x), share in np.ndenumerate(stored)
             if share
         )
