@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -36,6 +37,7 @@ from zarrdock.array.planning.selection import (
     basic,
     blocks,
     element,
+    end_of,
     keeps_zero_dimensions,
     orthogonal,
     vectorised,
@@ -222,7 +224,8 @@ class Array(ArrayProperties):
         self._locks = KeyLocks()
         self._numbers = itertools.count(1)
         self._number = 0  # of the change of metadata that `_state` comes from
-        self._confirmed: bytes | None = None  # the document, as it was when it was last found to be in force
+        # The document as it was when it was last found to be in force, and its shape.
+        self._confirmed: tuple[bytes | None, tuple[int, ...]] = None, metadata.shape
         self._looking: tuple[int, Future[Results]] | None = None  # of the process of that number
         self._trust()
         self._cache.other_keys = likely_other(metadata)
@@ -466,7 +469,7 @@ class Array(ArrayProperties):
         self._check_writable()
         array = self._value(selection.shape, value)
         if 0 not in selection.shape:
-            look = self._start_check()
+            look = self._start_check(selection)
             self._write_values(self._layout, selection, array, look)
             if look is not None and look.is_beside:
                 look.confirm()
@@ -488,44 +491,65 @@ class Array(ArrayProperties):
         """Note that the metadata comes from a consolidated copy of the document."""
         self._fresh_until = 0.0
 
-    def _start_check(self) -> _Look | None:
+    def _start_check(self, selection: Product | Points | None = None) -> _Look | None:
         """Begin to make sure that the array was not replaced by another one since its document was read: chunks
         written as the old document says would damage the new array. Threads share a look that is on its way.
 
+        Args:
+            selection: to be written: it has to lie within the array as it is now.
         Returns:
             The look, which can be waited for; None where there is nothing to wait for.
         Raises:
             NodeChangedError, NodeNotFoundError: it was.
         """
+        compare = partial(self._compare, selection=selection)
         is_fresh = self._n_removals == n_removals() and time.monotonic() < self._fresh_until
         pid, future = self._looking or (0, None)
         if future is None or future.done() or pid != os.getpid() or not is_fresh:
             read = [Read(self._key)]
             future = send(self._store, read)
             if future is None:
-                self._compare(self._store.read(read)[0])
+                compare(self._store.read(read)[0], is_new=True)
                 return None
             self._looking = os.getpid(), future
-        return _Look(future, self._compare, is_beside=is_fresh)
+        return _Look(future, compare, is_beside=is_fresh)
 
-    def _compare(self, found: Result) -> None:
+    def _compare(self, found: Result, selection: Product | Points | None = None, *, is_new: bool = False) -> None:
         if not isinstance(found, Blob):
             raise NodeNotFoundError(f"the array {self.name!r} in {self._store} was deleted since it was opened")
-        if found.data != self._confirmed:
+        data, shape = self._confirmed
+        if found.data != data:
             key, data = self._key, bytes(found.data)
             is_v3 = key.endswith("zarr.json")
-            self._check_same(parse_shared(data, key, lenient=True) if is_v3 else parse_array_v2(data, None, key))
-            self._confirmed = data
+            stored = parse_shared(data, key, lenient=True) if is_v3 else parse_array_v2(data, None, key)
+            shape = self._check_same(stored).shape
+            self._confirmed = data, shape
+        if selection is not None and shrinks(self.shape, shape):
+            self._check_within(shape, selection, is_new=is_new)
         self._trust()
 
-    def _check_same(self, stored: Node) -> None:
-        if not (isinstance(stored, ArrayMetadata) and store_alike(self.metadata, stored)):
-            raise NodeChangedError(
-                "the array was replaced by another one since it was opened, and nothing was written: open it again, or "
-                "refresh() it",
-                key=self._path,
-                store=self._store,
-            )
+    def _check_within(self, shape: tuple[int, ...], selection: Product | Points, *, is_new: bool) -> None:
+        if all(stop <= n for stop, n in zip(end_of(selection), shape, strict=True)):
+            return
+        if not is_new:  # a look that others had begun may be older than a change of our own
+            self._compare(self._store.read([Read(self._key)])[0], selection, is_new=True)
+            return
+        raise NodeChangedError(
+            f"the array was made smaller since it was opened, {shape}, and nothing was written beyond its end: open it "
+            "again, or refresh() it",
+            key=self._path,
+            store=self._store,
+        )
+
+    def _check_same(self, stored: Node) -> ArrayMetadata:
+        if isinstance(stored, ArrayMetadata) and store_alike(self.metadata, stored):
+            return stored
+        raise NodeChangedError(
+            "the array was replaced by another one since it was opened, and nothing was written: open it again, or "
+            "refresh() it",
+            key=self._path,
+            store=self._store,
+        )
 
     def _value(self, shape: tuple[int, ...], value: Any) -> AnyArray:
         return values_of(value, shape, self.metadata.data_type)

@@ -217,7 +217,7 @@ class _Above:
         self._sent = None if self._first is None else send(self._first[0], self._reads)
 
     def holders(self) -> list[_Holder]:
-        """Those that hold a copy, the lowest first."""
+        """Groups that hold a copy, the lowest first."""
         found: list[_Holder] = []
         start, step, sent = "", self._first, self._sent
         while step is not None:

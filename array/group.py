@@ -12,6 +12,7 @@ from zarrdock.array.array import Array, Missing
 from zarrdock.array.consolidated_copies import n_changes, note_change, place_of
 from zarrdock.array.create import ArrayParameters, check_parameters, make_array, resolved_shape
 from zarrdock.array.dtypes.dtype import data_type_of
+from zarrdock.array.execution.drivers import send
 from zarrdock.array.hierarchy import Hierarchy, consolidated_node, walk
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
@@ -38,7 +39,7 @@ from zarrdock.errors import (
     ZarrdockError,
 )
 from zarrdock.json_ import as_json, serialise
-from zarrdock.stores.base import Store
+from zarrdock.stores.base import Read, Results, Store
 
 if TYPE_CHECKING:
     from zarrdock.array.html import Facts
@@ -360,8 +361,10 @@ class Group(Placed):
         """
         path = self._new_path(name)
         metadata = GroupMetadata(attributes=as_json(attributes or {}), zarr_format=self._metadata.zarr_format)
+        check = self._start_check()
         self._make_parents(path)
         save_new(self._store, path, metadata, overwrite=overwrite)
+        check()
         return Group(self._store, path, metadata, self._options)
 
     def require_group(self, name: str) -> Group:
@@ -404,7 +407,8 @@ class Group(Placed):
         check_parameters(parameters, "create_array")
         write = write_options(options, self._options.write)
         found = self._new_path(path)
-        return make_array(
+        check = self._start_check()
+        array = make_array(
             self._store,
             found,
             parameters,
@@ -414,6 +418,8 @@ class Group(Placed):
             chunk_cache=self._options.chunk_cache,
             prepare=partial(self._make_parents, found),
         )
+        check()
+        return array
 
     def require_array(
         self, path: str, *, options: WriteOptionsLike = None, **parameters: Unpack[ArrayParameters]
@@ -455,6 +461,23 @@ class Group(Placed):
         if not member:
             raise InvalidKeyError("a member needs a name", store=self._store)
         return join(self._path, member)
+
+    def _start_check(self) -> Callable[[], None]:
+        """Make sure that the group was not deleted since it was opened: nobody would find a member of it. Remote stores
+        are asked beside what is written, and the answer is looked at by the function that is returned.
+        """
+        read = [Read(join(self._path, "zarr.json" if self._metadata.zarr_format == 3 else ".zgroup"))]
+
+        def check(found: Results, note: str = "") -> None:
+            if found[0] is None:
+                message = f"the group {self.name!r} in {self._store} was deleted since it was opened"
+                raise NodeNotFoundError(message + note)
+
+        future = send(self._store, read)
+        if future is None:
+            check(self._store.read(read))
+            return lambda: None
+        return lambda: check(future.result(), ": the new member was written, and create_group makes the group again")
 
     def _make_parents(self, path: str) -> None:
         """Make the groups between this one and a path below it."""

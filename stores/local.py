@@ -556,6 +556,9 @@ class LocalStore(Store):
     def _update(self, key: str, changed: Callable[[Held, str], bool]) -> None:
         """Call ``changed`` under the key's lock; it returns whether the lock file has become the value."""
         path = self._writable_path(key)
+        kept = self.root
+        while not os.path.isdir(kept):
+            kept = os.path.dirname(kept)
         try:
             held = self._hold(path)
         except OSError as error:
@@ -571,7 +574,7 @@ class LocalStore(Store):
                 written = changed(held, path)
         finally:
             if not written:  # the lock file may have been all there was
-                prune(os.path.dirname(path), self.root)
+                prune(os.path.dirname(path), kept)
 
     def _settle(self, key: str, path: str, held: Held, old: object, new: Value | None) -> bool:
         if new is not None:

@@ -26,6 +26,7 @@ __all__ = [
     "basic",
     "blocks",
     "element",
+    "end_of",
     "group_owners",
     "keeps_zero_dimensions",
     "orthogonal",
@@ -280,6 +281,19 @@ class Points:
         if self.lengths is None:
             return PointRuns(self.coords, np.arange(len(self.coords)))
         return PointRuns(self.coords, np.cumsum(self.lengths) - self.lengths, self.lengths).cut(chunk, bounds)
+
+
+def end_of(selection: Product | Points) -> tuple[int, ...]:
+    """The ends of the smallest box that holds the elements selected, along each axis."""
+    if isinstance(selection, Product):
+        return tuple(axis.stop for axis in selection.axes)
+    coords = selection.coords
+    if not len(coords):
+        return (0,) * coords.shape[1]
+    ends = coords.max(axis=0) + 1
+    if selection.lengths is not None:
+        ends[-1] = (coords[:, -1] + selection.lengths).max()
+    return tuple(map(int, ends))
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,3 +244,82 @@ def test_recompressing_a_replaced_array() -> None:
     with pytest.raises(NodeChangedError):
         zarrdock.recompress(array)
     assert zarrdock.open_array(store)[:].tolist() == list(range(100))
+
+
+def test_what_was_cut_off_is_not_written_to(store: zarrdock.Store) -> None:
+    """An array that was made smaller: values beyond its end would be there when it is made larger again."""
+    zarrdock.create_array(store, name="a", data=np.arange(16), chunks=4)
+    old, new = (zarrdock.open_array(store, "r+", path="a") for _ in range(2))
+    new.resize(6)
+    old._fresh_until = 0.0
+    acts: list[Callable[[], None]] = [
+        lambda: old.__setitem__(slice(4, 12), 9),
+        lambda: old.__setitem__(15, 9),
+        lambda: old.oindex.__setitem__(([1, 7],), 9),
+        lambda: old.vindex.__setitem__(([1, 7],), 9),
+        lambda: old.__setitem__(np.arange(16) > 7, 9),
+    ]
+    for act in acts:
+        with pytest.raises(NodeChangedError, match="made smaller"):
+            act()
+    old[:6] = 7
+    new.resize(16)
+    assert new[:].tolist() == [7] * 6 + [0] * 10
+    old[12:] = 3
+    assert new[10:].tolist() == [0, 0, 3, 3, 3, 3]
+
+
+def test_nobody_makes_members_of_a_deleted_group(store: zarrdock.Store) -> None:
+    root = zarrdock.create_group(store)
+    old = root.create_group("g")
+    del root["g"]
+    for act in (lambda: old.create_array("n", data=[1]), lambda: old.create_group("x/n")):
+        with pytest.raises(NodeNotFoundError, match="was deleted since"):
+            act()
+    if not store.traits.remote:
+        assert [entry.key for entry in store.list()] == ["zarr.json"]
+
+
+def test_a_renamed_folder_is_not_made_again(tmp_path: Path) -> None:
+    array = zarrdock.create_array(tmp_path / "one" / "x.zarr", data=np.arange(16), chunks=4)
+    (tmp_path / "one").rename(tmp_path / "two")
+    acts: list[Callable[[], Any]] = [
+        lambda: array.append([1]),
+        lambda: array.attrs.update(a=1),
+        lambda: array.__setitem__(3, 5),
+        lambda: array.resize(8),
+    ]
+    for act in acts:
+        with pytest.raises(zarrdock.errors.ZarrdockError, match=r"gone|deleted"):
+            act()
+        assert [path.name for path in tmp_path.iterdir()] == ["two"]
+    assert zarrdock.open_array(tmp_path / "two" / "x.zarr")[:].tolist() == list(range(16))
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("pipeline", ["BatchedCodecPipeline", "CodecPipeline"])
+def test_old_arrays_of_zarr_python(
+    store: zarrdock.Store, monkeypatch: pytest.MonkeyPatch, pipeline: str, zarr_format: Any
+) -> None:
+    zarr = pytest.importorskip("zarr")
+    from zarrdock.adapters import zarr_store
+
+    monkeypatch.setattr(zarr_store, "_TRUSTED_SECONDS", -1.0)
+    module = "zarrdock.adapters.zarr_python" if pipeline == "CodecPipeline" else "zarr.core.codec_pipeline"
+    zarrdock.create_group(store, zarr_format=zarr_format).create_array("a", data=np.arange(8.0), chunks=4)
+    with zarr.config.set({"codec_pipeline.path": f"{module}.{pipeline}"}):
+        old = zarr.open_array(zarr_store.ZarrStore(store), path="a", mode="r+")
+        old[:4] = 5
+        zarrdock.open_array(store, "r+", path="a").append([1.0])
+        zarrdock.open_array(store, "r+", path="a").attrs["k"] = 1
+        old[:4] = 6  # larger, and with other attributes: it is the same array
+        zarrdock.create_array(
+            store, name="a", data=np.arange(8, dtype="i2"), chunks=4, overwrite=True, zarr_format=zarr_format
+        )
+        with pytest.raises(NodeChangedError):
+            old[:4] = 9
+        np.testing.assert_array_equal(zarrdock.open_array(store, path="a")[:], np.arange(8))
+        del zarrdock.open_group(store, "r+")["a"]
+        with pytest.raises(NodeNotFoundError):
+            old[:4] = 9

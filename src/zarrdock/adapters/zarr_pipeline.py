@@ -191,6 +191,8 @@ class CodecPipeline(ZarrPipeline):
 
         Raises:
             ValueError: the values have not the shape of the selection, and numpy would not stretch them to it.
+            NodeChangedError, NodeNotFoundError: the array was replaced or deleted since its document was read through
+                its ``ZarrStore``.
         """
         batch = list(batch_info)
         array = value.as_ndarray_like()
@@ -209,6 +211,9 @@ class CodecPipeline(ZarrPipeline):
             raise ValueError(
                 f"values of shape {array.shape} cannot be broadcast to a selection of shape {selection.shape}"
             ) from None
+        place = batch[0][0]
+        if isinstance(place.store, ZarrStore):
+            await place.store._look_again(place.path)
         await asyncio.to_thread(read_write.write, store, layout, selection, values, self._cache)
 
     def _wanted(

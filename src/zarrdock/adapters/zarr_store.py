@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +30,18 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarrdock.adapters.lazy_reads import refuse_reads_of_writers
 from zarrdock.adapters.merged_spans import MergedSpans
 from zarrdock.array.consolidated_copies import take_from_copies
+from zarrdock.array.metadata.same_storage import store_alike
+from zarrdock.array.metadata.v2 import parse_array_v2
+from zarrdock.array.metadata.v3 import ArrayMetadata, parse_node
 from zarrdock.array.node_storage import clear_node
-from zarrdock.errors import ConflictError, KeyExistsError, RangeError
+from zarrdock.errors import (
+    ConflictError,
+    KeyExistsError,
+    NodeChangedError,
+    NodeNotFoundError,
+    RangeError,
+    ZarrdockError,
+)
 from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.async_store import AsyncStore
@@ -42,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = ["ZarrStore"]
 
 _MAX_DOCUMENTS = 10_000
+# A document that was looked at so long ago is looked at again before a chunk is written that relies on it.
+_TRUSTED_SECONDS = 0.1
 
 
 class ZarrStore(ZarrPythonStore):
@@ -198,13 +212,21 @@ class ZarrStore(ZarrPythonStore):
 
         Raises:
             ConflictError: it is the document of an array that another writer changed since it was read from here.
+            NodeChangedError, NodeNotFoundError: it is a chunk of an array that was replaced or deleted since its
+                document was read from here.
         """
         self._check_writable()
         data = _data(value)
+        await self._look_again(key)
         if (change := self._documents.replacement(self.store, key, data)) is not None:
             await self._async.update(key, change)
         else:
             await self._async.write(key, data)
+
+    async def _look_again(self, key: str) -> None:
+        """See that the document is in force that a chunk at ``key`` is written by."""
+        for document in self._documents.doubtful(key):
+            self._documents.compare(self.store, document, (await self._async.read([Read(document)]))[0])
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Store a value unless the key is there, decided by the service in one step."""
@@ -299,6 +321,8 @@ class ZarrStore(ZarrPythonStore):
         """:meth:`set` without an event loop."""
         self._check_writable()
         data = _data(value)
+        for document in self._documents.doubtful(key):
+            self._documents.compare(self.store, document, self.store.read([Read(document)])[0])
         if (change := self._documents.replacement(self.store, key, data)) is not None:
             self.store.update(key, change)
         else:
@@ -327,7 +351,8 @@ class Documents:
 
     zarr-python changes metadata by writing a whole document, made of the one it has read some time ago: of two writers
     that make an array longer at one time, as xarray's ``append_dim`` does, one is lost. So a document replaces only
-    the one that was read here.
+    the one that was read here. Chunks are written as that document says, too: where it is not known to be in force, it
+    is looked at again.
     """
 
     def __init__(self) -> None:
@@ -353,6 +378,40 @@ class Documents:
             self._known.clear()
         elif _is_document(key):
             self._known.pop(key)
+
+    def doubtful(self, key: str) -> list[str]:
+        """Keys of the documents that a chunk at ``key`` relies on, and that were last looked at some time ago."""
+        found: list[str] = []
+        if _is_document(key):
+            return found
+        folder = key
+        while folder:
+            folder = folder.rpartition("/")[0]
+            for name in (f"{folder}/zarr.json", f"{folder}/.zarray") if folder else ("zarr.json", ".zarray"):
+                known = self._known.get(name)
+                if known is not None and time.monotonic() > known.trusted_until:
+                    found.append(name)
+        return found
+
+    def compare(self, store: Store, key: str, result: Result) -> None:
+        """Look at a document again.
+
+        Raises:
+            NodeChangedError: it is that of an array that stores chunks in another way. NodeNotFoundError: it is gone.
+        """
+        known = self._known.get(key)
+        if known is None:
+            return
+        if not isinstance(result, Blob):
+            raise NodeNotFoundError(f"the array with the document {key!r} in {store} was deleted since it was opened")
+        found = _Known.of(result.data)
+        if found != known and (found is None or not _alike(key, known.storage, found.storage)):
+            raise NodeChangedError(
+                "the array was replaced by another one since it was opened, and nothing was written: open it again",
+                key=key,
+                store=store,
+            )
+        self._known.put(key, replace(known, trusted_until=time.monotonic() + _TRUSTED_SECONDS))
 
     def replacement(self, store: Store, key: str, data: memoryview | bytes) -> Change | None:
         """Function that replaces the document that was read; None where it is written without a comparison."""
@@ -384,15 +443,34 @@ class _Known:
 
     digest: bytes
     shape: str
+    storage: bytes = field(compare=False)
+    trusted_until: float = field(compare=False)
 
     @classmethod
     def of(cls, data: memoryview | bytes | bytearray) -> _Known | None:
         """None for the document of a group, or of nothing known."""
         try:
-            shape = json.loads(bytes(data))["shape"]
+            document = json.loads(bytes(data))
+            shape = document["shape"]
         except (ValueError, KeyError, TypeError):
             return None
-        return cls(hashlib.blake2b(data, digest_size=16).digest(), json.dumps(shape))
+        storage = json.dumps({name: value for name, value in document.items() if name != "attributes"}).encode()
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        return cls(digest, json.dumps(shape), storage, time.monotonic() + _TRUSTED_SECONDS)
+
+
+def _alike(key: str, one: bytes, other: bytes) -> bool:
+    """True where arrays of both documents store chunks alike, as far as that can be told."""
+    parse = partial(parse_node, lenient=True) if key.endswith("zarr.json") else _parse_v2
+    try:
+        old, new = parse(one, key), parse(other, key)
+    except ZarrdockError:
+        return False
+    return isinstance(old, ArrayMetadata) and isinstance(new, ArrayMetadata) and store_alike(old, new)
+
+
+def _parse_v2(document: bytes, key: str) -> ArrayMetadata:
+    return parse_array_v2(document, None, key, lenient=True)
 
 
 def _is_document(key: str) -> bool:
