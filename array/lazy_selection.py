@@ -153,7 +153,7 @@ class LazySelection(Shaped):
     # -- reading and writing -------------------------------------------------------------------------------------------
 
     def _begin(self, out: AnyArray | None) -> Begun:
-        selection, order = self._composed.selection()
+        selection, order = self._composed.selection(self._array.shape)
         if out is not None and isinstance(out, np.ndarray) and out.shape == self.shape:
             out = out.transpose(_inverse(order))
         elif out is not None:
@@ -166,7 +166,7 @@ class LazySelection(Shaped):
 
     def plan(self) -> Plan:
         """Predict the cost of reading it now; see :meth:`zarrdock.Array.plan`."""
-        return self._array._plan(self._composed.selection()[0])
+        return self._array._plan(self._composed.selection(self._array.shape)[0])
 
     def read(self, out: AnyArray | None = None) -> AnyArray:
         """Read it, always into an array.
@@ -177,7 +177,7 @@ class LazySelection(Shaped):
         Returns:
             ``out``, or a new array.
         Raises:
-            SelectionError: ``out`` does not fit. CodecError, StoreError.
+            SelectionError: ``out`` does not fit, or the array was made smaller. CodecError, StoreError.
         """
         found = read_together([self._begin(out)])[0]
         return found if out is None else out
@@ -198,7 +198,7 @@ class LazySelection(Shaped):
         >>> array[...].tolist()
         [[0, 0, 0, 0], [0, 2, 0, 1]]
         """
-        selection, order = self._composed.selection()
+        selection, order = self._composed.selection(self._array.shape)
         value = np.broadcast_to(self._array._value(self.shape, value), self.shape)
         self._array._write(selection, value.transpose(_inverse(order)))
 

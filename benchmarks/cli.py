@@ -15,6 +15,7 @@ from benchmarks import (
     interop,
     interpreter,
     local,
+    many,
     memory,
     pipeline,
     remote,
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (
-        local, memory, pipeline, interpreter, remote, s3_requests, codec_calls, conditional, interop, everything,
+        local, memory, pipeline, interpreter, remote, many, s3_requests, codec_calls, conditional, interop, everything,
     ):  # fmt: skip
         module.add_to(subparsers)
     options = parser.parse_args(arguments)

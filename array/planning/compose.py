@@ -14,8 +14,9 @@ import numpy as np
 from zarrdock.array.planning.runs import positions
 from zarrdock.array.planning.selection import Axis, IntArray, Points, Product
 from zarrdock.codecs.codec import AnyArray
+from zarrdock.errors import SelectionError
 
-__all__ = ["Composed", "columns_of", "positions_of"]
+__all__ = ["Composed", "check_not_smaller", "columns_of", "positions_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +36,34 @@ class Composed:
     """One selection after another, of an array.
 
     Attributes:
-        shape: of the result. axes: one for each axis of the array.
+        shape: of the result. axes: one for each axis of the array. of: the array's shape.
     """
 
     shape: tuple[int, ...]
     axes: tuple[_Picks, ...]
+    of: tuple[int, ...]
 
     @classmethod
     def all_of(cls, shape: tuple[int, ...]) -> Composed:
         """Everything in an array."""
-        return cls(shape, tuple(_Picks((i,), range(n)) for i, n in enumerate(shape)))
+        return cls(shape, tuple(_Picks((i,), range(n)) for i, n in enumerate(shape)), shape)
 
     def then(self, selection: Product | Points) -> Composed:
         """The same with a selection of its result."""
         inner = _of_product(selection) if isinstance(selection, Product) else _of_points(selection)
-        return Composed(selection.shape, tuple(_composed(axis, inner) for axis in self.axes))
+        return Composed(selection.shape, tuple(_composed(axis, inner) for axis in self.axes), self.of)
 
-    def selection(self) -> tuple[Product | Points, tuple[int, ...]]:
+    def selection(self, shape: tuple[int, ...]) -> tuple[Product | Points, tuple[int, ...]]:
         """The selection of the array it comes to.
 
+        Args:
+            shape: of the array now.
         Returns:
             ``(selection, order)``: the result is what the selection gives, with its dimensions in this order.
+        Raises:
+            SelectionError: the array was made smaller, or replaced.
         """
+        check_not_smaller(shape, self.of)
         dims = [dim for axis in self.axes for dim in axis.dims]
         every = tuple(range(len(self.shape)))
         if sorted(dims) != list(every):  # axes that go together; a mask of one element
@@ -74,6 +81,16 @@ class Composed:
         shape = tuple(self.shape[dim] for dim in dims)
         product = Product(tuple(axes), tuple(axis.n for axis in axes), shape, dropped, tuple(flips))
         return product, tuple(np.argsort(dims).tolist()) if dims else ()
+
+
+def check_not_smaller(shape: tuple[int, ...], before: tuple[int, ...]) -> None:
+    """Make sure that what was selected in an array of shape ``before`` is still there.
+
+    Raises:
+        SelectionError: it may not be.
+    """
+    if len(shape) != len(before) or any(now < then for now, then in zip(shape, before, strict=True)):
+        raise SelectionError(f"the array had the shape {before} when a part of it was selected, now it has {shape}")
 
 
 def _axis(at: int | range | IntArray) -> tuple[Axis, bool]:
@@ -111,6 +128,10 @@ def _of_product(selection: Product) -> list[_Picks]:
             found[i] = _Picks((0,), _at(each[i], numbers))
         return found
     # An array of indices with several dimensions, or none, stands in the place of one dimension.
+    if extra > 0 and 0 in shape:  # lengths do not tell which
+        for i in kept:
+            found[i] = _Picks(tuple(range(len(shape))), np.empty(shape, np.int64))
+        return found
     first = 0
     while first < len(lengths) - 1 and first < len(shape) and shape[first] == lengths[first]:
         first += 1

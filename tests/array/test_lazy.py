@@ -41,8 +41,8 @@ def _by_numpy(value: np.ndarray, items: tuple[Any, ...]) -> np.ndarray:
 @st.composite
 def steps(draw: st.DrawFn) -> tuple[np.ndarray, list[tuple[str, Any]], np.ndarray]:
     """Numbers, some selections of one another, and numpy's result."""
-    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=7))
-    numbers = np.arange(np.prod(shape)).reshape(shape)
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=7))
+    numbers = np.arange(int(np.prod(shape))).reshape(shape)
     found, taken = numbers, []
     for _ in range(draw(st.integers(1, 4))):
         kind = draw(st.sampled_from(["basic", "oindex", "vindex", "mask", "one array"]))
@@ -56,11 +56,12 @@ def steps(draw: st.DrawFn) -> tuple[np.ndarray, list[tuple[str, Any]], np.ndarra
             points = draw(hnp.array_shapes(min_dims=0, max_dims=2, max_side=4))
             selection = tuple(draw(hnp.arrays(int, points, elements=st.integers(-n, n - 1))) for n in found.shape)
             found = np.asarray(found[selection])
-        elif kind == "one array" and found.ndim and found.size:
+        elif kind == "one array" and found.ndim:
             axis = draw(st.integers(0, found.ndim - 1))
             n = found.shape[axis]
-            indices = draw(hnp.arrays(int, hnp.array_shapes(max_dims=2, max_side=3), elements=st.integers(-n, n - 1)))
-            rest = [draw(st.one_of(st.slices(m), st.integers(-m, m - 1))) for m in found.shape]
+            some = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)) if n else (2, 0, 3)
+            indices = draw(hnp.arrays(int, some, elements=st.integers(-n, n - 1) if n else None))
+            rest = [draw(st.one_of(st.slices(m), st.integers(-m, m - 1)) if m else st.slices(m)) for m in found.shape]
             rest[axis] = indices
             selection, kind = tuple(rest), "basic"
             found = np.asarray(found[selection])
@@ -82,9 +83,10 @@ def _lazily(array: zarrdock.Array, taken: list[tuple[str, Any]]) -> zarrdock.Laz
 @given(steps())
 def test_selections_of_selections(drawn: tuple[np.ndarray, list[tuple[str, Any]], np.ndarray]) -> None:
     numbers, taken, expected = drawn
-    shape = tuple(min(2, n) for n in numbers.shape)
+    shape = tuple(max(1, min(2, n)) for n in numbers.shape)
     store = zarrdock.RecordingStore(zarrdock.MemoryStore())
-    array = zarrdock.create_array(store, data=numbers, chunks=shape, shards=tuple(2 * n for n in shape))
+    shards = tuple(2 * n for n in shape) or None
+    array = zarrdock.create_array(store, data=numbers, chunks=shape, shards=shards)
     store.reset()
     lazy = _lazily(array, taken)
     assert not store.n_requests
@@ -132,6 +134,60 @@ def test_the_last_step_reads_as_an_array_does() -> None:
         part.write(np.zeros((3, 3), int))
     with pytest.raises(ReadOnlyError):
         zarrdock.open_array(array.store).lazy[0].write(1)
+
+
+def test_an_array_that_was_made_smaller_or_replaced() -> None:
+    array = zarrdock.create_array({}, data=np.arange(12), chunks=2)
+    part = array.lazy[4:10].lazy[::-1]
+    array.append([12, 13])
+    assert part.read().tolist() == [9, 8, 7, 6, 5, 4]
+    array.resize(8)
+    for act in (
+        part.read,
+        lambda: part.write(1),
+        part.plan,
+        lambda: part[0],
+        lambda: zarrdock.read_many([array, part]),
+    ):
+        with pytest.raises(SelectionError, match=r"had the shape \(12,\) .* now it has \(8,\)"):
+            act()
+    assert array[...].tolist() == list(range(8))
+    zarrdock.create_array(array.store, data=np.eye(3), overwrite=True)
+    array.refresh()
+    with pytest.raises(SelectionError, match=r"now it has \(3, 3\)"):
+        part.read()
+
+
+@pytest.mark.parametrize("selection", [None, (None, 0), True, (0, True), np.array(True)])
+def test_meanings_that_are_refused(selection: Any) -> None:
+    array = zarrdock.create_array({}, data=np.eye(3))
+    for index in (array, array.lazy, array.lazy[...], array.lazy[1:].lazy):
+        with pytest.raises(SelectionError):
+            index[selection]  # type: ignore[index]
+
+
+VALUES = {
+    "text": np.array([["a", "", "long " * 9], ["b", "c", ""]], np.dtypes.StringDType()),
+    "structures": np.array([[(1, 2.5), (3, 4.5), (5, 6)]] * 2, [("a", "int16"), ("b", "float32")]),
+    "times": np.array([["NaT", "2001-01-01", "1960-05-05"]] * 2, "M8[s]"),
+    "bytes": np.array([[b"a", b"", b"xyz"]] * 2, "S3"),
+    "big-endian": np.arange(6, dtype=">i4").reshape(2, 3),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_other_types(name: str) -> None:
+    values = VALUES[name]
+    array = zarrdock.create_array({}, data=values, chunks=(1, 2), zarr_format=2 if name == "big-endian" else 3)
+    mask = np.array([[True, False, True], [False, True, False]])
+    for selection in (np.s_[::-1, ::2], np.s_[1], np.s_[:, [2, 0]], mask, np.s_[0, 0], np.s_[1:1]):
+        part = array.lazy[selection]
+        np.testing.assert_array_equal(part.read(), values[selection])
+        np.testing.assert_array_equal(zarrdock.read_many([array, part])[1], values[selection])
+    changed = values.copy()
+    array.lazy[:, ::-1].lazy[0].write(values[1])
+    changed[0, ::-1] = values[1]
+    np.testing.assert_array_equal(array[...], changed)
 
 
 def test_an_array_far_too_large_to_list() -> None:

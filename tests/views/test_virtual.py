@@ -205,17 +205,22 @@ def test_other_types(values: np.ndarray) -> None:
     np.testing.assert_array_equal(zarrdock.copy(array, {})[...], expected)
 
 
-def test_a_part_that_is_replaced_is_not_mixed_in() -> None:
-    """Its handle reads what it was opened for, as of any array: never bytes under another array's metadata."""
+def test_parts_that_change_their_shape() -> None:
     stores = [zarrdock.MemoryStore() for _ in range(2)]
     parts = [zarrdock.create_array(store, data=np.arange(4) + i, chunks=2) for i, store in enumerate(stores)]
     array = zarrdock.concatenate(parts)
     lazy = array.lazy[2:6]
     parts[1].append([9])
+    parts[0].append([8])
+    for one in (array, pickle.loads(pickle.dumps(array)), zarrdock.open_array(array.store)):
+        assert one.shape == (8,), "a part that grows is seen as it was"
+        np.testing.assert_array_equal(one[...], [0, 1, 2, 3, 1, 2, 3, 4])
     np.testing.assert_array_equal(lazy.read(), [2, 3, 1, 2])
-    assert array.shape == (8,), "a part that grows is seen as it was"
     parts[0].resize(2)
-    np.testing.assert_array_equal(lazy.read(), [0, 0, 1, 2])
+    for read in (lazy.read, lambda: array[...], lambda: array.vindex[[0]], array.plan):
+        with pytest.raises(SelectionError, match=r"had the shape \(4,\)"):
+            read()
+    np.testing.assert_array_equal(array[4:], [1, 2, 3, 4])
 
 
 def test_refusals() -> None:
@@ -247,6 +252,7 @@ def test_refusals() -> None:
         zarrdock.concatenate([xy, yx])
     array = zarrdock.concatenate([a, b], axis=-1)
     assert array.shape == (2, 7)
+    assert "(2, 7) int16" in repr(array)
     for act in (
         lambda: array.__setitem__(0, 1),
         lambda: array.write(0, 1),

@@ -19,7 +19,7 @@ from zarrdock.array.execution.read_write import every_axis, flipped, shaped
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import load, node_path
-from zarrdock.array.planning.compose import columns_of
+from zarrdock.array.planning.compose import check_not_smaller, columns_of
 from zarrdock.array.planning.runs import Runs
 from zarrdock.array.planning.selection import Axis, Points, Product, Selector, basic, keeps_zero_dimensions
 from zarrdock.array.planning.tasks import parts_of_axis
@@ -97,7 +97,9 @@ class VirtualArray(Array):
     ((3, 4), True)
     """
 
-    def __init__(self, arrays: Sequence[Array], axis: int, *, is_stack: bool) -> None:
+    def __init__(
+        self, arrays: Sequence[Array], axis: int, *, is_stack: bool, shapes: Sequence[tuple[int, ...]] | None = None
+    ) -> None:
         self.parts = tuple(arrays)
         self.is_stack = is_stack
         if not self.parts or not all(isinstance(part, Array) for part in self.parts):
@@ -107,9 +109,11 @@ class VirtualArray(Array):
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
             raise SelectionError(f"axis={axis!r}: the result has {ndim} dimensions")
         self.axis = int(axis) % ndim
+        # A part that grows later is seen as it was, in copies by pickle too.
+        self._part_shapes = [part.shape for part in self.parts] if shapes is None else list(shapes)
         for i, part in enumerate(self.parts):
             self._check_fits(i, part, first)
-        lengths = [1] * len(self.parts) if is_stack else [part.shape[self.axis] for part in self.parts]
+        lengths = [1] * len(self.parts) if is_stack else [shape[self.axis] for shape in self._part_shapes]
         self._bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         metadata = self._metadata_of(first)
         super().__init__(VirtualStore(self, metadata), "", metadata, read_only=True)
@@ -117,12 +121,11 @@ class VirtualArray(Array):
     def _check_fits(self, i: int, part: Array, first: Array) -> None:
         if _type_of(part).numpy != _type_of(first).numpy:
             raise SelectionError(f"array {i} has data type {part.dtype}, the first one {first.dtype}")
-        theirs, ours = (
-            a.shape if self.is_stack else a.shape[: self.axis] + a.shape[self.axis + 1 :] for a in (part, first)
-        )
+        both = self._part_shapes[i], self._part_shapes[0]
+        theirs, ours = both if self.is_stack else (a[: self.axis] + a[self.axis + 1 :] for a in both)
         if part.ndim != first.ndim or theirs != ours:
             but = "" if self.is_stack else f" but for axis {self.axis}"
-            raise SelectionError(f"array {i} has shape {part.shape}, the first one {first.shape}: they must agree{but}")
+            raise SelectionError(f"array {i} has shape {both[0]}, the first one {both[1]}: they must agree{but}")
         names = part.dimension_names, first.dimension_names
         if None not in names and names[0] != names[1]:
             raise SelectionError(f"array {i} has the dimensions {names[0]}, the first one {names[1]}")
@@ -135,7 +138,7 @@ class VirtualArray(Array):
                 )
 
     def _metadata_of(self, first: Array) -> ArrayMetadata:
-        shape, chunks, names = first.shape, first._layout.leaf_shape, first.dimension_names
+        shape, chunks, names = self._part_shapes[0], first._layout.leaf_shape, first.dimension_names
         if self.is_stack:
             shape, chunks = ((*each[: self.axis], 1, *each[self.axis :]) for each in (shape, chunks))
             names = None if names is None else (*names[: self.axis], None, *names[self.axis :])
@@ -150,7 +153,7 @@ class VirtualArray(Array):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remade, (self.parts, self.axis, self.is_stack)
+        return _remade, (self.parts, self.axis, self.is_stack, self._part_shapes)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -166,7 +169,7 @@ class VirtualArray(Array):
                 if self.is_stack:
                     del coords[self.axis]
                 stacked = np.stack(coords, axis=1) if coords else np.empty((len(mine), 0), np.int64)
-                yield self.parts[number], Points(stacked, (len(mine),)), (mine,)
+                yield self._part(number), Points(stacked, (len(mine),)), (mine,)
             return
         if 0 in selection.full_shape:
             return
@@ -176,7 +179,12 @@ class VirtualArray(Array):
             axes = (*before, *after) if self.is_stack else (*before, _axis_of(inner), *after)
             shape = tuple(axis.n for axis in axes)
             place = outer.arrays()[0] if isinstance(outer, Runs) else outer
-            yield self.parts[number], Product(axes, shape, shape), (*(slice(None),) * self.axis, place)
+            yield self._part(number), Product(axes, shape, shape), (*(slice(None),) * self.axis, place)
+
+    def _part(self, number: int) -> Array:
+        part = self.parts[number]
+        check_not_smaller(part.shape, self._part_shapes[number])
+        return part
 
     def _begin(self, selection: Product | Points, out: AnyArray | None) -> Begun:
         direct = None if out is None else every_axis(out, selection)
@@ -262,8 +270,8 @@ def _type_of(array: Array) -> DataType:
     return data_type_of(array.dtype.newbyteorder("="), zarr_format=3)
 
 
-def _remade(parts: tuple[Array, ...], axis: int, is_stack: bool) -> VirtualArray:
-    return VirtualArray(parts, axis, is_stack=is_stack)
+def _remade(parts: tuple[Array, ...], axis: int, is_stack: bool, shapes: Sequence[tuple[int, ...]]) -> VirtualArray:
+    return VirtualArray(parts, axis, is_stack=is_stack, shapes=shapes)
 
 
 def _putter(full: AnyArray, place: tuple[Any, ...], new_axis: int | None) -> Callable[[AnyArray], None]:
