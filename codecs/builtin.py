@@ -195,7 +195,7 @@ def _hint(name: str) -> str:
     if name.startswith("numcodecs."):
         return "numcodecs has no codec of this name that Zarr v3 can use"
     if name.startswith("imagecodecs_"):
-        return "it comes with imagecodecs: pip install 'zarrdock[imagecodecs]', on Python 3.12 and later"
+        return 'it comes with imagecodecs: pip install "zarrdock[imagecodecs]", on Python 3.12 and later'
     return (
         "install a package that provides it through the entry point group 'zarrdock.codecs', or register a class with "
         "CODECS.add(name, class); known extensions: https://github.com/zarr-developers/zarr-extensions"

@@ -150,7 +150,7 @@ def number_type(metadata: object, pointer: str = "/data_type") -> np.dtype[Any]:
             found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
             return found
         except (ImportError, AttributeError) as error:
-            hint = "it needs ml_dtypes: pip install 'zarrdock[ml]'"
+            hint = 'it needs ml_dtypes: pip install "zarrdock[ml]"'
             raise UnknownExtensionError("data type", name, hint=hint, pointer=pointer) from error
     hint = "values can be cast to integers and floats"
     raise UnknownExtensionError("data type", name, hint=hint, pointer=pointer)

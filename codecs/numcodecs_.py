@@ -94,7 +94,7 @@ class NumcodecsCodec(Codec):
             return get_codec({"id": self.numcodecs_id, **self.configuration, **more})
         except (TypeError, ValueError) as error:
             if self.numcodecs_id not in codec_registry:
-                hint = "numcodecs needs another package for it: pip install 'zarrdock[codecs]'"
+                hint = 'numcodecs needs another package for it: pip install "zarrdock[codecs]"'
                 raise UnknownExtensionError("codec", self.name, hint=hint, pointer="/name") from error
             raise MetadataError(f"{self.name}: {error}", pointer="/configuration") from error
 

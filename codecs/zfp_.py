@@ -123,7 +123,7 @@ class Zfp(ArrayBytesCodec):
         try:
             library = import_module("zfpy")
         except ImportError as error:
-            hint = "it needs zfpy: pip install 'zarrdock[codecs]'"
+            hint = 'it needs zfpy: pip install "zarrdock[codecs]"'
             raise UnknownExtensionError("codec", self.name, hint=hint, pointer="/name") from error
         return BoundZfp(self, spec, element, shape, library)
 

@@ -47,6 +47,7 @@ __all__ = [
     "FsspecStore",
     "as_bytes",
     "from_url",
+    "install_hint",
     "place_of",
     "protocol_of",
     "prune_empty_folders",
@@ -184,12 +185,30 @@ def place_of(
     return Located(fs, root, redact(given) if "::" in given else url)
 
 
+_EXTRAS = {
+    **dict.fromkeys(("s3", "s3a"), "s3"),
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
+    **dict.fromkeys(("http", "https"), "http"),
+    **dict.fromkeys(("sftp", "ssh"), "sftp"),
+    **dict.fromkeys(("webdav", "dav"), "webdav"),
+    "obstore": "obstore",
+}
+
+
+def install_hint(url: str) -> str:
+    """The end of an error's sentence that says what to install for a URL, a chain of them, or a protocol."""
+    wanted = {_EXTRAS.get(part.partition("://")[0].lower()) for part in url.split("::")} - {None}
+    return f'; pip install "zarrdock[{",".join(sorted(map(str, wanted)))}]"' if wanted else ""
+
+
 def from_url(url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     """The filesystem of a URL, chained ones too, and the path on it."""
     try:
         fs, path = fsspec.core.url_to_fs(url, **storage_options)
-    except (ImportError, ValueError) as error:
-        raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}") from cause_of(error)
+    except (ImportError, ValueError, TypeError) as error:  # unknown protocol, its library missing, wrong options
+        hint = install_hint(url) if isinstance(error, ImportError) else ""
+        raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}{hint}") from cause_of(error)
     except Exception as error:
         raise translate(error, store=redact(url)) from cause_of(error)
     return fs, path

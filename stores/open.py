@@ -64,13 +64,6 @@ _OVER_FILESYSTEMS = {
     "http": "encode_url",
     "https": "encode_url",
 }
-_EXTRAS = {
-    **dict.fromkeys(("s3", "s3a"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
-    **dict.fromkeys(("http", "https"), "http"),
-}
-
 # Beginnings of what is meant as a URL, slashes or not.
 _SERVICES = {*_OVER_FILESYSTEMS, "az", "abfs", "abfss", "adl", "ftp", "sftp", "ssh", "smb", "webdav", "hdfs"}
 
@@ -333,16 +326,9 @@ def _open(
 
 def _generic(url: str, options: dict[str, Any], read_only: bool, durable: bool, tuning: Tuning) -> Store:
     """Whatever fsspec makes of a URL."""
-    import fsspec.core
+    from zarrdock.stores.fsspec_ import from_url
 
-    from zarrdock.stores.diagnose import cause_of, redact, translate
-
-    try:
-        fs, path = fsspec.core.url_to_fs(url, **options)
-    except (ImportError, ValueError, TypeError) as error:  # unknown protocol, its library missing, wrong options
-        raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}") from cause_of(error)
-    except Exception as error:
-        raise translate(error, store=redact(url)) from cause_of(error)
+    fs, path = from_url(url, options)
     return _from_filesystem(fs, path, read_only, durable, tuning)
 
 
@@ -406,6 +392,6 @@ def _from_obstore_filesystem(
 
 
 def _not_installed(protocol: str, error: ImportError) -> UnsupportedError:
-    extra = _EXTRAS.get(protocol, protocol if protocol == "obstore" else "")
-    hint = f'; pip install "zarrdock[{extra}]"' if extra else ""
-    return UnsupportedError(f"{protocol} cannot be opened here: {error}{hint}")
+    from zarrdock.stores.fsspec_ import install_hint
+
+    return UnsupportedError(f"{protocol} cannot be opened here: {error}{install_hint(protocol)}")

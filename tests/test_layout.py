@@ -78,3 +78,28 @@ def test_the_minimum_versions_are_the_ones_that_are_tested(repository: Path) -> 
     minimums = {f"{found[1]}=={found[2]}" for item in asked if (found := wanted.match(item))}
     assert {item for item in asked if not wanted.match(item) and not item.startswith("zarrdock[")} == set()
     assert minimums - tested == set()
+
+
+def test_what_errors_and_pages_say_to_install_is_there_to_be_installed(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = set(project["optional-dependencies"])
+    folders = [repository / name for name in ("src", "stores", "array", "codecs", "docs", "tests")]
+    files = [repository / "README.md", *(f for one in folders for f in one.rglob("*") if f.suffix in (".py", ".md"))]
+    n_hints = 0
+    for path in files:
+        if "node_modules" in path.parts or path.name == "test_layout.py":
+            continue
+        text = path.read_text("utf-8")
+        for names in re.findall(r"zarrdock\[([a-z0-9,]+)\]", text):
+            n_hints += 1
+            assert set(names.split(",")) - extras == set(), path
+        # Single quotes are part of the name in Windows' command line.
+        assert not re.search(r"pip install '", text) or path.parts[-2] == "measurements", path
+    assert n_hints > 20
+
+
+def test_all_is_all_but_what_is_large(repository: Path) -> None:
+    extras = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    named = set(everything.removeprefix("zarrdock[").removesuffix("]").split(","))
+    assert set(extras) - named == {"all", "imagecodecs", "references", "tiff", "test", "dev", "docs"}

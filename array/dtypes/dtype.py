@@ -245,7 +245,7 @@ def _lookup(name: str) -> type[DataType] | str:
     try:
         return DATA_TYPES.get(name) or _HINT
     except ImportError as error:
-        missing = "install it with pip install 'zarrdock[ml]'" if name in _BUILTIN else "its implementation is broken"
+        missing = 'install it with pip install "zarrdock[ml]"' if name in _BUILTIN else "its implementation is broken"
         return f"its implementation can't be imported: {error}; {missing}"
 
 

@@ -435,7 +435,7 @@ def test_without_the_extra_it_says_what_to_install(array: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, "info", str(array)], capture_output=True, text=True, check=False, timeout=60
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert 'pip install "zarrdock[cli]"' in done.stderr
     assert done.stderr.count("\n") == 1
 

@@ -1,5 +1,6 @@
 """open_store: from what a user types, or has, to a store."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -7,7 +8,7 @@ from collections import UserDict
 from pathlib import Path
 from typing import Any
 
-import fsspec
+import fsspec.core
 import numpy as np
 import pytest
 from fsspec.asyn import AsyncFileSystem
@@ -297,3 +298,18 @@ def test_paths_that_look_like_urls_a_little(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises((UnsupportedError, StoreError)):
             zarrdock.open_array(chain)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    "url,extra",
+    [("sftp://host/a", "sftp"), ("webdav://a", "webdav"), ("simplecache::s3://bucket/a", "s3"), ("az://c/a", "azure")],
+)
+def test_a_missing_library_is_named_by_its_extra(url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(protocol: str, *_: object) -> type:
+        raise ImportError(f"a library for {protocol} is not here")
+
+    monkeypatch.setattr(fsspec.core, "get_filesystem_class", missing)
+    for name in ("sshfs", "paramiko", "webdav4", "webdav4.fsspec", "s3fs", "adlfs"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UnsupportedError, match=re.escape(f'pip install "zarrdock[{extra}]"')):
+        zarrdock.open_store(url)

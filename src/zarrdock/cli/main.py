@@ -65,7 +65,7 @@ def _run(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name in _LIBRARIES:
             print('error: the command line needs some more packages: pip install "zarrdock[cli]"', file=sys.stderr)
-            return 1
+            return 2
         raise
     try:
         # Not app.main(): it has its own way with interruptions and closed pipes.
