@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zarrdock.errors import ReadOnlyError
-from zarrdock.ranges import is_empty
+from zarrdock.ranges import Tail, is_empty
 from zarrdock.stores.base import (
     Blob,
     Buffer,
@@ -204,7 +204,8 @@ class Event:
 
 class RecordingStore(WrapperStore):
     """Counts the requests to a store. A round is a call of ``read``, ``aread``, ``submit_read`` or ``read_lazily``: its
-    requests travel together. Rounds count when they are sent, bytes when they come.
+    requests travel together. Rounds count when they are sent, bytes when they come. Where the end of an object takes its
+    size first (``traits.one_request_tails``), that is counted too: a round, and a request an object.
 
     Args:
         n_events: how many of the latest calls ``log`` keeps.
@@ -266,9 +267,12 @@ class RecordingStore(WrapperStore):
         if not asked:
             return []
         event = Event("read", asked[0].key, asked, nbytes)
+        n_sizes = 0
+        if not self.store.traits.one_request_tails:
+            n_sizes = sum(isinstance(request.range, Tail) for request in asked)
         with self._lock:
-            self.n_rounds += 1
-            self.n_requests += len(asked)
+            self.n_rounds += 1 + (n_sizes > 0)
+            self.n_requests += len(asked) + n_sizes
             self.nbytes += nbytes
             self.log.append(event)
         return [event]

@@ -118,3 +118,14 @@ def test_without_the_libraries_s3_is_left_out(
     text = capsys.readouterr().out
     assert "S3 is left out: " in text
     assert 'pip install "zarrdock[s3,test]"' in text
+
+
+def test_the_demo_at_any_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", str(tmp_path / "here"), "--no-s3", "--at", "memory://demo-at/brain.zarr"]) == 0
+    text = capsys.readouterr().out
+    assert "memory:///demo-at/brain.zarr: rounds / requests / bytes" in text
+    assert text.count("yes") == 24
+    np.testing.assert_array_equal(zarrdock.open_array("memory://demo-at/brain.zarr")[...], demo.load_volume())
+    assert run(["demo", str(tmp_path / "here"), "--no-s3", "--at", "memory://demo-at/brain.zarr"]) == 1
+    assert "overwrite" in capsys.readouterr().err
+    assert run(["demo", str(tmp_path / "here"), "--no-s3", "--storage-option", "a=1"]) == 1

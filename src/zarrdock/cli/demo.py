@@ -22,7 +22,7 @@ from zarrdock import __version__
 from zarrdock.api import create_array, open_array
 from zarrdock.array.array import Array
 from zarrdock.cli.app import click
-from zarrdock.cli.options import debug_option
+from zarrdock.cli.options import debug_option, storage_option
 from zarrdock.cli.output import console, count, size_text
 from zarrdock.copying import copy
 from zarrdock.errors import UnsupportedError, ZarrdockError
@@ -60,8 +60,14 @@ class DemoFailedError(ZarrdockError):
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--picture", type=click.Path(path_type=Path), help="Where to write the PNG.  [default: in FOLDER]")
 @click.option("--s3/--no-s3", default=True, help="Also read from an S3 server in this process, if moto is installed.")
+@click.option(
+    "--at", "url", metavar="URL", help="Also write to this place and read from it: any store, an empty place."
+)
+@storage_option("Option of the file system behind --at, such as anon=true; again for more.")
 @debug_option
-def command(folder: Path | None, picture: Path | None, s3: bool) -> None:
+def command(
+    folder: Path | None, picture: Path | None, s3: bool, url: str | None, storage_options: dict[str, Any]
+) -> None:
     """Write a brain into shards, read parts of it back, and compare the plan of every read with what happened.
 
     FOLDER is where the array and a picture are left; a temporary folder by default.
@@ -87,6 +93,13 @@ def command(folder: Path | None, picture: Path | None, s3: bool) -> None:
     path = where / "brain.png" if picture is None else picture
     _draw(target, path)
     print(f"Three slices, read from the local shards: {path}")
+    if url is not None:
+        print()
+        store = open_store(url, storage_options=storage_options or None)
+        _write(volume, store)
+        good &= _compare(str(store), store, volume)
+    elif storage_options:
+        raise UnsupportedError("storage options go with --at")
     if s3:
         print()
         good &= _over_s3(target, volume)
