@@ -204,7 +204,7 @@ class Event:
 
 class RecordingStore(WrapperStore):
     """Counts the requests to a store. A round is a call of ``read``, ``aread``, ``submit_read`` or ``read_lazily``: its
-    requests travel together. Rounds count when they are sent, bytes when they come. Where the end of an object takes its
+    requests travel together. Rounds count when they are sent, bytes when they come. Where an object's end takes its
     size first (``traits.one_request_tails``), that is counted too: a round, and a request an object.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a user does first, on every store: the README's quick start, and each verb by itself.
+"""A user's first steps on every store: the README's quick start, and each verb by itself.
 
 The tests hold the table in the documentation to it; ``python -m tools.store_table`` prints it.
 ``python -m support.store_verbs FOLDER`` tries local stores in a process of its own, as on simulated Windows.
@@ -228,7 +228,7 @@ VERBS: Final[dict[str, Callable[[Place, Options], None]]] = {
 
 
 def outcomes(place: Place) -> dict[str, Outcome]:
-    """What became of each verb.
+    """Outcomes of all verbs.
 
     Raises:
         Exception: something else than a refusal.

@@ -60,9 +60,7 @@ class DemoFailedError(ZarrdockError):
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--picture", type=click.Path(path_type=Path), help="Where to write the PNG.  [default: in FOLDER]")
 @click.option("--s3/--no-s3", default=True, help="Also read from an S3 server in this process, if moto is installed.")
-@click.option(
-    "--at", "url", metavar="URL", help="Also write to this place and read from it: any store, an empty place."
-)
+@click.option("--at", "url", metavar="URL", help="Also write to this empty place, of any store, and read from it.")
 @storage_option("Option of the file system behind --at, such as anon=true; again for more.")
 @debug_option
 def command(
