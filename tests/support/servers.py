@@ -269,7 +269,7 @@ def webdav_server(folder: str | os.PathLike[str]) -> Iterator[Endpoint]:
     """WebDAV on a folder, by WsgiDAV, in threads of this process."""
     try:
         from cheroot.wsgi import Server
-        from wsgidav.wsgidav_app import WsgiDAVApp
+        from wsgidav.wsgidav_app import WsgiDAVApp  # type: ignore[import-untyped]
     except ImportError as error:
         raise UnsupportedError('the WebDAV server is not installed: pip install "zarrdock[test]"') from error
     app = WsgiDAVApp(
