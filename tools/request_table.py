@@ -43,7 +43,7 @@ __all__ = ["document", "main", "run"]
 Rows: TypeAlias = dict[tuple[Service, str], tuple[Counted, Counted | None]]
 
 # Other people's servers, so that neither side is at home.
-SHOWN: Final[tuple[Service, ...]] = ("S3 (moto)", "GCS (emulator)", "HTTP")
+SHOWN: Final[tuple[Service, ...]] = ("S3 (moto)", "GCS (emulator)", "Azure (Azurite)", "HTTP")
 
 
 def _store(place: Place, path: str) -> Any:
@@ -211,8 +211,8 @@ HEADING: Final = """# Requests
 
 What each operation costs on the wire: round trips one after another / requests. The budget is what zarrdock may take
 at most, and what `tests/budgets` holds it to, on S3 (moto and a strict fake), on S3 by obstore, on Google Cloud
-Storage (the emulator and a strict fake) and on a web server. Beside it zarr-python's `FsspecStore`, measured in the
-same run through the same proxy: zarr {zarr}, s3fs {s3fs}, gcsfs {gcsfs}, fsspec {fsspec}.
+Storage (the emulator and a strict fake), on Azure (Azurite and a strict fake) and on a web server. Beside it zarr-python's `FsspecStore`, measured in the
+same run through the same proxy: zarr {zarr}, s3fs {s3fs}, gcsfs {gcsfs}, adlfs {adlfs}, fsspec {fsspec}.
 
 Made by `python -m tools.request_table docs/measurements/requests.md`. A proxy stands before the service, delays every
 request by {delay:g} s and keeps its time: rounds are the longest chain of requests of which each began when the one
@@ -228,6 +228,8 @@ shards a corner of each. The trees have 4 groups with an array each.
 How it comes about:
 
 - *One GET a read*, whole, ranged, or from the end, and no HEAD before it: a missing key is the answer 404.
+- *Azure knows no ranges from the end*: where the end of an object is read (the index of a shard, the last bytes), its
+  size is asked for first. That is one more request for each, and one more round, than the budget says.
 - *One round to open.* All documents that may say what is there are asked for together.
 - *One round for a hot read.* The shard's index is kept with the version it came from, and the data request itself
   asks for that version; if the shard has changed, the answer says so and the index is read again.
@@ -250,7 +252,7 @@ How it comes about:
 
 def document(rows: Rows) -> str:
     """The whole page."""
-    names = {"zarr": "zarr", "s3fs": "s3fs", "gcsfs": "gcsfs", "fsspec": "fsspec"}
+    names = {"zarr": "zarr", "s3fs": "s3fs", "gcsfs": "gcsfs", "adlfs": "adlfs", "fsspec": "fsspec"}
     heading = HEADING.format(delay=DELAY_SECONDS, **{name: version(package) for name, package in names.items()})
     return heading + table(rows) + NOTES
 

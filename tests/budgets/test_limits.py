@@ -21,7 +21,7 @@ from zarrdock.stores.retry import RetryPolicy
 
 pytestmark = pytest.mark.server
 
-SERVICES: list[Service] = ["S3", "GCS", "HTTP", "S3 by obstore"]
+SERVICES: list[Service] = ["S3", "GCS", "Azure", "HTTP", "S3 by obstore"]
 MEGABYTE = 10**6
 ITEMS = {"k": bytes(4 * MEGABYTE)}
 

@@ -29,17 +29,24 @@ def test_writers_lose_nothing(place: str) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("place", ["S3", "GCS", "S3 (moto)"])
+@pytest.mark.parametrize("place", ["S3", "GCS", "S3 (moto)", "Azure"])
 def test_writers_of_a_service_lose_nothing(place: str) -> None:
     good(writers.storm(place, 4, 8, copies=True))
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("place", ["S3", "GCS"])
+@pytest.mark.parametrize("place", ["S3", "GCS", "Azure"])
 def test_thirty_two_writers_get_on(place: str) -> None:
     outcome = writers.storm(place, 32, 2, copies=True)
     good(outcome)
     assert outcome.seconds < 60
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_writers_of_azurite_lose_nothing(azurite: Endpoint) -> None:
+    """Another server than ours, started by the fixture first, so that it is skipped where it is not installed."""
+    good(writers.storm("Azure (Azurite)", 4, 8, copies=True))
 
 
 @pytest.mark.parametrize("place", ["local", "memory threads"])
@@ -48,7 +55,7 @@ def test_appended_rows_are_there_once(place: str) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("place", ["S3", "GCS"])
+@pytest.mark.parametrize("place", ["S3", "GCS", "Azure"])
 def test_rows_appended_to_a_service_are_there_once(place: str) -> None:
     good(appends.storm(place, 4, 12, 4, copies=True))
 
@@ -58,7 +65,7 @@ def test_no_read_is_torn() -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("place", ["S3", "GCS"])
+@pytest.mark.parametrize("place", ["S3", "GCS", "Azure"])
 def test_no_read_from_a_service_is_torn(place: str) -> None:
     good(readers.storm(place, 24, copies=True))
 
@@ -95,7 +102,7 @@ def test_system_calls_that_fail(name: str) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("name", ["S3", "GCS"])
+@pytest.mark.parametrize("name", ["S3", "GCS", "Azure"])
 def test_services_that_fail(name: str) -> None:
     good(faults.on_service(name, 0.04, seed=1))
 

@@ -1,4 +1,4 @@
-"""Every fault on every operation of S3, Google Cloud Storage and HTTP, one kind at a time."""
+"""Every fault on every operation of S3, Google Cloud Storage, Azure and HTTP, one kind at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from support import fault_matrix as matrix
 from support.fault_matrix import Cell
+from support.servers import Endpoint
 from tools import fault_table
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -21,6 +22,12 @@ def results() -> Iterator[Results]:
         yield matrix.run_all(services)
 
 
+@pytest.fixture(scope="module")
+def results_of_azurite(azurite: Endpoint) -> Iterator[Results]:
+    with matrix.Services(azurite) as services:
+        yield matrix.run_all(services, ["Azure"])
+
+
 def expected(cell: Cell) -> str:
     fault, ends = cell.kind.fault, not cell.for_ever
     if cell.kind.status == 403:
@@ -30,7 +37,7 @@ def expected(cell: Cell) -> str:
     # obstore deletes by the call for many, which answers with a list.
     by_obstore = cell.service == "S3 by obstore"
     reply_has_no_body = (cell.operation == "delete" and not by_obstore) or (
-        cell.service.startswith("S3") and cell.operation in ("write", "create", "update: PUT")
+        cell.service.startswith(("S3", "Azure")) and cell.operation in ("write", "create", "update: PUT")
     )
     if fault in ("stall", "truncate") and reply_has_no_body:
         return "ok"  # nothing to cut
@@ -44,6 +51,12 @@ def test_right_bytes_or_the_right_error(cell: Cell, results: Results) -> None:
     outcome, seconds = results[cell]
     assert outcome == expected(cell)
     assert seconds < matrix.DEADLINE_SECONDS
+
+
+def test_azurite(results_of_azurite: Results) -> None:
+    wrong = {str(cell): found for cell, (found, _) in results_of_azurite.items() if found != expected(cell)}
+    assert wrong == {}
+    assert max(seconds for _, seconds in results_of_azurite.values()) < matrix.DEADLINE_SECONDS
 
 
 def test_table(results: Results, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

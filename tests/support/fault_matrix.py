@@ -11,16 +11,19 @@ import contextlib
 import itertools
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from support.fault_proxy import Fault, FaultKind, FaultProxy
+from support.servers import Endpoint
+from support.strict_azure import StrictAzure
 from support.strict_gcs import StrictGCS
 from support.strict_s3 import StrictS3
 from zarrdock.errors import ZarrdockError
 from zarrdock.ranges import Span
+from zarrdock.stores.azure import AzureStore
 from zarrdock.stores.base import Buffer, Store
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.http_ import HTTPStore
@@ -47,7 +50,7 @@ DEADLINE_SECONDS: Final = 3 * POLICY.deadline_seconds
 OLD: Final = bytes(range(200))
 NEW: Final = b"new" * 100
 
-SERVICES: Final = ("S3", "GCS", "HTTP", "S3 by obstore")
+SERVICES: Final = ("S3", "GCS", "Azure", "HTTP", "S3 by obstore")
 OPERATIONS: Final = ("read all", "read a range", "write", "create", "update: GET", "update: PUT", "delete")
 
 
@@ -104,18 +107,28 @@ def cells() -> Iterator[Cell]:
 
 
 class Services:
-    """The fakes and their proxies, running; a context manager."""
+    """The fakes and their proxies, running; a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        azure: another server of Azure, in the fake's place.
+    """
+
+    def __init__(self, azure: Endpoint | None = None) -> None:
+        self._azure = azure
         self._stack = contextlib.ExitStack()
         self._numbers = itertools.count()
 
     def __enter__(self) -> Services:
         self.s3 = self._stack.enter_context(StrictS3("bucket"))
         self.gcs = self._stack.enter_context(StrictGCS("bucket"))
+        azure = self._azure
+        if azure is None:
+            fake = self._stack.enter_context(StrictAzure("bucket"))
+            azure = Endpoint(fake.url, fake.storage_options, "bucket")
         self.proxies = {
             "S3": self._stack.enter_context(FaultProxy(self.s3.url, "s3")),
             "GCS": self._stack.enter_context(FaultProxy(self.gcs.url, "gcs")),
+            "Azure": self._stack.enter_context(FaultProxy(azure.url, "azure")),
             "HTTP": self._stack.enter_context(FaultProxy(self.s3.url, "http")),
             "S3 by obstore": self._stack.enter_context(FaultProxy(self.s3.url, "s3")),
         }
@@ -124,6 +137,9 @@ class Services:
             "S3": S3Store("s3://bucket", storage_options={**self.s3.storage_options, "endpoint_url": s3}, retry=POLICY),
             "GCS": GCSStore(
                 "gs://bucket", storage_options={**self.gcs.storage_options, "endpoint_url": gcs}, retry=POLICY
+            ),
+            "Azure": AzureStore(
+                f"az://{azure.bucket}/faults", storage_options=azure.through(self.proxies["Azure"]), retry=POLICY
             ),
             "HTTP": HTTPStore(self.proxies["HTTP"].url + "/bucket", retry=POLICY),
             "S3 by obstore": ObstoreStore(self._obstore(self.proxies["S3 by obstore"].url), retry=POLICY),
@@ -197,14 +213,14 @@ def run(services: Services, cell: Cell) -> tuple[str, float]:
     return outcome, seconds
 
 
-def run_all(services: Services) -> dict[Cell, tuple[str, float]]:
-    """:func:`run` for all cells, the services side by side."""
+def run_all(services: Services, names: Sequence[str] = SERVICES) -> dict[Cell, tuple[str, float]]:
+    """:func:`run` for all cells of those services, side by side."""
 
     def of_service(service: str) -> dict[Cell, tuple[str, float]]:
         return {cell: run(services, cell) for cell in cells() if cell.service == service}
 
-    with ThreadPoolExecutor(len(SERVICES)) as pool:
-        return {cell: result for part in pool.map(of_service, SERVICES) for cell, result in part.items()}
+    with ThreadPoolExecutor(len(names)) as pool:
+        return {cell: result for part in pool.map(of_service, names) for cell, result in part.items()}
 
 
 def _append(old: Buffer | None) -> bytes:

@@ -37,6 +37,15 @@ _S3_CODES = {
     500: "InternalError",
     503: "SlowDown",
 }
+_AZURE_CODES = {
+    403: "AuthorizationPermissionMismatch",
+    404: "BlobNotFound",
+    409: "BlobAlreadyExists",
+    412: "ConditionNotMet",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServerBusy",
+}
 # Belong to one connection, or are made anew for the forwarded body.
 _HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "expect", "date", "server"}
@@ -105,9 +114,10 @@ class FaultProxy(LoopbackServer):
         dialect: in whose words a ``status`` fault speaks.
     """
 
-    def __init__(self, upstream: str, dialect: Literal["s3", "gcs", "http"] = "s3") -> None:
+    def __init__(self, upstream: str, dialect: Literal["s3", "gcs", "azure", "http"] = "s3") -> None:
         super().__init__()
-        self.upstream = upstream.rstrip("/")
+        # An account of Azure may be a folder of its server; the client names it by itself.
+        self.upstream = upstream.rstrip("/") if dialect != "azure" else "/".join(upstream.split("/")[:3])
         self.dialect = dialect
         self.log: list[Seen] = []
         self.most_at_once = 0
@@ -252,9 +262,11 @@ class FaultProxy(LoopbackServer):
         if self.dialect == "gcs":
             message = code or f"injected {status}"
             return web.json_response({"error": {"code": status, "message": message}}, status=status)
-        code = code or _S3_CODES.get(status, "InternalError")
+        azure = self.dialect == "azure"
+        code = code or (_AZURE_CODES if azure else _S3_CODES).get(status, "InternalError")
         text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected {status}</Message></Error>"
-        return web.Response(status=status, text=text, content_type="application/xml")
+        headers = {"x-ms-error-code": code} if azure else {}
+        return web.Response(status=status, text=text, content_type="application/xml", headers=headers)
 
 
 def _shorter(content_range: str, n: int) -> str:

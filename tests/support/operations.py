@@ -20,7 +20,8 @@ import numpy as np
 
 import zarrdock
 from support.fault_proxy import Fault, FaultProxy, n_rounds
-from support.servers import gcs_server, moto_server
+from support.servers import Endpoint, azurite_server, gcs_server, moto_server
+from support.strict_azure import StrictAzure
 from support.strict_gcs import StrictGCS
 from support.strict_s3 import StrictS3
 from zarrdock.ranges import Range, Span, Tail
@@ -36,9 +37,20 @@ __all__ += ["hierarchies", "load", "measure", "place", "values", "without_many_o
 Call: TypeAlias = Callable[[], object]
 ZarrFormat: TypeAlias = Literal[2, 3]
 Box: TypeAlias = tuple[slice, ...]
-Service: TypeAlias = Literal["S3", "S3 (moto)", "S3 by obstore", "GCS", "GCS (emulator)", "HTTP"]
+Service: TypeAlias = Literal[
+    "S3", "S3 (moto)", "S3 by obstore", "GCS", "GCS (emulator)", "Azure", "Azure (Azurite)", "HTTP"
+]
 
-SERVICES: Final[tuple[Service, ...]] = ("S3", "S3 (moto)", "S3 by obstore", "GCS", "GCS (emulator)", "HTTP")
+SERVICES: Final[tuple[Service, ...]] = (
+    "S3",
+    "S3 (moto)",
+    "S3 by obstore",
+    "GCS",
+    "GCS (emulator)",
+    "Azure",
+    "Azure (Azurite)",
+    "HTTP",
+)
 N_CHILDREN: Final = 1000
 SHAPE: Final = (64, 64, 64)
 SHARD: Final = (32, 32, 32)
@@ -71,7 +83,7 @@ class Place:
 
     Attributes:
         service: its name in the tables.
-        scheme: ``s3``, ``gs``, ``http``, or ``obstore``.
+        scheme: ``s3``, ``gs``, ``az``, ``http``, or ``obstore``.
         options: storage options of the fsspec filesystem, by way of the proxy.
     """
 
@@ -114,6 +126,9 @@ class Place:
         return f"new-{next(self._names)}"
 
 
+_SCHEMES: Final = {"s3": "s3", "gcs": "gs", "azure": "az"}
+
+
 @contextlib.contextmanager
 def place(service: Service, items: Mapping[str, bytes]) -> Iterator[Place]:
     """A running service that holds ``items``."""
@@ -129,6 +144,15 @@ def place(service: Service, items: Mapping[str, bytes]) -> Iterator[Place]:
                 upstream, options = strict_gcs.url, strict_gcs.storage_options
                 for key, value in items.items():
                     strict_gcs.put(_BUCKET, key, value)
+            case "Azure":
+                strict_azure = stack.enter_context(StrictAzure(_BUCKET))
+                upstream, options = strict_azure.url, strict_azure.storage_options
+                for key, value in items.items():
+                    strict_azure.put(key, value)
+            case "Azure (Azurite)":
+                azurite = stack.enter_context(azurite_server(_BUCKET))
+                upstream, options = azurite.url, azurite.storage_options
+                load(zarrdock.open_store(f"az://{_BUCKET}", storage_options=options), items)
             case "S3 (moto)":
                 moto = stack.enter_context(moto_server(_BUCKET))
                 upstream, options = moto.url, moto.storage_options
@@ -137,10 +161,12 @@ def place(service: Service, items: Mapping[str, bytes]) -> Iterator[Place]:
                 emulator = stack.enter_context(gcs_server(_BUCKET))
                 upstream, options = emulator.url, emulator.storage_options
                 load(zarrdock.open_store(f"gs://{_BUCKET}", storage_options=options), items)
-        dialect: Literal["s3", "gcs", "http"] = "gcs" if service.startswith("GCS") else "s3"
+        dialect: Literal["s3", "gcs", "azure"] = "s3"
+        if service.startswith(("GCS", "Azure")):
+            dialect = "gcs" if service.startswith("GCS") else "azure"
         proxy = stack.enter_context(FaultProxy(upstream, dialect))
-        scheme = {"HTTP": "http", "S3 by obstore": "obstore"}.get(service, "gs" if dialect == "gcs" else "s3")
-        through = {} if scheme == "http" else {**options, "endpoint_url": proxy.url}
+        scheme = {"HTTP": "http", "S3 by obstore": "obstore"}.get(service, _SCHEMES[dialect])
+        through = {} if scheme == "http" else Endpoint(upstream, options).through(proxy)
         opened = Place(service, scheme, proxy, through)
         if isinstance(store := opened.store(), RemoteStore):
             store.conditions()  # once in a process, five requests of an imitation of S3: not part of any operation
@@ -214,6 +240,8 @@ class Operation:
 
     Attributes:
         rounds, requests: the most it may take.
+        tails: of the requests, those for the end of an object. A service that knows no such ranges (Azure) takes one
+            more for each, and one more round for all.
         prepare: gets everything ready, and returns what is to be counted.
         writes: it changes the store, lists: it asks for names: not for web servers.
     """
@@ -224,6 +252,12 @@ class Operation:
     prepare: Prepare
     writes: bool = False
     lists: bool = False
+    tails: int = 0
+
+    def most(self, service: str) -> tuple[int, int]:
+        """Rounds and requests that it may take of that service."""
+        n = self.tails if service.startswith("Azure") else 0
+        return self.rounds + bool(n), self.requests + n
 
     def is_for(self, place: Place) -> bool:
         """True if the operation has a meaning there."""
@@ -251,7 +285,7 @@ def measure(operation: Operation, where: Place) -> Counted:
     """
     for _ in range(3):
         counted = count(where.proxy, operation.prepare(where))
-        if counted.rounds <= operation.rounds:
+        if counted.rounds <= operation.most(where.service)[0]:
             break
     return counted
 
@@ -348,7 +382,7 @@ def _archive_read(place: Place) -> Call:
 OPERATIONS: Final = (
     Operation("get a whole object", 1, 1, _get("zarr.json")),
     Operation("get a range", 1, 1, _get("zarr.json", Span(5, 50))),
-    Operation("get the last bytes", 1, 1, _get("zarr.json", Tail(20))),
+    Operation("get the last bytes", 1, 1, _get("zarr.json", Tail(20)), tails=1),
     Operation("get what is missing", 1, 1, _get("nothing")),
     Operation("open an array, format known", 1, 1, _open("volume", 3)),
     Operation("open an array, format unknown", 1, 3, _open("volume", None)),
@@ -356,14 +390,14 @@ OPERATIONS: Final = (
     Operation("open a consolidated group, and its child's child", 1, 1, _child("tree", 3)),
     Operation("the same, format unknown", 1, 3, _child("tree", None)),
     Operation("the same, v2, format unknown", 1, 3, _child("tree2", None)),
-    Operation("box inside a shard, cold", 2, 2, _read(INSIDE)),
+    Operation("box inside a shard, cold", 2, 2, _read(INSIDE), tails=1),
     Operation("box inside a shard, hot", 1, 1, _read(INSIDE, hot=True)),
-    Operation("box over 8 shards, cold", 2, 16, _read(ACROSS)),
+    Operation("box over 8 shards, cold", 2, 16, _read(ACROSS), tails=8),
     Operation("box over 8 shards, hot", 1, 8, _read(ACROSS, hot=True)),
     Operation("a whole shard", 1, 1, _read(ONE_SHARD)),
     Operation("open a consolidated group of 1,000 arrays, and all of them", 1, 1, _list("many")),
     Operation("open a group without consolidated metadata, and its 4 members", 3, 6, _members, lists=True),
-    Operation("open a zip archive", 2, 2, _archive_opened),
+    Operation("open a zip archive", 2, 2, _archive_opened, tails=1),
     Operation("read an entry of it", 1, 1, _archive_read),
     Operation("create an array", 1, 2, _create(), writes=True),
     Operation("create an array with overwrite", 2, 3, _create(overwrite=True), writes=True),

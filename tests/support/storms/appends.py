@@ -28,7 +28,7 @@ def append_rows(array: Array, who: int, n_rows: int, n_at_once: int) -> int:
 
 def run(scale: Scale, say: Say) -> Iterator[Outcome]:
     """One outcome for each place."""
-    for name in scale.over("local", "memory threads", "S3", "GCS"):
+    for name in scale.over("local", "memory threads", "S3", "GCS", "Azure"):
         outcome = storm(name, N_WRITERS, scale.of(N_ROWS, 20), 1 if name in ("local", "memory threads") else 10)
         say(str(outcome))
         yield outcome

@@ -20,7 +20,7 @@ __all__ = ["PLACES", "Outcome", "Say", "Scale", "Stopwatch", "place"]
 Say: TypeAlias = Callable[[str], None]
 
 # moto answers one request at a time here (see moto_server): the only way it keeps a condition.
-PLACES: Final = ("local", "local threads", "memory threads", "S3", "S3 (moto)", "GCS")
+PLACES: Final = ("local", "local threads", "memory threads", "S3", "S3 (moto)", "GCS", "Azure", "Azure (Azurite)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,24 @@ def place(name: str) -> Iterator[Store]:
         from zarrdock.stores.gcs import GCSStore
 
         with StrictGCS("bucket") as gcs, GCSStore("gs://bucket/a", storage_options=gcs.storage_options) as store:
+            yield store
+    elif name == "Azure":
+        from support.strict_azure import StrictAzure
+        from zarrdock.stores.azure import AzureStore
+
+        with (
+            StrictAzure("bucket") as azure,
+            AzureStore("az://bucket/a", storage_options=azure.storage_options) as store,
+        ):
+            yield store
+    elif name == "Azure (Azurite)":
+        from support.servers import azurite_server
+        from zarrdock.stores.azure import AzureStore
+
+        with (
+            azurite_server("bucket") as endpoint,
+            AzureStore("az://bucket/a", storage_options=endpoint.storage_options) as store,
+        ):
             yield store
     else:
         raise UnsupportedError(f"no such place: {name!r}; there are {', '.join(PLACES)}")

@@ -16,20 +16,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
 from support.fault_matrix import FAULTS
 from support.fault_proxy import Fault, FaultProxy
+from support.servers import Endpoint
 from support.storms.base import Outcome, Say, Scale, Stopwatch
 from support.storms.syscalls import Trap, trapped
+from support.strict_azure import StrictAzure
 from support.strict_gcs import StrictGCS
 from support.strict_s3 import StrictS3
 from zarrdock.api import create_array, open_array
 from zarrdock.array.array import Array
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.errors import ZarrdockError
+from zarrdock.stores.azure import AzureStore
 from zarrdock.stores.base import Store
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.local import LocalStore
@@ -48,6 +51,7 @@ SHARD_ROWS = 15
 POLICY: Final = RetryPolicy(attempts=3, deadline_seconds=10.0, attempt_seconds=2.5, initial=0.01, max=0.05)
 ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES)
 
+Server: TypeAlias = StrictS3 | StrictGCS | StrictAzure
 Verdict: TypeAlias = str  # "done", "refused", or what is wrong
 
 
@@ -198,9 +202,9 @@ def cells(put: str) -> list[Cell]:
 def on_service(name: str, share: float, seed: int = 0) -> Outcome:
     """Every fault of the fault matrix, behind a proxy."""
     watch, verdicts, wrong = Stopwatch(), Counter[str](), list[str]()
-    wanted = cells("PUT" if name == "S3" else "POST")
+    wanted = cells("POST" if name == "GCS" else "PUT")
     wanted = random.Random(seed).sample(wanted, max(1, round(len(wanted) * share)))
-    server: StrictS3 | StrictGCS = StrictS3("bucket") if name == "S3" else StrictGCS("bucket")
+    server = {"S3": StrictS3, "GCS": StrictGCS, "Azure": StrictAzure}[name]("bucket")
     with server, ThreadPoolExecutor(4) as pool:
         for cell, verdict in pool.map(partial(_run, server), enumerate(wanted)):
             _count(verdicts, wrong, verdict, str(cell))
@@ -208,19 +212,21 @@ def on_service(name: str, share: float, seed: int = 0) -> Outcome:
     return _outcome(name, did, verdicts, wrong, watch.seconds)
 
 
-def _run(server: StrictS3 | StrictGCS, numbered: tuple[int, Cell]) -> tuple[Cell, Verdict]:
+def _run(server: Server, numbered: tuple[int, Cell]) -> tuple[Cell, Verdict]:
     number, cell = numbered
-    s3 = isinstance(server, StrictS3)
+    is_gcs = isinstance(server, StrictGCS)
+    endpoint = Endpoint(server.url, server.storage_options, "bucket")
+    dialect: Literal["s3", "gcs", "azure"] = "azure" if isinstance(server, StrictAzure) else "gcs" if is_gcs else "s3"
     with (
-        FaultProxy(server.url, "s3" if s3 else "gcs") as proxy,
-        _store(server, proxy.url, POLICY) as broken,
-        _store(server, server.url, RetryPolicy()) as direct,
+        FaultProxy(server.url, dialect) as proxy,
+        _store(dialect, endpoint.through(proxy), POLICY) as broken,
+        _store(dialect, server.storage_options, RetryPolicy()) as direct,
     ):
         below = f"n{number}"
         array = make(PrefixStore(direct, below))
         array = Array(PrefixStore(broken, below), "", array.metadata)
         # An upload to GCS has its name in the body.
-        path = cell.path if s3 or cell.method == "GET" else ""
+        path = cell.path if not is_gcs or cell.method == "GET" else ""
         skip = 1 if path == "" and cell.path == "c/" and cell.operation.name == "append" else 0
         proxy.inject(
             Fault(
@@ -238,11 +244,13 @@ def _run(server: StrictS3 | StrictGCS, numbered: tuple[int, Cell]) -> tuple[Cell
         return cell, judge(PrefixStore(direct, below), cell.operation, error)
 
 
-def _store(server: StrictS3 | StrictGCS, url: str, retry: RetryPolicy) -> Store:
-    options = {**server.storage_options, "endpoint_url": url}
-    if isinstance(server, StrictS3):
-        return S3Store("s3://bucket", storage_options=options, retry=retry)
-    return GCSStore("gs://bucket", storage_options=options, retry=retry)
+def _store(dialect: str, options: dict[str, Any], retry: RetryPolicy) -> Store:
+    match dialect:
+        case "s3":
+            return S3Store("s3://bucket", storage_options=options, retry=retry)
+        case "gcs":
+            return GCSStore("gs://bucket", storage_options=options, retry=retry)
+    return AzureStore("az://bucket", storage_options=options, retry=retry)
 
 
 # -- outcomes ---------------------------------------------------------------------------------------------------------
@@ -267,7 +275,7 @@ def run(scale: Scale, say: Say) -> Iterator[Outcome]:
         outcome = on_files(name, errnos)
         say(str(outcome))
         yield outcome
-    for name in scale.over("S3", "GCS"):
+    for name in scale.over("S3", "GCS", "Azure"):
         outcome = on_service(name, scale.share, scale.seed)
         say(str(outcome))
         yield outcome

@@ -93,7 +93,7 @@ def part(role: str, array: Array, who: int, done: Array, n: int) -> tuple[int, i
 
 def run(scale: Scale, say: Say) -> Iterator[Outcome]:
     """One outcome for each place."""
-    for name in scale.over("local", "S3", "GCS"):
+    for name in scale.over("local", "S3", "GCS", "Azure"):
         outcome = storm(name, scale.of(N_REPLACED, 40))
         say(str(outcome))
         yield outcome

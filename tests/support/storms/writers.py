@@ -31,8 +31,10 @@ def write_runs(array: Array, starts: npt.NDArray[np.int64]) -> int:
 
 def run(scale: Scale, say: Say) -> Iterator[Outcome]:
     """One outcome for each place."""
-    for name in scale.over("local", "local threads", "memory threads", "S3", "GCS", "S3 (moto)"):
-        outcome = storm(name, N_WRITERS, scale.of(N_WRITES // (10 if "moto" in name else 1)), seed=scale.seed)
+    for name in scale.over(
+        "local", "local threads", "memory threads", "S3", "GCS", "Azure", "S3 (moto)", "Azure (Azurite)"
+    ):
+        outcome = storm(name, N_WRITERS, scale.of(N_WRITES // (10 if "(" in name else 1)), seed=scale.seed)
         say(str(outcome))
         yield outcome
 
