@@ -54,7 +54,9 @@ def test_right_bytes_or_the_right_error(cell: Cell, results: Results) -> None:
 
 
 def test_azurite(results_of_azurite: Results) -> None:
-    wrong = {str(cell): found for cell, (found, _) in results_of_azurite.items() if found != expected(cell)}
+    # It checks signatures, so that a range can't be taken away on the way.
+    outcomes = {c: found for c, (found, _) in results_of_azurite.items() if c.kind.fault != "ignore_range"}
+    wrong = {str(cell): found for cell, found in outcomes.items() if found != expected(cell)}
     assert wrong == {}
     assert max(seconds for _, seconds in results_of_azurite.values()) < matrix.DEADLINE_SECONDS
 
