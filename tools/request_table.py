@@ -211,8 +211,8 @@ HEADING: Final = """# Requests
 
 What each operation costs on the wire: round trips one after another / requests. The budget is what zarrdock may take
 at most, and what `tests/budgets` holds it to, on S3 (moto and a strict fake), on S3 by obstore, on Google Cloud
-Storage (the emulator and a strict fake), on Azure (Azurite and a strict fake) and on a web server. Beside it zarr-python's `FsspecStore`, measured in the
-same run through the same proxy: zarr {zarr}, s3fs {s3fs}, gcsfs {gcsfs}, adlfs {adlfs}, fsspec {fsspec}.
+Storage (the emulator and a strict fake), on Azure (Azurite and a strict fake) and on a web server. Beside it
+zarr-python's `FsspecStore`, measured in the same run through the same proxy: zarr {zarr}, s3fs {s3fs}, gcsfs {gcsfs}, adlfs {adlfs}, fsspec {fsspec}.
 
 Made by `python -m tools.request_table docs/measurements/requests.md`. A proxy stands before the service, delays every
 request by {delay:g} s and keeps its time: rounds are the longest chain of requests of which each began when the one

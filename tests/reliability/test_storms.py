@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.servers import Endpoint
 from support.storms import appends, base, faults, fuzz, kills, readers, workers, writers
 from support.storms.targets import TARGETS
 from tools.storm_table import BEGIN, END, STORMS, main
