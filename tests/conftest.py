@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import zarrdock
-from support.servers import Endpoint, azurite_server, gcs_server, is_azurite_here, moto_server
+from support.servers import Endpoint, StrictAzure, azurite_server, gcs_server, is_azurite_here, moto_server
 
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
@@ -59,3 +59,10 @@ def azurite() -> Iterator[Endpoint]:
         pytest.skip("the Azure emulator is not installed: npm ci --prefix tests/javascript")
     with azurite_server() as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def strict_azure() -> Iterator[Endpoint]:
+    """The fake of Azure that keeps every condition, likewise."""
+    with StrictAzure("zarrdock-test") as server:
+        yield Endpoint(server.url, server.storage_options)

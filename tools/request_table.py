@@ -175,7 +175,7 @@ def _peer(name: str, where: Place) -> Counted | None:
         warnings.simplefilter("ignore")  # of its own, on formats and shutdown
         try:
             counts = [count(where.proxy, THEIRS[name](where)) for _ in range(2)]
-        except NotImplementedError:
+        except (NotImplementedError, ValueError):  # the latter from adlfs, for ranges from the end
             return None
     return min(counts, key=lambda counted: (counted.rounds, counted.requests))
 
@@ -212,7 +212,8 @@ HEADING: Final = """# Requests
 What each operation costs on the wire: round trips one after another / requests. The budget is what zarrdock may take
 at most, and what `tests/budgets` holds it to, on S3 (moto and a strict fake), on S3 by obstore, on Google Cloud
 Storage (the emulator and a strict fake), on Azure (Azurite and a strict fake) and on a web server. Beside it
-zarr-python's `FsspecStore`, measured in the same run through the same proxy: zarr {zarr}, s3fs {s3fs}, gcsfs {gcsfs}, adlfs {adlfs}, fsspec {fsspec}.
+zarr-python's `FsspecStore`, measured in the same run through the same proxy: zarr {zarr}, s3fs {s3fs},
+gcsfs {gcsfs}, adlfs {adlfs}, fsspec {fsspec}.
 
 Made by `python -m tools.request_table docs/measurements/requests.md`. A proxy stands before the service, delays every
 request by {delay:g} s and keeps its time: rounds are the longest chain of requests of which each began when the one

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from support.servers import Endpoint
+from support.servers import Endpoint, is_azurite_here
 
 _numbers = itertools.count()
 DATA = bytes(range(200)) * 5
@@ -59,7 +59,18 @@ def _gcs(request: pytest.FixtureRequest, path: Path, n: int) -> tuple[str, dict[
     return f"gs://{endpoint.bucket}/everywhere-{n}", endpoint.storage_options
 
 
-KINDS: dict[str, Callable[..., tuple[str, dict[str, Any]]]] = {"local": _local, "zip": _zip, "S3": _s3, "GCS": _gcs}
+def _azure(request: pytest.FixtureRequest, path: Path, n: int) -> tuple[str, dict[str, Any]]:
+    endpoint: Endpoint = request.getfixturevalue("azurite" if is_azurite_here() else "strict_azure")
+    return f"az://{endpoint.bucket}/everywhere-{n}", endpoint.storage_options
+
+
+KINDS: dict[str, Callable[..., tuple[str, dict[str, Any]]]] = {
+    "local": _local,
+    "zip": _zip,
+    "S3": _s3,
+    "GCS": _gcs,
+    "Azure": _azure,
+}
 
 
 def _make(kind: str, request: pytest.FixtureRequest, path: Path) -> Everywhere:

@@ -246,7 +246,7 @@ list(store.list())
 
 def test_no_word_at_exit(where: Any) -> None:
     programs = {name: where.code + USE + ending for name, ending in ENDINGS.items()}
-    modules = {"S3": "s3fs, aiobotocore.session", "GCS": "gcsfs"}.get(where.kind, "asyncio")
+    modules = {"S3": "s3fs, aiobotocore.session", "GCS": "gcsfs", "Azure": "adlfs"}.get(where.kind, "asyncio")
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", RUN.format(modules=modules)],
         input=json.dumps(programs),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.servers import Endpoint, StrictAzure, StrictGCS, StrictS3
+from support.servers import Endpoint, StrictGCS, StrictS3
 
 _numbers = itertools.count()
 
@@ -19,12 +19,6 @@ def strict_s3() -> Iterator[Endpoint]:
 @pytest.fixture(scope="session")
 def strict_gcs() -> Iterator[Endpoint]:
     with StrictGCS("zarrdock-test") as server:
-        yield Endpoint(server.url, server.storage_options)
-
-
-@pytest.fixture(scope="session")
-def strict_azure() -> Iterator[Endpoint]:
-    with StrictAzure("zarrdock-test") as server:
         yield Endpoint(server.url, server.storage_options)
 
 

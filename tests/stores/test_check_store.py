@@ -78,6 +78,8 @@ SERVICES: dict[str, Opener] = {
     "Google Cloud Storage: strict fake": lambda get, folder: contextlib.nullcontext(
         of_endpoint("gs", get("strict_gcs"))
     ),
+    "Azure: Azurite": lambda get, folder: contextlib.nullcontext(of_endpoint("az", get("azurite"))),
+    "Azure: strict fake": lambda get, folder: contextlib.nullcontext(of_endpoint("az", get("strict_azure"))),
     "Azure: strict fake, through obstore": lambda get, folder: azure(),
     "HTTP: `zarrdock serve`": lambda get, folder: served(),
     "obstore's memory": lambda get, folder: opened(obstore.store.MemoryStore()),
