@@ -4,10 +4,14 @@ requests, ETags as versions.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import inspect
 import io
 import os
 import uuid
+import weakref
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import formatdate
@@ -15,6 +19,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree as ET
 
+import fsspec.asyn
 from fsspec.spec import AbstractFileSystem
 
 from zarrdock.errors import StoreError, UnsupportedError
@@ -25,7 +30,7 @@ from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose, has_expire
 from zarrdock.stores.fsspec_ import from_url, place_of
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, service_of_azure
-from zarrdock.stores.io_loop import Live, expect_bytes, send_once
+from zarrdock.stores.io_loop import Live, expect_bytes, forget_session, running_loop, send_once
 from zarrdock.stores.remote import Entries, RemoteStore
 
 __all__ = ["AzureStore"]
@@ -131,6 +136,7 @@ class AzureStore(RemoteStore):
         if data is not None and len(data) > _LARGE_BYTES:
             content, sent["Content-Length"] = io.BytesIO(data), str(len(data))
         request = HttpRequest(method, url, headers=sent, content=content)
+        _close_at_exit(live.fs)
         options = _options(live.fs)
         if method in ("PUT", "DELETE"):  # aiohttp repeats them by itself, and then a refusal may be of our own making
             options["middlewares"] = (send_once,)
@@ -461,6 +467,44 @@ def _options(fs: Any) -> dict[str, Any]:
     """Settings of one request of the client: sent once; a stall, not a long answer, is a failure."""
     given = {name: value for name, value in getattr(fs, "_timeout_kwargs", {}).items() if name != "timeout"}
     return {"retry_total": 0, "connection_timeout": 15, "read_timeout": 30, **given}
+
+
+# Filesystems that are closed as below.
+_closed_at_exit: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _close_at_exit(fs: Any) -> None:
+    """Close the client of a filesystem when the process ends, or the filesystem goes.
+
+    adlfs does so by waiting for its loop, without end where that does not run any more: in a forked child, which has
+    its parent's filesystems, too.
+    """
+    if fs in _closed_at_exit:
+        return
+    _closed_at_exit.add(fs)
+    for finalizer in tuple(getattr(weakref.finalize, "_registry", ())):
+        if (found := finalizer.peek()) is not None and found[0] is fs and found[1] is fsspec.asyn.sync:
+            finalizer.detach()
+    credential = fs.credential if hasattr(fs.credential, "close") else None
+    weakref.finalize(fs, _close, fs.service_client, credential, fs.loop, os.getpid())
+
+
+def _close(service: Any, credential: Any, loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    session = getattr(service._pipeline._transport, "session", None)
+    if pid != os.getpid():
+        if session is not None:
+            forget_session(session)
+    elif loop.is_running():
+
+        async def close() -> None:
+            await service.close()
+            if credential is not None and inspect.isawaitable(closing := credential.close()):
+                await closing
+
+        closing = asyncio.run_coroutine_threadsafe(close(), loop)
+        if running_loop() is not loop:
+            with contextlib.suppress(TimeoutError):
+                closing.result(1)
 
 
 def _from_url(url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:

@@ -22,7 +22,7 @@ from zarrdock.stores.diagnose import HttpStatusError
 from zarrdock.stores.fsspec_ import from_url, place_of
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, service_of_url
-from zarrdock.stores.io_loop import Live, expect_bytes, running_loop, send_once
+from zarrdock.stores.io_loop import Live, expect_bytes, forget_session, running_loop, send_once
 from zarrdock.stores.remote import Entries, RemoteStore
 
 __all__ = ["GCSStore"]
@@ -278,9 +278,7 @@ def _close(session: Any, loop: asyncio.AbstractEventLoop, pid: int) -> None:
     if session.closed:
         return
     if pid != os.getpid():  # its sockets are the parent's: neither gcsfs nor aiohttp is to close them here
-        connector = session.connector
-        session.detach()
-        connector._closed = True
+        forget_session(session)
     elif loop.is_running():
         closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
         if running_loop() is not loop:

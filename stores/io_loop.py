@@ -201,6 +201,13 @@ def expect_bytes(nbytes: int) -> None:
         timer.reschedule(when + nbytes / SLOWEST_BYTES_PER_SECOND)
 
 
+def forget_session(session: Any) -> None:
+    """Let go of a session of aiohttp that was inherited by ``fork``: its sockets are the parent's."""
+    connector = session.connector
+    session.detach()
+    connector._closed = True
+
+
 async def send_once(request: Any, handler: Any) -> Any:
     """A middleware of aiohttp: a connection that broke is an error, not a reason to send the request again."""
     import aiohttp
