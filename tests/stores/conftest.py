@@ -24,12 +24,14 @@ def strict_gcs() -> Iterator[Endpoint]:
 
 @pytest.fixture(scope="session", params=["moto", "strict"])
 def any_s3(request: pytest.FixtureRequest) -> Endpoint:
-    return request.getfixturevalue("moto" if request.param == "moto" else "strict_s3")
+    found: Endpoint = request.getfixturevalue("moto" if request.param == "moto" else "strict_s3")
+    return found
 
 
 @pytest.fixture(scope="session", params=["emulator", "strict"])
 def any_gcs(request: pytest.FixtureRequest) -> Endpoint:
-    return request.getfixturevalue("gcs_emulator" if request.param == "emulator" else "strict_gcs")
+    found: Endpoint = request.getfixturevalue("gcs_emulator" if request.param == "emulator" else "strict_gcs")
+    return found
 
 
 @pytest.fixture
@@ -40,4 +42,5 @@ def prefix() -> str:
 
 @pytest.fixture(scope="session", params=["azurite", "strict"])
 def any_azure(request: pytest.FixtureRequest) -> Endpoint:
-    return request.getfixturevalue("azurite" if request.param == "azurite" else "strict_azure")
+    found: Endpoint = request.getfixturevalue("azurite" if request.param == "azurite" else "strict_azure")
+    return found

@@ -193,7 +193,7 @@ class FaultProxy(LoopbackServer):
                 Seen(
                     request.method,
                     path,
-                    headers.get("x-ms-range") or headers.get("Range", ""),
+                    headers.get("x-ms-range") or headers.get("Range") or "",
                     condition,
                     status,
                     f"{kind} {fault.status}" if fault and kind == "status" else kind,
