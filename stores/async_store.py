@@ -40,14 +40,17 @@ class AsyncStore:
 
     @property
     def traits(self) -> Traits:
+        """Capabilities of the store."""
         return self.store.traits
 
     @property
     def read_only(self) -> bool:
+        """True where mutating calls are refused."""
         return self.store.read_only
 
     @property
     def url(self) -> str:
+        """URL of the store without credentials."""
         return self.store.url
 
     def __repr__(self) -> str:

@@ -54,6 +54,31 @@ def test_every_public_function_and_class_has_an_example() -> None:
     assert [name for name, found in objects.items() if ">>> " not in (found.__doc__ or "")] == []
 
 
+def members(kind: type) -> Iterator[tuple[str, list[str | None]]]:
+    """Public methods and properties of a class that are ours, each with its docstrings along the bases; tests of the
+    contract, which their names describe, left out.
+    """
+    for name in dir(kind):
+        found = [(base, base.__dict__[name]) for base in kind.__mro__ if name in base.__dict__]
+        is_ours = bool(found) and found[0][0].__module__.startswith("zarrdock.")
+        if is_ours and not name.startswith(("_", "test_")):
+            plain = [getattr(value, "__func__", value) for _, value in found]
+            if callable(plain[0]) or isinstance(plain[0], property):
+                yield name, [value.__doc__ for value in plain]
+
+
+def test_everything_public_has_a_docstring() -> None:
+    lacking, n = [], 0
+    errors = [(f"zarrdock.errors.{name}", getattr(zarrdock.errors, name)) for name in zarrdock.errors.__all__]
+    for name, found in (*public_objects(), *errors):
+        inside = members(found) if inspect.isclass(found) else ()
+        told = [(name, [found.__doc__]), *((f"{name}.{member}", docs) for member, docs in inside)]
+        lacking += [one for one, docs in told if not any(docs)]
+        n += len(told)
+    assert n > 1000
+    assert lacking == []
+
+
 def examples(module: ModuleType) -> list[doctest.DocTest]:
     names = {"np": np, "zarrdock": zarrdock}
     finder = doctest.DocTestFinder(exclude_empty=True)
