@@ -132,6 +132,8 @@ class AzureStore(RemoteStore):
         service = live.fs.service_client
         url = self._address(live, "" if query and "restype" in query else key, query)
         sent: dict[str, str] = {"x-ms-version": service.api_version, **(headers or {})}
+        if data is not None:  # as aiohttp would say by itself, after the request was signed
+            sent.setdefault("Content-Type", "application/octet-stream")
         content: bytes | io.BytesIO | None = data
         if data is not None and len(data) > _LARGE_BYTES:
             content, sent["Content-Length"] = io.BytesIO(data), str(len(data))
@@ -184,7 +186,7 @@ class AzureStore(RemoteStore):
     async def _send_put(
         self, live: Live, key: str, data: bytes, expected: Expected, lineage: Lineage | None
     ) -> Version:
-        headers = {"Content-Type": "application/octet-stream", **_condition(expected)}
+        headers = _condition(expected)
         if lineage is not None:
             headers[f"x-ms-meta-{AZURE_METADATA_NAME}"] = str(lineage)
         if len(data) > MAX_PUT_BYTES:
@@ -204,7 +206,11 @@ class AzureStore(RemoteStore):
             await self._send(live, "PUT", key, {"comp": "block", "blockid": names[-1]}, data=block)
         blocks = "".join(f"<Latest>{name}</Latest>" for name in names)
         document = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{blocks}</BlockList>'.encode()
-        described = {**headers, "Content-Type": "application/xml", "x-ms-blob-content-type": headers["Content-Type"]}
+        described = {
+            **headers,
+            "Content-Type": "application/xml",
+            "x-ms-blob-content-type": "application/octet-stream",
+        }
         _, answered, _ = await self._send(live, "PUT", key, {"comp": "blocklist"}, headers=described, data=document)
         etag: Version = answered.get("ETag")
         return etag

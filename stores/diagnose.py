@@ -278,16 +278,23 @@ _BY_ERRNO = {
     errno.ENETUNREACH: Kind.CONNECTION,
 }
 
-_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/@'\"<>]*@)?([^\s?'\"<>)\]]*)(\?[^\s'\"<>)\]]*)?")
+_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)([^\s/@'\"<>]*@)?([^\s?'\"<>)\]]*)(\?[^\s'\"<>)\]]*)?")
 _SECRET = re.compile(
     r"(?i)\b((?:x-amz-|x-goog-)[a-z-]+|awsaccesskeyid|signature|sig|access_token|refresh_token|id_token|api_?key|"
     r"(?:aws_)?secret(?:_access_key)?|password|authorization)(['\"]?\s*[=:]\s*)(?:b?['\"])?(?:(?:bearer|basic|aws4-hmac-sha256)\s+)?[^\s&'\",}\])]+"
 )
 
 
+def _without_user(found: re.Match[str]) -> str:
+    user = found[2] or ""
+    # abfss://container@account.dfs.core.windows.net/folder: no user, but a part of the address.
+    kept = user if found[1].lower().startswith("abfs") and ":" not in user else ""
+    return found[1] + kept + found[3] + ("?…" if found[4] else "")
+
+
 def redact(text: object) -> str:
     """``text`` without user names, passwords, query strings and signatures."""
-    cleaned = _URL.sub(lambda m: m[1] + m[2] + ("?…" if m[3] else ""), str(text))
+    cleaned = _URL.sub(_without_user, str(text))
     return _SECRET.sub(lambda m: f"{m[1]}{m[2]}…", cleaned)
 
 
