@@ -78,6 +78,7 @@ __all__ = [
     "put_value",
     "stale",
     "unlink_quietly",
+    "unnamed",
     "walk",
 ]
 
@@ -106,6 +107,19 @@ def _is_name(name: str) -> bool:
     except UnicodeEncodeError:  # bytes that are not UTF-8
         return False
     return True
+
+
+def unnamed(folder: str, store: object) -> Iterator[str]:
+    """Paths of files and folders below ``folder`` that no key can name, relative to it."""
+    todo = [""]
+    while todo:
+        below = todo.pop()
+        for entry in _scan(f"{folder}/{below}", store):
+            if not _is_name(entry.name):
+                if not entry.name.endswith(SUFFIX):
+                    yield below + entry.name
+            elif entry.is_dir(follow_symlinks=False):
+                todo.append(f"{below}{entry.name}/")
 
 
 def _scan(folder: str, store: object) -> list[os.DirEntry[str]]:

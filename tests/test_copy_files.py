@@ -1,6 +1,8 @@
 """Files in a hierarchy that are no Zarr go along with a copy, or are named."""
 
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,19 @@ def test_a_file_named_like_a_chunk_of_the_copy_is_named(tmp_path: Path, capsys: 
     assert "a/c/3" in capsys.readouterr().err
     assert run(["copy", str(tmp_path / "src"), str(tmp_path / "dst3")]) == 0
     assert "7 other files" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
+def test_files_that_no_key_can_name_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "in"
+    hierarchy(source)
+    for name in (b"\xff.jpg", b"a/\xfe", b"OME/back\\slash"):
+        Path(os.fsdecode(os.fsencode(source) + b"/" + name)).write_bytes(b"x")
+    with pytest.warns(IncompleteCopyWarning, match=re.escape(r"OME/back\slash: no key has such a name")):
+        zarrdock.copy(source, tmp_path / "out")
+    assert run(["copy", str(source), str(tmp_path / "again")]) == 3
+    told = capsys.readouterr().err
+    assert all(rf"not copied: {name}: no key" in told for name in (r"\xff.jpg", r"a/\xfe", r"OME/back\slash"))
 
 
 def test_large_files_are_copied_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

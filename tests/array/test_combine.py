@@ -93,11 +93,12 @@ def test_one_bad_change_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = threading.local()
     write = read_write._write_task
 
-    def checked(store, task, edit, cache, check, check_whole) -> None:
+    def checked(store, edit, cache, check, check_whole, expected, task) -> None:
         def refuse() -> None:
             raise KeyError("bad")
 
-        write(store, task, edit, cache, refuse if getattr(bad, "is_bad", False) else check, check_whole)
+        check = refuse if getattr(bad, "is_bad", False) else check
+        write(store, edit, cache, check, check_whole, expected, task)
 
     monkeypatch.setattr(read_write, "_write_task", checked)
 

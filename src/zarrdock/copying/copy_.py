@@ -23,7 +23,7 @@ from zarrdock.codecs.write_options import WriteOptions, WriteOptionsLike, write_
 from zarrdock.copying.conversions import contents_of, tiff_folder
 from zarrdock.copying.copy_objects import copy_objects
 from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
-from zarrdock.copying.foreign import File, copy_files, files_below
+from zarrdock.copying.foreign import File, copy_files, files_below, unnamed_below
 from zarrdock.copying.npy import is_npy
 from zarrdock.copying.parallel import Workers
 from zarrdock.copying.progress import CopyProgress, IncompleteCopyWarning, Mark, below
@@ -290,6 +290,7 @@ class Copier:
         contents = self._contents
         if contents.store is not None and self._takes_files:
             self._copy_files("", files_below(contents.store, contents.path, contents.files, contents.folders))
+            self._leave_out(unnamed_below(contents.store, contents.path))
 
     def _warn(self) -> None:
         if self._progress.left_out:

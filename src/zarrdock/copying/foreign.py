@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from math import ceil
@@ -14,8 +15,9 @@ from zarrdock.copying.transfer import N_LOCAL, N_REMOTE, Outcome
 from zarrdock.errors import VersionChangedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, LazyParts, Read, Store, Version
+from zarrdock.stores.local import LocalStore, unnamed
 
-__all__ = ["File", "copy_files", "files_below"]
+__all__ = ["File", "copy_files", "files_below", "unnamed_below"]
 
 _PIECE_BYTES = 16 * 2**20
 
@@ -36,6 +38,15 @@ def files_below(store: Store, path: str, files: Iterable[str], folders: Iterable
     for folder in folders:
         for entry in store.list(below(path, folder)):
             yield entry.key[skip:], entry.size
+
+
+def unnamed_below(store: Store, path: str) -> Iterator[str]:
+    """Files and folders of a local hierarchy that no key can name, and so no listing has: one line each."""
+    for origin, prefix in store.origins(path):
+        if isinstance(origin, LocalStore):
+            for name in unnamed(f"{origin.root.rstrip('/')}/{prefix}".rstrip("/"), origin):
+                shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+                yield f"{shown}: no key has such a name (it is not UTF-8, or has a backslash)"
 
 
 def copy_files(
