@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import zarrdock
+from support.stores import remote
 from zarrdock.cli.main import run
 from zarrdock.copying import IncompleteCopyWarning
 from zarrdock.copying.recognise import ForeignFile, find_file
@@ -214,6 +215,26 @@ def test_a_folder_of_tiffs(tifffile: Any, tmp_path: Path) -> None:
     (tmp_path / "slices" / "notes.txt").write_text("no image")
     with pytest.raises(NodeNotFoundError):
         zarrdock.copy(tmp_path / "slices", tmp_path / "y.zarr")
+
+
+def test_a_folder_of_tiffs_in_another_store(tifffile: Any, tmp_path: Path) -> None:
+    memory = zarrdock.MemoryStore()
+    ways: list[dict[str, Any]] = [
+        {},
+        {"compression": "lzw"},
+        {"compression": "zlib", "tile": (16, 16)},
+        {"bigtiff": True},
+    ]
+    for i in range(12):
+        tifffile.imwrite(tmp_path / "x.tif", STACK[0, 0] + i, byteorder="<>"[i % 2], **ways[i % 4])
+        memory.write(f"slices/z{i}.tif", (tmp_path / "x.tif").read_bytes())
+    store = remote(memory)
+    copied = zarrdock.copy(store, tmp_path / "x.zarr", src_path="slices")
+    np.testing.assert_array_equal(copied[...], np.stack([STACK[0, 0] + i for i in range(12)]))
+    assert copied.attrs["tiff"]["files"][-1] == "z11.tif"
+    memory.write("slices/z7.tif", b"II*\0")
+    with pytest.raises(zarrdock.errors.MetadataError, match=r"z7\.tif"):
+        zarrdock.copy(store, tmp_path / "y.zarr", src_path="slices")
 
 
 def test_a_tag_that_does_not_go_along_is_named(tifffile: Any, tmp_path: Path) -> None:

@@ -277,6 +277,17 @@ def test_what_has_no_form_in_zarr_is_named_and_the_rest_is_there(
     assert all(line.startswith("not copied: ") for line in lines)
 
 
+def test_the_page_has_the_matrix(repository: Path) -> None:
+    """The files that are compared, with which engines, and all that is not carried over."""
+    page = (repository / "docs" / "how-to" / "convert.md").read_text("utf-8")
+    rows = {cells[0]: cells[1:] for cells in (line.strip("| ").split(" | ") for line in page.splitlines())}
+    for name, (_, engines) in FILES.items():
+        assert rows[name][0] == ", ".join(engines), name
+        assert rows[name][1] == "identical", name
+    for line in LEFT_OUT:
+        assert rows[f"`{line.partition(': ')[2]}`"], line
+
+
 def test_a_part_of_a_file(odd: Path, tmp_path: Path) -> None:
     copied = zarrdock.copy(odd, tmp_path / "x.zarr", src_path="g/x")  # nothing is missing there
     np.testing.assert_array_equal(copied[...], X)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import Region
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Store
-from zarrdock.stores.local import LocalStore
 from zarrdock.views.store_file import StoreFile
 
 __all__ = ["Image", "TiffArray", "open_tiff", "open_tiff_folder"]
@@ -95,39 +95,72 @@ def open_tiff_folder(store: Store, keys: Sequence[str]) -> Image:
     first axis.
 
     Raises:
-        UnsupportedError: they are not on the local disk, or differ in shape or data type; tifffile is missing.
+        UnsupportedError: they differ in shape or data type; tifffile is missing. MetadataError: one is damaged.
     """
     tifffile = _tifffile()
-    if not isinstance(store, LocalStore):
-        raise UnsupportedError(
-            f"{store}: a folder of TIFF files is read from the local disk; copy the files there first"
-        )
-    paths = tifffile.natural_sorted([str(Path(store.root, key)) for key in keys])
-    seen: tuple[Any, ...] | None = None
-    for path in paths:
-        with tifffile.TiffFile(path) as file:
-            found = file.series[0].shape, file.series[0].dtype, len(file.series), file.series[0].axes
-        if seen is not None and found != seen:
+    keys = tifffile.natural_sorted(keys)
+
+    def look(key: str) -> tuple[Any, ...]:
+        with _opened(store, key) as file:
+            one = file.series[0]
+            return tuple(one.shape), one.dtype, len(file.series), one.axes
+
+    with ThreadPoolExecutor(16 if store.traits.remote else 1, "zarrdock-tiff") as pool:
+        found = list(pool.map(look, keys))
+    shape, dtype, n_series, axes = found[0]
+    for key, other in zip(keys, found, strict=True):
+        if other != found[0]:
             raise UnsupportedError(
-                f"{path}: {found[0]} {found[1]} in {found[2]} series, where the files before have {seen[0]} {seen[1]}: "
-                "only files that are alike make one array; copy them one by one"
+                f"{key!r} in {store}: {other[0]} {other[1]} in {other[2]} series, where the files before have {shape} "
+                f"{dtype} in {n_series}: only files that are alike make one array; copy them one by one"
             )
-        seen = found
-    assert seen is not None
-    with tifffile.TiffFile(paths[0]) as file:
+    with _opened(store, keys[0]) as file:
         tags, left_out = _tags(file)
-    tags["files"] = [Path(path).name for path in paths]
-    return Image({"": _array(tifffile.TiffSequence(paths).aszarr(), f"I{seen[3]}")}, {"tiff": tags}, left_out)
+    tags["files"] = [key.rpartition("/")[2] for key in keys]
+    stack = TiffArray((len(keys), *shape), np.dtype(dtype), (1, *shape), _names(f"I{axes}"), _Stack(store, tuple(keys)))
+    return Image({"": stack}, {"tiff": tags}, left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """The files of a folder behind one another; each is decoded as a whole."""
+
+    store: Store
+    keys: tuple[str, ...]
+
+    def __getitem__(self, region: Region) -> AnyArray:
+        files, *inside = region
+        return np.stack([self._read(key)[tuple(inside)] for key in self.keys[files]])
+
+    def _read(self, key: str) -> AnyArray:
+        with _opened(self.store, key) as file:
+            read: AnyArray = file.series[0].asarray()
+            return read
+
+
+@contextmanager
+def _opened(store: Store, key: str) -> Iterator[Any]:
+    try:
+        with _tifffile().TiffFile(StoreFile(store, key)) as file:
+            yield file
+    except ZarrdockError:
+        raise
+    except Exception as error:  # whatever a parser of damaged files may raise
+        raise MetadataError(f"{key!r} in {store} is no TIFF file that tifffile can read: {error}") from error
 
 
 def _array(store: Any, axes: str) -> TiffArray:
     import zarr
 
     array: Any = zarr.open_array(store, mode="r")
+    return TiffArray(tuple(array.shape), np.dtype(array.dtype), tuple(array.chunks), _names(axes), array)
+
+
+def _names(axes: str) -> tuple[str, ...]:
     names = tuple({"S": "s", "I": "i", "Q": "q"}.get(axis, axis.lower()) for axis in axes)
     if len(set(names)) < len(names):
         names = tuple(f"{name}{i}" for i, name in enumerate(names))
-    return TiffArray(tuple(array.shape), np.dtype(array.dtype), tuple(array.chunks), names, array)
+    return names
 
 
 def _tags(file: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
