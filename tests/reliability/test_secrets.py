@@ -8,6 +8,7 @@ import pytest
 import zarrdock
 from support.servers import Fault, FaultProxy, StrictS3
 from zarrdock.errors import ZarrdockError
+from zarrdock.stores.azure import AzureStore
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.http_ import HTTPStore
 from zarrdock.stores.open import open_store
@@ -54,9 +55,19 @@ def gcs(proxy) -> GCSStore:
     return GCSStore("gs://bucket/x", storage_options=options, retry=ONCE)
 
 
+def azure(proxy) -> AzureStore:
+    options = {"connection_string": f"BlobEndpoint={proxy.url};SharedAccessSignature=sv=2024-01-01&sig={SIGNATURE}"}
+    return AzureStore("az://bucket/x", storage_options=options, retry=ONCE)
+
+
+def azure_by_key(proxy) -> AzureStore:
+    text = f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey={SECRET};BlobEndpoint={proxy.url};"
+    return AzureStore("az://bucket/x", storage_options={"connection_string": text}, retry=ONCE)
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("kind", ["status", "reset", "truncate"])
-@pytest.mark.parametrize("make", [s3, http, gcs])
+@pytest.mark.parametrize("make", [s3, http, gcs, azure, azure_by_key])
 def test_errors_of_services(proxy, make, kind, caplog) -> None:
     with make(proxy) as store, caplog.at_level(logging.DEBUG, "zarrdock"):
         clean(f"{store} {store!r} {store.url} {RecordingStore(store)!r}")

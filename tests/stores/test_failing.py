@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from support.servers import Endpoint, Fault, FaultProxy
+from support.strict_azure import connection_string
 from zarrdock.errors import AccessError, StoreError
+from zarrdock.stores.azure import AzureStore
 from zarrdock.stores.base import Store
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.http_ import HTTPStore
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.server
 
 QUICK = RetryPolicy(attempts=3, deadline_seconds=5, initial=0.01, max=0.02)
 ONCE = RetryPolicy(attempts=1)
-SERVICES = ("S3", "GCS", "HTTP", "S3 by obstore")
+SERVICES = ("S3", "GCS", "Azure", "HTTP", "S3 by obstore")
 BUCKET = "zarrdock-test"
 
 
@@ -38,6 +40,9 @@ def store_at(service: str, url: str, bucket: str = BUCKET, retry: RetryPolicy = 
         case "GCS":
             options = {"project": "test", "token": "anon", "endpoint_url": url}
             return GCSStore(f"gs://{bucket}/x", storage_options=options, retry=retry)
+        case "Azure":
+            options = {"connection_string": connection_string(url, "account", "a2V5")}
+            return AzureStore(f"az://{bucket}/x", storage_options=options, retry=retry)
         case "HTTP":
             return HTTPStore(f"{url}/{bucket}/x", retry=retry)
     from obstore.store import S3Store as ObstoreS3
@@ -55,9 +60,13 @@ def store_at(service: str, url: str, bucket: str = BUCKET, retry: RetryPolicy = 
 
 
 @pytest.fixture(scope="module")
-def proxies(strict_s3: Endpoint, strict_gcs: Endpoint) -> Iterator[dict[str, FaultProxy]]:
-    with FaultProxy(strict_s3.url, "s3") as s3, FaultProxy(strict_gcs.url, "gcs") as gcs:
-        yield {"S3": s3, "GCS": gcs, "HTTP": s3, "S3 by obstore": s3}
+def proxies(strict_s3: Endpoint, strict_gcs: Endpoint, strict_azure: Endpoint) -> Iterator[dict[str, FaultProxy]]:
+    with (
+        FaultProxy(strict_s3.url, "s3") as s3,
+        FaultProxy(strict_gcs.url, "gcs") as gcs,
+        FaultProxy(strict_azure.url, "azure") as azure,
+    ):
+        yield {"S3": s3, "GCS": gcs, "Azure": azure, "HTTP": s3, "S3 by obstore": s3}
 
 
 # Service, status, the service's word -> our error, what it is, what to do.
@@ -76,6 +85,14 @@ ANSWERS = [
     ("S3 by obstore", 400, "AuthorizationHeaderMalformed", StoreError, "wrong region or endpoint", "region_name"),
     ("GCS", 403, "no storage.objects.get access", AccessError, "access denied", "give credentials"),
     ("GCS", 401, "Invalid Credentials", AccessError, "no valid credentials", "give credentials"),
+    ("Azure", 403, "AuthorizationPermissionMismatch", AccessError, "access denied", "check the permissions"),
+    ("Azure", 403, "AccountIsDisabled", AccessError, "access denied: .*AccountIsDisabled", "check the permissions"),
+    ("Azure", 409, "PublicAccessNotPermitted", AccessError, "access denied", "check the permissions"),
+    ("Azure", 403, "AuthenticationFailed", AccessError, "no valid credentials", "storage_options"),
+    ("Azure", 401, "NoAuthenticationInformation", AccessError, "no valid credentials", "storage_options"),
+    ("Azure", 404, "ResourceNotFound", StoreError, "no such container", "names of the container and the account"),
+    ("Azure", 409, "ContainerBeingDeleted", StoreError, "no such container", "names of the container and the account"),
+    ("Azure", 409, "BlobImmutableDueToPolicy", StoreError, "BlobImmutableDueToPolicy", ""),
     ("HTTP", 403, "AccessDenied", AccessError, "access denied", "give credentials"),
     ("HTTP", 401, "Unauthorized", AccessError, "no valid credentials", "storage_options"),
     ("HTTP", 403, "RequestTimeTooSkewed", AccessError, "credentials have expired", "clock"),

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.servers import StrictGCS, StrictS3
+from support.servers import StrictAzure, StrictGCS, StrictS3
 from zarrdock.errors import ConflictError
 from zarrdock.stores import remote
+from zarrdock.stores.azure import AzureStore
 from zarrdock.stores.gcs import GCSStore
 from zarrdock.stores.remote import RemoteStore
 from zarrdock.stores.s3 import S3Store
@@ -19,9 +20,13 @@ from zarrdock.stores.s3 import S3Store
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=["s3", "gcs"])
+@pytest.fixture(scope="module", params=["s3", "gcs", "azure"])
 def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], RemoteStore]]:
-    cls, fake, url = {"s3": (S3Store, StrictS3, "s3://b/x"), "gcs": (GCSStore, StrictGCS, "gs://b/x")}[request.param]
+    cls, fake, url = {
+        "s3": (S3Store, StrictS3, "s3://b/x"),
+        "gcs": (GCSStore, StrictGCS, "gs://b/x"),
+        "azure": (AzureStore, StrictAzure, "az://b/x"),
+    }[request.param]
     with fake("b") as server:
         # Asked once in a process, by writes of its own: not what is interrupted here.
         cls(url, storage_options=server.storage_options).conditions()
