@@ -69,8 +69,7 @@ class AzureStore(RemoteStore):
     'az://container/folder'
     """
 
-    # CPU time of one request (1.6 ms, most of it the client's signature) times the bandwidth of a network and of loopback
-    # would be 160 kB and 620 KiB.
+    # CPU time of one request (1.6 ms) times the bandwidth of a network, and of loopback, would be 160 kB and 620 KiB.
     default_gap_bytes = 256 * 1024
 
     def __init__(
