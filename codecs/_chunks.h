@@ -1,4 +1,4 @@
-/* Chunks decoded and put in their places: what _compiled.c does, without Python and without threads. tests/fuzz/chunks.c
+/* Chunks decoded and put in their places, or gathered and encoded: what _compiled.c does, without Python and threads. tests/fuzz/chunks.c
  * runs it against hostile bytes.
  *
  * Every length is compared with what is expected before anything is read or allocated by it; the memory for decoded bytes
@@ -103,6 +103,10 @@ static uint32_t crc32c(const byte *data, size_t n)
 enum { CRC32C, ZSTD, BLOSC, GZIP, ZLIB, LZ4, N_CODECS };
 
 static const char *const codec_names[N_CODECS] = {"crc32c", "zstd", "blosc", "gzip", "zlib", "lz4"};
+/* Of encoding. zstd: level, checksum; blosc: number in blosc_names, level, shuffle, bytes of a block, of an element;
+ * gzip, zlib: level; lz4: acceleration. */
+static const int n_options[N_CODECS] = {0, 2, 5, 1, 1, 1};
+static const char *const blosc_names[] = {"blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd"};
 static const int codec_is_here[N_CODECS] = {
     1,
 #ifdef HAVE_ZSTD
@@ -127,9 +131,13 @@ static const int codec_is_here[N_CODECS] = {
 #endif
 };
 
+#define MAX_OPTIONS 5
+
 typedef struct {
     int codec;
     size decoded, limit; /* bytes: exactly, or if that is -1, at most (of checksums only) */
+    int n_options;       /* -1: it only decodes */
+    int options[MAX_OPTIONS];
 } Step;
 
 typedef struct {
@@ -169,6 +177,11 @@ static int is_sound(Chain *chain)
         if (step.codec < 0 || step.codec >= N_CODECS || !codec_is_here[step.codec] ||
             step.decoded < (step.codec == CRC32C ? -1 : 0) || step.limit < step.decoded)
             return 0;
+        if (step.n_options >= 0 && step.n_options != n_options[step.codec])
+            return 0;
+        if (step.codec == BLOSC && step.n_options >= 0 &&
+            (step.options[0] < 0 || step.options[0] >= (int)(sizeof blosc_names / sizeof *blosc_names)))
+            return 0;
     }
     chain->nbytes = nbytes;
     return 1;
@@ -182,9 +195,12 @@ typedef struct Worker {
     size nbytes[3];
 #ifdef HAVE_ZSTD
     ZSTD_DCtx *zstd;
+    ZSTD_CCtx *zstd_encoder;
 #endif
 #ifdef HAVE_DEFLATE
     struct libdeflate_decompressor *deflate;
+    struct libdeflate_compressor *deflate_encoder;
+    int deflate_level; /* of the encoder */
 #endif
 } Worker;
 
@@ -194,9 +210,11 @@ static void free_worker(Worker *worker)
         free(worker->memory[i]);
 #ifdef HAVE_ZSTD
     ZSTD_freeDCtx(worker->zstd);
+    ZSTD_freeCCtx(worker->zstd_encoder);
 #endif
 #ifdef HAVE_DEFLATE
     libdeflate_free_decompressor(worker->deflate);
+    libdeflate_free_compressor(worker->deflate_encoder);
 #endif
     free(worker);
 }
@@ -319,6 +337,121 @@ static const byte *decode(Worker *worker, const Chain *chain, const byte *data, 
         n = step.decoded;
     }
     return n == chain->nbytes ? data : NULL;
+}
+
+/* -- Encoding: bytes made of `n` bytes, or -1 for everything that is not as expected ----------------------------------- */
+
+/* Memory that a step needs for its result; 0: none would be enough. */
+static size bound(Worker *worker, const Step *step, size n)
+{
+    (void)worker;
+    switch (step->codec) {
+    case CRC32C:
+        return n + 4;
+#ifdef HAVE_ZSTD
+    case ZSTD: {
+        size_t most = ZSTD_compressBound((size_t)n);
+        return ZSTD_isError(most) || most > PTRDIFF_MAX ? 0 : (size)most;
+    }
+#endif
+#ifdef HAVE_BLOSC
+    case BLOSC:
+        return n > BLOSC_MAX_BUFFERSIZE ? 0 : n + BLOSC_MAX_OVERHEAD;
+#endif
+#ifdef HAVE_DEFLATE
+    case GZIP:
+    case ZLIB: {
+        int level = step->options[0];
+        if (level < 1 || level > 12) /* older releases do not know 0 */
+            return 0;
+        if (!worker->deflate_encoder || worker->deflate_level != level) {
+            libdeflate_free_compressor(worker->deflate_encoder);
+            worker->deflate_encoder = libdeflate_alloc_compressor(level);
+            worker->deflate_level = level;
+        }
+        if (!worker->deflate_encoder)
+            return 0;
+        size_t most = step->codec == GZIP ? libdeflate_gzip_compress_bound(worker->deflate_encoder, (size_t)n)
+                                          : libdeflate_zlib_compress_bound(worker->deflate_encoder, (size_t)n);
+        return most > PTRDIFF_MAX ? 0 : (size)most;
+    }
+#endif
+#ifdef HAVE_LZ4
+    case LZ4:
+        return n > LZ4_MAX_INPUT_SIZE ? 0 : 4 + (size)LZ4_compressBound((int)n);
+#endif
+    }
+    return 0;
+}
+
+static void put_little32(byte *out, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = (byte)(value >> 8 * i);
+}
+
+static size encode_step(Worker *worker, const Step *step, const byte *data, size n, byte *out, size room)
+{
+    switch (step->codec) {
+    case CRC32C:
+        memcpy(out, data, (size_t)n);
+        put_little32(out + n, crc32c(data, (size_t)n));
+        return n + 4;
+#ifdef HAVE_ZSTD
+    case ZSTD: {
+        if (!worker->zstd_encoder && !(worker->zstd_encoder = ZSTD_createCCtx()))
+            return -1;
+        ZSTD_CCtx_reset(worker->zstd_encoder, ZSTD_reset_session_and_parameters);
+        if (ZSTD_isError(ZSTD_CCtx_setParameter(worker->zstd_encoder, ZSTD_c_compressionLevel, step->options[0])) ||
+            ZSTD_isError(ZSTD_CCtx_setParameter(worker->zstd_encoder, ZSTD_c_checksumFlag, step->options[1])))
+            return -1;
+        size_t made = ZSTD_compress2(worker->zstd_encoder, out, (size_t)room, data, (size_t)n);
+        return ZSTD_isError(made) ? -1 : (size)made;
+    }
+#endif
+#ifdef HAVE_BLOSC
+    case BLOSC: {
+        const int *o = step->options;
+        int made = blosc_compress_ctx(o[1], o[2], (size_t)o[4], (size_t)n, data, out, (size_t)room, blosc_names[o[0]],
+                                      (size_t)o[3], 1);
+        return made > 0 ? made : -1;
+    }
+#endif
+#ifdef HAVE_DEFLATE
+    case GZIP:
+    case ZLIB: {
+        size_t made = step->codec == GZIP
+                          ? libdeflate_gzip_compress(worker->deflate_encoder, data, (size_t)n, out, (size_t)room)
+                          : libdeflate_zlib_compress(worker->deflate_encoder, data, (size_t)n, out, (size_t)room);
+        return made ? (size)made : -1;
+    }
+#endif
+#ifdef HAVE_LZ4
+    case LZ4: {
+        put_little32(out, (uint32_t)n);
+        int made = LZ4_compress_fast((const char *)data, (char *)out + 4, (int)n, (int)(room - 4), step->options[0]);
+        return made > 0 ? made + 4 : -1;
+    }
+#endif
+    }
+    return -1;
+}
+
+/* The encoded form of a chunk's bytes, in the worker's memory; NULL for everything that is not as expected. */
+static const byte *encode(Worker *worker, const Chain *chain, const byte *data, size *n)
+{
+    *n = chain->nbytes;
+    for (int i = chain->n_steps - 1; i >= 0; i--) {
+        const Step *step = &chain->steps[i];
+        if (step->n_options < 0 || *n < 1 || (step->decoded >= 0 && *n != step->decoded))
+            return NULL;
+        size room = bound(worker, step, *n);
+        byte *out = room > 0 ? scratch(worker, i & 1, room) : NULL;
+        if (!out || (*n = encode_step(worker, step, data, *n, out, room)) < 0)
+            return NULL;
+        data = out;
+    }
+    return data;
 }
 
 /* -- Copying ---------------------------------------------------------------------------------------------------------
@@ -556,6 +689,57 @@ static int place(Worker *worker, Window *window, const Output *output, const Gro
         ndim++;
     }
     copy_box(out, out_strides, data + first, strides, lengths, ndim, itemsize, group->how);
+    return 1;
+}
+
+/* A chunk's elements out of an array, encoded. 1: done, in `made` its bytes, to be freed, NULL where all elements are
+ * those of `fill`, which may be NULL; 0: to be encoded otherwise. */
+static int pack(Worker *worker, const Output *array, const Group *group, size i, const byte *fill, byte **made,
+                size *nbytes)
+{
+    const Chain *chain = group->chain;
+    int64_t number = group->number[i];
+    size lengths[MAX_DIMENSIONS + 1], strides[MAX_DIMENSIONS + 1], array_strides[MAX_DIMENSIONS + 1];
+    const byte *data = array->data;
+    int ndim = chain->ndim, in_order = group->how == PLAIN;
+    if (number < 0)
+        return 0;
+    for (int d = ndim - 1; d >= 0; d--) {
+        const Piece *piece = &group->pieces[d][number % group->n_pieces[d]];
+        number /= group->n_pieces[d];
+        if (piece->n != chain->shape[d]) /* at the edge the rest is fill value */
+            return 0;
+        lengths[d] = piece->n;
+        strides[d] = chain->strides[d];
+        array_strides[d] = array->strides[d];
+        data += piece->outer * array->strides[d];
+        if (piece->n != 1 && chain->strides[d] != array->strides[d])
+            in_order = 0;
+    }
+    if (number)
+        return 0;
+    size itemsize = chain->itemsize, unit = itemsize;
+    if (!in_order) {
+        byte *gathered = scratch(worker, 2, chain->nbytes);
+        if (!gathered)
+            return 0;
+        if (group->how == SWAPPED && chain->unit != itemsize) {
+            lengths[ndim] = itemsize / chain->unit;
+            strides[ndim] = array_strides[ndim] = unit = chain->unit;
+            ndim++;
+        }
+        copy_box(gathered, strides, data, array_strides, lengths, ndim, unit, group->how);
+        data = gathered;
+    }
+    *made = NULL;
+    *nbytes = 0;
+    if (fill && !memcmp(data, fill, (size_t)itemsize) &&
+        !memcmp(data, data + itemsize, (size_t)(chain->nbytes - itemsize)))
+        return 1;
+    data = encode(worker, chain, data, nbytes);
+    if (!data || !(*made = malloc(*nbytes ? (size_t)*nbytes : 1)))
+        return 0;
+    memcpy(*made, data, (size_t)*nbytes);
     return 1;
 }
 

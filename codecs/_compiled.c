@@ -1,4 +1,4 @@
-/* Many chunks decoded and put in their places by one call, without the interpreter's lock.
+/* Many chunks decoded and put in their places, or gathered and encoded, by one call, without the interpreter's lock.
  *
  * Nothing here is needed: what a chunk's bytes have to be is defined by the codecs in Python. This file knows the plain
  * case of the common ones. Whatever is not that, from an honest second zstd frame to a damaged byte, is left alone and
@@ -12,6 +12,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <limits.h>
+
 #include "_chunks.h"
 
 #define MAX_THREADS 256
@@ -21,10 +23,14 @@
 
 /* -- What is kept from call to call ----------------------------------------------------------------------------------- */
 
-/* Two locks that live as long as the process: a thread may still be on its way out of one when its call is over. */
+/* The threads of a call. It outlives the call: who comes too late finds no call and leaves, and is not waited for. So a
+ * call is over once its work is done, however long a busy machine takes to begin a thread. The locks are never freed. */
 typedef struct Team {
     struct Team *next;
     PyThread_type_lock turn, done;
+    /* behind the lock `turn` */
+    struct Call *call;  /* NULL: it is over, or nothing is left to do */
+    size n_working, n_users; /* helpers at work; helpers that have not left, and the caller */
 } Team;
 
 /* What is kept from call to call. It is only ever tried for: after a fork the lock may be held for good. */
@@ -118,14 +124,22 @@ typedef struct {
     Piece *pieces;
 } Given;
 
+/* The encoded bytes of a chunk. */
 typedef struct {
+    byte *data;
+    size nbytes;
+} Packed;
+
+typedef struct Call {
     Given *groups;
     size n_groups;
     size total, per_turn;
-    Output output;
+    Output output; /* or, of encoding, what is read */
+    Packed *packed; /* NULL: chunks are decoded */
+    const byte *fill;
     Team *team;
     /* behind the lock */
-    size next_group, next, left_of_helpers;
+    size next_group, next;
     byte *failed;
 } Call;
 
@@ -157,22 +171,42 @@ static void work(Call *call)
         for (size g = 0; g < group; g++)
             before += call->groups[g].of.n;
         for (size i = first; i < stop; i++)
-            call->failed[before + i] = !place(worker, &window, &call->output, &call->groups[group].of, i, stop);
+            if (call->packed)
+                call->failed[before + i] = !pack(worker, &call->output, &call->groups[group].of, i, call->fill,
+                                                 &call->packed[before + i].data, &call->packed[before + i].nbytes);
+            else
+                call->failed[before + i] = !place(worker, &window, &call->output, &call->groups[group].of, i, stop);
     }
     if (worker)
         put_worker(worker);
 }
 
-static void help(void *argument)
+/* One user less; the last one gives the team back. */
+static void leave(Team *team)
 {
-    Call *call = argument;
-    Team *team = call->team;
-    work(call);
     PyThread_acquire_lock(team->turn, WAIT_LOCK);
-    int is_last = --call->left_of_helpers == 0;
+    int is_last = --team->n_users == 0;
     PyThread_release_lock(team->turn);
     if (is_last)
-        PyThread_release_lock(team->done); /* the call may be over by now */
+        put_team(team);
+}
+
+static void help(void *argument)
+{
+    Team *team = argument;
+    PyThread_acquire_lock(team->turn, WAIT_LOCK);
+    Call *call = team->call;
+    team->n_working += call != NULL;
+    PyThread_release_lock(team->turn);
+    if (call) {
+        work(call);
+        PyThread_acquire_lock(team->turn, WAIT_LOCK);
+        int is_waited_for = --team->n_working == 0 && !team->call;
+        PyThread_release_lock(team->turn);
+        if (is_waited_for)
+            PyThread_release_lock(team->done); /* the call may be over by now */
+    }
+    leave(team);
 }
 
 static void run(Call *call, size n_threads)
@@ -190,27 +224,26 @@ static void run(Call *call, size n_threads)
     call->per_turn = call->total / (8 * n_threads);
     if (call->per_turn < 1)
         call->per_turn = 1;
-    /* One more than there are, so that none of them is the last before all are started. */
-    call->left_of_helpers = 1;
-    for (size i = 1; i < n_threads; i++) {
-        PyThread_acquire_lock(call->team->turn, WAIT_LOCK);
-        call->left_of_helpers++;
-        PyThread_release_lock(call->team->turn);
-        if (PyThread_start_new_thread(help, call) == (unsigned long)-1) {
-            PyThread_acquire_lock(call->team->turn, WAIT_LOCK);
-            call->left_of_helpers--;
-            PyThread_release_lock(call->team->turn);
+    Team *team = call->team;
+    PyThread_acquire_lock(team->turn, WAIT_LOCK);
+    team->call = call;
+    team->n_users = n_threads; /* with the caller */
+    PyThread_release_lock(team->turn);
+    for (size i = 1; i < n_threads; i++)
+        if (PyThread_start_new_thread(help, team) == (unsigned long)-1) {
+            PyThread_acquire_lock(team->turn, WAIT_LOCK);
+            team->n_users -= n_threads - i;
+            PyThread_release_lock(team->turn);
             break;
         }
-    }
     work(call);
-    PyThread_acquire_lock(call->team->turn, WAIT_LOCK);
-    size left = --call->left_of_helpers;
-    PyThread_release_lock(call->team->turn);
-    if (left) {
-        PyThread_acquire_lock(call->team->done, WAIT_LOCK);
-    }
-    put_team(call->team);
+    PyThread_acquire_lock(team->turn, WAIT_LOCK);
+    team->call = NULL;
+    int must_wait = team->n_working > 0;
+    PyThread_release_lock(team->turn);
+    if (must_wait)
+        PyThread_acquire_lock(team->done, WAIT_LOCK);
+    leave(team);
 }
 
 /* -- What Python hands over -------------------------------------------------------------------------------------------
@@ -440,6 +473,102 @@ end:
     return result;
 }
 
+PyDoc_STRVAR(encode_doc,
+             "encode(chain, swapped, array, numbers, inner, outer, fill, n_threads, release, /)\n--\n\n"
+             "Gather chunks out of an array, and encode them.\n\n"
+             "Args:\n"
+             "    array: elements as long as the chunks'. numbers: int64 of shape (n,), of chunks in the box of pieces.\n"
+             "    inner, outer: of each axis a list of slices, one a piece, within the chunk and the array.\n"
+             "    fill: None, or the bytes of the element as it is stored of which a chunk may consist that is not stored.\n"
+             "Returns:\n"
+             "    a list with bytes for each chunk; None for one of nothing but `fill`; False for one that has to be\n"
+             "    encoded otherwise.");
+
+static PyObject *encode_chunks(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *chain, *array, *numbers, *inner, *outer, *fill, *result = NULL;
+    Py_ssize_t n_threads;
+    int swapped, lets_go;
+    Py_buffer view, element;
+    Call call;
+    Given given;
+    memset(&call, 0, sizeof call);
+    memset(&given, 0, sizeof given);
+    if (!PyArg_ParseTuple(arguments, "O!pOOOOOnp", chain_type, &chain, &swapped, &array, &numbers, &inner, &outer, &fill,
+                          &n_threads, &lets_go))
+        return NULL;
+    if (PyObject_GetBuffer(array, &view, PyBUF_STRIDES) < 0)
+        return NULL;
+    element.obj = NULL;
+    call.output.data = view.buf; /* is only read */
+    call.output.ndim = view.ndim;
+    given.of.chain = &((ChainObject *)chain)->chain;
+    given.of.how = swapped ? SWAPPED : PLAIN;
+    if (view.ndim > MAX_DIMENSIONS || view.ndim != given.of.chain->ndim || view.itemsize != given.of.chain->itemsize) {
+        PyErr_SetString(PyExc_ValueError, "an array of the chunks' dimensions, with elements as long as theirs");
+        goto end;
+    }
+    for (int d = 0; d < view.ndim; d++) {
+        call.output.shape[d] = view.shape[d];
+        call.output.strides[d] = view.strides[d];
+    }
+    size n = -1;
+    if (!(given.of.number = integers(&given, numbers, &n)) || read_pieces(&given, &call.output, inner, outer) < 0)
+        goto end;
+    given.of.n = n;
+    if (fill != Py_None) {
+        if (PyObject_GetBuffer(fill, &element, PyBUF_SIMPLE) < 0) {
+            element.obj = NULL;
+            goto end;
+        }
+        if (element.len != view.itemsize) {
+            PyErr_SetString(PyExc_ValueError, "the bytes of one element");
+            goto end;
+        }
+        call.fill = element.buf;
+    }
+    call.groups = &given;
+    call.n_groups = 1;
+    call.total = n;
+    call.failed = PyMem_Malloc(n ? (size_t)n : 1);
+    call.packed = PyMem_Calloc(n ? (size_t)n : 1, sizeof(Packed));
+    if (!call.failed || !call.packed) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    memset(call.failed, 1, (size_t)n);
+    if (lets_go) {
+        Py_BEGIN_ALLOW_THREADS
+        run(&call, n_threads);
+        Py_END_ALLOW_THREADS
+    } else {
+        run(&call, 1);
+    }
+    result = PyList_New(n);
+    for (size i = 0; result && i < n; i++) {
+        const Packed *packed = &call.packed[i];
+        PyObject *made = call.failed[i]   ? Py_NewRef(Py_False)
+                         : !packed->data ? Py_NewRef(Py_None)
+                                         : PyBytes_FromStringAndSize((const char *)packed->data, packed->nbytes);
+        if (!made || PyList_SetItem(result, i, made) < 0)
+            Py_CLEAR(result);
+        free(call.packed[i].data); /* now, so that no chunk is held twice for long */
+        call.packed[i].data = NULL;
+    }
+end:
+    if (call.packed)
+        for (size i = 0; i < call.total; i++)
+            free(call.packed[i].data);
+    PyMem_Free(call.packed);
+    PyMem_Free(call.failed);
+    if (element.obj)
+        PyBuffer_Release(&element);
+    release(&given);
+    PyBuffer_Release(&view);
+    return result;
+}
+
 /* -- The type of chains ------------------------------------------------------------------------------------------------
  */
 
@@ -465,8 +594,21 @@ static PyObject *new_chain(PyTypeObject *type, PyObject *arguments, PyObject *ke
         Step *step = &chain.steps[i];
         PyObject *given = PyTuple_GetItem(steps, i);
         fit = PyTuple_Check(given);
-        if (fit && !PyArg_ParseTuple(given, "snn", &name, &step->decoded, &step->limit))
+        PyObject *options = NULL;
+        if (fit && !PyArg_ParseTuple(given, "snn|O", &name, &step->decoded, &step->limit, &options))
             return NULL;
+        step->n_options = -1;
+        if (fit && options && options != Py_None) {
+            fit = PyTuple_Check(options) && PyTuple_Size(options) <= MAX_OPTIONS;
+            step->n_options = fit ? (int)PyTuple_Size(options) : 0;
+            for (int j = 0; j < step->n_options; j++) {
+                long option = PyLong_AsLong(PyTuple_GetItem(options, j));
+                if (PyErr_Occurred())
+                    return NULL;
+                fit = fit && option >= INT_MIN && option <= INT_MAX;
+                step->options[j] = (int)option;
+            }
+        }
         while (fit && step->codec < N_CODECS && strcmp(name, codec_names[step->codec]))
             step->codec++;
     }
@@ -495,7 +637,8 @@ PyDoc_STRVAR(chain_doc,
              "Chain(steps, shape, strides, itemsize, unit, is_boolean, limit, /)\n--\n\n"
              "Codecs bound to a chunk.\n\n"
              "Args:\n"
-             "    steps: a tuple of (name, bytes of the decoded form or -1, their limit), in the order of decoding.\n"
+             "    steps: a tuple of (name, bytes of the decoded form or -1, their limit), in the order of decoding; behind them\n"
+             "        a tuple of the numbers that encoding needs, see _chunks.h.\n"
              "    shape, strides: of the chunk, the strides in bytes, within its decoded bytes.\n"
              "    itemsize: bytes of an element. unit: bytes that are turned round where byte orders differ.\n"
              "    is_boolean: every element is made 0 or 1. limit: of the encoded bytes; more are not read from files.");
@@ -552,7 +695,9 @@ failed:
     return -1;
 }
 
-static PyMethodDef methods[] = {{"decode", decode_chunks, METH_VARARGS, decode_doc}, {NULL, NULL, 0, NULL}};
+static PyMethodDef methods[] = {{"decode", decode_chunks, METH_VARARGS, decode_doc},
+                                {"encode", encode_chunks, METH_VARARGS, encode_doc},
+                                {NULL, NULL, 0, NULL}};
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, (void *)fill_module},

@@ -124,6 +124,10 @@ class Blosc(BytesBytesCodec):
         return BoundBlosc(self.with_defaults(spec), spec)
 
 
+# In the order of the compiled part.
+_COMPRESSORS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
+
+
 class BoundBlosc(BoundBytesBytes):
     """Decodes large chunks into the destination itself.
 
@@ -148,6 +152,11 @@ class BoundBlosc(BoundBytesBytes):
         library = _library()
         self._compress = library.compress
         self._decompress = library.decompress
+
+    @property
+    def compiled_options(self) -> tuple[int, ...]:
+        cname, *numbers = self._arguments
+        return _COMPRESSORS.index(cname.decode("ascii")), *numbers
 
     def encode(self, data: Buffer) -> Buffer:
         try:

@@ -181,6 +181,11 @@ class BoundBytesBytes(ABC):
     #: Name by which the compiled part knows the codec. Not inherited: a subclass may decode otherwise.
     compiled: ClassVar[str]
 
+    @property
+    def compiled_options(self) -> tuple[int, ...] | None:
+        """Numbers that the compiled part needs to encode as this codec does; None: it can't."""
+        return None
+
     @abstractmethod
     def encode(self, data: Buffer) -> Buffer:
         """Compress, or append a checksum."""

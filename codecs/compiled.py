@@ -1,14 +1,14 @@
-"""The compiled part, where it was built: it decodes many chunks and puts them in their places by one call, without the
-interpreter's lock. Which chains of codecs it knows, and in which arrays it may write.
+"""The compiled part, where it was built: it decodes many chunks and puts them in their places by one call, or gathers
+and encodes them, without the interpreter's lock. Which chains of codecs it knows, and which arrays it writes and reads.
 
-It does the plain case of each codec and reports the chunks that are anything else; those are decoded by the codecs in
+It does the plain case of each codec and reports the chunks that are anything else; those are left to the codecs in
 Python, which alone say what is wrong with a chunk. See ``docs/design/compiled.md``.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from zarrdock.config import config
 if TYPE_CHECKING:
     from zarrdock.codecs._compiled import Chain
 
-__all__ = ["Chain", "Compiled", "compiled_codecs", "decode"]
+__all__ = ["Chain", "Compiled", "compiled_codecs", "decode", "encode"]
 
 _MAX_DIMENSIONS = 32
 
@@ -46,13 +46,15 @@ class Compiled:
 
     Attributes:
         chain: what it is handed. stored: dtype of the elements as they are stored.
+        encodes: it knows how to encode, too, and there is a codec that does.
     """
 
-    __slots__ = ("chain", "stored")
+    __slots__ = ("chain", "encodes", "stored")
 
-    def __init__(self, chain: Chain, stored: np.dtype[Any]) -> None:
+    def __init__(self, chain: Chain, stored: np.dtype[Any], encodes: bool) -> None:
         self.chain = chain
         self.stored = stored
+        self.encodes = encodes
 
     @classmethod
     def of(cls, codecs: BoundChain) -> Compiled | None:
@@ -60,14 +62,14 @@ class Compiled:
         library, serializer, spec = _library(), codecs.serializer, codecs.spec
         if library is None or type(serializer) is not BoundBytes or serializer.checks_more_than_booleans:
             return None
-        steps: list[tuple[str, int, int]] = []
+        steps: list[tuple[str, int, int, tuple[int, ...] | None]] = []
         for codec in reversed(codecs.byte_codecs):
             # Of a class of its own: what another one made of it is unknown.
             name = vars(type(codec)).get("compiled", "")
             exact = codec.decoded.exact
             if name not in library.codecs or (exact is None and name != "crc32c"):
                 return None
-            steps.append((name, -1 if exact is None else exact, codec.decoded.limit))
+            steps.append((name, -1 if exact is None else exact, codec.decoded.limit, codec.compiled_options))
         strides = _strides(serializer.decoded.shape, serializer.stored.itemsize)
         for array_codec in reversed(codecs.array_codecs):
             if type(array_codec) is not BoundTranspose:
@@ -83,7 +85,7 @@ class Compiled:
             )
         except ValueError:  # longer than it can be
             return None
-        return cls(chain, stored)
+        return cls(chain, stored, bool(steps) and all(step[3] is not None for step in steps))
 
     def swapped(self, out: np.dtype[Any]) -> bool | None:
         """True where elements change their byte order on the way to an array of dtype ``out``; None where they would
@@ -124,3 +126,31 @@ def decode(groups: list[tuple[Any, ...]], out: AnyArray, nbytes: int) -> Any:
 @functools.lru_cache(maxsize=256)
 def _raw(itemsize: int) -> np.dtype[Any]:
     return np.dtype((np.void, itemsize))
+
+
+def encode(
+    known: Compiled,
+    array: AnyArray,
+    numbers: np.ndarray[tuple[int], np.dtype[np.int64]],
+    slices: tuple[tuple[list[Any], ...], tuple[list[Any], ...]],
+    fill: AnyArray | None,
+    nbytes: int,
+) -> list[bytes | Literal[False] | None]:
+    """Gather chunks out of an array whose dtype :meth:`Compiled.swapped` allows, and encode them.
+
+    Args:
+        numbers: of the chunks, in the product of the slices. slices: within the chunk and the array, lists by axis.
+        fill: of shape () and the array's dtype, the element of chunks that are not stored; None: all are.
+        nbytes: of all the chunks.
+    Returns:
+        bytes of each; None for one of nothing but ``fill``; False for one that the codecs in Python have to encode.
+    """
+    swapped = known.swapped(array.dtype)
+    element = None if fill is None else (fill.byteswap() if swapped else fill).tobytes()
+    n_threads = config.n_threads if nbytes > config.inline_bytes else 1
+    numbers = np.ascontiguousarray(numbers)
+    raw = array.view(_raw(array.dtype.itemsize))
+    found: list[bytes | Literal[False] | None] = _library().encode(
+        known.chain, bool(swapped), raw, numbers, *slices, element, n_threads, nbytes > _SHORT_NBYTES
+    )
+    return found

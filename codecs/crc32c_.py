@@ -58,6 +58,10 @@ class BoundCrc32c(BoundBytesBytes):
         self._exact = spec.exact
         self._limit = spec.limit
 
+    @property
+    def compiled_options(self) -> tuple[int, ...]:
+        return ()
+
     def encode(self, data: Buffer) -> Buffer:
         return b"".join((data, crc32c(data).to_bytes(4, "little")))
 

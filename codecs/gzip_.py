@@ -91,6 +91,10 @@ class _BoundDeflate(BoundBytesBytes):
         self._level = level
         self._exact = spec.exact
 
+    @property
+    def compiled_options(self) -> tuple[int, ...] | None:
+        return (self._level,) if self._level else None
+
     def _decode_members(self, data: Buffer) -> bytes:
         return decode_streams(
             data,

@@ -371,6 +371,10 @@ class _BoundLz4(_NumcodecsBound):
     def __init__(self, name: str, codec: Any, spec: ByteSpec) -> None:
         super().__init__(name, codec, spec, ByteSpec.compressed(spec))
 
+    @property
+    def compiled_options(self) -> tuple[int, ...]:
+        return (int(self._codec.acceleration),)
+
     def decode(self, data: Buffer) -> Buffer:
         if not self._check(data):
             return b""

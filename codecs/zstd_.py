@@ -195,6 +195,10 @@ class BoundZstd(BoundBytesBytes):
         self._exact = spec.exact
         self._limit = spec.limit
 
+    @property
+    def compiled_options(self) -> tuple[int, ...]:
+        return self._key
+
     def encode(self, data: Buffer) -> Buffer:
         compressors = _contexts.compressors
         compressor = compressors.get(self._key)

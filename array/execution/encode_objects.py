@@ -18,7 +18,8 @@ from zarrdock.array.execution.decode import copy_rows
 from zarrdock.array.execution.pool import run
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.runs import Index, Runs, put, take
-from zarrdock.array.planning.tasks import Leaves, Pieces, Task
+from zarrdock.array.planning.tasks import Leaves, Pieces, ProductLeaves, Task
+from zarrdock.codecs import compiled
 from zarrdock.codecs.bytes_ import BoundBytes
 from zarrdock.codecs.codec import AnyArray, Buffer, ChunkSpec
 from zarrdock.codecs.empty_chunks import EmptyTest
@@ -126,6 +127,9 @@ class Prepared:
     children: list[tuple[int, Prepared]]
 
 
+# So much is encoded by one call: it can't be interrupted.
+_AT_ONCE_NBYTES = 64 * 2**20
+
 # Fresh memory for a chunk costs more than the copy into it; a thread keeps no more than this.
 _SCRATCH_NBYTES = 4 * 2**20
 _kept = threading.local()
@@ -221,6 +225,7 @@ class Edit:
         if not len(numbers):
             return {}
         encoded: dict[int, Buffer | None] = {}
+        numbers = self._encode_compiled(leaves, numbers, encoded)
         per_job = max(1, config.job_bytes // max(1, self.layout.leaf.spec.nbytes))
 
         # Uncompressed leaves are copied once, into one block: memory that is asked for leaf by leaf costs more than the
@@ -258,6 +263,32 @@ class Edit:
 
         run(partial(job, first) for first in range(0, len(numbers), per_job))
         return encoded
+
+    def _encode_compiled(
+        self,
+        leaves: Leaves,
+        numbers: np.ndarray[tuple[int], np.dtype[np.int64]],
+        encoded: dict[int, Buffer | None],
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Encode leaves by calls of the compiled part, and return the numbers of those that it left."""
+        known, spec = self.layout.compiled, self.layout.leaf.spec
+        if known is None or not known.encodes or not config.compiled or known.swapped(self._value.dtype) is None:
+            return numbers
+        if not isinstance(leaves, ProductLeaves) or not leaves.is_sliced:
+            return numbers
+        fill = None if self._keep_empty else np.asarray(spec.fill_value, spec.dtype).astype(self._value.dtype)
+        slices = leaves.slices()
+        left: list[int] = []
+        n_at_once = max(1, _AT_ONCE_NBYTES // max(1, spec.nbytes))
+        for first in range(0, len(numbers), n_at_once):
+            some = numbers[first : first + n_at_once]
+            found = compiled.encode(known, self._value, some, slices, fill, len(some) * spec.nbytes)
+            for number, flat, data in zip(some.tolist(), leaves.flat[some].tolist(), found, strict=True):
+                if data is False:
+                    left.append(number)
+                else:
+                    encoded[flat] = data
+        return np.array(left, np.int64)
 
     def _new_leaf(self, inner: Index, outer: Index) -> AnyArray:
         spec = self.layout.leaf.spec

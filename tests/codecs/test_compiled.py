@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,183 @@ def test_every_chain(needs: str, chain: list[Any], counted: list[int]) -> None:
         same(lambda selection=selection: array[selection])
     assert sum(counted) == 0
     assert len(counted) == len(SELECTIONS) - 1
+
+
+# -- Encoding
+
+
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One number a call: chunks that were left to Python."""
+    left: list[int] = []
+    encode = compiled.encode
+
+    def noted(*args: Any) -> Any:
+        answer = encode(*args)
+        left.append(sum(data is False for data in answer))
+        return answer
+
+    monkeypatch.setattr(compiled, "encode", noted)
+    return left
+
+
+def stored(array: zarrdock.Array) -> dict[str, int]:
+    return {entry.key: entry.size or 0 for entry in array.store.list("c")}
+
+
+def written(array: zarrdock.Array, values: Any, selection: Any = ...) -> None:
+    """Values written by the compiled part are read by the codecs in Python, and the same objects are there."""
+    before = {key: bytes(array.store.get(key).data) for key in stored(array)}  # type: ignore[union-attr]
+    with config.set(compiled=0):
+        array.write(selection, values)
+        keys = stored(array).keys()
+        expected = array[...]
+    array.store.delete_many([*keys])
+    for key, data in before.items():
+        array.store.write(key, data)
+    array.write(selection, values)
+    with config.set(compiled=0):
+        assert array[...].tobytes() == expected.tobytes()
+        assert stored(array).keys() == keys
+    assert array[...].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("needs", "chain"), CHAINS, ids=NAMES)
+def test_every_chain_encodes(needs: str, chain: list[Any], packed: list[int]) -> None:
+    if needs not in BUILT:  # type: ignore[operator]
+        pytest.skip(f"built without {needs}")
+    values = values_of("<u2", (20, 9, 16))
+    array = zarrdock.create_array(
+        {}, shape=values.shape, dtype="u2", chunks=(5, 3, 4), shards=(10, 9, 8), compressors=chain
+    )
+    written(array, values)
+    assert len(packed) == (4 if chain else 0)
+    assert sum(packed) == 0
+
+
+@pytest.mark.parametrize("endian", ["little", "big"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_encodes(dtype: str, endian: Any, packed: list[int]) -> None:
+    values = values_of(dtype, (20, 9, 17))
+    for more in ({}, {"filters": [zarrdock.Transpose((2, 0, 1))]}, {"shards": None, "chunks": (20, 9, 17)}):
+        array = make([zarrdock.Crc32c()], dtype, serializer=zarrdock.Bytes(endian), **more)
+        packed.clear()
+        written(array, values)
+        assert packed
+        swapped = values.astype(values.dtype.newbyteorder()) if values.dtype.kind in "iufc" else values
+        for other in (
+            swapped,
+            np.asfortranarray(values),
+            values[::-1, ::-1, ::-1],
+            np.broadcast_to(values[0], (20, 9, 17)),
+        ):
+            written(array, other)
+
+
+def test_chunks_of_fill_value_are_not_stored(packed: list[int]) -> None:
+    for dtype, fill, other in (
+        ("<f4", -0.0, 0.0),
+        (">f4", np.nan, 1.0),
+        ("u1", 7, 0),
+        (">i8", -2, 2),
+        ("?", True, False),
+    ):
+        for endian in ("little", "big"):
+            for keep in (False, True):
+                values = np.full((8, 8), fill, dtype)
+                values[:3, :2] = other
+                array = zarrdock.create_array(
+                    {}, shape=(8, 8), dtype=dtype, chunks=(4, 4), fill_value=fill, compressors=[zarrdock.Crc32c()],
+                    serializer=zarrdock.Bytes(endian), options={"write_empty_chunks": keep},
+                )  # fmt: skip
+                packed.clear()
+                written(array, values)
+                assert packed
+                assert len(stored(array)) == (4 if keep else 1)
+                assert array[...].tobytes() == values.astype(array.dtype).tobytes()
+
+
+def test_other_values_are_left_to_python(packed: list[int]) -> None:
+    array = make([zarrdock.Zstd(1)])
+    packed.clear()
+    values = values_of("<u2", (20, 9, 17))
+    written(array, values.astype("f8"))  # to be converted
+    written(array, 3)
+    written(array, values[3:7], np.s_[3:7])  # parts of chunks
+    level_0 = make([zarrdock.Gzip(0)])
+    written(level_0, values)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_geometry_encodes(data: st.DataObject) -> None:
+    ndim = data.draw(st.integers(1, 4))
+    shape = tuple(data.draw(st.integers(1, 12)) for _ in range(ndim))
+    chunks = tuple(data.draw(st.integers(1, 5)) for _ in range(ndim))
+    shards = tuple(c * data.draw(st.integers(1, 3)) for c in chunks)
+    order = data.draw(st.permutations(range(ndim)))
+    dtype = data.draw(st.sampled_from(DTYPES))
+    values = values_of(dtype, shape)
+    array = zarrdock.create_array(
+        {}, shape=shape, dtype=dtype, chunks=chunks, shards=data.draw(st.sampled_from([shards, None])),
+        compressors=[zarrdock.Zstd(1)], filters=[zarrdock.Transpose(tuple(order))],
+    )  # fmt: skip
+    index = tuple(slice(*sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))) for n in shape)
+    given_values = values[index][tuple(slice(None, None, data.draw(st.sampled_from([1, -1]))) for _ in shape)]
+    with config.set(threads=data.draw(st.integers(1, 4)), inline_bytes=0):
+        written(array, given_values, index)
+
+
+def test_many_calls_at_once() -> None:
+    """Threads of one call are not waited for once its work is done, and never take part in a call that is over."""
+    values = np.random.default_rng(0).integers(0, 99, (32, 64, 64)).astype("u2")
+    array = zarrdock.create_array(
+        {}, data=values, chunks=(8, 16, 16), shards=(16, 64, 64), compressors=[zarrdock.Zstd(1)]
+    )
+
+    def use(number: int) -> None:
+        for _ in range(40):
+            np.testing.assert_array_equal(array[number % 8 :: 3], values[number % 8 :: 3])
+            array.write(np.s_[:16], values[:16])
+
+    with config.set(threads=6, inline_bytes=0), ThreadPoolExecutor(4) as pool:
+        list(pool.map(use, range(4)))
+
+
+def test_arguments_of_encoding_are_checked() -> None:
+    from zarrdock.codecs import _compiled
+
+    chain = _compiled.Chain((("crc32c", 8, 8, ()),), (4,), (2,), 2, 2, False, 99)
+    array = np.arange(8, dtype="u2").view("V2")
+
+    def call(**at: Any) -> Any:
+        inner, outer = at.get("inner", slice(0, 4)), at.get("outer", slice(2, 6))
+        number, of = at.get("number", np.zeros(1, np.int64)), at.get("array", array)
+        return _compiled.encode(
+            at.get("chain", chain), False, of, number, ([inner],), ([outer],), at.get("fill"), 1, True
+        )
+
+    assert call()[0][:8] == array[2:6].tobytes()
+    decodes = _compiled.Chain((("crc32c", 8, 8),), (4,), (2,), 2, 2, False, 99)
+    for left in (
+        {"number": np.ones(1, np.int64)}, {"number": -np.ones(1, np.int64)}, {"chain": decodes},
+        {"inner": slice(0, 3), "outer": slice(2, 5)},
+    ):  # fmt: skip
+        assert call(**left) == [False], left
+    for wrong in ({"outer": slice(5, 9)}, {"outer": slice(-4, 0)}, {"inner": slice(1, 5)}, {"inner": slice(0, 8, 2)}):
+        with pytest.raises(IndexError):
+            call(**wrong)
+    for wrong in ({"fill": b"123"}, {"array": np.zeros(8, "V3")}, {"array": np.zeros((8, 1), "V2")}):
+        with pytest.raises(ValueError):
+            call(**wrong)
+    for options in ((1,), (1, 2, 3), (6, 5, 1, 0, 2), (-1, 5, 1, 0, 2), (2**40, 0)):
+        for name in ("crc32c", "zstd", "blosc"):
+            if name in BUILT and len(options) != {"crc32c": 0, "zstd": 2}.get(name, -1):  # type: ignore[operator]
+                with pytest.raises((ValueError, OverflowError)):
+                    _compiled.Chain(((name, 8, 8, options),), (4,), (2,), 2, 2, False, 99)
+
+
+# -- Decoding again
 
 
 @pytest.mark.parametrize("endian", ["little", "big"])
