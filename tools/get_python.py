@@ -99,12 +99,12 @@ def build(version: str, folder: Path, scratch: Path) -> Path:
         raise SystemExit(f"the sources of Python {version} are on no mirror: {', '.join(SUITES)} were tried")
     tree = next(path for path in sources.iterdir() if path.is_dir())
     # Debian's site.py looks in a folder whose name lacks the t of a free-threaded Python.
-    for name in ("Lib/site.py", "Lib/sysconfig/__init__.py"):
-        path = tree / name
-        text = path.read_text("utf-8")
-        path.write_text(
-            text.replace("'python%d.%d' % sys.version_info[:2]", "'python%d.%dt' % sys.version_info[:2]"), "utf-8"
-        )
+    path = tree / "Lib/site.py"
+    text = path.read_text("utf-8")
+    name = '"python%d.%d" % sys.version_info[:2]'
+    if name not in text:
+        raise SystemExit(f"{path.name} is not what it was: where does it look for site-packages?")
+    path.write_text(text.replace(name, name.replace('%d"', '%dt"')), "utf-8")
     with open(scratch / "build.log", "w") as log:
         for command in (
             ["./configure", f"--prefix={folder}", "--disable-gil", "--with-ensurepip=no", "--disable-test-modules"],
