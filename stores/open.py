@@ -10,7 +10,9 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Callable, Collection, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from zarrdock.errors import UnsupportedError, ZarrdockError
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from zarrdock.stores.retry import RetryPolicy
 
-__all__ = ["open_store", "protocols"]
+__all__ = ["open_store", "opening_with", "protocols"]
 
 Opener = Callable[..., Store]
 Tuning = dict[str, Any]
@@ -121,7 +123,37 @@ def open_store(
         "missing_statuses": missing_statuses,
     }
     tuning = {name: value for name, value in tuning.items() if value is not None}
+    defaults = _defaults.get()
+    if defaults:
+        return _opened_with(defaults, obj, path, storage_options, read_only, durable, tuning)
     store = _store_of(obj, path, storage_options, read_only, durable, tuning)
+    return _tuned(store, tuning) if tuning else store
+
+
+_defaults: ContextVar[Tuning] = ContextVar("_defaults", default={})
+
+
+@contextmanager
+def opening_with(**tuning: Any) -> Iterator[None]:
+    """Settings of :func:`open_store` for the remote stores that this thread opens in the block and are given none."""
+    before = _defaults.set({**_defaults.get(), **tuning})
+    try:
+        yield
+    finally:
+        _defaults.reset(before)
+
+
+def _opened_with(
+    defaults: Tuning,
+    obj: Any,
+    path: str,
+    storage_options: dict[str, Any] | None,
+    read_only: bool,
+    durable: bool,
+    tuning: Tuning,
+) -> Store:
+    # A local store takes only what it was given itself.
+    store = _store_of(obj, path, storage_options, read_only, durable, {**defaults, **tuning})
     return _tuned(store, tuning) if tuning else store
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import click
-elif len(sys.argv) < 2 or {"--help", "-h"} & set(sys.argv):
+elif "_ZARRDOCK_COMPLETE" not in os.environ and (len(sys.argv) < 2 or {"--help", "-h"} & set(sys.argv)):
     # The same library with help that reads better. It costs a tenth of a second, so only help pays for it.
     import rich_click as click
 else:
     import click
 
-__all__ = ["app", "click"]
+__all__ = ["app", "click", "did_you_mean"]
 
 _COMMANDS = {
     "info": "zarrdock.cli.info",
@@ -45,6 +49,24 @@ class _Lazy(getattr(click, "RichGroup", click.Group)):  # type: ignore[misc]
         command: click.Command = importlib.import_module(module).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = str(args[0])
+        if name not in _COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = did_you_mean(name, _COMMANDS)
+            if not hint and Path(name).exists():
+                hint = f": to look at it, say zarrdock info {name}"
+            raise click.UsageError(f"no command {name!r}{hint or ': one of ' + ', '.join(_COMMANDS)}", ctx)
+        found: tuple[str | None, click.Command | None, list[str]] = super().resolve_command(ctx, args)
+        return found
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about a word that is none of those known."""
+    found = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)
+    return f": did you mean {' or '.join(found)}?" if found else ""
+
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
@@ -60,5 +82,6 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 def app(**_: Any) -> None:
     """Zarr arrays in files, zip archives and object storage: look, copy, plan, check.
 
-    A URL is a path, file://, memory://, s3://, gs://, http(s)://, zip://, or any other that fsspec knows.
+    A URL is a path, file:, memory:, s3://, gs://, az://, http(s)://, zip://, any other that fsspec knows, or a
+    pipeline such as s3://bucket/a.zip|zip:inner|zarr3:
     """

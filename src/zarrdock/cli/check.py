@@ -57,11 +57,11 @@ def command(
         removed = store.clean(node_path(path))
     if source is not None and not mend:
         raise UnsupportedError("--from says where --repair takes chunks from: give both")
-    mended = repair(store, path=path) if mend else []
-    if source is not None:
-        mended += restore(store, source, path=path)
     with progress_bar(quiet=quiet or as_json, unit_bytes=False) as bar:
-        task = bar.add_task("checking", total=None, counts="")
+        task = bar.add_task("repairing" if mend else "checking", total=None, counts="")
+        mended = repair(store, path=path) if mend else []
+        if source is not None:
+            mended += restore(store, source, path=path)
 
         def progress(at: str, counts: Counts) -> None:
             bar.update(task, description=f"checking /{at}", counts=_counts(counts))

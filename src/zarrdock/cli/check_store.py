@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from zarrdock.cli.app import click
-from zarrdock.cli.options import as_json, debug_option, storage_option
+from zarrdock.cli.complete import complete_urls
+from zarrdock.cli.options import as_json, debug_option, patience_options, storage_option
 from zarrdock.cli.output import print_json, table
 from zarrdock.stores.abilities import check_store
 from zarrdock.stores.open import open_store
@@ -15,10 +16,11 @@ __all__ = ["command"]
 
 
 @click.command("check-store")
-@click.argument("url")
+@click.argument("url", shell_complete=complete_urls)
 @storage_option("Option of the file system behind the URL, such as anon=true; again for more.")
 @click.option("--read-only", is_flag=True, help="Write nothing.")
 @click.option("--key", metavar="KEY", help="Object to read where nothing is written; default: a document of Zarr.")
+@patience_options
 @debug_option
 @as_json
 def command(url: str, storage_options: dict[str, Any], read_only: bool, key: str | None, as_json: bool) -> int:

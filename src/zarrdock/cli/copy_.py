@@ -11,7 +11,15 @@ from typing import Any
 
 from zarrdock.array.array import Array
 from zarrdock.cli.app import click
-from zarrdock.cli.options import as_json, debug_option, layout_options, memory_option, storage_option
+from zarrdock.cli.complete import complete_nodes, complete_urls
+from zarrdock.cli.options import (
+    as_json,
+    debug_option,
+    layout_options,
+    memory_option,
+    patience_options,
+    storage_option,
+)
 from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text
 from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.copying import CopyProgress, IncompleteCopyWarning, copy
@@ -21,8 +29,8 @@ __all__ = ["command", "dask_workers", "options_of", "said_below"]
 
 
 @click.command("copy")
-@click.argument("src")
-@click.argument("dst")
+@click.argument("src", shell_complete=complete_urls)
+@click.argument("dst", shell_complete=complete_urls)
 @layout_options(
     chunks="Shape of a chunk: 32,32,32, one length for all dimensions, the lengths along each as [[2,6,2],4], auto, or "
     "keep.  [default: keep]",
@@ -45,11 +53,18 @@ __all__ = ["command", "dask_workers", "options_of", "said_below"]
     default=True,
     help="Complete an unfinished copy of the same source, where there is one.  [default: resume]",
 )
-@click.option("--src-path", default="", metavar="PATH", help="Node within SRC, for instance in a zip.")
-@click.option("--dst-path", default="", metavar="PATH", help="Node within DST.")
+@click.option(
+    "--src-path",
+    default="",
+    metavar="PATH",
+    shell_complete=complete_nodes,
+    help="Node within SRC, for instance in a zip.",
+)
+@click.option("--dst-path", default="", metavar="PATH", shell_complete=complete_nodes, help="Node within DST.")
 @storage_option("Option of the file system behind SRC and DST, those that are not local files; again for more.")
 @storage_option("The same for SRC alone.", "--src-storage-option", "src_options")
 @storage_option("The same for DST alone.", "--dst-storage-option", "dst_options")
+@patience_options
 @memory_option(", here or by each worker")
 @click.option("--dask", metavar="ADDRESS", help="Let the workers of this dask cluster do it: tcp://host:8786.")
 @click.option(

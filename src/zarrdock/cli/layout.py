@@ -10,7 +10,7 @@ from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.cli.app import click
 from zarrdock.cli.nodes import find
 from zarrdock.cli.options import as_json, node_options
-from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text
+from zarrdock.cli.output import count, line_width, print_json, progress_bar, shape_text, size_text, wrapped
 from zarrdock.cli.parse import parse_memory, parse_selection, parse_shape
 from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.errors import NodeNotFoundError, UnsupportedError
@@ -128,7 +128,10 @@ def command(
     found = find(url, path, storage_options)
     if not isinstance(found.node, ArrayMetadata):
         raise NodeNotFoundError(f"at {found.path or '/'!r} in {found.store} there is a group: name an array")
-    seen = survey(found.store, found.path, found.node, max_objects=max_objects)
+    with progress_bar(quiet=as_json, unit_bytes=False) as bar:
+        task = bar.add_task("reading shard indexes", total=None, counts="")
+        seen = survey(found.store, found.path, found.node, max_objects=max_objects)
+        bar.remove_task(task)
     patterns = [pattern for kind in kinds or ("boxes", "planes") for pattern in _pattern(kind, seen, reads, box, seed)]
     if not patterns:
         raise UnsupportedError("there is nothing to read: the array has no elements, or the log no selections")
@@ -261,7 +264,11 @@ def _print(
                 f"{total.price:.2g}",
             ]
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    columns = line_width()
+    if columns is not None and sum(max(len(row[i]) for row in rows) + 2 for i in range(len(header))) - 2 > columns:
+        _print_stacked(header, rows)
+        rows = []
+    widths = [max(len(row[i]) for row in rows) if rows else 0 for i in range(len(header))]
     for row in rows:
         cells = [
             cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
@@ -272,8 +279,16 @@ def _print(
     if any(not prediction.is_exact for prediction in predictions):
         print("~ lengths of chunks are estimated")
     effort = work(seen, best.candidate)
-    print(f"* least {by}, within 5 %, for the least work ({_EFFORT[effort]})", end="")
-    print(f": {_advice(url, seen, best.candidate)}" if effort else "")
+    text = f"least {by}, within 5 %, for the least work ({_EFFORT[effort]})"
+    print("\n".join(wrapped(f"{text}: {_advice(url, seen, best.candidate)}" if effort else text, "* ")))
+
+
+def _print_stacked(header: list[str], rows: list[list[str]]) -> None:
+    """The same where a line is too short for it: one layout after another."""
+    for name, *cells in rows[2:]:
+        print("\n".join(wrapped(name, "", "    ")))
+        facts = [f"{title} {cell}" for title, cell in zip(header[1:], cells, strict=True)]
+        print("\n".join(wrapped(", ".join(facts), "    ", "    ")))
 
 
 def _advice(url: str, seen: Survey, one: Candidate) -> str:

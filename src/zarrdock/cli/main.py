@@ -6,12 +6,17 @@ there that lacks something of the source; 130 interrupted; 141 the reader of the
 
 from __future__ import annotations
 
+import codecs
+import json
 import os
 import re
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from zarrdock.config import config
 
@@ -33,15 +38,16 @@ def run(arguments: Sequence[str]) -> int:
     """
     debug = "--debug" in arguments or os.environ.get("ZARRDOCK_DEBUG", "0") not in ("", "0")
     # Names from a file may hold characters that the terminal has no way to show.
+    codecs.register_error("zarrdock.plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="zarrdock.plain")
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = partial(_show_warning, as_json="--json" in arguments)
         try:
             return _run(arguments)
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            _fail(_interrupted(arguments), "KeyboardInterrupt", 130, arguments, before="")
             return 130
         except BrokenPipeError:
             # Buffered output has nowhere to go, and the interpreter would complain about it at exit.
@@ -50,15 +56,78 @@ def run(arguments: Sequence[str]) -> int:
         except Exception as error:
             if debug:
                 traceback.print_exc()
-            print(f"error: {_describe(error, arguments)}", file=sys.stderr)
+            _fail(_describe(error, arguments), type(error).__name__, 1, arguments)
             return 1
+
+
+# What stands for characters that a terminal's encoding has not: of frames, signs and dots; else a question mark.
+_PLAIN = str.maketrans(
+    {
+        "×": "x", "…": "...", "·": ".", "–": "-", "—": "-", "●": "*", "•": "*", "≤": "<=", "≥": ">=", "µ": "u",
+        "\u2212": "-", "→": "->", "←": "<-",
+        **dict.fromkeys("─━═╌╍┄┅╴╶╸╺", "-"), **dict.fromkeys("│┃║╎╏┆┇╵╷", "|"),
+        **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛┡┢┣┩┪┫┳┻╇╈╋╔╗╚╝╠╣╦╩╬", "+"), **dict.fromkeys("█▓▒░▉▊▋▌▍▎▏", "#"),
+    }
+)  # fmt: skip
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Handle characters that cannot be encoded."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_PLAIN)
+    return text.encode("ascii", "replace"), error.end
+
+
+def _fail(message: str, kind: str, status: int, arguments: Sequence[str], *, before: str = "error: ") -> None:
+    """Say why there is no result: one line on standard error, with ``--json`` of JSON."""
+    if "--json" in arguments:
+        message = json.dumps({"error": message, "type": kind, "status": status}, ensure_ascii=False)
+        before = ""
+    print(f"{before}{message}", file=sys.stderr)
+
+
+def _interrupted(arguments: Sequence[str]) -> str:
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    anew = {"--overwrite", "--no-resume", "--dry-run"} & {*arguments} or any(one.endswith(".ozx") for one in arguments)
+    if command in ("copy", "relayout") and not anew:
+        return "interrupted: run the same command again to go on"
+    return "interrupted"
+
+
+_PATIENCE_SECONDS = 3.0
+
+
+@contextmanager
+def _told_to_wait(arguments: Sequence[str]) -> Iterator[None]:
+    """Say on a terminal that a server is slow, where nothing was seen for some seconds."""
+    url = next((one for one in arguments if "://" in one and not one.startswith(("file:", "memory:", "-"))), None)
+    if url is None or not sys.stderr.isatty() or {"serve", "view", "-q", "--quiet"} & {*arguments}:
+        yield
+        return
+
+    def tell() -> None:
+        from zarrdock.stores.diagnose import redact
+
+        print(
+            f"still waiting for {redact(url)}; Ctrl-C ends it, --retry-seconds 10 gives up after 10 seconds",
+            file=sys.stderr,
+        )
+
+    timer = threading.Timer(_PATIENCE_SECONDS, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _run(arguments: Sequence[str]) -> int:
     try:
         _ = config.threads
     except ValueError as error:  # in the environment
-        print(f"error: {error}", file=sys.stderr)
+        _fail(str(error), type(error).__name__, 2, arguments)
         return 2
     try:
         from zarrdock.cli.app import app, click
@@ -68,8 +137,13 @@ def _run(arguments: Sequence[str]) -> int:
             return 2
         raise
     try:
+        instruction = os.environ.get("_ZARRDOCK_COMPLETE")
+        if instruction:
+            from click.shell_completion import shell_complete
+
+            return shell_complete(app, {}, "zarrdock", "_ZARRDOCK_COMPLETE", instruction)
         # Not app.main(): it has its own way with interruptions and closed pipes.
-        with app.make_context("zarrdock", list(arguments)) as context:
+        with _told_to_wait(arguments), app.make_context("zarrdock", list(arguments)) as context:
             status = app.invoke(context)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
@@ -83,7 +157,7 @@ def _run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""
-        print(f"error: {_one_line(error.format_message())}{hint}", file=sys.stderr)
+        _fail(f"{_one_line(error.format_message())}{hint}", type(error).__name__, error.exit_code, arguments)
         return error.exit_code
 
 
@@ -127,5 +201,6 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {_one_line(str(message))}", file=sys.stderr)
+def _show_warning(message: Warning | str, *_: object, as_json: bool, **__: object) -> None:
+    text = _one_line(str(message))
+    print(json.dumps({"warning": text}, ensure_ascii=False) if as_json else f"warning: {text}", file=sys.stderr)

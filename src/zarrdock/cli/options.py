@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from zarrdock.cli.app import click
+from zarrdock.cli.complete import complete_codecs, complete_nodes, complete_urls
 from zarrdock.cli.parse import parse_chunks, parse_compressor, parse_memory
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "layout_options",
     "memory_option",
     "node_options",
+    "patience_options",
     "read_storage_options",
     "storage_option",
 ]
@@ -48,12 +51,61 @@ def debug_option(function: F) -> F:
 def node_options(function: F) -> F:
     """Parameters that name a node: ``URL``, ``--path``, ``--storage-option``."""
     decorators: list[Callable[[F], F]] = [
-        click.argument("url"),
-        click.option("--path", default="", metavar="PATH", help="Node within the store, for instance in a zip."),
+        click.argument("url", shell_complete=complete_urls),
+        click.option(
+            "--path",
+            default="",
+            metavar="PATH",
+            shell_complete=complete_nodes,
+            help="Node within the store, for instance in a zip.",
+        ),
         storage_option("Option of the file system behind the URL, such as anon=true; again for more."),
+        patience_options,
         debug_option,
     ]
     return _all_of(decorators)(function)
+
+
+def patience_options(function: F) -> F:
+    """``--retry-seconds`` and ``--missing-statuses``, for every store that the command opens."""
+    return _all_of(
+        [
+            click.option(
+                "--retry-seconds",
+                type=click.FloatRange(0, min_open=True),
+                expose_value=False,
+                callback=_set_patience,
+                help="Give up on a server that does not answer, or answers with errors, after so many.  [default: 120]",
+            ),
+            click.option(
+                "--missing-statuses",
+                metavar="STATUS,...",
+                expose_value=False,
+                callback=_set_missing,
+                help="HTTP statuses that mean a missing key beside 404 and 410: 403 where listing is not allowed.",
+            ),
+        ]
+    )(function)
+
+
+def _set_patience(context: click.Context, _: click.Parameter, seconds: float | None) -> None:
+    if seconds is not None and not context.resilient_parsing:
+        from zarrdock.stores.open import opening_with
+        from zarrdock.stores.retry import RetryPolicy
+
+        retry = RetryPolicy(deadline_seconds=seconds, attempt_seconds=min(seconds, RetryPolicy.attempt_seconds))
+        context.with_resource(opening_with(retry=retry))
+
+
+def _set_missing(context: click.Context, parameter: click.Parameter, given: str | None) -> None:
+    if given is None or context.resilient_parsing:
+        return
+    from zarrdock.stores.open import opening_with
+
+    statuses = [part.strip() for part in given.split(",")]
+    if not all(re.fullmatch("[2-5][0-9][0-9]", status, re.ASCII) for status in statuses):
+        raise click.BadParameter(f"{given!r}: write HTTP statuses with commas, such as 403", param=parameter)
+    context.with_resource(opening_with(missing_statuses=tuple(map(int, statuses))))
 
 
 def storage_option(text: str, name: str = "--storage-option", target: str = "storage_options") -> Callable[[F], F]:
@@ -84,6 +136,7 @@ def layout_options(*, chunks: str, shards: str, compressors: str, index_location
                 multiple=True,
                 metavar="CODEC",
                 callback=_read_compressors,
+                shell_complete=complete_codecs,
                 help=compressors,
             ),
             click.option(

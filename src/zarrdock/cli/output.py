@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from zarrdock.codecs.codec import Codec
@@ -12,7 +15,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["codec_text", "console", "count", "print_json", "progress_bar", "shape_text", "short", "size_text", "table"]
+__all__ = [
+    "codec_text",
+    "console",
+    "count",
+    "line_width",
+    "print_json",
+    "progress_bar",
+    "shape_text",
+    "short",
+    "size_text",
+    "table",
+    "wrapped",
+]
 
 
 def size_text(nbytes: float) -> str:
@@ -59,11 +74,30 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def line_width() -> int | None:
+    """Columns of the terminal, or those that COLUMNS names; None where the output is for a program."""
+    if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
+        return max(20, shutil.get_terminal_size().columns)
+    return None
+
+
 def table(rows: list[tuple[str, str]], indent: str = "  ") -> None:
-    """Names and values, one a line."""
-    width = max((len(name) for name, _ in rows), default=0)
+    """Names and values, one a line; on a terminal long values go on below themselves."""
+    width, room = max((len(name) for name, _ in rows), default=0), line_width()
+    if room is not None:
+        width = min(width, room // 2)
     for name, value in rows:
-        print(f"{indent}{name:<{width}}  {value}".rstrip())
+        before = f"{indent}{name:<{width}}  "
+        for line in wrapped(value, before, " " * (len(indent) + width + 2)):
+            print(line.rstrip())
+
+
+def wrapped(text: str, before: str, behind: str = "  ") -> list[str]:
+    """Lines of a text behind ``before``, those after the first behind ``behind``, as the terminal is wide."""
+    room = line_width()
+    if room is None or len(before) + len(text) <= room:
+        return [before + text]
+    return textwrap.wrap(text, room, initial_indent=before, subsequent_indent=behind) or [before]
 
 
 def console(*, stderr: bool = False) -> Console:

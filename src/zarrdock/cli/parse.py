@@ -8,11 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.cli.app import click
+from zarrdock.cli.app import click, did_you_mean
+from zarrdock.codecs.builtin import CODECS
 
-__all__ = ["parse_chunks", "parse_compressor", "parse_memory", "parse_selection", "parse_shape"]
+__all__ = ["compressor_names", "parse_chunks", "parse_compressor", "parse_memory", "parse_selection", "parse_shape"]
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+# Codecs of other kinds: filters, serialisers, and an old name.
+_NO_COMPRESSORS = {
+    "bitround", "bytes", "cast_value", "conditional", "endian", "reshape", "scale_offset", "sharding_indexed",
+    "transpose", "vlen-bytes", "vlen-utf8",
+}  # fmt: skip
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 
 
@@ -116,6 +122,12 @@ def parse_chunks(text: str) -> Any:
     raise click.BadParameter(f"{text!r}: write the lengths along each axis, such as [[2,6,2],4]")
 
 
+def compressor_names() -> list[str]:
+    """Names of the codecs that may be given as compressors, the usual ones first."""
+    usual = ["zstd", "blosc", "gzip"]
+    return [*usual, *(name for name in CODECS.names() if name not in (*usual, *_NO_COMPRESSORS))]
+
+
 def parse_compressor(text: str) -> Any:
     """``none``, ``auto``, ``keep``, ``zstd:3``, ``gzip:5``, ``blosc:lz4:5:shuffle``, any other codec by name, or JSON
     as in the metadata of either format.
@@ -133,6 +145,9 @@ def parse_compressor(text: str) -> Any:
         return _blosc(settings, text)
     if len(settings) > 1 or not all(_INTEGER.fullmatch(part) for part in settings) or not name:
         raise click.BadParameter(f"{text!r}: write a codec's name and perhaps a level, such as zstd:3")
+    if name not in CODECS.names():
+        hint = did_you_mean(name, compressor_names())
+        raise click.BadParameter(f"no codec is called {name!r}{hint or '; known are ' + ', '.join(compressor_names())}")
     configuration: dict[str, Any] = {"level": int(settings[0])} if settings else {}
     defaults: dict[str, dict[str, Any]] = {"zstd": {"level": 0, "checksum": False}, "gzip": {"level": 5}}
     configuration = {**defaults.get(name, {}), **configuration}
