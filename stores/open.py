@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from zarrdock.errors import UnsupportedError, ZarrdockError
 from zarrdock.registry import Registry
@@ -68,6 +69,9 @@ _OVER_FILESYSTEMS = {
 }
 # Beginnings of what is meant as a URL, slashes or not.
 _SERVICES = {*_OVER_FILESYSTEMS, "az", "abfs", "abfss", "adl", "ftp", "sftp", "ssh", "smb", "webdav", "hdfs"}
+
+# These have a host in the URL.
+_SERVERS = {"http", "https", "ftp", "sftp", "ssh", "smb", "webdav", "webdavs"}
 
 # Two letters at least: "C:\\data" is a path.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -130,13 +134,13 @@ def open_store(
     return _tuned(store, tuning) if tuning else store
 
 
-_defaults: ContextVar[Tuning] = ContextVar("_defaults", default={})
+_defaults: ContextVar[Tuning | None] = ContextVar("_defaults", default=None)
 
 
 @contextmanager
 def opening_with(**tuning: Any) -> Iterator[None]:
     """Settings of :func:`open_store` for the remote stores that this thread opens in the block and are given none."""
-    before = _defaults.set({**_defaults.get(), **tuning})
+    before = _defaults.set({**(_defaults.get() or {}), **tuning})
     try:
         yield
     finally:
@@ -235,6 +239,8 @@ def _from_text(text: str, options: dict[str, Any], read_only: bool, durable: boo
     first = text.split("::")[0]
     found = _URL.match(first)
     protocol = found[1].lower() if found else ""
+    if protocol in _SERVERS and first == text:
+        _check_server(protocol, text, options)
     if "::" in text and (protocol or _is_chain(text)):
         return _from_chain(text, protocol or first, options, read_only, durable, tuning)
     if not protocol and os.name == "posix":
@@ -299,6 +305,17 @@ def _check_no_url(text: str) -> None:
             f"{text!r} is neither a URL nor the path of a folder that is there: write {protocol}://{rest.lstrip('/')}, "
             f"or ./{text} for a local folder of that name"
         )
+
+
+def _check_server(protocol: str, url: str, options: dict[str, Any]) -> None:
+    """Refuse a URL whose server cannot be told, which libraries answer each in their own way, some late."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:  # in a text that cannot be taken apart secrets cannot be told either
+        raise UnsupportedError(f"not a URL of {protocol}: {error}") from None
+    if not parts.hostname and not options.keys() & {"host", "base_url"}:
+        raise UnsupportedError(f"{protocol}:// names no host: write {protocol}://host/path")
 
 
 def _is_chain(text: str) -> bool:

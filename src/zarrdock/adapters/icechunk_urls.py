@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from zarrdock.adapters.foreign_store import ForeignStore
-from zarrdock.errors import UnsupportedError
+from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.base import Store
 from zarrdock.stores.diagnose import cause_of, redact, translate
 from zarrdock.stores.local_files import file_url, local_path
@@ -62,6 +62,10 @@ def open_repository(base: str, inside: str, options: dict[str, Any], *, read_onl
         else:
             how: dict[str, Any] = {kind or "snapshot_id": name}
             session = repository.readonly_session(**how)
+    except icechunk.IcechunkError as error:
+        # Its text goes on with places in its own source.
+        said = str(error).partition("\n")[0].strip().lstrip("x× ")
+        raise StoreError(f"{redact(base)}|icechunk:{inside}: {said}") from error
     except Exception as error:
         raise translate(error, store=redact(base)) from cause_of(error)
     ref = encoded(f"{kind}.{name}" if kind else name)

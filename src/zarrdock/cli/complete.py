@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from pathlib import Path
 
 from click import Context, Parameter
 from click.shell_completion import CompletionItem
@@ -27,8 +27,11 @@ def complete_urls(_: Context, __: Parameter, incomplete: str) -> list[Completion
 
 def complete_nodes(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
     """Nodes in a local store; the groups among them with a slash, so that one can go on."""
-    url = context.params.get({"src_path": "src", "dst_path": "dst"}.get(parameter.name or "", "url"))
-    if not isinstance(url, str) or re.match("[A-Za-z][A-Za-z0-9+.-]+:", url) or not os.path.exists(url.split("|")[0]):
+    place = {"src_path": 0, "dst_path": 1}.get(parameter.name or "", 0)
+    url = context.params.get(("src", "dst")[place] if parameter.name != "path" else "url")
+    if url is None and len(context.args) > place:  # as where the option's value is what is still to come
+        url = context.args[place]
+    if not isinstance(url, str) or re.match("[A-Za-z][A-Za-z0-9+.-]+:", url) or not Path(url.split("|")[0]).exists():
         return []
     from zarrdock.array.group import Group
     from zarrdock.errors import ZarrdockError

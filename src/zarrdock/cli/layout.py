@@ -47,7 +47,7 @@ def _level_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...])
         levels = [parse_shape(part) for part in text.split("/")]
         if levels == [None]:
             found.append(None)
-        elif all(isinstance(level, tuple) for level in levels):
+        elif all(isinstance(level, tuple) and all(level) for level in levels):
             found.append(levels)
         else:
             raise click.BadParameter(
@@ -58,8 +58,8 @@ def _level_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...])
 
 def _chunk_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
     found = [parse_shape(text) for text in given]
-    if not all(isinstance(shape, tuple) for shape in found):
-        raise click.BadParameter("write shapes, such as 32,32,32")
+    if not all(isinstance(shape, tuple) and all(shape) for shape in found):
+        raise click.BadParameter("write shapes of lengths above 0, such as 32,32,32")
     return found or None
 
 
@@ -75,7 +75,7 @@ def _chunk_shapes(_: click.Context, __: click.Parameter, given: tuple[str, ...])
 )
 @click.option("--reads", default=100, type=click.IntRange(1), help="Random boxes, and planes or lines of each axis.")
 @click.option("--box", metavar="SHAPE", default="64", help="Shape of the boxes.  [default: 64 on every axis]")
-@click.option("--seed", default=0, help="Of the random places.")
+@click.option("--seed", default=0, type=click.IntRange(0), help="Of the random places.")
 @click.option("--order", "orders", multiple=True, type=click.Choice([str(o) for o in ORDERS]), help="Again for more.")
 @click.option("--shards", multiple=True, metavar="SHAPE[/SHAPE...]", callback=_level_shapes, help="Again for more.")
 @click.option("--chunks", multiple=True, metavar="SHAPE", callback=_chunk_shapes, help="Again for more.")
@@ -201,7 +201,11 @@ def _pattern(kind: str, seen: Survey, reads: int, box: str, seed: int) -> list[A
             f"--access: {kind!r} is no pattern (boxes, planes, lines), no axis ({said}) and no file"
         )
     selections = []
-    for number, text in accesses.read_log(kind):
+    try:
+        lines = [*accesses.read_log(kind)]
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"--access: {kind} is no text, and so no log of selections") from None
+    for number, text in lines:
         try:
             selections.append(parse_selection(text))
         except click.BadParameter as error:
@@ -217,7 +221,7 @@ def _prices(prices: Prices, given: dict[str, float | None]) -> Prices:
         if value is None:
             continue
         is_rate = name.endswith("mb_per_s")
-        if value < 0 or (is_rate and not value):
+        if not 0 <= value < float("inf") or (is_rate and not value):
             wanted = "a number above 0" if is_rate else "0 or more"
             raise click.BadParameter(f"--{name.replace('_', '-')}: expected {wanted}, found {value:g}")
         target, factor = names.get(name, (name, 1.0))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.unknown import UnknownGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import node_path
+from zarrdock.cli.app import did_you_mean
 from zarrdock.cli.output import shape_text
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.copying.conversions import Described, contents_of, tiff_folder
@@ -18,8 +20,9 @@ from zarrdock.copying.target_metadata import Wishes
 from zarrdock.errors import NodeNotFoundError, ZarrdockError
 from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
+from zarrdock.stores.urls import path_of_file_url
 
-__all__ = ["Found", "brief", "find", "leaf"]
+__all__ = ["Found", "brief", "find", "leaf", "neighbour"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,32 @@ def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:
     store = open_store(url, storage_options=storage_options or None, read_only=True)
     try:
         return Found(store, at, load_root(store, at))
-    except NodeNotFoundError:
+    except NodeNotFoundError as error:
         folder = tiff_folder(store, at)
         if folder is None:
+            hint = neighbour(url) or _member(store, at)
+            if hint:
+                error.add_note(hint)
             raise
         contents = folder(Wishes())
         shown = Described(contents)
         return Found(shown, "", load_root(shown, ""), ForeignFile("tiff", store, at), contents.left_out)
+
+
+def neighbour(url: str) -> str:
+    """Words about a local path at which nothing is; "" about all else."""
+    path = Path(path_of_file_url(url) or url)
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    return did_you_mean(path.name, (one.name for one in path.parent.iterdir())).removeprefix(": ")
+
+
+def _member(store: Store, path: str) -> str:
+    """Words about a node that is not there, where its folder can be listed for no more than a request."""
+    parent, _, name = path.rpartition("/")
+    if not name or not store.traits.listable:
+        return ""
+    return did_you_mean(name, store.list_dir(parent).prefixes).removeprefix(": ")
 
 
 def leaf(metadata: ArrayMetadata) -> tuple[list[tuple[int, ...]], tuple[int, ...], tuple[Any, ...]]:

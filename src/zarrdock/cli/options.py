@@ -93,7 +93,7 @@ def _set_patience(context: click.Context, _: click.Parameter, seconds: float | N
         from zarrdock.stores.open import opening_with
         from zarrdock.stores.retry import RetryPolicy
 
-        retry = RetryPolicy(deadline_seconds=seconds, attempt_seconds=min(seconds, RetryPolicy.attempt_seconds))
+        retry = RetryPolicy(deadline_seconds=seconds, attempt_seconds=min(seconds, RetryPolicy().attempt_seconds))
         context.with_resource(opening_with(retry=retry))
 
 

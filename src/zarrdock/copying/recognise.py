@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from zarrdock.errors import RangeError
 from zarrdock.ranges import Span
@@ -67,7 +66,7 @@ def find_file(src: Any, storage_options: Mapping[str, Any] | None = None) -> For
     text = text[len("hdf5://") :] if is_hdf5 else text
     text = path_of_file_url(text) or text if "::" not in text else text
     first, chained, _ = text.partition("::")
-    extension = Path(urlsplit(first).path if "://" in first else first).suffix.lower()
+    extension = Path(first.partition("?")[0] if "://" in first else first).suffix.lower()
     if not is_hdf5:
         is_called_so = extension in _EXTENSIONS and not _is_local(first, Path.is_dir)
         is_file = not chained and extension not in _ARCHIVES and _is_local(first, Path.is_file)
@@ -91,7 +90,7 @@ def locate(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[
 
 
 def _is_local(text: str, test: Callable[[Path], bool]) -> bool:
-    return "://" not in text and test(Path(text).expanduser())
+    return "://" not in text and test(Path(os.path.expanduser(text)))  # noqa: PTH111 - it raises for unknown users
 
 
 def _kind(store: Store, key: str, extension: str) -> FileKind | None:

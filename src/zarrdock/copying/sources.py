@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from math import prod
@@ -49,9 +50,18 @@ def load_root(store: Store, path: str, zarr_format: ZarrFormat | None = None) ->
                 "run the copy again to complete it"
             ) from None
         if isinstance(store, LocalStore) and not Path(store.root).is_dir():
-            what = "is a file, not a folder" if Path(store.root).exists() else "does not exist"
-            raise NodeNotFoundError(f"{store.root} {what}") from None
+            raise NodeNotFoundError(f"{store.root} {_other_than_folder(Path(store.root))}") from None
         raise error
+
+
+def _other_than_folder(path: Path) -> str:
+    """Words about a path that is no folder."""
+    if not path.exists():
+        return "does not exist"
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
+            return f"is a zip archive, though not called so: say {path}|zip:"
+    return "is a file, not a folder, and of no kind that can be read as Zarr (HDF5, netCDF, .npy, .npz, TIFF, zip)"
 
 
 class Source(Protocol):

@@ -73,7 +73,8 @@ def survey(store: Store, path: str, metadata: ArrayMetadata, *, max_objects: int
     for one in found.values():
         usage += one.usage(layout)
         for corner, block in _blocks(layout, one):
-            inside = lengths[tuple(slice(a, a + n) for a, n in zip(corner, block.shape, strict=True))]
+            region = tuple(slice(a, a + n) for a, n in zip(corner, block.shape, strict=True))
+            inside = lengths[(*region, ...)]  # the dots: without them a scalar's is no view
             inside[...] = block[tuple(slice(0, n) for n in inside.shape)]
     if step > 1:
         known = lengths[lengths >= 0]
