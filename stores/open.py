@@ -75,6 +75,7 @@ _SERVERS = {"http", "https", "ftp", "sftp", "ssh", "smb", "webdav", "webdavs"}
 
 # Two letters at least: "C:\\data" is a path.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_IPV6 = re.compile(r"[a-z]+://(?:[^/@]*@)?\[", re.IGNORECASE)  # the colons of an address make no chain
 _ZIP = re.compile(r"\.(zip|ozx)/?$", re.IGNORECASE)
 
 
@@ -236,12 +237,12 @@ def _from_text(text: str, options: dict[str, Any], read_only: bool, durable: boo
         return _from_path(named, options, read_only, durable)
     if re.match(r"memory:(?!:|//)", text, re.IGNORECASE) and not os.path.lexists(text.split("/")[0]):
         text = f"memory://{text[len('memory:') :]}"
-    first = text.split("::")[0]
+    first = text if _IPV6.match(text) else text.split("::")[0]
     found = _URL.match(first)
     protocol = found[1].lower() if found else ""
     if protocol in _SERVERS and first == text:
         _check_server(protocol, text, options)
-    if "::" in text and (protocol or _is_chain(text)):
+    if first != text and (protocol or _is_chain(text)):
         return _from_chain(text, protocol or first, options, read_only, durable, tuning)
     if not protocol and os.name == "posix":
         _check_no_url(text)

@@ -54,9 +54,8 @@ class _Lazy(getattr(click, "RichGroup", click.Group)):  # type: ignore[misc]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = str(args[0])
         if name not in _COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            hint = did_you_mean(name, _COMMANDS)
-            if not hint and Path(name).exists():
-                hint = f": to look at it, say zarrdock info {name}"
+            is_there = Path(name).exists()
+            hint = f": to look at it, say zarrdock info {name}" if is_there else did_you_mean(name, _COMMANDS)
             raise click.UsageError(f"no command {name!r}{hint or ': one of ' + ', '.join(_COMMANDS)}", ctx)
         found: tuple[str | None, click.Command | None, list[str]] = super().resolve_command(ctx, args)
         return found

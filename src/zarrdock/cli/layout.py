@@ -246,10 +246,11 @@ def _print(
 ) -> None:
     used = seen.usage
     part = "" if seen.is_complete else f" ({len(seen.objects):,} looked at)"
-    print(
+    text = (
         f"{count(seen.n_objects, 'object')}{part}: {size_text(used.chunks)} in chunks, {size_text(used.index)} in "
         f"indexes, {size_text(used.garbage)} garbage"
     )
+    print("\n".join(wrapped(text, "")))
     header = ["order, shards, chunks", *(p.name for p in patterns), "rounds", "requests", "bytes"]
     header += ["decoded", "time", prices.currency]
     rows = [header, ["", *(f"{len(p.selections)} reads" for p in patterns), *[""] * 6]]

@@ -90,7 +90,7 @@ def _fail(message: str, kind: str, status: int, arguments: Sequence[str], *, bef
 def _interrupted(arguments: Sequence[str]) -> str:
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     anew = {"--overwrite", "--no-resume", "--dry-run"} & {*arguments} or any(one.endswith(".ozx") for one in arguments)
-    if command in ("copy", "relayout") and not anew:
+    if command in ("copy", "pyramid", "relayout") and not anew:
         return "interrupted: run the same command again to go on"
     return "interrupted"
 

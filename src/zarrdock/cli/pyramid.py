@@ -7,8 +7,16 @@ from typing import Any
 
 from zarrdock.array.array import Array
 from zarrdock.cli.app import click
+from zarrdock.cli.complete import complete_urls
 from zarrdock.cli.copy_ import dask_workers, options_of, said_below
-from zarrdock.cli.options import as_json, debug_option, layout_options, memory_option, storage_option
+from zarrdock.cli.options import (
+    as_json,
+    debug_option,
+    layout_options,
+    memory_option,
+    patience_options,
+    storage_option,
+)
 from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text, table
 from zarrdock.copying import CopyProgress
 from zarrdock.pyramids.downsample import METHODS
@@ -28,8 +36,8 @@ def _numbers(_: click.Context, __: click.Parameter, given: str | None) -> list[f
 
 
 @click.command("pyramid")
-@click.argument("src")
-@click.argument("dst", required=False)
+@click.argument("src", shell_complete=complete_urls)
+@click.argument("dst", required=False, shell_complete=complete_urls)
 @click.option("--levels", type=int, help="Resolutions, SRC included.  [default: down to one chunk, or 64 elements]")
 @click.option(
     "--method",
@@ -59,6 +67,7 @@ def _numbers(_: click.Context, __: click.Parameter, given: str | None) -> list[f
 @storage_option("Option of the file system behind SRC and DST, those that are not local files; again for more.")
 @storage_option("The same for SRC alone.", "--src-storage-option", "src_options")
 @storage_option("The same for DST alone.", "--dst-storage-option", "dst_options")
+@patience_options
 @memory_option(", here or by each worker")
 @click.option("--dask", metavar="ADDRESS", help="Let the workers of this dask cluster do it: tcp://host:8786.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
