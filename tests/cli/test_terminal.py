@@ -149,7 +149,7 @@ def test_tables_fit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
         assert max(map(len, lines)) <= columns
     monkeypatch.delenv("COLUMNS")
     assert run(["layout", "tree.zarr/volume", "--reads", "2"]) == 0
-    titles = {"requests", "rounds", "price"}
+    titles = {"requests", "rounds", "decoded"}
     assert any(titles <= {*line.split()} for line in capsys.readouterr().out.splitlines())
 
 

@@ -74,7 +74,10 @@ def survey(store: Store, path: str, metadata: ArrayMetadata, *, max_objects: int
         usage += one.usage(layout)
         for corner, block in _blocks(layout, one):
             region = tuple(slice(a, a + n) for a, n in zip(corner, block.shape, strict=True))
-            inside = lengths[*region, ...]  # the dots: without them a scalar's is no view
+            if not region:  # what numpy gives for a scalar is no view
+                lengths[()] = block
+                continue
+            inside = lengths[region]
             inside[...] = block[tuple(slice(0, n) for n in inside.shape)]
     if step > 1:
         known = lengths[lengths >= 0]
