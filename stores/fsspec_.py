@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import sys
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -377,6 +378,8 @@ class FsspecStore(RemoteStore):
                 if isinstance(error, _MISSING) or await self._is_folder(live, path):
                     return
                 raise
+            finally:
+                _forget(live.fs, path)
             if self._is_local:
                 prune_empty_folders(path, self._root)
             elif self._protocol in _RENAME_OVER:
@@ -569,6 +572,21 @@ class FsspecStore(RemoteStore):
             )
         if self._hides and key.endswith(HIDDEN):
             raise InvalidKeyError(f"names that end in {HIDDEN} are reserved for temporary files", key=key, store=self)
+
+
+def _forget(fs: Any, path: str) -> None:
+    """Take the copy of a file that was deleted away from a filesystem of fsspec that keeps copies: it looks at the
+    original no more.
+    """
+    caching = sys.modules.get("fsspec.implementations.cached")
+    if caching is None or not isinstance(fs, caching.CachingFileSystem):
+        return
+    with contextlib.suppress(OSError, KeyError, PermissionError):
+        fs.pop_from_cache(path)
+    kept = fs._check_file(fs._strip_protocol(path))  # simplecache knows no more than the name of the copy
+    if isinstance(kept, str):
+        with contextlib.suppress(OSError):
+            os.remove(kept)
 
 
 def _root_of(fs: AbstractFileSystem, path: str, *, keep_slash: bool) -> str:

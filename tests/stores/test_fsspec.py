@@ -264,6 +264,19 @@ def test_looks_through_folders_of_filesystems(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["simplecache", "filecache"])
+def test_a_key_deleted_through_a_cache_is_gone(protocol: str, tmp_path: Path) -> None:
+    store = zarrdock.open_store(f"{protocol}::memory://deleted-through-{protocol}")
+    for value in (b"one", b"two"):
+        store.write("a/k", value)
+        assert bytes(store.get("a/k").data) == value  # type: ignore[union-attr]
+    store.delete("a/k")
+    assert store.get("a/k") is None
+    folders = zarrdock.open_store(f"{protocol}::file://{tmp_path}/not/there")
+    zarrdock.create_array(folders, data=[1, 2, 3], chunks=2)
+    assert zarrdock.open_array(folders)[...].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("protocol", ["simplecache", "filecache"])
 def test_chained_caches(tmp_path: Path, protocol: str) -> None:
     inner = FsspecStore(f"memory://chained-{protocol}")
     inner.write("a/k", DATA)
