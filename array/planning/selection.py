@@ -289,7 +289,7 @@ def end_of(selection: Product | Points) -> tuple[int, ...]:
         return tuple(axis.stop for axis in selection.axes)
     coords = selection.coords
     if not len(coords):
-        return (0,) * coords.shape[1]
+        return tuple(0 for _ in range(coords.shape[1]))
     ends = coords.max(axis=0) + 1
     if selection.lengths is not None:
         ends[-1] = (coords[:, -1] + selection.lengths).max()
