@@ -160,6 +160,25 @@ def test_times_that_the_units_cannot_tell() -> None:
     assert check(read(store)) == [0, 1]
 
 
+@FORMATS
+def test_fractions_are_not_rounded_to_integers(zarr_format: Any) -> None:
+    """Neither in data nor in the coordinate; integers that are given as floats are integers."""
+    from zarrdock.adapters.zarr_python import ZarrStore
+
+    stored: dict[str, bytes] = {}
+    cube = xr.Dataset({"v": ("t", np.arange(4))}, {"t": np.arange(4)})
+    cube.to_zarr(ZarrStore(stored), zarr_format=zarr_format, consolidated=False)
+    for name, values in {"t": [4, 5.5], "v": [0.5, 1]}.items():
+        with pytest.raises(SelectionError, match=f"values of '{name}' cannot be stored"):
+            part = xr.Dataset({"v": ("t", [7, 8])}, {"t": [4, 5]}).assign({name: ("t", np.array(values))})
+            zarrdock.append(part, stored, dim="t")
+    large = np.array([2.0**40, 2.0**40 + 1])
+    zarrdock.append(xr.Dataset({"v": ("t", large)}, {"t": [4.0, 5.0]}), stored, dim="t")
+    found = read(stored)
+    assert found["t"].values.tolist() == [0, 1, 2, 3, 4, 5]
+    assert found["v"].values.tolist() == [0, 1, 2, 3, 2**40, 2**40 + 1]
+
+
 def test_nothing_is_there_yet(tmp_path: Path) -> None:
     with pytest.raises(NodeNotFoundError) as caught:
         zarrdock.append(days(0), tmp_path / "x.zarr", dim="time")

@@ -148,6 +148,8 @@ def _check_decoded(name: str, given: Variable, data: Any, *, times: bool) -> Non
         near = again == values
         if values.dtype.kind in "mM":  # as numbers with a fraction they are rounded
             near |= np.abs(again - values) < np.timedelta64(1, "ms")
+    elif encoding.keys().isdisjoint(("scale_factor", "add_offset")):  # xarray would round fractions
+        near = again == values
     else:
         step = abs(float(np.asarray(encoding.get("scale_factor", 1)).item()))
         near = np.abs(again.astype("f8") - values.astype("f8")) <= 0.501 * step + 1e-6 * np.abs(values.astype("f8"))
