@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from xarray import Dataset, Variable, conventions
+from xarray import Dataset, SerializationWarning, Variable, conventions
 
 import zarrdock
 from zarrdock.adapters.xarray import GroupStore
@@ -126,7 +127,9 @@ def _encode(name: str, variable: Variable, stored: Variable) -> Any:
             )
         return values.values
     plain = Variable(stored.dims, values.data, {}, encoding)
-    encoded = conventions.encode_cf_variable(plain, name=name)
+    with warnings.catch_warnings():  # of floats as integers: they are looked at below
+        warnings.simplefilter("ignore", SerializationWarning)
+        encoded = conventions.encode_cf_variable(plain, name=name)
     data = encoded.values
     if times and _unit(encoded.attrs) != _unit(encoding):  # xarray takes a finer one where it must
         raise SelectionError(_refusal(name, encoding))
