@@ -691,6 +691,14 @@ class Array(ArrayProperties):
         >>> array[2].tolist()
         [5, 6]
         """
+        return self._append(data, axis)
+
+    def _append(self, data: Any, axis: int, *, store_empty: bool = False) -> tuple[int, ...]:
+        """:meth:`append`.
+
+        Args:
+            store_empty: store objects of nothing but fill value, too.
+        """
         self._check_writable()
         given = shape_of(data, self.metadata.data_type)
         if not -self.ndim <= axis < self.ndim or len(given) != self.ndim:
@@ -723,6 +731,9 @@ class Array(ArrayProperties):
             raise
         where = tuple(slice(start, start + n) if i == axis else slice(None) for i in range(self.ndim))
         try:
+            if store_empty:
+                shape, options = layout.shape, replace(layout.options, write_empty_chunks=True)
+                layout = replace(self._bind(self.metadata, options), shape=shape)
             self._write_values(layout, basic(where, layout.shape), value)
         except Exception as error:
             try:

@@ -1,10 +1,11 @@
 """Streams: frames that come one after another, written as whole shards (or chunks) in the background.
 
 An object is written before the shape says that it is there, so that a kill leaves an array of whole frames. That is
-safe beside other writers, who claim rows by the shape: objects beyond the shape are only made, one that holds earlier
-rows is only changed as long as it is what it was before the document was looked at, and the shape only changes if it is
-still the one that was seen. Wherever one of these fails (another stream or an append came first; a stream was killed
-and left an object) the frames go the way of ``append``: rows are claimed, then written.
+safe beside other writers, who claim rows by the shape: objects beyond the shape are only made where none are, and the
+shape only changes if it is still the one that was seen. Where one of these fails (another stream or an append came
+first; a stream was killed and left an object), or the frames begin in the middle of an object, they go the way of
+``append``: rows are claimed, then written. Objects of nothing but fill value are stored, too: where none is, another
+stream, which has not seen the claim yet, could make its own.
 """
 
 from __future__ import annotations
@@ -21,19 +22,16 @@ from zarrdock.array.execution import read_write
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import load
 from zarrdock.array.planning.selection import basic
-from zarrdock.array.planning.tasks import tasks
 from zarrdock.array.resize import with_length
-from zarrdock.codecs.codec import AnyArray, Buffer
+from zarrdock.codecs.codec import AnyArray
 from zarrdock.config import config
 from zarrdock.errors import ConflictError, KeyExistsError, SelectionError, UnsupportedError
-from zarrdock.stores.base import Blob, Read
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
     from types import TracebackType
 
     from zarrdock.array.array import Array
-    from zarrdock.array.planning.layout import Layout
 
 __all__ = ["Stream"]
 
@@ -293,7 +291,9 @@ class Stream:
         rest only where a flush waits for them.
         """
         begin = self._begin()
-        n = min(self.written - self.flushed, self._capacity // self._unit // 2 * self._unit)
+        # What fills up an object that is there already goes by itself.
+        most = self._unit - begin if begin else self._capacity // self._unit // 2 * self._unit
+        n = min(self.written - self.flushed, most)
         whole = (begin + n) // self._unit * self._unit - begin
         return whole if whole > 0 else n if self.flushed < self._goal else 0
 
@@ -318,24 +318,16 @@ class Stream:
             return stored.resized(with_length(stored.shape, axis, start + n))
 
         layout = array._adopt(grown(before), 0)  # the layout to come: the number keeps it from being taken over
-        rows = basic((*(slice(None),) * axis, slice(start, start + n)), layout.shape)
+        if start and layout.end_of(axis, start - 1) != start:
+            return array._append(frames, axis, store_empty=True)[axis] - n
+        rows = basic(self._along(start, start + n), layout.shape)
         try:
-            expected = self._cut_objects(layout, start)
             stored = load(array.store, array.path, "array", 2 if array.zarr_format == 2 else 3)
             array._check_same(stored)
             assert isinstance(stored, ArrayMetadata)
             grown(stored)
-            read_write.write(array.store, layout, rows, frames, array._cache, expected=expected)
+            read_write.write(array.store, layout, rows, frames, array._cache, create_only=True)
             array._update(grown, attributes=False)
         except (KeyExistsError, _MovedError):
-            return array.append(frames, axis)[axis] - n
+            return array._append(frames, axis, store_empty=True)[axis] - n
         return start
-
-    def _cut_objects(self, layout: Layout, start: int) -> dict[str, Buffer]:
-        """The stored objects with rows on both sides of ``start``."""
-        if not start or layout.end_of(self._axis, start - 1) == start:
-            return {}
-        first = basic((*(slice(None),) * self._axis, slice(start, start + 1)), layout.shape)
-        keys = [task.key for task in tasks(first, layout)]
-        found = self._array.store.read([Read(key) for key in keys])
-        return {key: blob.data for key, blob in zip(keys, found, strict=True) if isinstance(blob, Blob)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import chain, islice
@@ -314,7 +314,7 @@ def write(
     cache: IndexCache,
     check: Callable[[], None] | None = None,
     check_whole: Callable[[], None] | None = None,
-    expected: Mapping[str, Buffer] | None = None,
+    create_only: bool = False,
 ) -> None:
     """Write ``value`` (of the selection's shape) to the chunks concerned.
 
@@ -324,16 +324,15 @@ def write(
     Args:
         check: called before any object is changed in part, by each of the threads that do; what it raises is raised.
         check_whole: the same for objects that are written as a whole or deleted.
-        expected: objects are changed only as long as they are what they are here, and all others only made: each is
-            stored, also one of nothing but fill value.
+        create_only: objects are only made where none are, also those of nothing but fill value.
     Raises:
         UnsupportedError: an object would be changed in part, and the store has no atomic update. Nothing was written.
-        KeyExistsError: an object is not as expected; others may have been written.
+        KeyExistsError: with ``create_only``, there is an object; others may have been made.
     """
     if not (store.traits.atomic_update or layout.options.single_writer):
         _check_parts(store, tasks(selection, layout))
     edit = Edit(layout, _unshaped(value, selection))
-    write_one = partial(_write_task, store, edit, cache, check, check_whole, expected)
+    write_one = partial(_write_task, store, edit, cache, check, check_whole, create_only)
     _write_all(store, layout, (partial(write_one, task) for task in tasks(selection, layout)))
 
 
@@ -402,12 +401,13 @@ def _write_task(
     cache: IndexCache,
     check: Callable[[], None] | None,
     check_whole: Callable[[], None] | None,
-    expected: Mapping[str, Buffer] | None,
+    create_only: bool,
     task: Task,
 ) -> None:
     try:
-        if expected is not None:
-            _write_expected(store, edit, expected.get(task.key), task)
+        if create_only:
+            parts = edit.build(task) if task.is_whole() else edit.apply([edit.prepare(task)], None, task)
+            store.write(task.key, edit.nothing(task) if parts is None else parts, create_only=True)
             return
         if task.is_whole():
             parts = edit.build(task)
@@ -428,7 +428,7 @@ def _write_task(
 
 def _write_new_task(store: Store, task: Task, edit: Edit, cache: IndexCache) -> None:
     if task.is_whole():
-        _write_task(store, edit, cache, None, None, None, task)
+        _write_task(store, edit, cache, None, None, False, task)
         return
     try:
         parts = edit.apply([edit.prepare(task)], None, task)
@@ -441,7 +441,7 @@ def _write_new_task(store: Store, task: Task, edit: Edit, cache: IndexCache) -> 
                 return
             except KeyExistsError:  # left from an array that was here, or by a writer who did not wait
                 pass
-        _write_task(store, edit, cache, None, None, None, task)
+        _write_task(store, edit, cache, None, None, False, task)
     finally:
         cache.drop(task.key)
 
@@ -454,21 +454,6 @@ def _check_parts(store: Store, all_tasks: Iterator[Task]) -> None:
         if not task.is_whole():
             store.update(task.key, lambda old: old)
             return
-
-
-def _write_expected(store: Store, edit: Edit, expected: Buffer | None, task: Task) -> None:
-    if expected is None:
-        parts = edit.build(task) if task.is_whole() else edit.apply([edit.prepare(task)], None, task)
-        store.write(task.key, edit.nothing(task) if parts is None else parts, create_only=True)
-        return
-    change = edit.prepare(task)
-
-    def changed(old: Buffer | None) -> Value | None:
-        if old is None or bytes(old) != bytes(expected):
-            raise KeyExistsError("another writer has changed the object", key=task.key, store=store)
-        return edit.apply([change], old, task)
-
-    update_key(store, task.key, changed, single_writer=edit.layout.options.single_writer)
 
 
 # A shard is rewritten as a whole, so N threads that each write one of its chunks would rewrite it N times. Here they

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import os
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -286,6 +287,57 @@ def test_streams_and_appends_into_one_array_have_rows_of_their_own() -> None:
         np.testing.assert_array_equal(found[kept[number]].max(axis=(1, 2)), number + np.arange(90))
     for i in range(3):
         np.testing.assert_array_equal(found[kept[3000] + i, 0, 0], 3000 + np.arange(30))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_streams_and_appends_between_any_two_calls(seed: int) -> None:
+    """Small shards, frames of nothing but fill value too, and an append before one call of the store in ten."""
+    chosen = random.Random(seed)
+    inner: zarrdock.Store = remote(zarrdock.MemoryStore()) if seed % 2 else zarrdock.MemoryStore()
+    shard = chosen.choice([2, 4, 5])
+    chunks: dict[str, Any] = {"chunks": (1, 2), "shards": (shard, 2)} if seed % 3 else {"chunks": (shard, 2)}
+    zarrdock.create_array(inner, shape=(0, 3), dtype="int32", **chunks)
+    others: list[tuple[int, int]] = []
+
+    def appends(event: Any) -> None:
+        if chosen.random() < 0.1:
+            n = chosen.randrange(1, 7)
+            stop = zarrdock.open_array(inner, mode="r+").append(np.full((n, 3), -1))[0]
+            others.append((stop - n, stop))
+
+    found: list[tuple[zarrdock.Stream, np.ndarray]] = []
+
+    def work(number: int) -> None:
+        own = random.Random(seed * 10 + number)
+        frames = np.repeat(np.arange(1, 60)[:, None] + 1000 * number, 3, axis=1)
+        frames[own.randrange(0, 30) : own.randrange(30, 59)] = 0
+        store = HookedStore(inner)
+        array = zarrdock.open_array(store, mode="r+")
+        out = array.stream(memory_bytes=own.choice([2, 3, 5]) * shard * 12)
+        found.append((out, frames))
+        store.before = appends
+        with out:
+            at = 0
+            while at < len(frames):
+                n = own.randrange(1, 9)
+                out.write(frames[at : at + n])
+                at += n
+                if own.random() < 0.2:
+                    out.flush()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    values = zarrdock.open_array(inner)[...]
+    expected = np.full(values.shape, -2)
+    for start, stop in others:
+        expected[start:stop] = -1
+    for out, frames in found:
+        assert out.written == out.flushed == len(frames)
+        expected[[row for rows in out.rows for row in rows]] = frames
+    np.testing.assert_array_equal(values, expected)
 
 
 @pytest.mark.parametrize("when", ["read", "write", "update"])

@@ -107,20 +107,20 @@ def check(array: zarrdock.Array, n: int) -> None:
 
 
 def test_a_kill_at_every_system_call(tmp_path: Path) -> None:
-    """Small frames, with flushes in the middle of shards: there is no moment at which the array is not a whole one."""
+    """There is no moment at which the array is not a whole one, nor one that the next stream does not go on from."""
     frames = np.arange(1, 12 * 4 + 1).reshape(12, 4)
 
     def work(folder: Path) -> None:
         array = zarrdock.open_array(folder, mode="r+")
         with array.stream() as out:
-            for i in range(2, 12):
+            for i in range(5, 12):
                 out.write(frames[i])
-                if i in (4, 9):
+                if i == 9:
                     out.flush()
 
     for at in range(1000):
         folder = tmp_path / str(at)
-        zarrdock.create_array(folder, data=frames[:2], chunks=(1, 4), shards=(5, 4))
+        zarrdock.create_array(folder, data=frames[:5], chunks=(1, 4), shards=(5, 4))
 
         def child(at: int = at, folder: Path = folder) -> None:
             with trapped(Trap(at, lambda name: os.kill(os.getpid(), signal.SIGKILL))):
@@ -129,7 +129,7 @@ def test_a_kill_at_every_system_call(tmp_path: Path) -> None:
         _, status = os.waitpid(forked(child), 0)
         array = zarrdock.open_array(folder, mode="r+")
         n = array.shape[0]
-        assert n in (2, 5, 10, 12)
+        assert n in (5, 10, 12)
         np.testing.assert_array_equal(array[...], frames[:n])
         with array.stream() as out:
             out.write(frames[n:])
