@@ -1,5 +1,6 @@
 """Copies by a dask cluster: processes of this machine."""
 
+import functools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 
 import zarrdock  # noqa: E402
 from zarrdock.adapters.dask_workers import DaskWorkers  # noqa: E402
@@ -145,6 +147,43 @@ def test_a_lost_worker(source: zarrdock.Group, tmp_path: Path) -> None:
         )
         assert killed
     expect_copy(tmp_path / "b.zarr")
+
+
+def test_a_lost_cluster(source: zarrdock.Group, tmp_path: Path) -> None:
+    """The scheduler goes in the middle of a copy: a typed error, and another cluster does the rest."""
+    how: Any = {"chunks": (9, 9), "shards": None, "memory_bytes": 4000}
+    seen: list[CopyProgress] = []
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "3s"})
+    with warnings.catch_warnings(action="ignore"), soon:
+        cluster = distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+        )
+        with DaskWorkers(cluster.scheduler_address) as workers:
+
+            def progress(now: CopyProgress) -> None:
+                if len(seen) == 2:
+                    cluster.close()
+                seen.append(now)
+
+            with pytest.raises(zarrdock.errors.StoreError, match=r"cluster is gone.*resume=True"):
+                zarrdock.copy(source, tmp_path / "b.zarr", workers=workers, progress=progress, **how)
+    zarrdock.copy(source, tmp_path / "b.zarr", resume=True, progress=seen.append, **how)
+    assert seen[-1].n_kept > 0
+    expect_copy(tmp_path / "b.zarr")
+
+
+def test_a_job_that_takes_workers_with_it(source: zarrdock.Group, tmp_path: Path) -> None:
+    """Dask gives a job up that several workers died of; that is a typed error, and the copy can be resumed."""
+    with (
+        warnings.catch_warnings(action="ignore"),
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        DaskWorkers(cluster.scheduler_address) as workers,
+    ):
+        with pytest.raises(zarrdock.errors.StoreError, match=r"2 workers that died.*memory_bytes"):
+            list(workers.run([(1, functools.partial(os._exit, 1))], budget=10))
 
 
 def test_the_command(cluster: Any, source: zarrdock.Group, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import functools
+import time
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import zarrdock
-from zarrdock.errors import UnsupportedError
+from zarrdock.errors import StoreError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Store
 from zarrdock.stores.mapping import MappingStore
 from zarrdock.stores.memory import MemoryStore
@@ -27,6 +29,9 @@ _MAX_PAYLOAD = 64 * 1024
 
 # Jobs of a worker beyond one a thread: there is always a next one, while its answer is on the way.
 _AHEAD = 1
+
+# So long it is taken for granted how many workers there are.
+_KNOWN_SECONDS = 1.0
 
 
 class DaskWorkers:
@@ -49,6 +54,8 @@ class DaskWorkers:
         except ImportError as error:
             raise UnsupportedError(f'dask\'s cluster is needed: pip install "dask[distributed]" ({error})') from error
         self._is_ours = isinstance(cluster, str)
+        self._threads: dict[str, int] = {}
+        self._known_until = 0.0
         try:
             self._client: Any = Client(cluster, set_as_default=False) if isinstance(cluster, str) else cluster  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
@@ -91,37 +98,73 @@ class DaskWorkers:
         Args:
             budget: weight that may be under way, for each worker of the cluster.
         """
+        from distributed import as_completed
+
         running: dict[Any, int] = {}
         send = _Sender(self._client)
+        done: Any = as_completed([], loop=self._client.loop)  # type: ignore[no-untyped-call]
         try:
             for weight, job in jobs:
                 n, most = self._capacity(budget)
                 while running and (len(running) >= n or sum(running.values()) + weight > most):
-                    yield from self._finished(running)
-                running[send(job)] = weight
+                    yield from self._finished(running, done)
+                future = self._told(send, job)
+                running[future] = weight
+                done.add(future)
             while running:
-                yield from self._finished(running)
+                yield from self._finished(running, done)
         except Exception:
-            self._wait([*running], "ALL_COMPLETED")
+            self._wait_for_all([*running])
             raise
         finally:
-            self._client.cancel([*running])
+            if self._client.status == "running":
+                self._client.cancel([*running])
 
     def _capacity(self, budget: int) -> tuple[int, int]:
         """Number and total weight of the jobs that may be under way: clusters grow and shrink."""
-        threads: dict[str, int] = self._client.nthreads()
+        now = time.monotonic()
+        if now >= self._known_until:
+            # A round trip, too much for each of a million jobs.
+            self._threads = self._told(self._client.nthreads)
+            self._known_until = now + _KNOWN_SECONDS
+        threads = self._threads
         return max(1, sum(threads.values()) + _AHEAD * len(threads)), budget * max(1, len(threads))
 
-    def _finished(self, running: dict[Any, int]) -> Iterator[Any]:
-        for future in self._wait([*running], "FIRST_COMPLETED"):
+    def _finished(self, running: dict[Any, int], done: Any) -> Iterator[Any]:
+        for future in done.next_batch(block=True):
             del running[future]
-            yield future.result()
+            yield self._told(future.result)
 
-    def _wait(self, futures: list[Any], until: str) -> Any:
+    def _told(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What a call says; the loss of the cluster is an error of ours.
+
+        Raises:
+            StoreError: the scheduler is gone, or a job took several workers down with it.
+        """
+        from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
+        from distributed.comm import CommClosedError
+
+        try:
+            return call(*arguments)
+        except KilledWorker as error:
+            raise StoreError(
+                f"a job was on {error.allowed_failures + 1} workers that died, one after the other, likely for want "
+                "of memory: give them more, or less to do at once (memory_bytes=...), and run again with resume=True"
+            ) from error
+        except (FutureCancelledError, CancelledError, CommClosedError, OSError, RuntimeError, TimeoutError) as error:
+            if isinstance(error, ZarrdockError) or self._client.status == "running":
+                raise
+            raise StoreError(
+                f"the dask cluster is gone ({error or type(error).__name__}): run again with resume=True"
+            ) from error
+
+    def _wait_for_all(self, futures: list[Any]) -> None:
         from distributed import wait
 
-        with self._client.as_current():
-            return wait(futures, return_when=until).done if futures else ()  # type: ignore[no-untyped-call]
+        if futures and self._client.status == "running":
+            with self._client.as_current():
+                wait(futures)  # type: ignore[no-untyped-call]
 
 
 class _Sender:

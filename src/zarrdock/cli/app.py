@@ -31,6 +31,7 @@ _COMMANDS = {
     "check-store": "zarrdock.cli.check_store",
     "layout": "zarrdock.cli.layout",
     "relayout": "zarrdock.cli.relayout",
+    "cost": "zarrdock.cli.cost",
     "serve": "zarrdock.cli.serve",
     "view": "zarrdock.cli.view",
     "thumbnail": "zarrdock.cli.thumbnail",

@@ -54,8 +54,8 @@ class Prices:
         rtt_s: seconds from a round's first request to its first byte. request_s: seconds of work a request.
         bytes_per_s: of data. decode_bytes_per_s: of decoded elements, see
             :func:`zarrdock.layouts.calibrate.decode_speed`.
-        per_million: price of a million requests. per_gb: of 10^9 bytes read. egress_per_gb: of 10^9 bytes that leave
-            the service's region or network.
+        per_million: price of a million reads. writes_per_million: of a million writes, or lists.
+        per_gb: of 10^9 bytes read. egress_per_gb: of 10^9 bytes that leave the service's region or network.
         currency: of all prices.
     """
 
@@ -67,6 +67,7 @@ class Prices:
     egress_per_gb: float = 0.0
     decode_bytes_per_s: float = 1e9
     currency: str = "USD"
+    writes_per_million: float = 0.0
 
     def price(self, n_requests: int, nbytes: int) -> float:
         """Price of reads."""
@@ -86,11 +87,11 @@ PLACES: dict[str, tuple[Traits, Prices]] = {
     "local": (Traits(conditional_read=True, merge_gap_bytes=32768), Prices()),
     "s3": (
         Traits(conditional_read=True, remote=True, merge_gap_bytes=131072, n_concurrent=64),
-        Prices(0.03, 0.6e-3, 100e6, per_million=0.40),
+        Prices(0.03, 0.6e-3, 100e6, per_million=0.40, writes_per_million=5.0),
     ),
     "gcs": (
         Traits(conditional_read=True, remote=True, merge_gap_bytes=65536, n_concurrent=64),
-        Prices(0.04, 0.6e-3, 100e6, per_million=0.40),
+        Prices(0.04, 0.6e-3, 100e6, per_million=0.40, writes_per_million=5.0),
     ),
     "http": (
         Traits(conditional_read=True, remote=True, merge_gap_bytes=32768, n_concurrent=64),
