@@ -181,9 +181,9 @@ def test_a_job_that_takes_workers_with_it(source: zarrdock.Group, tmp_path: Path
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
         ) as cluster,
         DaskWorkers(cluster.scheduler_address) as workers,
+        pytest.raises(zarrdock.errors.StoreError, match=r"2 workers that died.*memory_bytes"),
     ):
-        with pytest.raises(zarrdock.errors.StoreError, match=r"2 workers that died.*memory_bytes"):
-            list(workers.run([(1, functools.partial(os._exit, 1))], budget=10))
+        list(workers.run([(1, functools.partial(os._exit, 1))], budget=10))
 
 
 def test_the_command(cluster: Any, source: zarrdock.Group, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

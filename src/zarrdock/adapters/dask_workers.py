@@ -143,7 +143,7 @@ class DaskWorkers:
         """
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
-        from distributed.comm import CommClosedError
+        from distributed.comm.core import CommClosedError
 
         try:
             return call(*arguments)
