@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from itertools import zip_longest
 
 import numpy as np
@@ -83,6 +84,15 @@ class Plan:
         if len(self.reads) > shown:
             lines.append(f"    … and {len(self.reads) - shown} more")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = str(self).partition("\n")[0]
+        rows = "".join(
+            f"<tr><td>{i}</td><td>{n:,}</td><td>{_size(nbytes)}</td></tr>"
+            for i, (n, nbytes) in enumerate(self.rounds, 1)
+        )
+        table = f"<table><tr><th>round</th><th>requests</th><th>bytes</th></tr>{rows}</table>" if rows else ""
+        return f"<div>{escape(head)}{table}</div>"
 
 
 def _times(n: int, noun: str) -> str:

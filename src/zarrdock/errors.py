@@ -52,6 +52,24 @@ class ZarrdockError(Exception):
         # KeyError and OSError would format the message their own way (quotes, errno).
         return str(self.args[0]) if self.args else ""
 
+    def _render_traceback_(self) -> list[str]:
+        """Lines that IPython shows in place of a traceback: the user's own frames, and the message; all of it where
+        ZARRDOCK_DEBUG is set.
+        """
+        import os
+        import traceback
+
+        if os.environ.get("ZARRDOCK_DEBUG", "0") not in ("", "0"):
+            return traceback.format_exception(self)
+        own = __file__.rpartition(os.sep)[0] + os.sep
+        shell = f"{os.sep}IPython{os.sep}"
+        frames = [
+            frame
+            for frame in traceback.extract_tb(self.__traceback__)
+            if not frame.filename.startswith(own) and shell not in frame.filename
+        ]
+        return [*traceback.format_list(frames), *traceback.format_exception_only(self)]
+
 
 class StoreError(ZarrdockError, OSError):
     """A store could not do what was asked.
