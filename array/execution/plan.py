@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from itertools import zip_longest
 
 import numpy as np
@@ -86,6 +85,8 @@ class Plan:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        from html import escape  # for notebooks alone
+
         head = str(self).partition("\n")[0]
         rows = "".join(
             f"<tr><td>{i}</td><td>{n:,}</td><td>{_size(nbytes)}</td></tr>"
