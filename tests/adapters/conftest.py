@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import zarrdock
-from support.servers import Endpoint
+from support.servers import Endpoint, is_azurite_here
 
 _numbers = itertools.count()
 
@@ -19,6 +19,7 @@ KINDS: dict[str, list[pytest.MarkDecorator]] = {
     "zip": [],
     "s3": [pytest.mark.server],
     "gcs": [pytest.mark.server],
+    "azure": [pytest.mark.server],
 }
 
 
@@ -38,8 +39,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], dic
             return {"store": zarrdock.MemoryStore()}
         if kind in ("local", "zip"):
             return {"store": str(tmp_path / f"{n}.zarr{'.zip' if kind == 'zip' else ''}")}
-        endpoint: Endpoint = request.getfixturevalue("moto" if kind == "s3" else "gcs_emulator")
-        protocol = {"s3": "s3", "gcs": "gs"}[kind]
+        azure = "azurite" if is_azurite_here() else "strict_azure"
+        server, protocol = {"s3": ("moto", "s3"), "gcs": ("gcs_emulator", "gs"), "azure": (azure, "az")}[kind]
+        endpoint: Endpoint = request.getfixturevalue(server)
         return {
             "store": f"{protocol}://{endpoint.bucket}/adapters-{n}",
             "storage_options": endpoint.storage_options,

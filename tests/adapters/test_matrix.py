@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore:.*[Cc]onsolid
 VALUES = np.arange(48 * 40, dtype="u2").reshape(48, 40)
 PART = np.s_[3:40, 5:33:2]
 
-STORES = ("memory", "local", "zip", "s3", "gcs")
+STORES = ("memory", "local", "zip", "s3", "gcs", "azure")
 VIEWS: dict[str, Callable[[Any], Any]] = {
     "none": lambda store: store,
     "unshard": unshard,
@@ -114,7 +114,10 @@ READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-@pytest.fixture(params=[pytest.param(s, marks=[pytest.mark.server] if s in ("s3", "gcs") else []) for s in STORES])
+ON_SERVERS = ("s3", "gcs", "azure")
+
+
+@pytest.fixture(params=[pytest.param(s, marks=[pytest.mark.server] if s in ON_SERVERS else []) for s in STORES])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

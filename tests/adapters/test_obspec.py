@@ -34,6 +34,7 @@ KINDS = [
     "zip",
     pytest.param("s3", marks=pytest.mark.server),
     pytest.param("gcs", marks=pytest.mark.server),
+    pytest.param("azure", marks=pytest.mark.server),
 ]
 
 

@@ -177,7 +177,7 @@ def test_s3_gains_requests(batches: Batches) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", ["s3", "gcs"])
+@pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
 def test_services(batches: Batches, place: Any, kind: str) -> None:
     where = place(kind)
     array = make(FsspecStore.from_url(where["store"], storage_options=where["storage_options"]))

@@ -141,6 +141,11 @@ class TestGCS(Suite):
     kind = "gcs"
 
 
+@pytest.mark.server
+class TestAzure(Suite):
+    kind = "azure"
+
+
 @pytest.mark.parametrize("shards", [None, (32, 32)])
 def test_arrays_of_zarr_python(tmp_path: Any, shards: Any) -> None:
     """An array written by zarr-python through the adapter is the one zarrdock reads, and the other way round."""
