@@ -29,12 +29,14 @@ VERBS: dict[str, tuple[Any, ...]] = {
     "sizes": (["k", "l"],),
     "exists": ("k",),
 }
-NO_VERBS = {"close", "origins", "with_costs"}
+# What asks nothing of the store, and lazy reads: a wrapper that overrides ``read`` has none.
+NO_VERBS = {"above", "close", "origins", "pipeline_url", "read_lazily", "url_of", "with_costs"}
 
 
 def test_all_verbs_are_known() -> None:
     names = {name for name, value in vars(Store).items() if inspect.isfunction(value) and not name.startswith("_")}
     assert names - NO_VERBS == set(VERBS), "a new verb of stores: HookedStore must call its hooks for it"
+    assert HookedStore(AbleStore()).read_lazily([Read("k")]) is None
 
 
 @pytest.mark.parametrize("verb", VERBS)

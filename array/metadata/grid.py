@@ -115,7 +115,7 @@ class RegularGrid(ChunkGrid):
             if chunk < 1 and length:
                 expected = "a chunk length of at least 1"
                 raise MetadataError(pointer=pointer_to(pointer, i), expected=expected, found=chunk)
-            _check_length(chunk, pointer_to(pointer, i))
+            _check_length(chunk, pointer, i)
 
     def n_chunks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(-(-length // chunk) if chunk else 0 for length, chunk in zip(shape, self.chunk_shape, strict=True))
@@ -201,7 +201,7 @@ class RectilinearGrid(ChunkGrid):
             if covered < length:
                 expected = f"chunks that cover the axis, which is {length} long"
                 raise MetadataError(pointer=pointer_to(pointer, i), expected=expected, found=f"{covered} in all")
-            _check_length(covered, pointer_to(pointer, i))
+            _check_length(covered, pointer, i)
 
     def n_chunks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(
@@ -331,7 +331,7 @@ def _check_ndim(n: int, shape: tuple[int, ...], pointer: str, found: object) -> 
         raise MetadataError(pointer=pointer, expected=f"{len(shape)} lengths, one a dimension", found=found)
 
 
-def _check_length(length: int, pointer: str) -> None:
+def _check_length(length: int, pointer: str, axis: int) -> None:
     if length > MAX_LENGTH:
         expected = f"a length of at most {MAX_LENGTH}, with which positions can be computed in 64 bits"
-        raise MetadataError(pointer=pointer, expected=expected, found=length)
+        raise MetadataError(pointer=pointer_to(pointer, axis), expected=expected, found=length)

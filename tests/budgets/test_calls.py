@@ -29,7 +29,7 @@ BUDGETS = {
     "chunk that was kept": 4.2,
     "element of a chunk that was kept": 30,
     "chunk of a large write": 19,
-    "chunk written into a full shard": 325,
+    "chunk written into a full shard": 327,
     "open again": 117,
     "plan of 8 shards": 900,
 }
