@@ -83,6 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Optional library -> where it may be imported. A trailing slash means the whole folder.
 HOMES: dict[str, tuple[str, ...]] = {
+    "IPython": ("copying/notebook_bar.py",),
     "icechunk": ("adapters/icechunk_urls.py",),
     "botocore": ("stores/",),
     "aiobotocore": ("stores/",),

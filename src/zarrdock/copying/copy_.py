@@ -24,6 +24,7 @@ from zarrdock.copying.conversions import contents_of, tiff_folder
 from zarrdock.copying.copy_objects import copy_objects
 from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.foreign import File, copy_files, files_below, unnamed_below
+from zarrdock.copying.notebook_bar import notebook_bar
 from zarrdock.copying.npy import is_npy
 from zarrdock.copying.parallel import Workers
 from zarrdock.copying.progress import CopyProgress, IncompleteCopyWarning, Mark, below
@@ -95,7 +96,7 @@ def copy(
         resume: complete an earlier copy of the same source with the same settings, where there is an unfinished one.
         memory_bytes: about what may be held at one time. A single chunk of the source, and an encoded object of the
             destination, are the least there can be.
-        progress: called in the caller's thread with a :class:`CopyProgress`.
+        progress: called in the caller's thread with a :class:`CopyProgress`; by default a notebook shows a bar.
         workers: who reads, encodes and writes in place of this process, a dask cluster for one
             (:class:`zarrdock.adapters.dask_workers.DaskWorkers`). ``memory_bytes`` is then that of each worker.
         missing: "error": nothing is copied if the source lacks a chunk; all shard indexes are read first, and the sizes
@@ -213,7 +214,7 @@ class Copier:
         self._store = store
         self._path = path
         self._memory_bytes = memory_bytes
-        self._report = progress
+        self._report = notebook_bar() if progress is None else progress
         self._takes_files = takes_files
         # Its entries have an order, so that it is not added to. Zarr v2 has no documents that could come first.
         is_v3 = contents.root.zarr_format == 3
