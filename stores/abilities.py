@@ -21,6 +21,8 @@ from zarrdock.errors import (
 )
 from zarrdock.ranges import From, Range, Span, Tail
 from zarrdock.stores.base import Blob, Buffer, Change, Read, Store
+from zarrdock.stores.local import LocalStore
+from zarrdock.stores.local_files import prune
 from zarrdock.stores.remote import RemoteStore
 
 __all__ = ["ABILITIES", "Ability", "StoreReport", "check_store"]
@@ -85,10 +87,13 @@ def check_store(store: Store, *, key: str | None = None) -> StoreReport:
     (True, Ability(name='writes', outcome='yes', text=''))
     """
     trial = _Trial(store, key)
+    made = _missing_folder(store)
     try:
         found = tuple(trial.outcome(name) for name in ABILITIES)
     finally:
         trial.clean()
+        if made is not None and isinstance(store, LocalStore):
+            prune(store.root, os.path.dirname(made))
     return StoreReport(store.url, str(store.identity), found)
 
 
@@ -330,6 +335,14 @@ _TRIALS: dict[str, Callable[[_Trial], str]] = {
 }
 #: Names of the abilities that are tried, in this order.
 ABILITIES: tuple[str, ...] = tuple(_TRIALS)
+
+
+def _missing_folder(store: Store) -> str | None:
+    """The uppermost folder that a write into a local store would make; None where there is none."""
+    found, folder = None, store.root if isinstance(store, LocalStore) else ""
+    while folder and not os.path.lexists(folder):
+        found, folder = folder, os.path.dirname(folder)
+    return found
 
 
 def _cut(data: bytes, range_: Range) -> bytes:

@@ -187,8 +187,11 @@ def test_errors_about_stored_documents_name_the_place(store: zarrdock.Store) -> 
 def test_other_mistakes(store: zarrdock.Store) -> None:
     with pytest.raises(UnknownExtensionError, match="magic"):
         zarrdock.create_array(store, shape=3, dtype="u1", compressors="magic")
-    with pytest.raises(MetadataError, match=r"data_type|dtype"):
-        zarrdock.create_array(store, shape=3, dtype="nonsense")
+    with pytest.raises(UnknownExtensionError, match=r"compressors=: unknown codec 'gzp'; the nearest .* is 'gzip'"):
+        zarrdock.create_array(store, shape=3, dtype="u1", compressors="gzp")
+    for dtype in ("nonsense", np.dtype(object)):
+        with pytest.raises(UnknownExtensionError, match=r"^dtype=: unknown data type"):
+            zarrdock.create_array(store, shape=3, dtype=dtype)
     with pytest.raises(UnsupportedError, match="shape= and dtype="):
         zarrdock.create_array(store, shape=3)
     with pytest.raises(UnsupportedError, match="mode 'x'"):

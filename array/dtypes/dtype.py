@@ -207,10 +207,12 @@ def data_type_of(dtype: Any, *, zarr_format: int = 3) -> DataType:
             raise TypeError
         as_numpy = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError) as error:  # numpy parses lists of types as Python
-        raise UnknownExtensionError(
-            "data type", str(dtype), hint="give a numpy dtype or a data type's name in Zarr v3"
-        ) from error
-    return of_numpy(as_numpy if zarr_format == 2 or as_numpy.kind == "T" else as_numpy.newbyteorder("="))
+        hint = "give a numpy dtype or a data type's name in Zarr v3"
+        raise UnknownExtensionError("data type", str(dtype), hint=hint, pointer="/data_type") from error
+    try:
+        return of_numpy(as_numpy if zarr_format == 2 or as_numpy.kind == "T" else as_numpy.newbyteorder("="))
+    except UnknownExtensionError as error:
+        raise error.below("/data_type") from None
 
 
 def of_numpy(dtype: np.dtype[Any]) -> DataType:

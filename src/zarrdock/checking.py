@@ -56,6 +56,11 @@ class Problem:
     >>> [problem] = zarrdock.tools.check(array.store).problems
     >>> problem.severity, problem.key
     ('error', 'c/0')
+
+    As text it is one line, as ``zarrdock check`` prints it:
+
+    >>> str(problem).startswith("error: /: zstd: cannot decode key 'c/0', chunk (0,)")
+    True
     """
 
     severity: Literal["error", "warning"]
@@ -63,6 +68,12 @@ class Problem:
     message: str
     key: str = ""
     chunk: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        # Errors of codecs and metadata name key and chunk themselves.
+        text = " ".join(self.message.split())
+        key = f" [{self.key}]" if self.key and repr(self.key) not in text else ""
+        return f"{self.severity}: /{self.path}: {text}{key}"
 
 
 @dataclass(frozen=True, slots=True)

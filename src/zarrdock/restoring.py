@@ -152,7 +152,8 @@ class _Change:
             else [tuple(slice(i * n, (i + 1) * n) for i, n in zip(place, leaf, strict=True)) for place in places]
         )
         self._is_whole = places is None
-        self.what = "all of it was" if self._is_whole else f"chunks in it were ({len(self._regions)})"
+        n = len(self._regions)
+        self.what = "all of it was" if self._is_whole else f"{n} of its chunks {'was' if n == 1 else 'were'}"
         self._edits = [self._edit(region) for region in self._regions]
 
     def _edit(self, region: tuple[slice, ...]) -> tuple[Edit, Any]:

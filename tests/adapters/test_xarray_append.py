@@ -179,6 +179,12 @@ def test_fractions_are_not_rounded_to_integers(zarr_format: Any) -> None:
     assert found["v"].values.tolist() == [0, 1, 2, 3, 2**40, 2**40 + 1]
 
 
+@pytest.mark.parametrize("values", [[[1]], xr.DataArray([1], dims="time"), {"t2m": [1]}])
+def test_only_datasets_are_appended(values: Any) -> None:
+    with pytest.raises(SelectionError, match=r"an xarray dataset is appended, not (list|DataArray|dict): .*to_dataset"):
+        zarrdock.append(values, {}, dim="time")
+
+
 def test_nothing_is_there_yet(tmp_path: Path) -> None:
     with pytest.raises(NodeNotFoundError) as caught:
         zarrdock.append(days(0), tmp_path / "x.zarr", dim="time")

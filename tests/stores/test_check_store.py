@@ -106,6 +106,13 @@ def test_the_table_has_all_abilities() -> None:
     assert f"| tried on | {' | '.join(ABILITIES)} |" in DOCS.read_text()
 
 
+def test_no_folder_is_left(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for place in ("no/such/folder", "there", "there/not"):
+        assert check_store(zarrdock.open_store(tmp_path / place)).is_good
+        assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
 def outcomes(report: StoreReport) -> dict[str, str]:
     return {ability.name: ability.outcome for ability in report.abilities}
 

@@ -1,5 +1,9 @@
 import re
+import subprocess
+import sys
 import unittest
+
+import pytest
 
 from zarrdock.testing import AsyncStoreContract, RecordingStore, StoreContract
 
@@ -18,3 +22,10 @@ def test_the_examples_run(repository):
     contract.test_update()
     names["store"].write("c/0", b"1")
     assert names["recorded"].n_writes == 1
+
+
+@pytest.mark.parametrize(("name", "package"), [("StoreContract", "pytest"), ("store_machine", "hypothesis")])
+def test_a_missing_package_is_named(name, package):
+    code = f"import sys, zarrdock.testing; sys.modules[{package!r}] = None; from zarrdock.testing import {name}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"UnsupportedError: zarrdock.testing.{name} needs {package}: pip install {package}" in done.stderr

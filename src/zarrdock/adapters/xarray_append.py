@@ -65,6 +65,11 @@ def append(
     >>> zarrdock.append(day.assign_coords(time=day.time + np.timedelta64(1, "D")), store, dim="time")
     slice(1, 2, None)
     """
+    if not isinstance(dataset, Dataset):
+        raise SelectionError(
+            f"an xarray dataset is appended, not {type(dataset).__name__}: make one of a DataArray with "
+            "to_dataset(name=...); for numbers open the array with mode='r+', or its group, and call append of that"
+        )
     opened = zarrdock.open_store(store, storage_options=dict(storage_options) if storage_options else None)
     try:
         cube = zarrdock.open_group(opened, "r+", path=group)

@@ -69,7 +69,7 @@ def command(
         def found(problem: Problem) -> None:
             if not as_json:
                 bar.console.file.flush()
-                print(_line(problem), file=sys.stdout, flush=True)
+                print(problem, file=sys.stdout, flush=True)
 
         report = check(store, path=path, progress=progress, found=found, missing=missing)
     if as_json:
@@ -103,10 +103,3 @@ def _counts(counts: Counts) -> str:
         f"{count(counts.n_groups, 'group')}, {count(counts.n_arrays, 'array')}, {count(counts.n_objects, 'object')}, "
         f"{count(counts.n_chunks, 'chunk')}, {size_text(counts.nbytes)} read"
     )
-
-
-def _line(problem: Problem) -> str:
-    # Errors of codecs and metadata name key and chunk themselves.
-    text = " ".join(problem.message.split())
-    key = f" [{problem.key}]" if problem.key and repr(problem.key) not in text else ""
-    return f"{problem.severity}: /{problem.path}: {text}{key}"

@@ -14,6 +14,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from zarrdock.errors import UnsupportedError
 from zarrdock.stores.wrappers import Event, RecordingStore
 from zarrdock.testing.faults import FaultyStore, LatencyStore, StoreFault
 
@@ -47,7 +48,12 @@ if "pytest" in sys.modules:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        try:
+            return getattr(importlib.import_module(_LAZY[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("pytest", "hypothesis"):
+                raise
+            raise UnsupportedError(f"{__name__}.{name} needs {error.name}: pip install {error.name}") from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
