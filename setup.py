@@ -64,7 +64,7 @@ class BuildWhatIsThere(build_ext):
                 return
 
     def links(self, extension: Extension, macro: str, header: str, function: str, flags: list[str]) -> bool:
-        """Whether a program can be linked so; the extension will be, too, then."""
+        """True where a program can be linked so, and so can the extension."""
         folders = [flag[2:] for flag in flags if flag.startswith("-I")]
         places = [flag[2:] for flag in flags if flag.startswith("-L")]
         names = [flag[2:] for flag in flags if flag.startswith("-l")]
@@ -90,7 +90,7 @@ class BuildWhatIsThere(build_ext):
 
 
 def pkg_config(package: str) -> list[str]:
-    """What a program needs to be built with a library; empty where that is not known."""
+    """Flags to build a program with a library; empty where they are not known."""
     program = os.environ.get("PKG_CONFIG", "pkg-config")
     if shutil.which(program) is None:
         return []

@@ -18,16 +18,16 @@ from zarrdock.array.coerce import shape_of, values_of
 from zarrdock.array.execution import read_write
 from zarrdock.array.execution.drivers import send
 from zarrdock.array.execution.element import ELSEWHERE, read_element
-from zarrdock.array.execution.plan import Plan, make_plan
+from zarrdock.array.execution.read_plan import Plan, make_plan
 from zarrdock.array.execution.read_together import Begun
 from zarrdock.array.execution.read_write import read_consistent
 from zarrdock.array.lazy_selection import LazyIndex, LazySelection
-from zarrdock.array.metadata.misplaced import likely_other
+from zarrdock.array.metadata.other_separator import likely_other
 from zarrdock.array.metadata.same_storage import store_alike
 from zarrdock.array.metadata.v2 import parse_array_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node import Attributes
-from zarrdock.array.node_storage import join, update_metadata
+from zarrdock.array.node_storage import join, load, update_metadata
 from zarrdock.array.planning.caches import ChunkCache, IndexCache, chunks_of, configured_cache
 from zarrdock.array.planning.compose import Composed
 from zarrdock.array.planning.layout import Layout, layout_of, parse_shared
@@ -625,8 +625,6 @@ class Array(ArrayProperties):
         >>> reader.shape
         (5,)
         """
-        from zarrdock.array.node_storage import load
-
         number = next(self._numbers)
         new = load(self._store, self._path, "array", 2 if self.zarr_format == 2 else 3)
         assert isinstance(new, ArrayMetadata)

@@ -13,8 +13,8 @@ from zarrdock.array.array import Array
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
 from zarrdock.array.dtypes.v2_dtypes import object_type_of
 from zarrdock.array.execution.read_write import write_new
-from zarrdock.array.metadata.grid import RegularGrid, rectilinear_of
-from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys, parse_key_encoding
+from zarrdock.array.metadata.chunk_grids import RegularGrid, rectilinear_of
+from zarrdock.array.metadata.key_encodings import KeyEncoding, SeparatedKeys, parse_key_encoding
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import ZarrFormat, save_new, withdraw
 from zarrdock.array.planning.caches import ChunkCache

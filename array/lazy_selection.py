@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.execution.plan import Plan
+from zarrdock.array.execution.read_plan import Plan
 from zarrdock.array.execution.read_together import Begun, read_together, read_together_async
 from zarrdock.array.planning.compose import Composed
 from zarrdock.array.planning.selection import (

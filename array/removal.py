@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from zarrdock.array.metadata.keys import KeyEncoding, parse_key_encoding
+from zarrdock.array.metadata.key_encodings import KeyEncoding, parse_key_encoding
 from zarrdock.array.metadata.unknown import UnknownKeyEncoding
 from zarrdock.array.metadata.v2 import parse_array_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node

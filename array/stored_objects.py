@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import TypeAlias
 
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.key_encodings import KeyEncoding
 from zarrdock.array.node_storage import join
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.stores.base import Entry, Store

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
-from zarrdock.codecs.elements import Element, element_of, number_type
+from zarrdock.codecs.element_bits import Element, element_of, number_type
 from zarrdock.errors import CodecError, MetadataError
 from zarrdock.json_ import expect_one_of, known_members
 

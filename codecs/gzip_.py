@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import deflate
 
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration
-from zarrdock.codecs.streams import decode_streams
+from zarrdock.codecs.decompress import decode_streams
 from zarrdock.json_ import expect_integer, known_members
 
 __all__ = ["BoundGzip", "BoundZlib", "Gzip", "Zlib"]

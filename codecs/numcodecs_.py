@@ -1,7 +1,7 @@
 """The ``numcodecs.*`` names that zarr-python writes: bytes to bytes, numcodecs doing the work.
 
 Those with an implementation of ours (blosc, gzip, zlib, zstd) use that: the bytes are the same. The array to array ones
-are in ``numcodecs_arrays.py``, the array to bytes ones in ``numcodecs_numbers.py``. numcodecs and what it needs are
+are in ``numcodecs_arrays.py``. numcodecs and what it needs are
 imported when a codec is bound, not when its metadata is parsed: an array whose codec is not installed can still be
 looked at.
 """
@@ -18,8 +18,8 @@ import numpy as np
 
 from zarrdock.codecs.blosc_ import Blosc as NativeBlosc
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Codec, Configuration, as_bytes
+from zarrdock.codecs.decompress import StreamDecompressor, decode_streams
 from zarrdock.codecs.gzip_ import Gzip as NativeGzip
-from zarrdock.codecs.streams import StreamDecompressor, decode_streams
 from zarrdock.codecs.zstd_ import Zstd as NativeZstd
 from zarrdock.errors import ChecksumError, CodecError, MetadataError, UnknownExtensionError, UnsupportedError
 

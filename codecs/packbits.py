@@ -17,7 +17,7 @@ from zarrdock.codecs.codec import (
     Configuration,
     as_bytes,
 )
-from zarrdock.codecs.elements import Element, element_of
+from zarrdock.codecs.element_bits import Element, element_of
 from zarrdock.errors import CodecError, MetadataError
 from zarrdock.json_ import expect_integer, expect_one_of, known_members
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zarrdock.codecs.codec import AnyArray, ArrayArrayCodec, BoundArrayArray, ChunkSpec, Configuration
-from zarrdock.codecs.elements import Element, element_of
+from zarrdock.codecs.element_bits import Element, element_of
 from zarrdock.errors import CodecError, MetadataError
 from zarrdock.json_ import known_members
 

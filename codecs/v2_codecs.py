@@ -15,7 +15,7 @@ from zarrdock.codecs.bytes_ import BoundBytes, Bytes, has_byte_order
 from zarrdock.codecs.cast_value import CastValue
 from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec, Configuration
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.elements import element_of
+from zarrdock.codecs.element_bits import element_of
 from zarrdock.codecs.gzip_ import Gzip, Zlib
 from zarrdock.codecs.numcodecs_ import Blosc as NumcodecsBlosc
 from zarrdock.codecs.numcodecs_ import Gzip as NumcodecsGzip
@@ -24,7 +24,7 @@ from zarrdock.codecs.numcodecs_ import Zstd as NumcodecsZstd
 from zarrdock.codecs.numcodecs_arrays import AsType, FixedScaleOffset, NumcodecsFilter, PackBits
 from zarrdock.codecs.numcodecs_arrays import BitRound as NumcodecsBitRound
 from zarrdock.codecs.numcodecs_foreign import ForeignCompressor, foreign_compressor
-from zarrdock.codecs.objects import Categorize, ObjectCodec, check_pickle_allowed
+from zarrdock.codecs.object_codecs import Categorize, ObjectCodec, check_pickle_allowed
 from zarrdock.codecs.scale_offset import ScaleOffset
 from zarrdock.codecs.transpose import Transpose
 from zarrdock.codecs.vlen import VlenBytes, VlenUtf8
@@ -34,7 +34,7 @@ from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedErr
 __all__ = ["StoredBytes", "from_v2", "made_by", "to_v2", "to_v3"]
 
 
-# -- Zarr v2's order, filters and compressor, as a chain of codecs; the way back is in ``v2_forms.py``.
+# -- Zarr v2's order, filters and compressor, as a chain of codecs; the way back is ``to_v2``.
 #
 # In v2 the filters and the compressor are numcodecs' and work one after the other on the chunk's memory. As a chain:
 # order "F" is a transposition; filters that work on elements are array to array; the elements' own byte order is that

@@ -23,7 +23,7 @@ from fsspec.spec import AbstractFileSystem
 
 from zarrdock.after_fork import reset_after_fork
 from zarrdock.errors import StoreError
-from zarrdock.turns import short_turns
+from zarrdock.switch_interval import short_turns
 
 __all__ = [
     "Bridge",

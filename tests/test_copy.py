@@ -19,8 +19,9 @@ from zarrdock.array.group import Group
 from zarrdock.array.planning.overlap import Division, touched
 from zarrdock.copying import CopyProgress
 from zarrdock.copying.blocks import choose_blocks
-from zarrdock.copying.npy import Npy, open_npy
+from zarrdock.copying.npy import Npy
 from zarrdock.copying.progress import MARK
+from zarrdock.copying.recognise import locate
 from zarrdock.errors import (
     MetadataError,
     NodeExistsError,
@@ -445,7 +446,7 @@ def test_npy_behind_a_url(tmp_path: Path) -> None:
     finally:
         fsspec.filesystem("memory").rm("/copy-test", recursive=True)
     np.save(tmp_path / "y.npy", DATA)
-    opened = open_npy(f"file://{tmp_path}/y.npy")
+    opened = Npy.load(*locate(f"file://{tmp_path}/y.npy", None))
     assert (opened.shape, opened.dtype) == (DATA.shape, DATA.dtype)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import zarrdock
 from zarrdock.array.array import Array
-from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid
 from zarrdock.array.planning.overlap import Division, touched
 from zarrdock.checking import check
 from zarrdock.codecs.zstd_ import BoundZstd

@@ -40,3 +40,26 @@ def test_the_first_word_is_found_behind_marks() -> None:
     assert first_word("``Whether`` it is so") in FORBIDDEN
     assert first_word("whether is another word") not in FORBIDDEN
     assert first_word("") == ""
+
+
+# Files of other projects.
+ELSEWHERE = {"backends/zarr.py"}
+
+
+def test_files_named_in_docstrings_are_there(repository: Path) -> None:
+    paths = [path for folder in ("src", "stores", "array", "codecs") for path in (repository / folder).rglob("*.py")]
+    named = [
+        (path, name)
+        for path in paths
+        for _, text in docstrings(path)
+        for name in re.findall(r"`([\w/]+\.py)`", text)
+        if name not in ELSEWHERE
+    ]
+    assert len(named) > 10
+    places = (repository, repository / "array", repository / "src/zarrdock")
+    wrong = [
+        f"{path.relative_to(repository)}: {name}"
+        for path, name in named
+        if not any((place / name).exists() for place in (path.parent, *places))
+    ]
+    assert wrong == []

@@ -12,7 +12,7 @@ import pytest
 import zarrdock
 
 FOUNDATION = {"errors", "ranges", "after_fork", "lru"}
-BASE = FOUNDATION | {"config", "json_", "registry", "turns"}
+BASE = FOUNDATION | {"config", "json_", "registry", "switch_interval"}
 
 # Unit (a folder or file directly in the package) -> the other units it may import.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "after_fork": set(),
     "lru": {"after_fork"},
     "config": FOUNDATION,
-    "turns": FOUNDATION | {"config"},
+    "switch_interval": FOUNDATION | {"config"},
     "registry": FOUNDATION | {"config"},
     "stores": BASE,
     "codecs": BASE,

@@ -13,7 +13,7 @@ import pytest
 import zarrdock
 from zarrdock.config import config
 from zarrdock.stores.base import Read, Results, Value, Version, WrapperStore
-from zarrdock.turns import short_turns
+from zarrdock.switch_interval import short_turns
 
 DEFAULT = 0.005
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from zarrdock.array.planning.rounds import Round, Rounds, Steps, lockstep
 from zarrdock.errors import RangeError
 from zarrdock.stores.base import Read, Result, Results, Store
-from zarrdock.turns import short_turns
+from zarrdock.switch_interval import short_turns
 
 if TYPE_CHECKING:
     import concurrent.futures

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from zarrdock.array.planning.caches import ROOT, IndexCache
-from zarrdock.array.planning.chunk_parts import decode_block, element_of
+from zarrdock.array.planning.chunk_parts import decode_block, element_of, pays
 from zarrdock.array.planning.layout import Layout
 from zarrdock.config import config
 from zarrdock.errors import CodecError, RangeError
@@ -35,11 +35,8 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
     if chunks is None:
         local = tuple([c % n for c, n in zip(coords, leaf, strict=True)])
         block = element_of(local, layout.leaf, store.traits.merge_gap_bytes)
-        if layout.leaf.framed is not None:
-            from zarrdock.array.planning.chunk_parts import pays
-
-            if pays(layout.leaf, layout.dtype.itemsize, store.traits):
-                return ELSEWHERE
+        if layout.leaf.framed is not None and pays(layout.leaf, layout.dtype.itemsize, store.traits):
+            return ELSEWHERE
     if not layout.levels:
         if chunks is not None:
             return ELSEWHERE

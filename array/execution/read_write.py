@@ -16,9 +16,9 @@ from zarrdock.after_fork import reset_after_fork
 from zarrdock.array.execution.decode import Scatter
 from zarrdock.array.execution.drivers import drive, drive_async
 from zarrdock.array.execution.encode_objects import Edit, Prepared
-from zarrdock.array.execution.in_place import change_in_place
 from zarrdock.array.execution.pool import Jobs
-from zarrdock.array.metadata.misplaced import explain
+from zarrdock.array.execution.shard_patch import change_in_place
+from zarrdock.array.metadata.other_separator import explain
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import ReadSettings, Sink
@@ -32,7 +32,7 @@ from zarrdock.errors import ConflictError, KeyExistsError, RangeError, StoreErro
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Buffer, Change, Read, Store, Value, Version, attempts
 from zarrdock.stores.group_commit import Combiner, KeyLocks, Ticket
-from zarrdock.turns import short_turns
+from zarrdock.switch_interval import short_turns
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from zarrdock.array.dtypes.dtype import DataType, parse_data_type
-from zarrdock.array.metadata.grid import ChunkGrid, parse_chunk_grid
-from zarrdock.array.metadata.keys import KeyEncoding, parse_key_encoding
+from zarrdock.array.metadata.chunk_grids import ChunkGrid, parse_chunk_grid
+from zarrdock.array.metadata.key_encodings import KeyEncoding, parse_key_encoding
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType, UnknownGrid, UnknownKeyEncoding
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.codecs.codec import Codec

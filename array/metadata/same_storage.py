@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from zarrdock.array.metadata.grid import ChunkGrid, RectilinearGrid
+from zarrdock.array.metadata.chunk_grids import ChunkGrid, RectilinearGrid
 from zarrdock.array.metadata.v2 import to_v2_documents
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.json_ import JSON

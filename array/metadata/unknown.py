@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import AsItIs, DataType
-from zarrdock.array.metadata.grid import ChunkGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.chunk_grids import ChunkGrid
+from zarrdock.array.metadata.key_encodings import KeyEncoding
 from zarrdock.codecs.codec import Codec, Configuration
 from zarrdock.errors import MetadataError, UnknownExtensionError
 from zarrdock.json_ import JSON

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from zarrdock.array.dtypes.dtype import DataType
 from zarrdock.array.dtypes.v2_dtypes import parse_data_type_v2
-from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.chunk_grids import RegularGrid
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.lenient import Leniency, load_attributes, mend_array_v2, mend_group
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, V2Details

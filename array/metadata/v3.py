@@ -1,6 +1,6 @@
 """Array and group metadata, and their Zarr v3 documents (``zarr.json``).
 
-The values here serve both formats; the documents of v2 are in ``metadata_v2.py``, those of consolidated metadata in
+The values here serve both formats; the documents of v2 are in ``v2.py``, those of consolidated metadata in
 ``consolidated.py``.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import numpy as np
 
 from zarrdock.array.dtypes.dtype import DataType
-from zarrdock.array.metadata.grid import MAX_LENGTH, ChunkGrid, RegularGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.chunk_grids import MAX_LENGTH, ChunkGrid, RegularGrid
+from zarrdock.array.metadata.key_encodings import KeyEncoding
 from zarrdock.array.metadata.lenient import Leniency, load_node, mend_array, mend_group
 from zarrdock.array.metadata.members import (
     parse_codecs_or_unknown,
@@ -170,7 +170,7 @@ class ArrayMetadata:
         """The document ``zarr.json``, members in the order of the specification.
 
         Raises:
-            UnsupportedError: this is v2 metadata, see ``metadata_v2.to_v2_documents``.
+            UnsupportedError: this is v2 metadata, see ``v2.to_v2_documents``.
         """
         if self.zarr_format != 3:
             raise UnsupportedError(
@@ -343,7 +343,7 @@ class GroupMetadata:
         """The document ``zarr.json``.
 
         Raises:
-            UnsupportedError: this is v2 metadata, see ``metadata_v2.to_v2_documents``.
+            UnsupportedError: this is v2 metadata, see ``v2.to_v2_documents``.
         """
         if self.zarr_format != 3:
             raise UnsupportedError(

@@ -1,4 +1,4 @@
-"""Decoded chunks, kept between reads for those who ask for it.
+"""Caches of arrays: ``IndexCache`` keeps the indexes of shards, ``ChunkCache`` decoded chunks where asked for.
 
 A chunk is known by the object it lies in, that object's version, and its place there. It is handed out only when the
 version was confirmed by a request of the same read: one byte is asked for, of that version, where nothing else is read
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.codecs.shard_index import ShardIndex

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.metadata.grid import RectilinearGrid
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid
+from zarrdock.array.metadata.key_encodings import KeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.codecs.chain import BoundChain, bind_chain
 from zarrdock.codecs.codec import ChunkSpec, Codec

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.metadata.grid import ChunkGrid, RectilinearGrid
+from zarrdock.array.metadata.chunk_grids import ChunkGrid, RectilinearGrid
 
 __all__ = ["MAX_TABLE", "Division", "touched"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from zarrdock.array.planning.caches import ROOT, Indexes
-from zarrdock.array.planning.chunk_parts import found_part, narrowed, read_part
+from zarrdock.array.planning.chunk_parts import found_part, narrowed, read_blocks, read_object, read_part
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import Found, IntArray, ReadSettings, Sink, Wanted
 from zarrdock.array.planning.rounds import Round, Steps
@@ -104,11 +104,9 @@ def _whole(task: Task, settings: ReadSettings, sink: Sink) -> Steps:
     if settings.chunks is None and settings.in_part:
         if layout.chain.is_plain and (yield from read_part(task, settings, sink)):
             return
-        if layout.chain.framed is not None and settings.in_blocks:
-            from zarrdock.array.planning.chunk_parts import read_object
-
-            if (yield from read_object(task, settings, sink)):
-                return
+        in_blocks = layout.chain.framed is not None and settings.in_blocks
+        if in_blocks and (yield from read_object(task, settings, sink)):
+            return
     lazy = settings.lazy and not layout.levels
     (result,) = yield Round([Read(task.key)], True, layout.chain.spec.nbytes, lazy=lazy)
     if isinstance(result, VersionChangedError):
@@ -319,8 +317,6 @@ def _data(
     block = None
     if len(wanted) == 1 and len(wanted[0][1]) == 1 and keep is None and settings.in_part:
         if task.layout.leaf.framed is not None and settings.in_blocks:
-            from zarrdock.array.planning.chunk_parts import read_blocks
-
             leaves, numbers, starts, lengths = wanted[0]
             places = int(numbers[0]), int(starts[0]), int(lengths[0])
             done = yield from read_blocks(task, leaves, *places, version, settings, sink)

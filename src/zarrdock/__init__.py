@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         open_group,
     )
     from zarrdock.array.array import Array
-    from zarrdock.array.execution.plan import Plan
+    from zarrdock.array.execution.read_plan import Plan
     from zarrdock.array.group import Group
     from zarrdock.array.lazy_selection import LazySelection, read_many, read_many_async
     from zarrdock.array.recompress import recompress
@@ -102,7 +102,7 @@ _PLACES = {
     "N5Default": "codecs.n5_default",
     "ObstoreStore": "stores.obstore_",
     "PackBits": "codecs.packbits",
-    "Plan": "array.execution.plan",
+    "Plan": "array.execution.read_plan",
     "PrefixStore": "stores.wrappers",
     "Read": "stores.base",
     "ReadOnlyStore": "stores.wrappers",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from zarrdock.array.execution.drivers import result_of
 from zarrdock.array.hierarchy import nodes_below
-from zarrdock.array.metadata.misplaced import explain, other_keys
+from zarrdock.array.metadata.other_separator import explain, other_keys
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_storage import node_path
 from zarrdock.array.planning.layout import Layout

@@ -141,7 +141,7 @@ def merge(starts: Int64Array, lengths: Int64Array, *, gap_bytes: int = 0, max_by
     if n == 1:
         zero = np.zeros(1, np.int64)
         return Merged(starts, stops, zero, zero)
-    in_order = n == 1 or bool((starts[1:] >= starts[:-1]).all())
+    in_order = bool((starts[1:] >= starts[:-1]).all())
     order = np.arange(n) if in_order else np.argsort(starts, kind="stable")
     s = starts if in_order else starts[order]
     e = np.maximum.accumulate(stops if in_order else stops[order])

@@ -1,8 +1,8 @@
 """Names to implementations, imported when first asked for.
 
-The built-in ones are listed in the room they belong to (``codecs/builtin.py`` and so on) as ``name ->
-"module:attribute"``; third parties add theirs through
-entry points, in the groups ``zarrdock.codecs`` and ``zarrdock.stores``, or at run time with :meth:`Registry.add`.
+The built-in ones are listed beside their kind (codecs: ``codecs/builtin.py``; stores: ``stores/open.py``; data types:
+``array/dtypes/dtype.py``) as ``name -> "module:attribute"``. Third parties add theirs through entry points, in groups
+such as ``zarrdock.codecs`` and ``zarrdock.stores``, or at run time with :meth:`Registry.add`.
 """
 
 from __future__ import annotations

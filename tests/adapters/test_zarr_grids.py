@@ -13,7 +13,7 @@ zarr = pytest.importorskip("zarr")
 import zarrdock  # noqa: E402
 from zarrdock.adapters.zarr_python import CodecPipeline, ZarrStore  # noqa: E402
 from zarrdock.adapters.zarr_selection import selection_of  # noqa: E402
-from zarrdock.array.metadata.grid import RectilinearGrid  # noqa: E402
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid  # noqa: E402
 from zarrdock.array.planning.overlap import Division  # noqa: E402
 from zarrdock.array.planning.selection import Points  # noqa: E402
 

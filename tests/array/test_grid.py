@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from zarrdock.array.metadata.grid import RegularGrid, parse_chunk_grid
+from zarrdock.array.metadata.chunk_grids import RegularGrid, parse_chunk_grid
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import zarrdock
 from zarrdock.array.array import Array
-from zarrdock.array.metadata.keys import (
+from zarrdock.array.metadata.key_encodings import (
     FanoutKeys,
     KeyEncoding,
     PrefixedKeys,

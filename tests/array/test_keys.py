@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zarrdock.array.metadata.keys import KeyEncoding, SeparatedKeys, Separator, parse_key_encoding
+from zarrdock.array.metadata.key_encodings import KeyEncoding, SeparatedKeys, Separator, parse_key_encoding
 from zarrdock.errors import MetadataError, UnknownExtensionError
 
 ENCODINGS = [SeparatedKeys(name, separator) for name in ("default", "v2") for separator in ("/", ".")]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from zarrdock.array.dtypes.dtype import data_type_of
-from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.chunk_grids import RegularGrid
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node, serialise
 from zarrdock.codecs.bytes_ import Bytes

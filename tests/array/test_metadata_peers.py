@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from zarrdock.array.dtypes.dtype import data_type_of
+from zarrdock.array.metadata.chunk_grids import RegularGrid
 from zarrdock.array.metadata.consolidated import consolidate, parse_consolidated_v2, to_consolidated_v2
-from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import SeparatedKeys, parse_key_encoding
+from zarrdock.array.metadata.key_encodings import SeparatedKeys, parse_key_encoding
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node
 from zarrdock.codecs.builtin import parse_codecs, with_defaults

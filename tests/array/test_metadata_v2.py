@@ -12,8 +12,8 @@ import zarr
 import zarrdock
 from zarrdock.adapters import ZarrStore
 from zarrdock.array.dtypes.dtype import data_type_of
-from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.chunk_grids import RegularGrid
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2, to_v2_documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, parse_node

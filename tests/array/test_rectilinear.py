@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 import zarrdock
-from zarrdock.array.metadata.grid import RectilinearGrid, RegularGrid, parse_chunk_grid
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid, RegularGrid, parse_chunk_grid
 from zarrdock.checking import check
 from zarrdock.errors import MetadataError, SelectionError, UnsupportedError
 
@@ -292,7 +292,7 @@ def test_copies(sharded: bool) -> None:
 @pytest.mark.parametrize("sharded", [False, True])
 def test_info_says_how_long_chunks_are(sharded: bool) -> None:
     from zarrdock.cli.info import array_facts
-    from zarrdock.cli.nodes import Found, brief
+    from zarrdock.cli.open_nodes import Found, brief
 
     store = zarrdock.MemoryStore()
     example(store, sharded=sharded)

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from zarrdock.array.metadata.grid import parse_chunk_grid
+from zarrdock.array.metadata.chunk_grids import parse_chunk_grid
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.builtin import parse_codec
 from zarrdock.errors import MetadataError, UnknownExtensionError

@@ -11,7 +11,7 @@ import pytest
 
 import zarrdock
 from zarrdock.array.dtypes.dtype import parse_data_type
-from zarrdock.array.metadata.grid import RectilinearGrid, parse_chunk_grid
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid, parse_chunk_grid
 from zarrdock.array.planning.overlap import Division
 from zarrdock.codecs.builtin import parse_codec
 from zarrdock.codecs.codec import ChunkSpec

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zarrdock.codecs.builtin import parse_codec, parse_codecs
 from zarrdock.codecs.chain import bind_chain
 from zarrdock.codecs.codec import ChunkSpec
-from zarrdock.codecs.objects import Categorize, Pickle
+from zarrdock.codecs.object_codecs import Categorize, Pickle
 from zarrdock.codecs.v2_codecs import from_v2
 from zarrdock.codecs.vlen import VlenBytes, VlenUtf8
 from zarrdock.config import config

@@ -12,10 +12,10 @@ import numpy as np
 import zarrdock
 from zarrdock.adapters.dask_workers import check_reach
 from zarrdock.adapters.lazy_reads import readings, refuse_own_reads
-from zarrdock.array.aliasing import refuse_aliases
 from zarrdock.array.array import Array
-from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.chunk_grids import RegularGrid
 from zarrdock.array.node_storage import node_path
+from zarrdock.array.same_place import refuse_aliases
 from zarrdock.errors import SelectionError, UnsupportedError
 from zarrdock.stores.open import open_store
 

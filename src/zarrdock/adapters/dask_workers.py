@@ -136,7 +136,7 @@ class DaskWorkers:
             yield self._told(future.result)
 
     def _told(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """What a call says; the loss of the cluster is an error of ours.
+        """Result of a call; the loss of the cluster is a ``StoreError``.
 
         Raises:
             StoreError: the scheduler is gone, or a job took several workers down with it.

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from zarrdock.array.aliasing import Reading, refuse_aliases
 from zarrdock.array.array import Array
 from zarrdock.array.group import Group
+from zarrdock.array.same_place import Reading, refuse_aliases
 from zarrdock.errors import UnsupportedError
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore

@@ -29,7 +29,7 @@ import zarrdock
 from zarrdock.array.array import Array, Missing
 from zarrdock.array.group import Group, wrap
 from zarrdock.array.hierarchy import Hierarchy, walk
-from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.chunk_grids import RegularGrid
 from zarrdock.array.metadata.nodes import LazyNodes, Node
 from zarrdock.array.metadata.v2 import to_v2_documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata

@@ -7,13 +7,13 @@ from typing import Any
 
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import find
+from zarrdock.cli.open_nodes import find
 from zarrdock.cli.options import as_json, layout_options, memory_option, node_options
 from zarrdock.cli.output import print_json, shape_text, size_text
 from zarrdock.copying.target_metadata import Wishes, retarget
 from zarrdock.errors import NodeNotFoundError
+from zarrdock.layouts.cost import whole_costs
 from zarrdock.layouts.predict import EGRESS_PER_GB, PLACES
-from zarrdock.layouts.whole import whole_costs
 
 __all__ = ["command"]
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from zarrdock import __version__
 from zarrdock.array.hierarchy import Hierarchy
-from zarrdock.array.metadata.grid import RectilinearGrid
-from zarrdock.array.metadata.misplaced import explain, likely_other
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid
+from zarrdock.array.metadata.other_separator import explain, likely_other
 from zarrdock.array.metadata.unknown import UnknownGrid, UnknownKeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.array.node_storage import join
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import Found, brief, find, leaf
+from zarrdock.cli.open_nodes import Found, brief, find, leaf
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import codec_text, count, print_json, shape_text, short, size_text, table
 from zarrdock.codecs.compiled import compiled_codecs

@@ -8,7 +8,7 @@ from typing import Any
 
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import find
+from zarrdock.cli.open_nodes import find
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import count, line_width, print_json, progress_bar, shape_text, size_text, wrapped
 from zarrdock.cli.parse import parse_memory, parse_selection, parse_shape

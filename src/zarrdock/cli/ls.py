@@ -7,7 +7,7 @@ from typing import Any
 from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import brief, find
+from zarrdock.cli.open_nodes import brief, find
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import print_json, table
 from zarrdock.errors import ZarrdockError

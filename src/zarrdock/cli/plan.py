@@ -7,7 +7,7 @@ from typing import Any
 from zarrdock.array.array import Array
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import find
+from zarrdock.cli.open_nodes import find
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import print_json
 from zarrdock.cli.parse import parse_selection

@@ -11,7 +11,7 @@ from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import join
 from zarrdock.cli.app import click
-from zarrdock.cli.nodes import brief, find
+from zarrdock.cli.open_nodes import brief, find
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import console, print_json
 from zarrdock.errors import ZarrdockError

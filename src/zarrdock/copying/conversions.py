@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from zarrdock.array.aliasing import Reading
 from zarrdock.array.metadata.v3 import GroupMetadata, V2Details
+from zarrdock.array.same_place import Reading
 from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
 from zarrdock.copying.npy import Npy
 from zarrdock.copying.progress import below

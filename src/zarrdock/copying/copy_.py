@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zarrdock.array.aliasing import refuse_aliases
 from zarrdock.array.array import Array, Missing, check_missing
 from zarrdock.array.consolidated_copies import Copies
-from zarrdock.array.execution.plan import require_all
+from zarrdock.array.execution.read_plan import require_all
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.node_storage import ZarrFormat, load, new_node_path, node_path, replace_node
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
 from zarrdock.array.removal import Keys, describe_keys
+from zarrdock.array.same_place import refuse_aliases
 from zarrdock.codecs.chunk_order import permutation
 from zarrdock.codecs.write_options import WriteOptions, WriteOptionsLike, write_options
 from zarrdock.copying.conversions import contents_of, tiff_folder

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import product
 from math import prod
 
-from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.chunk_grids import RegularGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.copying.parallel import Workers, in_parallel
 from zarrdock.copying.progress import below

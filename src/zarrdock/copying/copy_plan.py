@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from zarrdock.array.aliasing import Reading
 from zarrdock.array.hierarchy import Hierarchy, walk
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import ZarrFormat
+from zarrdock.array.same_place import Reading
 from zarrdock.copying.progress import below
 from zarrdock.copying.sources import Source, ZarrSource, load_root
 from zarrdock.copying.target_metadata import Wishes, retarget, retarget_group

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -20,12 +20,11 @@ import numpy as np
 
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import Region
-from zarrdock.copying.recognise import locate
 from zarrdock.errors import MetadataError, NodeNotFoundError, RangeError, UnsupportedError
 from zarrdock.ranges import Span
 from zarrdock.stores.base import Blob, Read, Store
 
-__all__ = ["Npy", "is_npy", "open_npy"]
+__all__ = ["Npy", "is_npy"]
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 2**20
@@ -38,16 +37,6 @@ def is_npy(obj: object) -> bool:
     if not isinstance(obj, (str, os.PathLike)):
         return False
     return os.fspath(obj).split("::")[0].lower().endswith(".npy")
-
-
-def open_npy(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Npy:
-    """Open a ``.npy`` file.
-
-    Raises:
-        NodeNotFoundError: there is no such file. MetadataError: it is no ``.npy`` file, or is cut short.
-        UnsupportedError: it holds Python objects. StoreError.
-    """
-    return Npy.load(*locate(os.fspath(url), storage_options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from zarrdock.array.array import Array
 from zarrdock.array.execution.drivers import drive
 from zarrdock.array.execution.read_write import n_together, read_settings
-from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.caches import IndexCache
 from zarrdock.array.planning.layout import Layout

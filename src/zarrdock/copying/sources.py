@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.array import Array
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.key_encodings import KeyEncoding
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node_storage import ZarrFormat, load
 from zarrdock.array.planning.overlap import MAX_TABLE, Division

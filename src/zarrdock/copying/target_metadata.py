@@ -11,8 +11,8 @@ import numpy as np
 
 from zarrdock.array.create import make_metadata
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
-from zarrdock.array.metadata.grid import ChunkGrid, RectilinearGrid, rectilinear_of
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.chunk_grids import ChunkGrid, RectilinearGrid, rectilinear_of
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.codecs.builtin import with_defaults
 from zarrdock.codecs.bytes_ import Bytes

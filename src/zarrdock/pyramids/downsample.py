@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.chunk_grids import RegularGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.overlap import Division
 from zarrdock.codecs.codec import AnyArray

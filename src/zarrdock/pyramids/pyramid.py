@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zarrdock.array.aliasing import Reading, refuse_aliases
 from zarrdock.array.array import Array
 from zarrdock.array.consolidated_copies import take_from_copies
 from zarrdock.array.group import Group, NodeOptions, wrap
-from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.chunk_grids import RegularGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.array.node_storage import load, new_node_path, node_path, update_metadata
 from zarrdock.array.removal import Inventory, remove, survey
+from zarrdock.array.same_place import Reading, refuse_aliases
 from zarrdock.codecs.write_options import WriteOptions
 from zarrdock.copying.conversions import tiff_folder
 from zarrdock.copying.copy_ import Copier, contents_of_any, layout_of

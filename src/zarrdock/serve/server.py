@@ -25,7 +25,7 @@ from zarrdock.errors import (
 from zarrdock.lru import BoundedLRU
 from zarrdock.ranges import From, Range, Span, Tail, resolve
 from zarrdock.serve.connections import Connections, Limits
-from zarrdock.serve.headers import CORS, listing_html, listing_json
+from zarrdock.serve.listings import CORS, listing_html, listing_json
 from zarrdock.serve.pages import PAGE_HEADERS, error_page, node_page
 from zarrdock.stores.base import Blob, Read, Version, attempts
 from zarrdock.stores.http_ranges import content_range

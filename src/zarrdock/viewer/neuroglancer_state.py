@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from zarrdock.array.array import Array
-from zarrdock.array.metadata.grid import RectilinearGrid
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.codec import Codec
 from zarrdock.codecs.sharding import Sharding

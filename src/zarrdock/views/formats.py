@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.group import walk
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid
 from zarrdock.array.metadata.consolidated import consolidate, to_consolidated_v2
-from zarrdock.array.metadata.grid import RectilinearGrid
 from zarrdock.array.metadata.v2 import documents, parse_array_v2, parse_group_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_storage import join

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
-from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.chunk_grids import RegularGrid
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.unknown import UnknownCodec, UnknownDataType
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.codecs.blosc_ import Blosc

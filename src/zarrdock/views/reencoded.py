@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.dtypes.dtype import data_type_of
-from zarrdock.array.metadata.keys import KeyEncoding
+from zarrdock.array.metadata.key_encodings import KeyEncoding
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.array.planning.layout import Layout

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from zarrdock.array.array import Array
-from zarrdock.array.metadata.grid import RectilinearGrid, RegularGrid
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid, RegularGrid
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.array.node_storage import join

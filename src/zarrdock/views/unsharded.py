@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from zarrdock.array.execution.drivers import drive
-from zarrdock.array.metadata.grid import RegularGrid
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.chunk_grids import RegularGrid
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_storage import join

@@ -13,7 +13,7 @@ import numpy as np
 from zarrdock.array.array import Array
 from zarrdock.array.create import make_metadata
 from zarrdock.array.dtypes.dtype import DataType, data_type_of
-from zarrdock.array.execution.plan import Plan, join_plans
+from zarrdock.array.execution.read_plan import Plan, join_plans
 from zarrdock.array.execution.read_together import Begun, read_together, read_together_async
 from zarrdock.array.execution.read_write import every_axis, flipped, shaped
 from zarrdock.array.metadata.v2 import documents

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zarrdock.array.metadata.grid import RectilinearGrid
+from zarrdock.array.metadata.chunk_grids import RectilinearGrid
 from zarrdock.array.metadata.unknown import UnknownGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import node_path

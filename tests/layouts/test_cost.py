@@ -12,9 +12,9 @@ import zarrdock
 from support.operations import Place, place
 from zarrdock.cli.main import run
 from zarrdock.errors import UnsupportedError
+from zarrdock.layouts.cost import PAGE, WholeCost, whole_costs
 from zarrdock.layouts.predict import PLACES, Prices
 from zarrdock.layouts.shard_stats import survey
-from zarrdock.layouts.whole import PAGE, WholeCost, whole_costs
 
 pytestmark = pytest.mark.server
 

@@ -1,4 +1,4 @@
-"""What it takes to open, list, plan and copy a whole array, however large: computed from its metadata alone."""
+"""Cost of opening, listing, planning and copying a whole array, however large, from its metadata alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import ceil, prod
 
 import numpy as np
 
-from zarrdock.array.metadata.grid import RegularGrid
+from zarrdock.array.metadata.chunk_grids import RegularGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.planning.layout import Layout
 from zarrdock.config import config
@@ -75,7 +75,7 @@ def whole_costs(
         UnsupportedError: objects that differ in shape.
 
     >>> from zarrdock.layouts.predict import PLACES
-    >>> from zarrdock.layouts.whole import whole_costs
+    >>> from zarrdock.layouts.cost import whole_costs
     >>> array = zarrdock.create_array({}, shape=(100_000,) * 3, dtype="u1", chunks=(64,) * 3, shards=(1024,) * 3)
     >>> traits, prices = PLACES["s3"]
     >>> costs = {cost.name: cost for cost in whole_costs(array.metadata, traits=traits, prices=prices)}

@@ -1,6 +1,6 @@
 """Chunk key encodings: grid coordinates to keys below the array's path, and back.
 
-Here are those of the specification itself; those of the extension registry are in ``key_extensions.py``.
+Those of the specification come first, then those of the extension registry.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zarrdock.array.metadata.keys import SeparatedKeys
+from zarrdock.array.metadata.key_encodings import SeparatedKeys
 
 if TYPE_CHECKING:
-    from zarrdock.array.metadata.keys import KeyEncoding
+    from zarrdock.array.metadata.key_encodings import KeyEncoding
     from zarrdock.array.metadata.v3 import ArrayMetadata
 
 __all__ = ["explain", "likely_other", "other_keys"]
