@@ -29,6 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     group.create_array("volume", data=np.zeros((40, 60, 20)), chunks=(10, 10, 10), shards=(20, 20, 20))
     group.create_array("inner/deep", data=np.arange(3))
     (tmp_path / "notes.txt").write_text("hello")
+    np.save(tmp_path / "numbers.npy", np.arange(3))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -93,6 +94,7 @@ def test_all_commands_and_shells_complete(capfd: pytest.CaptureFixture[str], mon
         (["info", "file:tre.zarr"], "did you mean tree.zarr"),
         (["info", "tree.zarr", "--path", "volum"], "did you mean volume?"),
         (["info", "notes.txt"], "of no kind that can be read as Zarr (HDF5, netCDF, .npy, .npz, TIFF, zip)"),
+        (["check", "numbers.npy"], "numbers.npy NAME.zarr"),
         (["info", "tree.dat"], "tree.dat|zip:"),
         (["info", "https://[::1"], "not a URL of https"),
         (["info", "http://127.0.0.1:99999/x"], "not a URL of http"),
@@ -124,6 +126,15 @@ def test_mistakes_are_told_with_what_to_do(capfd: pytest.CaptureFixture[str], ar
     found = json.loads(capfd.readouterr().err.splitlines()[-1])
     assert words in found["error"]
     assert found["type"].endswith(("Error", "Parameter", "Option"))
+
+
+@pytest.mark.parametrize(
+    ("url", "words"), [("numbers.npy", "numbers.npy NAME.zarr"), ("nowhere.zarr", "nowhere.zarr does not exist")]
+)
+@pytest.mark.usefixtures("place")
+def test_nothing_is_served_that_is_no_store(capfd: pytest.CaptureFixture[str], url: str, words: str) -> None:
+    assert run(["serve", url]) == 1
+    assert words in capfd.readouterr().err
 
 
 def test_a_scalar_has_a_layout(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import signal
 import sys
 from typing import Any
 
-from zarrdock.array.node_storage import load
 from zarrdock.cli.app import click
 from zarrdock.cli.options import address_options, node_options
+from zarrdock.copying.sources import load_root
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
 from zarrdock.serve.server import Server
 from zarrdock.stores.base import Store
@@ -76,7 +76,7 @@ def _check_there(store: Store) -> None:
         NodeNotFoundError: there is no node, and no file either; StoreError: the store cannot be read.
     """
     try:
-        load(store, "", None, None, lenient=True)
+        load_root(store, "")
     except NodeNotFoundError:
         if not store.traits.listable:
             print(f"note: no node at {store}, which cannot be listed: nodes below it can be served", file=sys.stderr)

@@ -24,6 +24,7 @@ from zarrdock.array.stored_objects import stored_objects
 from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import IntArray, Region
 from zarrdock.copying.progress import Mark
+from zarrdock.copying.recognise import find_file
 from zarrdock.errors import NodeNotFoundError, StoreError, UnsupportedError
 from zarrdock.stores.base import Entry, Read, Results, Store, WrapperStore
 from zarrdock.stores.local import LocalStore
@@ -61,6 +62,9 @@ def _other_than_folder(path: Path) -> str:
     with suppress(OSError), path.open("rb") as file:
         if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
             return f"is a zip archive, though not called so: say {path}|zip:"
+    with suppress(StoreError, UnsupportedError):
+        if find_file(path) is not None:
+            return f"is no Zarr, but a file of which zarrdock copy makes it: zarrdock copy {path} NAME.zarr"
     return "is a file, not a folder, and of no kind that can be read as Zarr (HDF5, netCDF, .npy, .npz, TIFF, zip)"
 
 
