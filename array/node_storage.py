@@ -189,9 +189,9 @@ def _parse(
         return group.replace(leniencies=group.leniencies + unused) if unused else group
     what = kind or "array or group"
     of_format = f" of Zarr v{zarr_format}" if zarr_format else ""
+    missing = f"none of {', '.join(names)} is there" if len(names) > 1 else f"{names[0]} is not there"
     raise NodeNotFoundError(
-        f"there is no {what}{of_format} at {path or '/'!r} in {store}: none of {', '.join(names)} is there"
-        f"{_of_archive(store, path)}"
+        f"there is no {what}{of_format} at {path or '/'!r} in {store}: {missing}{_of_archive(store, path)}"
     )
 
 
