@@ -153,7 +153,7 @@ def test_a_lost_cluster(source: zarrdock.Group, tmp_path: Path) -> None:
     """The scheduler goes in the middle of a copy: a typed error, and another cluster does the rest."""
     how: Any = {"chunks": (9, 9), "shards": None, "memory_bytes": 4000}
     seen: list[CopyProgress] = []
-    soon = dask.config.set({"distributed.comm.timeouts.connect": "3s"})
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "10s"})
     with warnings.catch_warnings(action="ignore"), soon:
         cluster = distributed.LocalCluster(
             n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50

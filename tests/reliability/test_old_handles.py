@@ -201,7 +201,7 @@ def test_a_new_array_is_the_one_in_its_document(how: dict[str, Any], zarr_format
     arguments: dict[str, Any] = {"shape": (4, 4), "dtype": "i4", "chunks": (2, 2), "zarr_format": zarr_format} | how
     array = zarrdock.create_array(store, **arguments)
     value = np.zeros((4, 4), array.dtype) if array.dtype != object else np.full((4, 4), "x", object)
-    array._confirmed = None
+    array._confirmed = None, array.shape  # look closely
     array._distrust()
     array[1:3] = value[1:3]
     array.append(value)
