@@ -101,8 +101,7 @@ def _text(value: Any) -> str:
 
 def _quick_start(place: Place, options: Options) -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    part = text[text.index("## Quick start") : text.index("## On the command line")]
-    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", part, re.DOTALL | re.MULTILINE))
+    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
     for name in ("brain", "shared", "volume"):
         source = source.replace(f'"{name}.zarr"', f'open_place("{name}")')
     if options:
