@@ -200,7 +200,7 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/x.zarr"
 
 
-def on_terminal(arguments: list[str], *, seconds: float = 30, interrupt_at: str = "") -> tuple[int, str]:
+def on_terminal(arguments: list[str], *, seconds: float = 90, interrupt_at: str = "") -> tuple[int, str]:
     """Exit status, and what is on standard error, which is a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stdout=subprocess.PIPE, stderr=theirs)
