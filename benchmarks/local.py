@@ -52,6 +52,7 @@ def run(options: argparse.Namespace, title: str = "Local files", reference: str 
     }
     versions = {peer.name: peer.version for peer in peers}
     report = Report(title, settings, versions, missing, rows, reference)
-    if options.plot:
+    code = opt.finish(report, options)
+    if options.plot:  # last: without matplotlib nothing that was measured is lost
         plot(report, options.plot)
-    return opt.finish(report, options)
+    return code

@@ -114,6 +114,10 @@ def test_messages() -> None:
     )
     unknown = UnknownExtensionError("codec", "magic", hint="install it", pointer="/codecs/0", key="zarr.json")
     assert str(unknown) == "zarr.json#/codecs/0: unknown codec 'magic'; install it"
+    # Libraries write several lines, and a message is one.
+    assert str(StoreError("the cluster is gone (cancelled.\n  Check the network.\n): run again")) == (
+        "the cluster is gone (cancelled. Check the network. ): run again"
+    )
 
 
 def test_errors_learn_where_they_happened() -> None:

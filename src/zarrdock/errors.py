@@ -1,8 +1,8 @@
 """Every error zarrdock raises for something a user, a store or a file did.
 
 One root, :class:`ZarrdockError`. Each class also derives from the built-in exception a caller would expect, carries
-the facts as attributes, and
-pickles (errors cross process boundaries in dask and multiprocessing).
+the facts as attributes, and pickles (errors cross process boundaries in dask and multiprocessing). A message is one
+line.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class ZarrdockError(Exception):
 
     def __str__(self) -> str:
         # KeyError and OSError would format the message their own way (quotes, errno).
-        return str(self.args[0]) if self.args else ""
+        message = str(self.args[0]) if self.args else ""
+        # Messages quote those of services and libraries, some of which have several lines.
+        return " ".join(line.strip() for line in message.splitlines()) if "\n" in message else message
 
     def _render_traceback_(self) -> list[str]:
         """Lines that IPython shows in place of a traceback: the user's own frames, and the message; all of it where
