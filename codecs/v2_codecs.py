@@ -301,13 +301,13 @@ def _ordered(codec: NumcodecsFilter, stored: np.dtype[Any], endian: str) -> Numc
         return codec
     seen, made = codec.with_defaults(ChunkSpec((8,), native)).dtypes(native)
     configuration = codec.configuration
-    if seen == native:
+    if is_same := seen.newbyteorder("=") == native:
         if configuration.get(members[0]) is not None:
             configuration[members[0]] = stored.str
     elif stored != native:
         raise _reinterprets(codec, stored, seen)
     written = made.newbyteorder("<" if endian == "little" else ">")
-    if configuration.get(members[1]) is not None or written != (stored if seen == native else seen):
+    if configuration.get(members[1]) is not None or written != (stored if is_same else seen):
         configuration[members[1]] = written.str
     return type(codec)(**configuration)
 
@@ -418,6 +418,6 @@ def _native(codec: NumcodecsFilter, stored: np.dtype[Any]) -> NumcodecsFilter:
         for member in _DTYPES:
             if configuration.get(member) is not None:
                 configuration[member] = np.dtype(configuration[member]).newbyteorder("=").str
-    elif stored != native:
+    elif stored != native or seen.newbyteorder("=") == native:
         raise _reinterprets(codec, stored, seen)
     return type(codec)(**configuration)

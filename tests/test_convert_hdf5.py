@@ -238,6 +238,17 @@ def odd(tmp_path: Path) -> Path:
         group["circle"] = h5py.SoftLink("/")
         group["circle, hard"] = file["g"]
         file["zarr.json"] = X
+        file.create_dataset("mixed", (2,), [("a", "i4"), ("text", h5py.string_dtype())])
+        file.create_dataset("fields", (2,), [("a", "i4"), ("pair", "i4", (2,))])
+        file.create_dataset("long", (2,), np.longdouble)
+        three = h5py.h5t.STD_I32LE.copy()
+        three.set_size(3)
+        for name, kind in {"three": three, "times": h5py.h5t.UNIX_D32LE}.items():
+            h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple((4,)))
+        address = h5py.h5o.get_info(file.create_dataset("damaged", data=X).id).addr
+    with open(path, "r+b") as raw:
+        raw.seek(address)
+        raw.write(b"\xff" * 16)
     return path
 
 
@@ -246,6 +257,12 @@ LEFT_OUT = [
     "good: attributes 'reference', 'structure'",
     "ragged: lists of different lengths",
     "references: references to objects",
+    "mixed: structures with text, lists or references in them",
+    "fields: arrays as elements",
+    "long: floats that Zarr has no data type for",
+    "three: integers of a size that numpy has no data type for",
+    "times: HDF5's data type of times",
+    "damaged: h5py cannot read it",
     "nothing: a dataset without data",
     "named: names of the values of an enumeration, {'OFF': 0, 'ON': 1}",
     "other view: a virtual dataset of other files",
@@ -275,6 +292,80 @@ def test_what_has_no_form_in_zarr_is_named_and_the_rest_is_there(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(LEFT_OUT)
     assert all(line.startswith("not copied: ") for line in lines)
+
+
+def test_nothing_but_what_has_no_form_in_zarr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["text"] = h5py.Empty(h5py.string_dtype())
+    assert run(["copy", str(tmp_path / "a.h5"), str(tmp_path / "a.zarr")]) == 3
+    assert "not copied: text: a dataset without data" in capsys.readouterr().err
+
+
+def converted_by_h5py(file: Any) -> None:
+    """Data types that numpy has in another form than the file."""
+    from h5py import h5t
+
+    def put(name: str, kind: Any, values: Any, memory: Any = None) -> None:
+        values = np.asarray(values)
+        made = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(values.shape))
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, values, mtype=memory)
+
+    def changed(kind: Any, **settings: Any) -> Any:
+        kind = kind.copy()
+        for name, value in settings.items():
+            getattr(kind, f"set_{name}")(*value if isinstance(value, tuple) else (value,))
+        return kind
+
+    def structure(size: int, **fields: tuple[int, Any]) -> Any:
+        kind = h5t.create(h5t.COMPOUND, size)
+        for name, (offset, member) in fields.items():
+            kind.insert(name.encode(), offset, member)
+        return kind
+
+    truth = h5t.enum_create(h5t.STD_I32BE)
+    truth.enum_insert(b"FALSE", 0)
+    truth.enum_insert(b"TRUE", 1)
+    fields = np.array([(1, 2.5, True), (-2, np.inf, False)], [("a", "i2"), ("b", "f8"), ("c", "?")])
+    put("12 bits", changed(h5t.STD_I16LE, precision=12), np.array([1, -2, 2000], "i2"))
+    put("12 bits, moved", changed(h5t.STD_U16LE, precision=12, offset=4), np.array([1, 2, 4000], "u2"))
+    bfloat16 = changed(h5t.IEEE_F32LE, fields=(15, 7, 8, 0, 7), precision=16, size=2, ebias=127)
+    put("bfloat16", bfloat16, np.array([1, -2.5, 100], "f4"))
+    put("wide booleans", truth, np.array([False, True, True]))
+    put(
+        "two byte orders",
+        structure(11, a=(0, h5t.STD_I16BE), b=(2, h5t.IEEE_F64LE), c=(10, h5t.py_create(bool))),
+        fields,
+    )
+    put("big", structure(11, a=(0, h5t.STD_I16BE), b=(2, h5t.IEEE_F64BE), c=(10, h5t.py_create(bool))), fields)
+    put("gaps", structure(24, a=(4, h5t.STD_I16LE), b=(8, h5t.IEEE_F64LE), c=(16, truth)), fields)
+    put("bits", h5t.STD_B16BE, np.array([1, 2, 400], ">u2"), h5t.STD_B16BE)
+    text = changed(h5t.C_S1, size=5, strpad=h5t.STR_SPACEPAD)
+    put("spaces", text, np.array([b"ab", b"", b"abcde"], "S5"), h5t.py_create(np.dtype("S5")))
+    ended = changed(h5t.C_S1, size=5)
+    put("ended", ended, np.array([b"ab\0xy", b"", b"abcd"], "S5"), ended)
+    file.create_dataset("ascii", data=[b"ab", b"", b"abcdef"], dtype=h5py.string_dtype("ascii"))
+
+
+def test_elements_that_h5py_converts(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        converted_by_h5py(file)
+    copied = zarrdock.copy(tmp_path / "a.h5", tmp_path / "a.zarr")
+    view = zarrdock.open_group(zarrdock.views.hdf5(tmp_path / "a.h5"))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert set(copied) == set(file)
+        for name, dataset in file.items():
+            expected = dataset.asstr()[...] if h5py.check_string_dtype(dataset.dtype) else dataset[...]
+            if dataset.dtype.kind == "S":
+                expected = dataset[...]
+            assert copied[name][...].tolist() == expected.tolist(), name
+            if name in ("spaces", "ended"):  # all bytes of the field, where they are seen as they are
+                continue
+            try:
+                seen = view[name]
+            except zarrdock.errors.UnknownExtensionError as error:
+                assert "hdf5." in str(error)
+                continue
+            assert seen[...].tolist() == expected.tolist(), name
 
 
 def test_the_page_has_the_matrix(repository: Path) -> None:

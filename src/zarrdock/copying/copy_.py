@@ -295,6 +295,8 @@ class Copier:
 
     def _warn(self) -> None:
         if self._progress.left_out:
+            if self._report is not None:
+                self._report(self._progress)  # where there was no array to report
             warnings.warn(f"not copied: {'; '.join(self._progress.left_out)}", IncompleteCopyWarning, stacklevel=4)
 
     def _copy_files(self, path: str, files: Iterable[File], chunks: Keys | None = None) -> None:

@@ -21,6 +21,7 @@ from zarrdock.codecs.codec import BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
 from zarrdock.codecs.given_codecs import codec_of, several
 from zarrdock.codecs.sharding import Sharding
+from zarrdock.codecs.v2_codecs import to_v3
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.json_ import in_parameters
@@ -108,7 +109,11 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     old = Parts.of(metadata)
     data_type = _data_type(metadata, zarr_format)
     grid, levels, chunk_shape = _shapes(metadata, old, wishes, zarr_format)
-    codecs = _compressed(old.codecs, wishes.compressors)
+    kept = old.codecs
+    if changes_format and zarr_format == 3:
+        # Filters say in which byte order they see elements, which in Zarr v3 is always the machine's.
+        kept = to_v3(kept, dtype=metadata.data_type.stored_v2, chunk_shape=chunk_shape)
+    codecs = _compressed(kept, wishes.compressors)
     if wishes.checksums and not has_checksum(codecs):
         if zarr_format == 2:
             raise MetadataError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,8 @@ from zarrdock.codecs.codec import BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.conditional import Conditional
 from zarrdock.codecs.gzip_ import Zlib
 from zarrdock.codecs.zstd_ import Zstd
-from zarrdock.errors import MetadataError, UnknownExtensionError
-from zarrdock.views.netcdf import attributes_of, dimensions_of
+from zarrdock.errors import MetadataError, UnknownExtensionError, UnsupportedError
+from zarrdock.views.netcdf import attributes_of, dimensions_of, dtype_of
 
 __all__ = ["Chunks", "Dataset", "ReadAt", "dataset_of", "has_raw_edges"]
 
@@ -175,7 +175,11 @@ def dataset_of(dataset: Any, read: ReadAt, *, reencode: bool, conditional: bool)
     if dataset.shape is None:
         unknown = "hdf5.null"
     shape = dataset.shape or ()
-    if isinstance(data_type, UnknownDataType) or unknown is not None:
+    order: Literal["little", "big"] | None = None
+    if not isinstance(data_type, UnknownDataType):
+        order = _byte_order(dataset, data_type, reencode)
+        unknown = unknown or (f"hdf5.{_class_of(dataset)}" if order is None else None)
+    if order is None or unknown is not None:
         is_readable = dataset.shape is not None and not is_elsewhere and not _missing_filters(plist)
         if reencode and is_readable and (decoded := _decoded(dataset, data_type)) is not None:
             return decoded
@@ -185,7 +189,7 @@ def dataset_of(dataset: Any, read: ReadAt, *, reencode: bool, conditional: bool)
             codecs += (UnknownCodec.of({"name": unknown}, error),)
         return Dataset(_array(dataset, data_type, dataset.chunks or _ones(shape), codecs), None)
     spec = ChunkSpec(dataset.chunks or shape, data_type.numpy)
-    serializer = Bytes("big" if dataset.dtype.byteorder == ">" else "little").with_defaults(spec)
+    serializer = Bytes(order).with_defaults(spec)
     if layout == h5py.h5d.CHUNKED:
         chunks = _with_raw_edges(dataset, read, _chunk_table(dataset), len(filters))
         if not conditional or not filters or not chunks.masks.any():
@@ -206,8 +210,8 @@ _HINT = "HDF5 has this by a form of its own: open the file with reencode=True to
 def _decoded(dataset: Any, data_type: DataType) -> Dataset | None:
     if isinstance(data_type, UnknownDataType):
         try:
-            kind = "string" if dataset.dtype.metadata and dataset.dtype.metadata.get("vlen") is str else ""
-            data_type = data_type_of(kind)
+            kept = getattr(dtype_of(dataset), "metadata", None) or {}
+            data_type = data_type_of("string" if kept.get("vlen") in (str, bytes) else "")
         except (UnknownExtensionError, MetadataError):
             return None
     codecs: tuple[Codec, ...] = (parse_codec(data_type.serializer, new=True),)
@@ -237,15 +241,52 @@ def _array(dataset: Any, data_type: DataType, chunks: tuple[int, ...], codecs: t
 
 
 def _data_type(dataset: Any) -> DataType:
-    dtype = dataset.dtype
+    dtype = dtype_of(dataset)
+    if dtype is None:
+        return _unknown_type(f"hdf5.{_class_of(dataset)}")
     if dtype.hasobject:
-        kind = "hdf5.vlen" if dtype.metadata and "vlen" in dtype.metadata else "hdf5.reference"
-        return _unknown_type(kind)
+        kind = "vlen" if dtype.metadata and "vlen" in dtype.metadata else "O" if dtype.names else "reference"
+        return _unknown_type(f"hdf5.{kind}")
     try:
         # h5py notes in a dtype what HDF5 knows of it (names of an enumeration); elements are the same without.
-        return data_type_of(np.dtype(dtype.str) if dtype.names is None and dtype.subdtype is None else dtype)
-    except (UnknownExtensionError, MetadataError):
+        found = data_type_of(np.dtype(dtype.str) if dtype.names is None and dtype.subdtype is None else dtype)
+        found.to_json()
+        return found
+    except (UnknownExtensionError, MetadataError, UnsupportedError):
         return _unknown_type(f"hdf5.{dtype.kind}")
+
+
+# HDF5's classes of data types, by number.
+_CLASSES = dict(
+    enumerate(("integer", "float", "time", "string", "bitfield", "opaque", "compound", "reference", "enum"))
+)
+
+
+def _class_of(dataset: Any) -> str:
+    return _CLASSES.get(dataset.id.get_type().get_class(), "type")
+
+
+def _byte_order(dataset: Any, data_type: DataType, reencode: bool) -> Literal["little", "big"] | None:
+    """Byte order of the elements in the file; None where h5py converts them into what numpy knows: integers of fewer
+    bits than their bytes have, other floats, booleans of several bytes, structures with gaps or of two byte orders.
+
+    Args:
+        reencode: what stands behind the end of a text in its bytes, spaces for instance, is not part of it.
+    """
+    from h5py import h5t
+
+    stored, dtype = dataset.id.get_type(), dataset.dtype
+    kind = stored.get_class()
+    if kind == h5t.STRING:
+        is_alike = not reencode or stored.get_strpad() == h5t.STR_NULLPAD
+    elif kind == h5t.BITFIELD:
+        order = "BE" if dtype.byteorder == ">" else "LE"
+        is_alike = bool(stored.equal(getattr(h5t, f"STD_B{8 * dtype.itemsize}{order}")))
+    else:
+        is_alike = kind == h5t.OPAQUE or bool(stored.equal(h5t.py_create(dtype, logical=True)))
+    if not is_alike or not stored.get_size() == dtype.itemsize == data_type.numpy.itemsize:
+        return None
+    return "little" if dtype == dtype.newbyteorder("<") else "big" if dtype == dtype.newbyteorder(">") else None
 
 
 def _unknown_type(name: str) -> UnknownDataType:

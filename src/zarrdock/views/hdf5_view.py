@@ -21,7 +21,7 @@ from zarrdock.stores.base import Blob, Entry, Listing, Read, Store, attempts, ch
 from zarrdock.stores.identity import Identity
 from zarrdock.stores.open import open_store
 from zarrdock.views.hdf5_nodes import Dataset, dataset_of
-from zarrdock.views.netcdf import HIDDEN_PREFIX, attributes_of, is_hidden, phony_dimensions, quietly
+from zarrdock.views.netcdf import HIDDEN_PREFIX, attributes_of, dtype_of, is_hidden, phony_dimensions, quietly
 from zarrdock.views.store_file import StoreFile
 from zarrdock.views.view import ATTEMPTS, Document, Part, Place, View, dir_of
 
@@ -453,12 +453,23 @@ class ConvertedHDF5(HDF5View):
             elif isinstance(node, h5py.Dataset):
                 found = super()._dataset(state, path)
                 if found is not None and found.metadata.unknown:
-                    left_out[path] = _REASONS.get(found.metadata.unknown[0].name, "")
-                    left_out[path] = left_out[path] or f"{found.metadata.unknown[0].name}, which cannot be read here"
-            elif isinstance(link, h5py.SoftLink) and group.get(name) is None:
-                left_out[path] = "a link that leads nowhere"
-            elif isinstance(group.get(name), h5py.Group):
+                    unknown = found.metadata.unknown[-1].name  # where the data are matters more than their type
+                    left_out[path] = _REASONS.get(unknown) or f"{unknown}, which cannot be read here"
+            elif isinstance(quietly(group.get, name), h5py.Group):
                 left_out[path] = "a link to a group that it lies in"
+            elif isinstance(link, h5py.SoftLink):
+                left_out[path] = "a link that leads nowhere"
+            elif node is None and quietly(group.get, name) is None:
+                left_out[path] = f"h5py cannot read it: {_why(group, name)}"
+
+
+def _why(group: Any, name: str) -> str:
+    """Reason why h5py does not open a member."""
+    try:
+        group[name]
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        return str(error.args[0] if error.args else error)
+    return "damaged"
 
 
 def _length_of(scale: Any) -> int:
@@ -475,7 +486,12 @@ _REASONS = {
     "hdf5.null": "a dataset without data",
     "hdf5.virtual": "a virtual dataset of other files",
     "hdf5.external": "data in other files",
-    "hdf5.O": "structures with text or lists in them, which Zarr has no data type for",
+    "hdf5.time": "HDF5's data type of times, which no library reads",
+    "hdf5.integer": "integers of a size that numpy has no data type for",
+    "hdf5.f": "floats that Zarr has no data type for",
+    "hdf5.c": "complex numbers that Zarr has no data type for",
+    "hdf5.V": "arrays as elements, which Zarr has no data type for",
+    "hdf5.O": "structures with text, lists or references in them, which Zarr has no data type for",
 }
 
 
@@ -486,6 +502,7 @@ def _lost(node: Any) -> Iterator[str]:
     _, names = attributes_of(node)
     if names:
         yield f"attribute{'s' * (len(names) > 1)} {', '.join(map(repr, names))}, which JSON has no form for"
-    values = h5py.check_enum_dtype(node.dtype) if isinstance(node, h5py.Dataset) else None
+    dtype = dtype_of(node)
+    values = None if dtype is None else h5py.check_enum_dtype(dtype)
     if values is not None:
         yield f"names of the values of an enumeration, {values}"

@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["HIDDEN_PREFIX", "attributes_of", "dimensions_of", "is_hidden", "phony_dimensions", "quietly"]
+__all__ = [
+    "HIDDEN_PREFIX",
+    "attributes_of",
+    "dimensions_of",
+    "dtype_of",
+    "is_hidden",
+    "phony_dimensions",
+    "quietly",
+]
 
 # What HDF5 and netCDF keep for themselves.
 _OWN = {
@@ -37,6 +45,11 @@ def quietly(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     except (OSError, RuntimeError, TypeError, ValueError, KeyError):
         return None
+
+
+def dtype_of(node: Any) -> np.dtype[Any] | None:
+    """The data type of a dataset; None for a group, and where numpy has none like it (HDF5's class of times)."""
+    return quietly(getattr, node, "dtype", None)  # type: ignore[no-any-return]
 
 
 # -- dimensions -------------------------------------------------------------------------------------------------------
@@ -145,7 +158,7 @@ def attributes_of(node: Any) -> tuple[dict[str, Any], list[str]]:
     """
     found: dict[str, Any] = {}
     lost: list[str] = []
-    dtype = getattr(node, "dtype", None)
+    dtype = dtype_of(node)
     for name in node.attrs:
         if name in _OWN:
             continue
