@@ -346,6 +346,9 @@ def converted_by_h5py(file: Any) -> None:
     file.create_dataset("ascii", data=[b"ab", b"", b"abcdef"], dtype=h5py.string_dtype("ascii"))
 
 
+CONVERTED = {"12 bits", "12 bits, moved", "bfloat16", "wide booleans", "two byte orders", "gaps", "ascii"}
+
+
 def test_elements_that_h5py_converts(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         converted_by_h5py(file)
@@ -360,12 +363,11 @@ def test_elements_that_h5py_converts(tmp_path: Path) -> None:
             assert copied[name][...].tolist() == expected.tolist(), name
             if name in ("spaces", "ended"):  # all bytes of the field, where they are seen as they are
                 continue
-            try:
-                seen = view[name]
-            except zarrdock.errors.UnknownExtensionError as error:
-                assert "hdf5." in str(error)
-                continue
-            assert seen[...].tolist() == expected.tolist(), name
+            if name in CONVERTED:
+                with pytest.raises(zarrdock.errors.UnknownExtensionError, match="hdf5\\."):
+                    view[name]
+            else:
+                assert view[name][...].tolist() == expected.tolist(), name
 
 
 def test_the_page_has_the_matrix(repository: Path) -> None:
