@@ -200,6 +200,9 @@ class LazySelection(Shaped):
         """
         selection, order = self._composed.selection(self._array.shape)
         value = np.broadcast_to(self._array._value(self.shape, value), self.shape)
+        if not self._array.shape and self.size:  # one element, maybe selected several times
+            self._array._write(basic((), ()), value.reshape(-1)[-1])
+            return
         self._array._write(selection, value.transpose(_inverse(order)))
 
     async def write_async(self, value: Any) -> None:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import google_crc32c
 import numpy as np
 
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, no_configuration
 from zarrdock.errors import ChecksumError, CodecError
+
+if TYPE_CHECKING:
+    from google_crc32c import value as _value
+else:
+    try:
+        # google-crc32c switches the lock of free-threaded Python on, or computes in Python there.
+        if "t" not in getattr(sys, "abiflags", "t"):
+            raise ImportError
+        from crc32c import crc32c as _value
+    except ImportError:
+        from google_crc32c import value as _value
 
 __all__ = ["BoundCrc32c", "Crc32c", "crc32c"]
 
 
 def crc32c(data: Buffer) -> int:
     """CRC-32C (Castagnoli) of the bytes, RFC 3720 section 12.1."""
-    # The library takes bytes and arrays, not memoryviews.
-    value: int = google_crc32c.value(data if type(data) is bytes else np.frombuffer(data, np.uint8))
+    # google-crc32c takes bytes and arrays, not memoryviews.
+    value: int = _value(data if type(data) is bytes else np.frombuffer(data, np.uint8))
     return value
 
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
 from zarrdock.codecs.codec import BoundBytesBytes, Buffer, BytesBytesCodec, ByteSpec, Configuration, Encoded, IntArray
 from zarrdock.errors import CodecError
 from zarrdock.json_ import expect_boolean, expect_integer, known_members
+
+if TYPE_CHECKING:
+    import zstandard
+else:
+    try:
+        import zstandard
+    except ImportError:
+        from zarrdock.codecs import zstd_stdlib as zstandard
 
 __all__ = ["MAGIC", "BoundZstd", "Zstd", "frame_end", "is_single_frame", "single_frames"]
 
@@ -111,11 +118,8 @@ def frame_end(data: memoryview, start: int) -> int:
     if len(magic) == 4 and magic[0] >> 4 == 5 and bytes(magic[1:]) == b"\x2a\x4d\x18":  # skippable
         end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
     elif magic == MAGIC:
-        try:
-            end = start + zstandard.frame_header_size(data[start:])
-            last = False
-        except zstandard.ZstdError:
-            end, last = len(data) + 1, True
+        last = False
+        end = start + _HEADER_LENGTHS_LIST[data[start + 4]] if start + 4 < len(data) else len(data) + 1
         while not last and end + 3 <= len(data):
             header = int.from_bytes(data[end : end + 3], "little")
             # A block of type 1 is one byte, repeated.

@@ -122,7 +122,17 @@ HOMES: dict[str, tuple[str, ...]] = {
     "werkzeug": ("cli/demo.py",),
 }
 
-CORE_LIBRARIES = {"deflate", "fsspec", "google_crc32c", "numcodecs", "numpy", "zstandard"}
+CORE_LIBRARIES = {
+    "backports",
+    "compression",
+    "crc32c",
+    "deflate",
+    "fsspec",
+    "google_crc32c",
+    "numcodecs",
+    "numpy",
+    "zstandard",
+}
 
 # `import zarrdock` stays light: none of these may come with it.
 HEAVY = set(HOMES) | {"pandas"}

@@ -23,6 +23,18 @@ __all__ = ["ComplexOf", "SmallFloat", "SmallInteger"]
 _finfo: Any = ml_dtypes.finfo
 
 
+def _numpy(name: str) -> np.dtype[Any]:
+    """The library's dtype of this name.
+
+    Raises:
+        UnsupportedError: the library is too old.
+    """
+    if not hasattr(ml_dtypes, name):
+        raise UnsupportedError(f'ml-dtypes {ml_dtypes.__version__} is too old for {name}: pip install "zarrdock[ml]"')
+    found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return found
+
+
 class _Small(Number):
     """Base of the types from ml_dtypes. In v2 they only have TensorStore's form, which is the name."""
 
@@ -31,7 +43,7 @@ class _Small(Number):
     @classmethod
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
         known_members(configuration, ())
-        return cls(name, np.dtype(getattr(ml_dtypes, name)))
+        return cls(name, _numpy(name))
 
     def parse_fill_v2(self, value: JSON, pointer: str = "") -> Any:
         return self.parse_fill(value, pointer)
@@ -109,13 +121,11 @@ class ComplexOf(DataType):
     def from_json(cls, name: str, configuration: dict[str, Any]) -> DataType:
         known_members(configuration, ())
         part = parse_data_type(name.removeprefix("complex_"))
-        dtypes: dict[str, Any] = {
-            "float16": ml_dtypes.complex32,
-            "bfloat16": ml_dtypes.bcomplex32,
-            "float32": np.complex64,
-            "float64": np.complex128,
-        }
-        return cls(name, np.dtype(dtypes.get(part.name, [("real", part.numpy), ("imag", part.numpy)])), part)
+        if part.name in ("float32", "float64"):
+            return cls(name, np.dtype(np.complex64 if part.name == "float32" else np.complex128), part)
+        if part.name in ("float16", "bfloat16"):
+            return cls(name, _numpy("complex32" if part.name == "float16" else "bcomplex32"), part)
+        return cls(name, np.dtype([("real", part.numpy), ("imag", part.numpy)]), part)
 
     @classmethod
     def from_numpy(cls, dtype: np.dtype[Any]) -> DataType:

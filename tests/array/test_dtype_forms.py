@@ -418,3 +418,12 @@ def test_objects_are_what_their_filter_says() -> None:
             object_type_of(filters, "/dtype")
     with pytest.raises(MetadataError):
         object_type_of([{"id": "json2"}]).cast_fill(object())
+
+
+def test_an_ml_dtypes_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing in ("complex32", "float6_e2m3fn"):
+        monkeypatch.delattr(ml_dtypes, missing)
+    for name in ("complex_float16", "float6_e2m3fn"):
+        with pytest.raises(UnsupportedError, match=r"is too old for .*zarrdock\[ml\]"):
+            parse_data_type(name)
+    assert parse_data_type("complex_float32").numpy == np.complex64

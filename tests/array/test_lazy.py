@@ -108,6 +108,16 @@ def test_selections_of_selections(drawn: tuple[np.ndarray, list[tuple[str, Any]]
     np.testing.assert_array_equal(array[...].reshape(-1), model)
 
 
+def test_one_element_selected_several_times() -> None:
+    array = zarrdock.create_array({}, data=np.array(5))
+    twice = array.lazy[()].lazy.vindex[np.array(True)].lazy.vindex[np.array([0, 0])]
+    assert twice.read().tolist() == [5, 5]
+    twice.write([-1, -1])
+    assert array[()] == -1
+    twice.lazy[:0].write(3)
+    assert array[()] == -1
+
+
 def test_the_last_step_reads_as_an_array_does() -> None:
     numbers = np.arange(60).reshape(6, 10)
     array = zarrdock.create_array({}, data=numbers, chunks=(2, 5))

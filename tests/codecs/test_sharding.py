@@ -6,7 +6,6 @@ import dataclasses
 import struct
 from typing import Any
 
-import google_crc32c
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ import zarrdock
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.codecs.codec import ChunkSpec
-from zarrdock.codecs.crc32c_ import Crc32c
+from zarrdock.codecs.crc32c_ import Crc32c, crc32c
 from zarrdock.codecs.shard_index import EMPTY, IndexLayout, ShardIndex
 from zarrdock.codecs.sharding import BoundSharding, EmptyTest, Sharding, with_options
 from zarrdock.codecs.transpose import Transpose
@@ -35,7 +34,7 @@ def bound(codec: Sharding = PLAIN, spec: ChunkSpec = SPEC) -> BoundSharding:
 
 def index_bytes(*pairs: tuple[int, int]) -> bytes:
     raw = b"".join(struct.pack("<QQ", *pair) for pair in pairs)
-    return raw + struct.pack("<I", google_crc32c.value(raw))
+    return raw + struct.pack("<I", crc32c(raw))
 
 
 # -- metadata ---------------------------------------------------------------------------------------------------------
