@@ -30,7 +30,7 @@ _MAX_DIMENSIONS = 32
 def _library() -> Any:
     try:
         from zarrdock.codecs import _compiled
-    except ImportError:  # it was not built
+    except (ImportError, SystemError):  # it was not built, or for another Python
         return None
     return _compiled
 
