@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from zarrdock.array.consolidated_copies import Copies, take_from_copies
@@ -28,6 +29,7 @@ from zarrdock.errors import (
     ZarrdockError,
 )
 from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
+from zarrdock.stores.local import LocalStore
 
 __all__ = [
     "ZarrFormat",
@@ -191,7 +193,19 @@ def _parse(
     of_format = f" of Zarr v{zarr_format}" if zarr_format else ""
     missing = f"none of {', '.join(names)} is there" if len(names) > 1 else f"{names[0]} is not there"
     raise NodeNotFoundError(
-        f"there is no {what}{of_format} at {path or '/'!r} in {store}: {missing}{_of_archive(store, path)}"
+        f"there is no {what}{of_format} at {path or '/'!r} in {store}: {missing}{_of_place(store, path)}"
+    )
+
+
+def _of_place(store: Store, path: str) -> str:
+    """A hint where the store is a local path that is no folder."""
+    if not isinstance(store, LocalStore) or Path(store.root).is_dir():
+        return _of_archive(store, path)
+    if not Path(store.root).exists():
+        return f"; {store.root} does not exist"
+    return (
+        f"; {store.root} is a file, not a folder: `zarrdock copy {store.root} NAME.zarr` makes Zarr of HDF5, netCDF, "
+        f".npy, .npz and TIFF; a zip archive that is not called so is opened by {store.root + '|zip:'!r}"
     )
 
 

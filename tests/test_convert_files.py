@@ -260,6 +260,53 @@ def test_a_damaged_tiff(tifffile: Any, tmp_path: Path) -> None:
         zarrdock.copy(tmp_path / "bad.tif", tmp_path / "bad.zarr")
 
 
+def plane_of(number: int, ids: list[str]) -> str:
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{i}" PlaneCount="1"><UUID FileName="{i}.ome.tif">{name}</UUID></TiffData>'
+        for i, name in enumerate(ids)
+    )
+    return (
+        f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[number]}">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="50" SizeY="40" '
+        f'SizeZ="{len(ids)}" SizeC="1" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels>'
+        "</Image></OME>"
+    )
+
+
+def test_an_image_in_several_files_is_whole_or_refused(tifffile: Any, tmp_path: Path) -> None:
+    ids = [f"urn:uuid:00000000-0000-0000-0000-00000000000{i}" for i in range(2)]
+    for i in range(2):
+        how = {"description": plane_of(i, ids), "metadata": None, "photometric": "minisblack"}
+        tifffile.imwrite(tmp_path / f"{i}.ome.tif", STACK[i, 0], **how)
+    copied = zarrdock.copy(tmp_path / "0.ome.tif", tmp_path / "whole.zarr")
+    np.testing.assert_array_equal(copied[...], STACK[:2, 0])
+    (tmp_path / "1.ome.tif").unlink()
+    with pytest.raises(MetadataError, match=r"lacks other files .*1\.ome\.tif"):
+        zarrdock.copy(tmp_path / "0.ome.tif", tmp_path / "half.zarr")
+    assert not (tmp_path / "half.zarr").exists()
+
+
+@pytest.mark.filterwarnings("ignore:not copied:zarrdock.copying.IncompleteCopyWarning")
+@pytest.mark.parametrize("how", [{}, {"metadata": None}, {"imagej": True}, {"ome": True}], ids=str)
+def test_a_tiff_that_was_cut_is_whole_or_refused(how: dict[str, Any], tifffile: Any, tmp_path: Path) -> None:
+    extra = {} if how.get("imagej") else {"photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "x.tif", STACK[:, 0], **extra, **how)
+    data = (tmp_path / "x.tif").read_bytes()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    n_refused = 0
+    for length in (len(data) - 100, len(data) * 2 // 3, len(data) // 3):
+        (folder / "x.tif").write_bytes(data[:length])
+        for source in (folder / "x.tif", folder):
+            try:
+                copied = zarrdock.copy(source, tmp_path / "copy.zarr", overwrite=True)
+            except (MetadataError, zarrdock.errors.CodecError):
+                n_refused += 1
+            else:  # where what lies behind the pixels is not needed
+                np.testing.assert_array_equal(copied[...].reshape(-1, 40, 50), STACK[:, 0])
+    assert n_refused >= 4
+
+
 # -- info -------------------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +328,25 @@ def test_info_on_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "b: " in text
     assert "a  uint16" in text
     assert "uint16" in info(capsys, str(tmp_path / "x.npz"), "--path", "a")
+
+
+def test_info_on_classic_netcdf(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    netcdf4 = pytest.importorskip("netCDF4")
+    with netcdf4.Dataset(tmp_path / "x.nc", "w", format="NETCDF3_CLASSIC") as file:
+        file.createDimension("t", 2)
+        file.createVariable("v", "f8", ("t",))[:] = [1, 2]
+    text = info(capsys, str(tmp_path / "x.nc"))
+    assert "group, netCDF, its copy as Zarr v3" in text
+    assert "v  float64" in text
+
+
+def test_whoever_opens_a_file_learns_how_to_convert_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", STACK)
+    for function in (zarrdock.open, zarrdock.open_array, zarrdock.open_group, zarrdock.plot):
+        with pytest.raises(NodeNotFoundError, match=r"a file, not a folder: `zarrdock copy .*x\.npy"):
+            function(tmp_path / "x.npy")
+        with pytest.raises(NodeNotFoundError, match="does not exist"):
+            function(tmp_path / "none")
 
 
 def test_info_on_hdf5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

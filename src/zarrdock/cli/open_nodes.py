@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from zarrdock.cli.app import did_you_mean
 from zarrdock.cli.output import shape_text
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.copying.conversions import Described, contents_of, tiff_folder
-from zarrdock.copying.recognise import ForeignFile, find_file
+from zarrdock.copying.recognise import FileKind, ForeignFile, find_file
 from zarrdock.copying.sources import load_root
 from zarrdock.copying.target_metadata import Wishes
 from zarrdock.errors import NodeNotFoundError, ZarrdockError
@@ -52,7 +53,7 @@ class Found:
         )
 
 
-_KINDS = {"npy": "a .npy file", "npz": "an .npz file", "tiff": "TIFF"}
+_KINDS: Mapping[FileKind, str] = {"netcdf3": "netCDF", "npy": "a .npy file", "npz": "an .npz file", "tiff": "TIFF"}
 
 
 def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:

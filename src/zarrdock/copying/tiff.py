@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import enum
+import logging
 import math
+import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ from zarrdock.codecs.codec import AnyArray
 from zarrdock.copying.blocks import Region
 from zarrdock.errors import CodecError, MetadataError, UnsupportedError, ZarrdockError
 from zarrdock.stores.base import Store
+from zarrdock.stores.local import LocalStore
 from zarrdock.views.store_file import StoreFile
 
 __all__ = ["Image", "TiffArray", "open_tiff", "open_tiff_folder"]
@@ -71,9 +76,8 @@ def open_tiff(store: Store, key: str) -> Image:
     Raises:
         MetadataError: it is damaged. UnsupportedError: tifffile is missing.
     """
-    tifffile = _tifffile()
-    try:
-        file = tifffile.TiffFile(StoreFile(store, key))
+    with _damage_named(store, key) as said:
+        file = _opened_file(store, key, said)
         series = list(file.series)
         arrays: dict[str, TiffArray] = {}
         for number, one in enumerate(series):
@@ -81,13 +85,16 @@ def open_tiff(store: Store, key: str) -> Image:
             levels = list(one.levels)
             for depth, level in enumerate(levels):
                 path = "/".join(part for part in (above, f"{depth}" if len(levels) > 1 else "") if part)
-                arrays[path] = _array(one.aszarr(level=depth), level.axes)
+                pages = one.aszarr(level=depth)
+                arrays[path] = _array(pages, level.axes)
+                if file.filehandle.is_file:
+                    pages.close()
+                    elsewhere = _SeveralFiles(Path(file.filehandle.path), number, depth)
+                    arrays[path] = replace(arrays[path], _array=elsewhere)
         tags, left_out = _tags(file)
-        return Image(arrays, {"tiff": tags}, left_out)
-    except ZarrdockError:
-        raise
-    except Exception as error:  # whatever a parser of damaged files may raise
-        raise MetadataError(f"{key!r} in {store} is no TIFF file that tifffile can read: {error}") from error
+        if file.filehandle.is_file:
+            file.close()
+    return Image(arrays, {"tiff": tags}, (*left_out, *said))
 
 
 def open_tiff_folder(store: Store, keys: Sequence[str]) -> Image:
@@ -140,13 +147,73 @@ class _Stack:
 
 @contextmanager
 def _opened(store: Store, key: str) -> Iterator[Any]:
+    with _damage_named(store, key) as said, _opened_file(store, key, said) as file:
+        yield file
+
+
+def _opened_file(store: Store, key: str, said: list[str]) -> Any:
+    """The file, with its series known. Where an image lies in several local files, the other ones are looked for."""
+    opener = _tifffile().TiffFile
+    file = opener(StoreFile(store, key))
+    _ = file.series
+    if isinstance(store, LocalStore) and any(_ELSEWHERE in text for text in said):
+        said.clear()
+        file = opener(Path(store.root) / key)
+        _ = file.series
+    return file
+
+
+@dataclass(frozen=True, slots=True)
+class _SeveralFiles:
+    """A level of a series of pages that lie in several files, which are open while they are read."""
+
+    path: Path
+    series: int
+    level: int
+
+    def __getitem__(self, region: Region) -> AnyArray:
+        import zarr
+
+        with _tifffile().TiffFile(self.path) as file, file.series[self.series].aszarr(level=self.level) as store:
+            array: Any = zarr.open_array(store, mode="r")
+            return np.asarray(array[region])
+
+
+# Of tifffile's words: with these the pixels of a copy would be others, or fewer.
+_ELSEWHERE = "failed to read"
+_FATAL = (_ELSEWHERE, "invalid page offset")
+
+
+@contextmanager
+def _damage_named(store: Store, key: str) -> Iterator[list[str]]:
+    """Errors of tifffile as ours. It only logs that a file is cut short, or that parts of an image are not there: the
+    list has what it says of that, as far as it is no reason to stop.
+    """
+    said: list[str] = []
+    thread = threading.get_ident()
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.thread != thread:
+            return True
+        text = re.sub(r"^<[^>]*> ", "", record.getMessage())
+        if record.levelno >= logging.ERROR or "series" in text or "missing" in text:
+            said.append(text)
+            return False
+        return True
+
+    logger = logging.getLogger("tifffile")
+    logger.addFilter(note)
     try:
-        with _tifffile().TiffFile(StoreFile(store, key)) as file:
-            yield file
+        yield said
     except ZarrdockError:
         raise
     except Exception as error:  # whatever a parser of damaged files may raise
         raise MetadataError(f"{key!r} in {store} is no TIFF file that tifffile can read: {error}") from error
+    finally:
+        logger.removeFilter(note)
+    for text in said:
+        if any(words in text for words in _FATAL):
+            raise MetadataError(f"{key!r} in {store} is cut short, or lacks other files of its image: {text}")
 
 
 def _array(store: Any, axes: str) -> TiffArray:
