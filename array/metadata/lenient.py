@@ -15,6 +15,7 @@ No ``fill_value``, ``order``, ``compressor``, ``filters``  older nccopy; writers
 Attributes in Latin-1, or with a member twice             GDAL; programs that join texts
 ``shuffle`` as text in v2, as a number in v3              hand-written configurations of Blosc
 No ``typesize`` for Blosc in v3                           several v3 writers
+``"5"`` and ``5.0`` for levels, ``-1`` for the usual one   N5's defaults, JSON libraries, configurations by hand
 ========================================================  ==============================================
 """
 
@@ -220,6 +221,12 @@ _ONE_BYTE: Final = {
     **dict.fromkeys(("uint8", "u1"), "|u1"),
 }
 _SHUFFLES: Final = ("noshuffle", "shuffle", "bitshuffle")  # their numbers are their places
+# Settings of compressors that readers have no use for, and zlib's level for -1.
+_SETTINGS: Final[dict[str, frozenset[str]]] = {
+    **dict.fromkeys(("zlib", "gzip", "zstd"), frozenset({"level"})),
+    "blosc": frozenset({"clevel", "blocksize", "typesize"}),
+}
+_USUAL_LEVEL: Final = 6
 _NUMBER: Final = re.compile(
     r"\s*[+-]?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][+-]?[0-9]{1,6})?\s*", re.ASCII
 )
@@ -292,7 +299,7 @@ class _Mending:
         found = value.get("configuration", {})
         if not isinstance(found, dict):
             return value
-        changed = dict(found)
+        changed = self._settings(value.get("name"), found, at)
         if value.get("name") == "sharding_indexed":
             for name, size in (("codecs", itemsize), ("index_codecs", 8)):
                 if name in found:
@@ -308,11 +315,27 @@ class _Mending:
 
     def codec_v2(self, value: JSON, pointer: str) -> JSON:
         """A configuration of numcodecs."""
-        if isinstance(value, dict) and value.get("id") == "blosc" and value.get("shuffle") in _SHUFFLES:
-            shuffle = value["shuffle"]
-            number = self.read_as(pointer_to(pointer, "shuffle"), shuffle, _SHUFFLES.index(shuffle))
-            return {**value, "shuffle": number}
-        return value
+        if not isinstance(value, dict):
+            return value
+        changed = self._settings(value.get("id"), value, pointer)
+        if value.get("id") == "blosc":
+            shuffle = value.get("shuffle")
+            if shuffle in _SHUFFLES:
+                changed["shuffle"] = self.read_as(pointer_to(pointer, "shuffle"), shuffle, _SHUFFLES.index(shuffle))
+            if changed.pop("nthreads", None) is not None:
+                self.note(pointer_to(pointer, "nthreads"), "a matter of the program that writes: not used")
+        return changed
+
+    def _settings(self, codec: JSON, members: Mapping[str, Any], pointer: str) -> dict[str, Any]:
+        """Members of a compressor's configuration that matter only when it writes, as integers."""
+        changed = dict(members)
+        for name in [name for name in members if name in _SETTINGS.get(str(codec), ())]:
+            number = _number(changed[name], "i")
+            if codec == "gzip" and number == -1:
+                number = _USUAL_LEVEL
+            if number is not None and (type(number) is not type(changed[name]) or number != changed[name]):
+                changed[name] = self.read_as(pointer_to(pointer, name), changed[name], number)
+        return changed
 
     def fill(self, value: JSON, data_type: DataType, pointer: str) -> JSON:
         """A fill value, and those of its parts."""
