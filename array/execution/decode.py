@@ -214,6 +214,9 @@ class Scatter:
         # Chunks for the compiled part, as it wants them, and the bytes that they are decoded to and hold.
         self._compiled: list[tuple[Found, tuple[Any, ...]]] = []
         self._n_compiled = 0
+        # The same for points and the like: chunks are decoded whole beside the result, and picked from.
+        self._apart: list[Found] = []
+        self._n_apart = 0
 
     def data(self, found: Found) -> None:
         """Take encoded leaves; see :class:`zarrdock.array.planning.read_types.Sink`."""
@@ -234,6 +237,9 @@ class Scatter:
             is_much = self._n_held > _SHARED_JOBS * config.job_bytes or self._n_compiled > _AT_ONCE_NBYTES
             if is_much or len(self._compiled) >= _AT_ONCE:
                 self._decode_compiled()
+            return
+        if config.compiled and _is_apart(found):
+            self._take_apart(found)
             return
         if self._few:
             limit = _SHARED_JOBS * config.job_bytes
@@ -258,9 +264,7 @@ class Scatter:
         swapped = known.swapped(self._out.dtype)
         if swapped is None:
             return None
-        places = found.buffer, found.offsets, found.lengths, found.numbers
-        buffers = (b if not isinstance(b, FileBytes) else (b.fd, b.start, b.nbytes) for b in found.buffers)
-        return (known.chain, swapped, tuple(buffers), *map(np.ascontiguousarray, places), *leaves.slices())
+        return _described(found, swapped, found.numbers, leaves.slices())
 
     def _decode_compiled(self) -> None:
         """Decode what was collected for the compiled part, by one call; what it leaves, in Python."""
@@ -269,6 +273,47 @@ class Scatter:
         if batch:
             for i, chunk in compiled.decode([group for _, group in batch], self._out, nbytes) or ():
                 self._decode_one(batch[i][0].part(chunk, chunk + 1))
+
+    def _take_apart(self, found: Found) -> None:
+        leaf = found.task.layout.leaf.spec
+        if self._apart and self._apart[0].task.layout.leaf.spec.shape != leaf.shape:
+            self._decode_apart()
+        most = max(config.n_threads, _COPY_NBYTES // self._leaf_nbytes)
+        first = 0
+        while first < len(found.numbers):
+            part = found.part(first, first + most - self._n_apart)
+            first += len(part.numbers)
+            self._apart.append(part)
+            self._n_apart += len(part.numbers)
+            if self._n_apart == most:
+                self._decode_apart()
+
+    def _decode_apart(self) -> None:
+        """Decode what was collected of it, by one call of the compiled part, and copy what is wanted of each chunk."""
+        batch, n, self._apart, self._n_apart = self._apart, self._n_apart, [], 0
+        if not batch:
+            return
+        spec = batch[0].task.layout.leaf.spec
+        length = spec.shape[0]
+        chunks = np.empty((n, *spec.shape), spec.dtype)
+        beside = tuple([slice(0, m)] for m in spec.shape[1:])
+        groups: list[tuple[Any, ...]] = []
+        firsts = [0]
+        for found in batch:
+            first = firsts[-1]
+            firsts.append(first + len(found.numbers))
+            rows = [slice(i * length, (i + 1) * length) for i in range(first, firsts[-1])]
+            slices = ([slice(0, length)] * len(rows), *beside), (rows, *beside)
+            swapped = found.task.layout.compiled.swapped(spec.dtype)  # type: ignore[union-attr]
+            groups.append(_described(found, swapped, np.arange(len(rows)), slices))
+        left = compiled.decode(groups, chunks.reshape(n * length, *spec.shape[1:]), chunks.nbytes) or ()
+        for i, chunk in left:
+            self._decode_one(batch[i].part(chunk, chunk + 1))
+        skipped = {firsts[i] + chunk for i, chunk in left}
+        for found, first in zip(batch, firsts, strict=False):
+            for at, (inner, outer) in enumerate(found.leaves.indices(found.numbers), first):
+                if at not in skipped:
+                    put(self._out, outer, take(chunks[at], inner))
 
     def _queue(self, found: Found) -> None:
         """Collect leaves, and give those to threads that are enough for a job."""
@@ -323,6 +368,7 @@ class Scatter:
         if few and n > 1 and n * self._leaf_nbytes > config.inline_bytes and config.n_threads > 1:
             batch = self._share(batch, n)
         self._decode_compiled()
+        self._decode_apart()
         self._decode(batch)
         if self._jobs is not None:
             self._jobs.finish()
@@ -381,6 +427,7 @@ class Scatter:
         with self._gate:
             self._batch, self._n = [], 0
             self._compiled, self._n_compiled = [], 0
+            self._apart, self._n_apart = [], 0
             if self._jobs is not None:
                 self._jobs.abandon()
 
@@ -432,6 +479,23 @@ class Scatter:
         if self._chunks is not None and found.keep is not None:
             version, starts = found.keep
             self._chunks.put(found.task.key, version, list(zip(starts.tolist(), decoded, strict=True)))
+
+
+def _described(found: Found, swapped: bool, numbers: IntArray, slices: Any) -> tuple[Any, ...]:
+    """Leaves as the compiled part wants them."""
+    known = found.task.layout.compiled
+    assert known is not None
+    places = found.buffer, found.offsets, found.lengths, numbers
+    buffers = (b if not isinstance(b, FileBytes) else (b.fd, b.start, b.nbytes) for b in found.buffers)
+    return (known.chain, swapped, tuple(buffers), *map(np.ascontiguousarray, places), *slices)
+
+
+def _is_apart(found: Found) -> bool:
+    """True for leaves that the compiled part can decode, though not to their places."""
+    known, spec = found.task.layout.compiled, found.task.layout.leaf.spec
+    if known is None or not spec.shape or found.decoded is not None or found.keep is not None:
+        return False
+    return known.swapped(spec.dtype) is not None
 
 
 def _put(out: AnyArray, block: Block, chunks: AnyArray) -> None:

@@ -99,6 +99,19 @@ def test_a_box(array: zarrdock.Array) -> None:
     assert sum(found.values()) <= 6
 
 
+@needs_compiled
+@pytest.mark.parametrize("kind", ["points", "mask"])
+def test_elements_here_and_there(array: zarrdock.Array, kind: str) -> None:
+    """Chunks that are not wanted as boxes."""
+    array[:1]
+    rng = np.random.default_rng(1)
+    points = tuple(rng.integers(0, n, 100) for n in SHAPE)
+    mask = rng.random(SHAPE) > 0.999
+    found = hand_overs(lambda: array.vindex[points] if kind == "points" else array[mask])
+    assert n_codec_calls(found) == 1
+    assert sum(found.values()) <= 6
+
+
 def test_in_python(array: zarrdock.Array) -> None:
     """One call of a codec for each chunk, and no more."""
     with config.set(compiled=0):
