@@ -198,15 +198,27 @@ def _parse(
 
 
 def _of_place(store: Store, path: str) -> str:
-    """A hint where the store is a local path that is no folder."""
-    if not isinstance(store, LocalStore) or Path(store.root).is_dir():
+    """A hint where the store is a local path that is no folder, or has what other formats have."""
+    if not isinstance(store, LocalStore):
         return _of_archive(store, path)
+    if Path(store.root).is_dir():
+        folder = Path(store.root, path)
+        hints = (hint for names, hint in _OTHERS if all((folder / name).exists() for name in names))
+        return next(hints, "").format(folder)
     if not Path(store.root).exists():
         return f"; {store.root} does not exist"
     return (
         f"; {store.root} is a file, not a folder: `zarrdock copy {store.root} NAME.zarr` makes Zarr of HDF5, netCDF, "
-        f".npy, .npz and TIFF; a zip archive that is not called so is opened by {store.root + '|zip:'!r}"
+        f".npy, .npz and TIFF; a zip archive that is not called so is opened by {store.root + '|zip:'!r}, and "
+        f"references of kerchunk by {'reference::' + store.root!r}"
     )
+
+
+# What is in a folder of another format, and words about it.
+_OTHERS = (
+    (("attributes.json",), "; an attributes.json is there, as N5 has, which zarrdock does not read: TensorStore does"),
+    (("snapshots", "manifests"), "; it looks like an Icechunk repository: open '{}|icechunk:'"),
+)
 
 
 def _of_archive(store: Store, path: str) -> str:

@@ -349,6 +349,24 @@ def test_whoever_opens_a_file_learns_how_to_convert_it(tmp_path: Path) -> None:
             function(tmp_path / "none")
 
 
+def test_folders_and_files_of_other_formats_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, files in {"n5": ("attributes.json",), "ice": ("snapshots", "manifests")}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_bytes(b"{}")
+    with pytest.raises(NodeNotFoundError, match=r"as N5 has.* TensorStore does"):
+        zarrdock.open(tmp_path / "n5")
+    with pytest.raises(NodeNotFoundError, match=r"Icechunk repository: open '.*ice\|icechunk:'"):
+        zarrdock.open(tmp_path / "ice")
+    document = {"version": 1, "refs": {".zgroup": '{"zarr_format": 2}'}}
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    with pytest.raises(NodeNotFoundError, match="by 'reference::"):
+        zarrdock.open(tmp_path / "r.json")
+    assert run(["info", str(tmp_path / "r.json")]) == 1
+    assert f"say reference::{tmp_path / 'r.json'}" in capsys.readouterr().err
+    assert "Zarr v2" in info(capsys, f"reference::{tmp_path / 'r.json'}")
+
+
 def test_info_on_hdf5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "x.h5", "w") as file:

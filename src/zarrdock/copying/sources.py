@@ -60,8 +60,11 @@ def _other_than_folder(path: Path) -> str:
     if not path.exists():
         return "does not exist"
     with suppress(OSError), path.open("rb") as file:
-        if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
+        head = file.read(2**16)
+        if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
             return f"is a zip archive, though not called so: say {path}|zip:"
+        if head.lstrip()[:1] == b"{" and (b'"refs"' in head or b'.zgroup"' in head):
+            return f"looks like references of kerchunk: say reference::{path}"
     with suppress(StoreError, UnsupportedError):
         if find_file(path) is not None:
             return f"is no Zarr, but a file of which zarrdock copy makes it: zarrdock copy {path} NAME.zarr"
