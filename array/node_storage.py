@@ -198,7 +198,10 @@ def _parse(
 
 
 def _of_place(store: Store, path: str) -> str:
-    """A hint where the store is a local path that is no folder, or has what other formats have."""
+    """A hint where the place is a document, or a local path that is no folder, or that of another format."""
+    above, _, name = store.url.rstrip("/").rpartition("/")
+    if not path and name in _NAMES:
+        return f"; {name} is a part of a node: open {above!r}"
     if not isinstance(store, LocalStore):
         return _of_archive(store, path)
     if Path(store.root).is_dir():
@@ -214,6 +217,7 @@ def _of_place(store: Store, path: str) -> str:
     )
 
 
+_NAMES = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 # What is in a folder of another format, and words about it.
 _OTHERS = (
     (("attributes.json",), "; an attributes.json is there, as N5 has, which zarrdock does not read: TensorStore does"),

@@ -349,6 +349,12 @@ def test_whoever_opens_a_file_learns_how_to_convert_it(tmp_path: Path) -> None:
             function(tmp_path / "none")
 
 
+def test_the_name_of_a_document_leads_to_its_node(tmp_path: Path) -> None:
+    zarrdock.create_array(tmp_path / "a.zarr", data=np.arange(3))
+    with pytest.raises(NodeNotFoundError, match=r"a part of a node: open 'file://.*a\.zarr'"):
+        zarrdock.open(tmp_path / "a.zarr" / "zarr.json")
+
+
 def test_folders_and_files_of_other_formats_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, files in {"n5": ("attributes.json",), "ice": ("snapshots", "manifests")}.items():
         (tmp_path / name).mkdir()
