@@ -21,15 +21,14 @@ from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
-from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, ChunkSpec, Codec
+from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.given_codecs import CodecLike, codec_of, several, v2_configuration
+from zarrdock.codecs.given_codecs import CodecLike, codec_of, compressors_of, several, v2_configuration
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.transpose import Transpose
 from zarrdock.codecs.v2_codecs import from_v2
 from zarrdock.codecs.write_options import WriteOptions
-from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.json_ import as_json, in_parameters
 from zarrdock.stores.base import Store
@@ -375,7 +374,6 @@ def _key_encoding(given: Any, zarr_format: int) -> KeyEncoding:
 _KINDS: dict[Any, str] = {
     ArrayArrayCodec: "an array-to-array codec",
     ArrayBytesCodec: "an array-to-bytes codec",
-    BytesBytesCodec: "a bytes-to-bytes codec",
 }
 
 
@@ -387,7 +385,13 @@ def _parse(given: CodecLike, kind: Any, pointer: str) -> Codec:
 
 
 def _codecs_v3(
-    data_type: DataType, filters: Any, serializer: Any, compressors: Any, order: Any, ndim: int
+    data_type: DataType,
+    filters: Any,
+    serializer: Any,
+    compressors: Any,
+    order: Any,
+    ndim: int,
+    zarr_format: int = 3,
 ) -> tuple[Codec, ...]:
     before = (
         []
@@ -402,14 +406,7 @@ def _codecs_v3(
         middle: Codec = Bytes() if data_type.serializer == Bytes.name else parse_codec(data_type.serializer)
     else:
         middle = _parse(serializer, ArrayBytesCodec, "/serializer")
-    if isinstance(compressors, str) and compressors == "auto":
-        # A checksum of the content in the frame's last 4 bytes, which every reader verifies that decodes it.
-        after: list[Codec] = [Zstd(checksum=True)]
-    else:
-        after = (
-            [] if compressors is None else [_parse(c, BytesBytesCodec, "/compressors") for c in several(compressors)]
-        )
-    return (*before, middle, *after)
+    return (*before, middle, *compressors_of(compressors, zarr_format))
 
 
 def _codecs_v2(data_type: DataType, filters: Any, compressors: Any, order: Any, ndim: int) -> tuple[Codec, ...]:
@@ -442,4 +439,4 @@ def _codecs_v2(data_type: DataType, filters: Any, compressors: Any, order: Any, 
             compressor, [dict(c) for c in configs[:n]] or None, dtype=data_type.stored_v2, order=order, ndim=ndim
         )
     is_big = data_type.serializer == Bytes.name and data_type.stored_v2.str[0] == ">"
-    return _codecs_v3(data_type, filters, Bytes("big") if is_big else "auto", compressors, order, ndim)
+    return _codecs_v3(data_type, filters, Bytes("big") if is_big else "auto", compressors, order, ndim, 2)

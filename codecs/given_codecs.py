@@ -9,12 +9,13 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 
 from zarrdock.codecs.builtin import parse_codec
-from zarrdock.codecs.codec import Codec
+from zarrdock.codecs.codec import BytesBytesCodec, Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.v2_codecs import parse_v2_codec
+from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError
 
-__all__ = ["CodecLike", "codec_of", "several", "v2_configuration"]
+__all__ = ["CodecLike", "codec_of", "compressors_of", "several", "v2_configuration"]
 
 
 class _ZarrPythonCodec(Protocol):
@@ -66,6 +67,38 @@ def codec_of(given: CodecLike, pointer: str = "", *, new: bool = False) -> Codec
     if metadata.get("name") == Sharding.name:
         return _sharding(given, metadata, pointer, new)
     return parse_codec(metadata, pointer, new=new)
+
+
+def compressors_of(given: Any, zarr_format: int) -> tuple[BytesBytesCodec, ...]:
+    """The bytes-to-bytes codecs of a new array.
+
+    Args:
+        given: one or several (see :data:`CodecLike`), None for none, or "auto" for zstd. In Zarr v3 a zstd that is
+            given without a word about its checksum has one: 4 bytes, verified by every reader that decodes it.
+    Raises:
+        MetadataError: something else than a compressor. UnknownExtensionError.
+
+    >>> compressors_of({"name": "zstd", "configuration": {"level": 5}}, 3)
+    (Zstd(level=5, checksum=True),)
+    """
+    if given is None:
+        return ()
+    found: list[BytesBytesCodec] = []
+    for one in several(Zstd.name if isinstance(given, str) and given == "auto" else given):
+        codec = codec_of(_with_checksum(one) if zarr_format == 3 else one, "/compressors", new=True)
+        if not isinstance(codec, BytesBytesCodec):
+            raise MetadataError(pointer="/compressors", expected="a bytes-to-bytes codec", found=codec.name)
+        found.append(codec)
+    return tuple(found)
+
+
+def _with_checksum(given: CodecLike) -> CodecLike:
+    if isinstance(given, str) and given == Zstd.name:
+        return Zstd(checksum=True)
+    members = given.get("configuration", {}) if isinstance(given, Mapping) and given.get("name") == Zstd.name else None
+    if isinstance(members, Mapping) and "checksum" not in members:
+        return {"name": Zstd.name, "configuration": {**members, "checksum": True}}
+    return given
 
 
 def _sharding(given: Any, metadata: Mapping[str, Any], pointer: str, new: bool) -> Codec:

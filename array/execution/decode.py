@@ -304,7 +304,7 @@ class Scatter:
             firsts.append(first + len(found.numbers))
             rows = [slice(i * length, (i + 1) * length) for i in range(first, firsts[-1])]
             slices = ([slice(0, length)] * len(rows), *beside), (rows, *beside)
-            swapped = found.task.layout.compiled.swapped(spec.dtype)  # type: ignore[union-attr]
+            swapped = bool(found.task.layout.compiled.swapped(spec.dtype))  # type: ignore[union-attr]
             groups.append(_described(found, swapped, np.arange(len(rows)), slices))
         left = compiled.decode(groups, chunks.reshape(n * length, *spec.shape[1:]), chunks.nbytes) or ()
         for i, chunk in left:

@@ -278,8 +278,8 @@ def test_copy_completes_what_is_unfinished(tmp_path: Path, capsys: pytest.Captur
     [
         ("none", None),
         ("keep", "keep"),
-        ("zstd:3", {"name": "zstd", "configuration": {"level": 3, "checksum": False}}),
-        ("zstd", {"name": "zstd", "configuration": {"level": 0, "checksum": False}}),
+        ("zstd:3", {"name": "zstd", "configuration": {"level": 3}}),
+        ("zstd", {"name": "zstd"}),
         ("gzip", {"name": "gzip", "configuration": {"level": 5}}),
         ("crc32c", {"name": "crc32c"}),
         ("blosc", zarrdock.Blosc()),

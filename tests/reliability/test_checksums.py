@@ -1,6 +1,8 @@
 """Arrays with checksums: no damage of what is stored goes unnoticed, and it is told where it is."""
 
+import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,3 +85,26 @@ def test_metadata() -> None:
     assert sharding.codecs[-1] == Crc32c()
     with pytest.raises(MetadataError, match="checksums="):
         codecs(checksums=True, zarr_format=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "checksum"),
+    [
+        ("auto", True),
+        ("zstd", True),
+        (["zstd"], True),
+        ({"name": "zstd"}, True),
+        ({"name": "zstd", "configuration": {"level": 3}}, True),
+        ({"name": "zstd", "configuration": {"level": 3, "checksum": False}}, False),
+        (zarrdock.Zstd(3), False),
+        ({"id": "zstd", "level": 3}, False),
+    ],
+)
+def test_zstd_by_its_name(given: Any, checksum: bool) -> None:
+    """Who does not say otherwise gets the checksum, in Zarr v3; copies are made alike."""
+    array = zarrdock.create_array({}, data=np.arange(10), compressors=given)
+    assert [codec.checksum for codec in array.compressors if isinstance(codec, zarrdock.Zstd)] == [checksum]
+    assert zarrdock.copy(array, None, compressors=given).compressors == array.compressors
+    old = zarrdock.create_array({}, data=np.arange(10), compressors=given, zarr_format=2)
+    assert "checksum" not in json.loads(old.store.get(".zarray").data)["compressor"]
+    assert zarrdock.copy(array, None, compressors=given, zarr_format=2).compressors == old.compressors

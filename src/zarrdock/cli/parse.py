@@ -149,7 +149,7 @@ def parse_compressor(text: str) -> Any:
         hint = did_you_mean(name, compressor_names())
         raise click.BadParameter(f"no codec is called {name!r}{hint or '; known are ' + ', '.join(compressor_names())}")
     configuration: dict[str, Any] = {"level": int(settings[0])} if settings else {}
-    defaults: dict[str, dict[str, Any]] = {"zstd": {"level": 0, "checksum": False}, "gzip": {"level": 5}}
+    defaults: dict[str, dict[str, Any]] = {"gzip": {"level": 5}}
     configuration = {**defaults.get(name, {}), **configuration}
     return {"name": name, "configuration": configuration} if configuration else {"name": name}
 

@@ -19,10 +19,9 @@ from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.checksums import has_checksum
 from zarrdock.codecs.codec import BytesBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.given_codecs import codec_of, several
+from zarrdock.codecs.given_codecs import compressors_of
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.v2_codecs import to_v3
-from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError, UnsupportedError
 from zarrdock.json_ import in_parameters
 
@@ -113,7 +112,7 @@ def retarget(metadata: ArrayMetadata, wishes: Wishes) -> tuple[ArrayMetadata, bo
     if changes_format and zarr_format == 3:
         # Filters say in which byte order they see elements, which in Zarr v3 is always the machine's.
         kept = to_v3(kept, dtype=metadata.data_type.stored_v2, chunk_shape=chunk_shape)
-    codecs = _compressed(kept, wishes.compressors)
+    codecs = _compressed(kept, wishes.compressors, zarr_format)
     if wishes.checksums and not has_checksum(codecs):
         if zarr_format == 2:
             raise MetadataError(
@@ -222,32 +221,15 @@ def _parts_of(shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Any, shards:
     return Parts.of(given)
 
 
-def _compressed(codecs: tuple[Codec, ...], compressors: Any) -> tuple[Codec, ...]:
+def _compressed(codecs: tuple[Codec, ...], compressors: Any, zarr_format: int) -> tuple[Codec, ...]:
     """The codecs of a chunk with other compressors."""
     if isinstance(compressors, str) and compressors == "keep":
         return codecs
     if any(isinstance(codec, Sharding) for codec in codecs):
         raise UnsupportedError("the array has codecs around its shards: leave compressors= out")
     kept = tuple(codec for codec in codecs if not isinstance(codec, BytesBytesCodec))
-    return kept + byte_codecs(compressors)
-
-
-@in_parameters()
-def byte_codecs(compressors: Any) -> tuple[Codec, ...]:
-    """Bytes-to-bytes codecs of what a user gave: as for ``create_array``, v2's configurations included.
-
-    Raises:
-        MetadataError: something else than a compressor. UnknownExtensionError.
-    """
-    if compressors is None:
-        return ()
-    if isinstance(compressors, str) and compressors == "auto":
-        return (Zstd(checksum=True),)
-    found = tuple(codec_of(given, "/compressors", new=True) for given in several(compressors))
-    for codec in found:
-        if not isinstance(codec, BytesBytesCodec):
-            raise MetadataError(pointer="/compressors", expected="a bytes-to-bytes codec", found=codec.name)
-    return found
+    with in_parameters():
+        return kept + compressors_of(compressors, zarr_format)
 
 
 def new_metadata(
