@@ -13,6 +13,7 @@ import zarrdock
 from support.deaf_s3 import Deaf, by_obstore, by_s3fs
 from support.servers import Endpoint, Fault, FaultProxy, StrictS3
 from support.strict_azure import StrictAzure
+from support.strict_gcs import StrictGCSByXML
 from zarrdock.cli.main import run
 from zarrdock.ranges import Tail
 from zarrdock.serve.server import Server
@@ -41,6 +42,12 @@ def deaf(keeps: Conditions) -> Iterator[Store]:
 def strict_by_obstore() -> Iterator[Store]:
     with StrictS3("bucket") as server:
         yield by_obstore(server)
+
+
+@contextlib.contextmanager
+def gcs_by_obstore(folder: Path) -> Iterator[Store]:
+    with StrictGCSByXML("bucket") as server:
+        yield zarrdock.open_store(server.obstore(folder, "x"))
 
 
 @contextlib.contextmanager
@@ -78,6 +85,7 @@ SERVICES: dict[str, Opener] = {
     "Google Cloud Storage: strict fake": lambda get, folder: contextlib.nullcontext(
         of_endpoint("gs", get("strict_gcs"))
     ),
+    "Google Cloud Storage: strict fake, through obstore": lambda get, folder: gcs_by_obstore(folder),
     "Azure: Azurite": lambda get, folder: contextlib.nullcontext(of_endpoint("az", get("azurite"))),
     "Azure: strict fake": lambda get, folder: contextlib.nullcontext(of_endpoint("az", get("strict_azure"))),
     "Azure: strict fake, through obstore": lambda get, folder: azure(),

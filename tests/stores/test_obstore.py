@@ -14,6 +14,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 import zarrdock
 from support.servers import Endpoint, Fault, FaultProxy
 from support.stores import Apart
+from support.strict_gcs import StrictGCSByXML
 from zarrdock.errors import (
     AccessError,
     ConflictError,
@@ -137,6 +138,47 @@ class TestHTTP(OnStrictS3, StoreContract):
         return ObstoreStore(
             HTTPStore(f"{self.endpoint.url}/{self.endpoint.bucket}/{prefix}", client_options={"allow_http": True})
         )
+
+
+@pytest.fixture(scope="session")
+def gcs_by_xml() -> Iterator[StrictGCSByXML]:
+    with StrictGCSByXML("zarrdock-test") as server:
+        yield server
+
+
+class OnGCS(NoFork):
+    n_updates = 8
+    n_threads = 4
+    server: StrictGCSByXML
+    folder: Any
+
+    @pytest.fixture(autouse=True)
+    def _server(self, gcs_by_xml: StrictGCSByXML, tmp_path: Any) -> None:
+        self.server, self.folder = gcs_by_xml, tmp_path
+
+    def make_store(self) -> Store:
+        return ObstoreStore(self.server.obstore(self.folder, f"obstore-{type(self).__name__}-{next(_numbers)}"))
+
+
+class TestGCS(OnGCS, StoreContract):
+    n_keys = 1100  # more than a page
+
+    def test_update_to_nothing_deletes(self) -> None:
+        """obstore has no conditional deletion for it: refused before anything is lost."""
+        store = self.filled({"k": b"1"})
+        with pytest.raises(UnsupportedError, match="write_empty_chunks"):
+            store.update("k", lambda _: None)
+        assert bytes(store.get("k").data) == b"1"
+
+
+class TestGCSRacing(OnGCS, ParallelContract):
+    """Copies that share nothing in this process, as if each was in another."""
+
+    n_threads = 8
+
+    def copies(self, store: Store) -> list[Store]:
+        assert isinstance(store, ObstoreStore)
+        return [ObstoreApart(store.obstore) for _ in range(self.n_threads)]
 
 
 class Wrapped:
@@ -390,16 +432,6 @@ def test_two_faces_of_one_memory() -> None:
     assert bytes(other.get("k").data) == b"1"
     assert bytes(copy.copy(other).get("k").data) == b"1"
     assert bytes(pickle.loads(pickle.dumps(one)).get("k").data) == b"1"
-
-
-def test_no_deletion_that_could_lose_a_write() -> None:
-    # Google Cloud Storage through obstore: no service that answers like it is at hand, the refusal comes before.
-    store = ObstoreStore(MemoryStore())
-    store._kind = "gs"
-    store.write("k", b"1")
-    with pytest.raises(UnsupportedError, match="write_empty_chunks"):
-        store.update("k", lambda _: None)
-    assert bytes(store.get("k").data) == b"1"
 
 
 def test_an_object_that_can_not_be_read() -> None:
