@@ -50,6 +50,17 @@ def test_objects_in_npz_are_named(tmp_path: Path) -> None:
     assert [name for name, _ in group.arrays()] == ["a"]
 
 
+def test_data_types_that_zarr_has_not_hide_no_other_array(tmp_path: Path) -> None:
+    pairs = np.zeros(2, [("pair", "i4", (2,))])
+    np.savez(tmp_path / "x.npz", good=np.arange(3), long=np.ones(2, np.longdouble), pairs=pairs)
+    with pytest.warns(IncompleteCopyWarning, match="float128.*fields that are arrays"):
+        copied = zarrdock.copy(tmp_path / "x.npz", tmp_path / "x.zarr")
+    assert list(copied) == ["good"]
+    with pytest.warns(IncompleteCopyWarning, match="float128"):
+        copied = zarrdock.copy(tmp_path / "x.npz", tmp_path / "v2.zarr", zarr_format=2)
+    assert sorted(copied) == ["good", "pairs"]
+
+
 def test_zips_of_zarr_stay_what_they_are(tmp_path: Path) -> None:
     zarrdock.create_array(str(tmp_path / "x.zarr.zip"), data=STACK)
     assert find_file(tmp_path / "x.zarr.zip") is None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from zarrdock.array.dtypes.dtype import data_type_of
 from zarrdock.array.metadata.v3 import GroupMetadata, V2Details
 from zarrdock.array.same_place import Reading
 from zarrdock.copying.copy_plan import ArrayPart, Contents, node_documents, of_hierarchy
@@ -14,7 +15,7 @@ from zarrdock.copying.progress import below
 from zarrdock.copying.recognise import FileKind, ForeignFile
 from zarrdock.copying.sources import Source
 from zarrdock.copying.target_metadata import Wishes, new_metadata
-from zarrdock.errors import NodeNotFoundError, UnsupportedError
+from zarrdock.errors import NodeNotFoundError, UnknownExtensionError, UnsupportedError
 from zarrdock.stores.base import Store
 from zarrdock.stores.memory import MemoryStore
 
@@ -78,8 +79,12 @@ def _of_npz(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Conte
             left_out.append(f"{name}: no .npy file")
             continue
         try:
-            found["" if path else name] = Npy.load(archive, entry.key)
-        except UnsupportedError as error:
+            source = Npy.load(archive, entry.key)
+            data_type = data_type_of(source.dtype, zarr_format=wishes.zarr_format or 3)
+            if wishes.zarr_format != 2:
+                data_type.to_json()
+            found["" if path else name] = source
+        except (UnsupportedError, UnknownExtensionError) as error:
             left_out.append(f"{name}: {error}")
     if path and not found:
         raise UnsupportedError(left_out[0]) if left_out else NodeNotFoundError(f"there is no {path!r} in {file.url}")
