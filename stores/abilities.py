@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import threading
@@ -24,6 +25,7 @@ from zarrdock.stores.base import Blob, Buffer, Change, Read, Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.local_files import prune
 from zarrdock.stores.remote import RemoteStore
+from zarrdock.stores.zip_ import ZipStore, missing_archive
 
 __all__ = ["ABILITIES", "Ability", "StoreReport", "check_store"]
 
@@ -88,12 +90,17 @@ def check_store(store: Store, *, key: str | None = None) -> StoreReport:
     """
     trial = _Trial(store, key)
     made = _missing_folder(store)
+    archive = missing_archive(store) if isinstance(store, ZipStore) else None
     try:
         found = tuple(trial.outcome(name) for name in ABILITIES)
     finally:
         trial.clean()
         if made is not None and isinstance(store, LocalStore):
             prune(store.root, os.path.dirname(made))
+        if archive is not None and isinstance(store, ZipStore) and next(store.list(""), None) is None:
+            store.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(archive)
     return StoreReport(store.url, str(store.identity), found)
 
 

@@ -6,6 +6,7 @@ by itself, in which what no URL may hold is percent-encoded; ``|`` is none of a 
 
 from __future__ import annotations
 
+import difflib
 import os
 import posixpath
 import re
@@ -114,12 +115,16 @@ def parse_pipeline(text: str) -> Pipeline | None:
     subs = [(match["scheme"].lower(), match["path"]) for match in found if match is not None]
     is_url = _SCHEME.match(base) is not None
     strange = next(((scheme, path) for scheme, path in subs if scheme not in (*_PLACES, *_FORMATS)), None)
-    if strange is not None and (not is_url or strange[1] is None):
-        return None
     if not is_url and os.path.lexists(text):
         return None
     if strange is not None:
-        _refuse(text, f"{strange[0]}: is none of the schemes known here ({', '.join((*_PLACES, *_FORMATS))})")
+        # A local file may be called so: not one in a file, or in what only looks like the beginning of its name.
+        if strange[1] is None or not (is_url or os.path.lexists(base)):
+            return None
+        known = (*_PLACES, *_FORMATS)
+        close = difflib.get_close_matches(strange[0], known, n=1)
+        hint = f"did you mean {close[0]}:?" if close else f"known are {', '.join(f'{name}:' for name in known)}"
+        _refuse(text, f"{strange[0]}: is no scheme of a place within a place; {hint}")
     adapters: list[tuple[str, str]] = []
     for scheme, raw in subs:
         path = (raw or ":")[1:]

@@ -40,7 +40,7 @@ from zarrdock.stores.zip_local import LocalArchive
 from zarrdock.stores.zip_read import Archive, ChangedError, Snapshot, StoreArchive, Wanted, read_wanted
 from zarrdock.stores.zip_write import WritableArchive, Writing, compact
 
-__all__ = ["ZipStore", "open_zip"]
+__all__ = ["ZipStore", "missing_archive", "open_zip"]
 
 # How often a read begins anew with the directory of an archive that was replaced under it.
 _MAX_RELOADS = 3
@@ -465,6 +465,12 @@ def _parent(url: str, protocol: str) -> tuple[str, str]:
     if not name or not folder:
         raise UnsupportedError(f"not the URL of a zip archive: {url!r}")
     return (folder + "/" if folder.endswith("/") else folder), name
+
+
+def missing_archive(store: ZipStore) -> str | None:
+    """Path of the archive that the first write makes; None where it is there."""
+    archive = store._archive
+    return archive.path if isinstance(archive, WritableArchive) and not os.path.lexists(archive.path) else None
 
 
 def _is_read_only(path: str | os.PathLike[str]) -> bool:

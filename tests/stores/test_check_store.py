@@ -121,6 +121,17 @@ def test_no_folder_is_left(tmp_path: Path) -> None:
         assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
+def test_no_archive_is_left(tmp_path: Path) -> None:
+    with zarrdock.open_store(tmp_path / "new.zip") as store:
+        assert check_store(store).is_good
+    assert list(tmp_path.iterdir()) == []
+    with zarrdock.open_store(tmp_path / "old.zip") as store:
+        store.write("a", b"1")
+        assert check_store(store).is_good
+    with zarrdock.open_store(tmp_path / "old.zip") as store:
+        assert [entry.key for entry in store.list("")] == ["a"]
+
+
 def outcomes(report: StoreReport) -> dict[str, str]:
     return {ability.name: ability.outcome for ability in report.abilities}
 

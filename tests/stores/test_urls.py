@@ -179,7 +179,8 @@ def test_no_pipelines(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("s3://b/a|nosuch:x", "nosuch: is none of the schemes known here"),
+        ("s3://b/a|nosuch:x", "nosuch: is no scheme of a place within a place; known are zip:"),
+        ("s3://b/a.zip|zp:x", "did you mean zip:"),
         ("s3://b/a|..:x", "leads out of the pipeline"),
         ("s3://b/a.zip|zip:|..:|..:", "leads out of the pipeline"),
         ("s3://b/a|zarr3:|zip:", "nothing can follow the format"),

@@ -17,8 +17,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zarrdock.config import config
+
+if TYPE_CHECKING:
+    from zarrdock.errors import ZarrdockError
 
 __all__ = ["main", "run"]
 
@@ -165,7 +170,7 @@ def _describe(error: Exception, arguments: Sequence[str]) -> str:
     from zarrdock.errors import ZarrdockError
 
     if isinstance(error, ZarrdockError):
-        notes = "; ".join(getattr(error, "__notes__", ()))
+        notes = "; ".join(getattr(error, "__notes__", ())) or _neighbour(error, arguments)
         return _with_options(_one_line(f"{error} ({notes})" if notes else str(error)), arguments)
     if isinstance(error, MemoryError):
         return "out of memory"
@@ -174,6 +179,18 @@ def _describe(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(error, OSError) and error.strerror:
         return _one_line(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     return _one_line(f"{type(error).__name__}: {error} (this should not happen; --debug shows where it did)")
+
+
+def _neighbour(error: ZarrdockError, arguments: Sequence[str]) -> str:
+    """Words about a path that is not there, where it is an argument and something beside it is called alike."""
+    from zarrdock.cli.open_nodes import neighbour
+    from zarrdock.errors import NodeNotFoundError
+    from zarrdock.stores.urls import path_of_file_url
+
+    if not isinstance(error, NodeNotFoundError):
+        return ""
+    names = {argument: Path(path_of_file_url(argument) or argument).name for argument in arguments}
+    return next((hint for url, name in names.items() if name and name in str(error) and (hint := neighbour(url))), "")
 
 
 def _with_options(text: str, arguments: Sequence[str]) -> str:

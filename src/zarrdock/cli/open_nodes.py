@@ -79,7 +79,7 @@ def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:
     except NodeNotFoundError as error:
         folder = tiff_folder(store, at)
         if folder is None:
-            hint = neighbour(url) or _member(store, at)
+            hint = _member(store, at)
             if hint:
                 error.add_note(hint)
             raise
