@@ -138,6 +138,8 @@ _SEARCH_BYTES = 2**26
 # On remote stores whole chunks don't wait for the look at a document that was read or written so short a time ago:
 # it is sent beside them. No look can do better than about a round trip, since it cannot be part of the write.
 _FRESH_SECONDS = 0.1
+# Where a read finds nothing stored in a remote store, the document is asked for again if that was not done for so long.
+_TRUSTED_SECONDS = 2.0
 
 
 class _Look:
@@ -306,11 +308,11 @@ class Array(ArrayProperties):
     def __getitem__(self, selection: Any) -> Any:
         coords = element(selection, self.shape)
         if coords is not None:
-            value = read_element(self._store, self._layout, coords, self._cache)
+            value = read_element(self._store, self._layout, coords, self._cache, self._found_nothing)
             if value is not ELSEWHERE:
                 return value
         product = basic(selection, self.shape)
-        array = read_write.read(self._store, self._layout, product, self._cache)
+        array = self._read(product)
         return array[()] if array.ndim == 0 and not keeps_zero_dimensions(selection) else array
 
     def read(self, selection: Any = ..., out: AnyArray | None = None, *, consistent: bool = False) -> AnyArray:
@@ -336,12 +338,12 @@ class Array(ArrayProperties):
         product = basic(selection, self.shape)
         if consistent:
             self._check_out(product, out)
-            return read_consistent(self._store, self._layout, product, self._cache, out)
+            return read_consistent(self._store, self._layout, product, self._cache, out, nothing=self._found_nothing)
         return self._read(product, out)
 
     def _read(self, selection: Product | Points, out: AnyArray | None = None) -> AnyArray:
         self._check_out(selection, out)
-        return read_write.read(self._store, self._layout, selection, self._cache, out)
+        return read_write.read(self._store, self._layout, selection, self._cache, out, nothing=self._found_nothing)
 
     async def read_async(self, selection: Any = ..., out: AnyArray | None = None) -> AnyArray:
         """:meth:`read` as a coroutine, on any event loop.
@@ -355,11 +357,19 @@ class Array(ArrayProperties):
 
         product = basic(selection, self.shape)
         self._check_out(product, out)
-        return await read_write.read_async(AsyncStore(self._store), self._layout, product, self._cache, out)
+        return await read_write.read_async(
+            AsyncStore(self._store), self._layout, product, self._cache, out, nothing=self._found_nothing
+        )
 
     def _begin(self, selection: Product | Points, out: AnyArray | None) -> Begun:
         reading = read_write.Reading(self._store, self._layout, selection, self._cache, out, None)
-        return [reading], reading.result
+
+        def finish() -> AnyArray:
+            result = reading.result()
+            reading.look_again(self._found_nothing)
+            return result
+
+        return [reading], finish
 
     def _check_out(self, selection: Product | Points, out: AnyArray | None) -> None:
         if out is None:
@@ -490,6 +500,26 @@ class Array(ArrayProperties):
     def _distrust(self) -> None:
         """Note that the metadata comes from a consolidated copy of the document."""
         self._fresh_until = 0.0
+
+    def _found_nothing(self) -> None:
+        """Make sure that an array of which a read found nothing stored is there: fill value is no answer of one that
+        was deleted.
+
+        Raises:
+            NodeNotFoundError, NodeChangedError: it was deleted, or another one is in its place.
+        """
+        if self._fresh_until == 0.0:  # there may only be the consolidated copy of its document
+            return
+        if not self._store.traits.remote:
+            # A look at a file's name or into a dictionary: no request, so it is none of the plan's.
+            if not any(store.exists(key) for store, key in self._store.origins(self._key)):
+                self._compare(None)
+            return
+        seen = self._fresh_until - _FRESH_SECONDS
+        if self._n_removals != n_removals() or time.monotonic() >= seen + _TRUSTED_SECONDS:
+            look = self._start_check()
+            if look is not None:
+                look()
 
     def _start_check(self, selection: Product | Points | None = None) -> _Look | None:
         """Begin to make sure that the array was not replaced by another one since its document was read: chunks

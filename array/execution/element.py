@@ -7,6 +7,7 @@ to do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from zarrdock.array.planning.caches import ROOT, IndexCache
@@ -23,8 +24,12 @@ __all__ = ["ELSEWHERE", "read_element"]
 ELSEWHERE: Final = object()
 
 
-def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache) -> Any:
-    """The element at ``coords`` (within the array, not negative) as a numpy scalar, or ``ELSEWHERE``."""
+def read_element(
+    store: Store, layout: Layout, coords: tuple[int, ...], cache: IndexCache, nothing: Callable[[], None]
+) -> Any:
+    """The element at ``coords`` (within the array, not negative) as a numpy scalar, or ``ELSEWHERE``. ``nothing`` is
+    called where its object is not stored.
+    """
     if len(layout.levels) > 1 or layout.irregular is not None:
         return ELSEWHERE
     chunks = cache.chunks
@@ -55,7 +60,7 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
             except RangeError:
                 return ELSEWHERE
             if found is None:
-                return ELSEWHERE if layout.missing_is_error else layout.fill_scalar
+                return _fill(layout, nothing)
             if not isinstance(found, Blob):
                 return ELSEWHERE
             try:
@@ -92,7 +97,7 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
             cache.drop(key)
             return ELSEWHERE
     if result is None:
-        return layout.fill_scalar if cache.other_keys is None and not layout.missing_is_error else ELSEWHERE
+        return _fill(layout, nothing) if cache.other_keys is None else ELSEWHERE
     if not isinstance(result, Blob):
         return ELSEWHERE
     try:
@@ -111,6 +116,13 @@ def read_element(store: Store, layout: Layout, coords: tuple[int, ...], cache: I
             else None
         )
         raise error.at(key=key, chunk=inner) from error
+
+
+def _fill(layout: Layout, nothing: Callable[[], None]) -> Any:
+    if layout.missing_is_error:
+        return ELSEWHERE
+    nothing()
+    return layout.fill_scalar
 
 
 def _is_still(store: Store, key: str, version: Version | None) -> bool:

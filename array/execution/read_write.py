@@ -196,6 +196,11 @@ class Reading:
         if self.cache.other_keys is not None:
             _look_elsewhere(self.store, self.layout, self, self.cache)
 
+    def look_again(self, nothing: Callable[[], None] | None) -> None:
+        """Call ``nothing`` where no chunk that was asked for is stored."""
+        if nothing is not None and not self.scatter.found_any and 0 not in self.full.shape:
+            nothing()
+
     def result(self) -> AnyArray:
         self.scatter.barrier()
         self.scatter.check_missing(self.store)
@@ -214,8 +219,15 @@ def read(
     cache: IndexCache,
     out: AnyArray | None = None,
     seen: Seen | None = None,
+    *,
+    nothing: Callable[[], None] | None = None,
 ) -> AnyArray:
-    """Read a selection; the result is ``out`` where it is given. ``seen`` is filled with the versions read."""
+    """Read a selection.
+
+    Args:
+        out: to read into; then it is the result. seen: filled with the versions read. nothing: called where no chunk
+            that was asked for is stored.
+    """
     reading = Reading(store, layout, selection, cache, out, seen)
     try:
         drive(reading.rounds, store)
@@ -224,11 +236,18 @@ def read(
         reading.scatter.abandon()
         raise
     reading.look_elsewhere()
+    reading.look_again(nothing)
     return result
 
 
 async def read_async(
-    store: AsyncStore, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None = None
+    store: AsyncStore,
+    layout: Layout,
+    selection: Product | Points,
+    cache: IndexCache,
+    out: AnyArray | None = None,
+    *,
+    nothing: Callable[[], None] | None = None,
 ) -> AnyArray:
     """The same from a coroutine, on any event loop: rounds are awaited, decoding happens in threads."""
     import asyncio
@@ -242,6 +261,8 @@ async def read_async(
         raise
     if cache.other_keys is not None:
         await asyncio.to_thread(reading.look_elsewhere)
+    if not reading.scatter.found_any:
+        await asyncio.to_thread(reading.look_again, nothing)
     return result
 
 
@@ -519,7 +540,13 @@ ATTEMPTS = 10
 
 
 def read_consistent(
-    store: Store, layout: Layout, selection: Product | Points, cache: IndexCache, out: AnyArray | None
+    store: Store,
+    layout: Layout,
+    selection: Product | Points,
+    cache: IndexCache,
+    out: AnyArray | None,
+    *,
+    nothing: Callable[[], None],
 ) -> AnyArray:
     """Read a selection as it was at one moment.
 
@@ -532,7 +559,7 @@ def read_consistent(
     message = f"chunks were replaced during each of {ATTEMPTS} attempts to read them all"
     for _ in attempts(ATTEMPTS, lambda: ConflictError(message, store=store)):
         seen: Seen = {}
-        array = read(store, layout, selection, cache, out, seen)
+        array = read(store, layout, selection, cache, out, seen, nothing=nothing)
         most = store.traits.max_versions
         if most is not None and len(seen) > most:
             raise UnsupportedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -323,3 +324,52 @@ def test_old_arrays_of_zarr_python(
         del zarrdock.open_group(store, "r+")["a"]
         with pytest.raises(NodeNotFoundError):
             old[:4] = 9
+
+
+READS: dict[str, Callable[[zarrdock.Array], Any]] = {
+    "all": lambda a: a[...],
+    "an element": lambda a: a[3],
+    "points": lambda a: a.vindex[[1, 9]],
+    "lazily": lambda a: a.lazy[4:].read(),
+    "several": lambda a: zarrdock.read_many([a.lazy[:3], a]),
+    "a coroutine": lambda a: asyncio.run(a.read_async()),
+    "virtual": lambda a: zarrdock.concatenate([a, a], axis=0)[...],
+}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("old", OLD)
+@pytest.mark.parametrize("read", READS)
+def test_an_array_that_was_deleted_has_no_fill_value(
+    store: zarrdock.Store, monkeypatch: pytest.MonkeyPatch, read: str, old: str, elsewhere: bool
+) -> None:
+    array = open_old(store, "document", **OLD[old])
+    n = array_module.n_removals()
+    del zarrdock.open_group(store, "r+")["a"]
+    zarrdock.create_array(store, name="b", data=np.arange(3))  # so that the root is there
+    if elsewhere:
+        from zarrdock.array import removal
+
+        removal._n_removals = n
+        monkeypatch.setattr(array_module, "_TRUSTED_SECONDS", 0)
+    with pytest.raises(NodeNotFoundError, match="was deleted since it was opened"):
+        READS[read](array)
+
+
+def test_to_find_nothing_costs_a_request_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = zarrdock.RecordingStore(remote(zarrdock.MemoryStore()))
+    array = zarrdock.create_array(store, shape=100, dtype="i4", chunks=10)
+    monkeypatch.setattr(array_module, "_TRUSTED_SECONDS", 1000)
+    array = zarrdock.open_array(store)
+    store.reset()
+    for i in range(10):
+        assert not array[10 * i : 10 * i + 10].any()
+    assert store.n_requests == 10
+    monkeypatch.setattr(array_module, "_TRUSTED_SECONDS", 0)
+    assert not array[:10].any()
+    assert store.n_requests == 12
+    array = zarrdock.open_array(store, "r+")
+    array[:10] = 1
+    store.reset()
+    array[:20]
+    assert store.n_requests == 2, "something was found"
