@@ -16,7 +16,7 @@ from support.stores import Event, HookedStore
 from zarrdock.checking import check
 from zarrdock.cli.demo import load_volume
 from zarrdock.cli.main import run
-from zarrdock.copying import CopyProgress
+from zarrdock.copying import CopyProgress, IncompleteCopyWarning
 from zarrdock.copying.progress import MARK
 from zarrdock.errors import NodeExistsError, NodeNotFoundError, ReadOnlyError, StoreError, UnsupportedError
 from zarrdock.viewer.multiscale import Axis, open_picture
@@ -549,3 +549,15 @@ def test_readers_of_images(brain: Path, read: Callable[[str], list[Any]]) -> Non
     volume = load_volume().transpose(2, 1, 0)
     for found, expected in zip(levels, means(volume, 3), strict=True):
         np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_what_the_image_lacks_of_its_source_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "a.zarr"
+    zarrdock.pyramid(np.arange(512, dtype="u2").reshape(8, 8, 8), source, axes="zyx", levels=2)
+    zarrdock.pyramid(np.ones((8, 8, 8), "u1"), source, dst_path="labels/cells", axes="zyx", levels=2)
+    (source / "notes.txt").write_text("x")
+    with pytest.warns(IncompleteCopyWarning, match=r"labels: it is no level.*notes.txt: it is no level"):
+        zarrdock.pyramid(source, tmp_path / "b.zarr", levels=2)
+    assert run(["pyramid", str(source), str(tmp_path / "c.zarr"), "--levels", "2"]) == 3
+    assert "not copied: labels: it is no level of the image" in capsys.readouterr().err
+    assert run(["pyramid", str(tmp_path / "b.zarr"), str(tmp_path / "d.zarr"), "--levels", "2"]) == 0

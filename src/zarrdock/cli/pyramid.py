@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -86,7 +87,7 @@ def command(
     overwrite: bool,
     resume: bool,
     **settings: Any,
-) -> None:
+) -> int:
     """Make an OME-Zarr 0.5 image at DST of SRC: a copy of it, and levels of half the resolution each along z, y and x.
     Without DST the levels go beside SRC, an array in a group. SRC may be anything that `zarrdock copy` takes: an array,
     an image, a folder of TIFF files. An interrupted call is completed by the same command.
@@ -130,6 +131,7 @@ def command(
                 "n_objects": last.n_objects,
                 "nbytes_written": last.nbytes_written,
                 "n_kept": last.n_kept,
+                "left_out": list(last.left_out),
                 "seconds": round(seconds, 3),
             }
         )
@@ -140,6 +142,9 @@ def command(
             f"{size_text(last.nbytes_total)} into {count(last.n_objects, 'object')} of "
             f"{size_text(last.nbytes_written)} altogether{kept}, {seconds:.1f} s"
         )
+    for line in last.left_out:
+        print(f"not copied: {line}", file=sys.stderr)
+    return 3 if last.left_out else 0
 
 
 def _places(dataset: dict[str, Any]) -> dict[str, Any]:

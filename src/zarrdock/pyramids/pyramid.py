@@ -210,8 +210,18 @@ def _copied(
             consolidated=frozenset(),
             files=(),
             folders=(),
+            left_out=(*contents.left_out, *_others(contents, part, known)),
         ),
     )
+
+
+def _others(contents: Contents, finest: ArrayPart, known: Multiscale | None) -> list[str]:
+    """What lies beside the image's levels: labels, tables, foreign files. Names of the uppermost ones, and why."""
+    levels = {finest.path, *(() if known is None else map(node_path, known.paths))}
+    nodes = [*(part.path for part in contents.arrays), *contents.groups, *contents.files, *contents.folders]
+    names = {path for path in nodes if path and not any(f"{level}/".startswith(f"{path}/") for level in levels)}
+    top = sorted(name for name in names if not any(name.startswith(f"{other}/") for other in names))
+    return [f"{name}: it is no level of the image; zarrdock copy takes it along" for name in top]
 
 
 def _finest(contents: Contents, known: Multiscale | None) -> ArrayPart:
