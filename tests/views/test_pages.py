@@ -20,6 +20,7 @@ pytest.importorskip("jinja2")
 
 import zarrdock
 from zarrdock.errors import AccessError
+from zarrdock.serve.pages import node_page
 from zarrdock.serve.server import Server
 from zarrdock.viewer.preview import Bounds
 
@@ -315,3 +316,14 @@ def test_in_a_browser(browser: Any, server: Server) -> None:
     assert len(np.unique(page.reshape(-1, 3), axis=0)) > 100  # a picture is drawn
     # Everything that can be used is reached by the keyboard, and nothing jumps the order.
     assert browser.evaluate("[...document.querySelectorAll('a, summary, pre')].every(one => one.tabIndex === 0)")
+
+
+def test_the_root_is_called_as_its_store_is(tmp_path: Path) -> None:
+    zarrdock.create_group(tmp_path / "my brain.zarr").create_group("a")
+    for store, title in (
+        (zarrdock.open_store(tmp_path / "my brain.zarr"), "my brain.zarr"),
+        (zarrdock.open_store({"zarr.json": b'{"zarr_format": 3, "node_type": "group"}'}), "/"),
+    ):
+        page = node_page(store, "", {}, "http://127.0.0.1")
+        assert page is not None
+        assert f"<title>{title}</title>" in page

@@ -8,7 +8,7 @@ from functools import cache
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +105,7 @@ def node_page(store: Store, path: str, query: dict[str, str], url: str) -> str |
         return _folder_page(store, path)
     here = f"{url}/{quote(path)}/" if path else f"{url}/"
     common = {
-        "title": path.rpartition("/")[2] or "/",
+        "title": _title(store, path),
         "crumbs": _crumbs(path),
         "zarr_format": node.zarr_format,
         "attributes": [(name, _text(value)) for name, value in node.attributes.items()],
@@ -122,6 +122,12 @@ def node_page(store: Store, path: str, query: dict[str, str], url: str) -> str |
     else:
         text = environment.get_template("group.html").render(**common, **_group(store, path, node, query, here))
     return text
+
+
+def _title(store: Store, path: str) -> str:
+    """Name of a node; of the root that of its store, as far as its URL has one."""
+    above = unquote(urlsplit(store.url).path).rstrip("/") if "://" in store.url else ""
+    return path.rpartition("/")[2] or above.rpartition("/")[2] or "/"
 
 
 def _crumbs(path: str) -> list[tuple[str, str]]:
@@ -160,9 +166,7 @@ def _folder_page(store: Store, path: str) -> str | None:
     return (
         _environment()
         .get_template("folder.html")
-        .render(
-            title=path.rpartition("/")[2] or "/", crumbs=_crumbs(path), names=[(name, quote(name)) for name in names]
-        )
+        .render(title=_title(store, path), crumbs=_crumbs(path), names=[(name, quote(name)) for name in names])
     )
 
 
