@@ -26,6 +26,7 @@ from zarrdock.errors import (
     MetadataError,
     NodeExistsError,
     NodeNotFoundError,
+    StoreError,
     ZarrdockError,
 )
 from zarrdock.stores.base import Blob, Buffer, Read, Store, check_prefix
@@ -271,6 +272,13 @@ def _read_any(store: Store, path: str, names: Sequence[str]) -> dict[str, Buffer
             if main != "zarr.json" and ".zattrs" in names and found.get(".zmetadata") is None:
                 found |= _read(store, path, [".zattrs"])
             return found
+        raise
+    except StoreError:
+        # Servers fail in many ways over names that they don't like. Where the document of v3 is, it says all.
+        if "zarr.json" in names and len(names) > 1:
+            found = _read(store, path, ["zarr.json"])
+            if found["zarr.json"] is not None:
+                return found
         raise
 
 

@@ -420,6 +420,7 @@ def diagnose(error: BaseException) -> Diagnosis:
 
 def _diagnose(error: BaseException) -> Diagnosis:
     first: Diagnosis | None = None
+    other: Diagnosis | None = None
     for link in _chain(error):
         status, code = _service_answer(link)
         kind = _BY_CODE.get(code) or (_BY_STATUS.get(status) if status is not None else None)
@@ -428,6 +429,8 @@ def _diagnose(error: BaseException) -> Diagnosis:
         if kind is not None or code:
             retry_after = getattr(link, "retry_after", None)
             return Diagnosis(kind or Kind.OTHER, status, code, _words(link), retry_after)
+        if status is not None and status >= 400 and other is None:
+            other = Diagnosis(Kind.OTHER, status, text=_words(link))
         found = _kind_of_class(link)
         # Libraries report a name that can't be resolved, or a certificate, as a connection that failed.
         tells_more = first is not None and first.kind is Kind.CONNECTION and found in (Kind.DNS, Kind.TLS)
@@ -435,7 +438,7 @@ def _diagnose(error: BaseException) -> Diagnosis:
             first = Diagnosis(found, text=_words(link))
             if found is Kind.TIMEOUT:  # cancelling a request leaves other errors behind it
                 return first
-    return first or Diagnosis(Kind.OTHER, text=_words(error))
+    return first or other or Diagnosis(Kind.OTHER, text=_words(error))
 
 
 _CLASSES: dict[Kind, type[StoreError]] = {
@@ -460,6 +463,8 @@ def translate(error: BaseException, *, key: str = "", store: object = "", is_ano
         return error
     found = diagnose(error)
     hint = (is_anonymous and _ANONYMOUS_HINTS.get(found.kind)) or _HINTS.get(found.kind, "")
+    if not hint and found.kind is Kind.OTHER and found.status is not None and 400 <= found.status < 500:
+        hint = f"if missing keys are answered like this: missing_statuses=({found.status},) takes it so"
     message = f"{found.kind.value}: {found.text}" + (f"; {hint}" if hint else "")
     if found.kind is Kind.UNSUPPORTED:
         where = f" ({store}: key {key!r})" if key else f" ({store})" if store else ""

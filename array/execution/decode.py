@@ -491,8 +491,10 @@ def _described(found: Found, swapped: bool, numbers: IntArray, slices: Any) -> t
 
 
 def _is_apart(found: Found) -> bool:
-    """True for leaves that the compiled part can decode, though not to their places."""
+    """True for leaves that the compiled part can decode, though not to their places, which are no boxes."""
     known, spec = found.task.layout.compiled, found.task.layout.leaf.spec
+    if isinstance(found.leaves, ProductLeaves) and found.leaves.is_sliced:
+        return False
     if known is None or not spec.shape or found.decoded is not None or found.keep is not None:
         return False
     return known.swapped(spec.dtype) is not None

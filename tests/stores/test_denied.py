@@ -1,5 +1,8 @@
 """Services that do not say "not found" of what is missing: 403, pages of HTML; and what they say of credentials."""
 
+import http.server
+import json
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -330,3 +333,31 @@ def test_expired_is_called_expired(error: Exception) -> None:
 def test_an_expired_session_is_not_a_stale_version() -> None:
     assert diagnose(HttpStatusError(412, "expired")).kind is Kind.PRECONDITION
     assert isinstance(translate(HttpStatusError(500, "expired")), StoreError)
+
+
+@pytest.mark.parametrize("status", [400, 405, 418, 451])
+def test_statuses_that_mean_nothing_else(status: int) -> None:
+    """Servers that answer so for keys that are not there: told by the error, taken so where that is asked for."""
+    document = json.dumps(zarrdock.create_array({}, shape=4, dtype="i4", chunks=2, fill_value=7).metadata.to_json())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            there = self.path.endswith("zarr.json")
+            body = document.encode() if there else b""
+            self.send_response(200 if there else status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/x.zarr"
+        array = zarrdock.open_array(url)  # other documents are asked for, too
+        with pytest.raises(StoreError, match=rf"HTTP {status}.*missing_statuses=\({status},\)"):
+            array[...]
+        store = zarrdock.open_store(url, missing_statuses=(status,))
+        assert zarrdock.open_array(store)[...].tolist() == [7] * 4
+        server.shutdown()
