@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
-import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from zarrdock.array.array import Array
 from zarrdock.cli.app import click
 from zarrdock.cli.complete import complete_nodes, complete_urls
+from zarrdock.cli.copy_job import copy_job, options_of
 from zarrdock.cli.options import (
     as_json,
     debug_option,
@@ -20,12 +16,11 @@ from zarrdock.cli.options import (
     patience_options,
     storage_option,
 )
-from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text
+from zarrdock.cli.output import print_json, shape_text
 from zarrdock.codecs.chunk_order import ORDERS
-from zarrdock.copying import CopyProgress, IncompleteCopyWarning, copy
-from zarrdock.copying.parallel import Workers
+from zarrdock.copying import copy
 
-__all__ = ["command", "dask_workers", "options_of", "said_below"]
+__all__ = ["command"]
 
 
 @click.command("copy")
@@ -98,16 +93,7 @@ def command(
 
     Exit status 3 if the copy is there, but without something of the source, which is named.
     """  # fmt: skip
-    started = time.perf_counter()
-    last = CopyProgress()
-    with dask_workers(dask) as workers, progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar, said_below():
-        task = bar.add_task("copying", total=None)
-
-        def progress(now: CopyProgress) -> None:
-            nonlocal last
-            last = now
-            bar.update(task, description=f"copying /{now.path}", completed=now.nbytes, total=now.nbytes_total)
-
+    with copy_job("copying", "copying /{}", dask=dask, quiet=quiet or as_json) as job:
         node = copy(
             src,
             dst,
@@ -118,52 +104,16 @@ def command(
             overwrite=overwrite,
             resume=resume and not overwrite,
             memory_bytes=memory,
-            progress=progress,
-            workers=workers,
+            progress=job.progress,
+            workers=job.workers,
             **settings,
         )
-    seconds = time.perf_counter() - started
     if as_json:
-        print_json(
-            {
-                "url": node.store.url,
-                "path": node.path,
-                "nbytes": last.nbytes_total,
-                "n_objects": last.n_objects,
-                "nbytes_written": last.nbytes_written,
-                "n_kept": last.n_kept,
-                "n_files": last.n_files,
-                "left_out": list(last.left_out),
-                "seconds": round(seconds, 3),
-            }
-        )
+        print_json({"url": node.store.url, "path": node.path, **job.facts()})
     elif not quiet:
-        kept = f", {count(last.n_kept, 'object')} kept from an earlier attempt" if last.n_kept else ""
-        files = f", {count(last.n_files, 'other file')}" if last.n_files else ""
         shape = f"{shape_text(node.shape)} {node.dtype}, " if isinstance(node, Array) else ""
-        print(
-            f"{shape}{size_text(last.nbytes_total)} into {count(last.n_objects, 'object')} of "
-            f"{size_text(last.nbytes_written)} altogether{files}{kept}, {seconds:.1f} s"
-        )
-    for line in last.left_out:
-        print(f"not copied: {line}", file=sys.stderr)
-    return 3 if last.left_out else 0
-
-
-@contextmanager
-def said_below() -> Iterator[None]:
-    """Silence the warning about parts that the copy lacks: the command prints each of them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IncompleteCopyWarning)
-        yield
-
-
-def dask_workers(address: str | None) -> AbstractContextManager[Workers | None]:
-    if address is None:
-        return nullcontext()
-    from zarrdock.adapters.dask_workers import DaskWorkers
-
-    return DaskWorkers(address)
+        print(f"{shape}{job.summary()}")
+    return job.status()
 
 
 def _write_options(order: Any, *, write_empty_chunks: bool) -> dict[str, Any] | None:
@@ -172,8 +122,3 @@ def _write_options(order: Any, *, write_empty_chunks: bool) -> dict[str, Any] | 
     if write_empty_chunks:
         given["write_empty_chunks"] = True
     return given or None
-
-
-def options_of(url: str, both: dict[str, Any], own: dict[str, Any]) -> dict[str, Any] | None:
-    is_local = ("://" not in url and "::" not in url) or url.lower().startswith(("file:", "local://"))
-    return {**({} if is_local else both), **own} or None

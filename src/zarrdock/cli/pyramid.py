@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from typing import Any
 
 from zarrdock.array.array import Array
 from zarrdock.cli.app import click
 from zarrdock.cli.complete import complete_urls
-from zarrdock.cli.copy_ import dask_workers, options_of, said_below
+from zarrdock.cli.copy_job import copy_job, options_of
 from zarrdock.cli.options import (
     as_json,
     debug_option,
@@ -18,8 +16,7 @@ from zarrdock.cli.options import (
     patience_options,
     storage_option,
 )
-from zarrdock.cli.output import count, print_json, progress_bar, shape_text, size_text, table
-from zarrdock.copying import CopyProgress
+from zarrdock.cli.output import print_json, shape_text, table
 from zarrdock.pyramids.downsample import METHODS
 from zarrdock.pyramids.pyramid import pyramid
 from zarrdock.viewer.multiscale import open_picture
@@ -92,16 +89,7 @@ def command(
     Without DST the levels go beside SRC, an array in a group. SRC may be anything that `zarrdock copy` takes: an array,
     an image, a folder of TIFF files. An interrupted call is completed by the same command.
     """  # fmt: skip
-    started = time.perf_counter()
-    last = CopyProgress()
-    with dask_workers(dask) as workers, progress_bar(quiet=quiet or as_json, unit_bytes=True) as bar, said_below():
-        task = bar.add_task("level 0", total=None)
-
-        def progress(now: CopyProgress) -> None:
-            nonlocal last
-            last = now
-            bar.update(task, description=f"level {now.path}", completed=now.nbytes, total=now.nbytes_total)
-
+    with copy_job("level 0", "level {}", dask=dask, quiet=quiet or as_json) as job:
         image = pyramid(
             src,
             dst,
@@ -110,11 +98,10 @@ def command(
             overwrite=overwrite,
             resume=resume and not overwrite,
             memory_bytes=memory,
-            progress=progress,
-            workers=workers,
+            progress=job.progress,
+            workers=job.workers,
             **settings,
         )
-    seconds = time.perf_counter() - started
     picture = open_picture(image)
     datasets = image.attrs["ome"]["multiscales"][0]["datasets"]
     if as_json:
@@ -127,24 +114,13 @@ def command(
                     {"path": one["path"], "shape": list(level.shape), **_places(one)}
                     for one, level in zip(datasets, picture.levels, strict=True)
                 ],
-                "nbytes": last.nbytes_total,
-                "n_objects": last.n_objects,
-                "nbytes_written": last.nbytes_written,
-                "n_kept": last.n_kept,
-                "left_out": list(last.left_out),
-                "seconds": round(seconds, 3),
+                **job.facts(),
             }
         )
     elif not quiet:
         table([(one["path"], _level(level, _places(one))) for one, level in zip(datasets, picture.levels, strict=True)])
-        kept = f", {count(last.n_kept, 'object')} kept from an earlier attempt" if last.n_kept else ""
-        print(
-            f"{size_text(last.nbytes_total)} into {count(last.n_objects, 'object')} of "
-            f"{size_text(last.nbytes_written)} altogether{kept}, {seconds:.1f} s"
-        )
-    for line in last.left_out:
-        print(f"not copied: {line}", file=sys.stderr)
-    return 3 if last.left_out else 0
+        print(job.summary())
+    return job.status()
 
 
 def _places(dataset: dict[str, Any]) -> dict[str, Any]:
