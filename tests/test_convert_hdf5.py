@@ -418,3 +418,14 @@ def test_a_view_that_is_handed_over_is_copied_as_it_shows_the_file(tmp_path: Pat
         "numcodecs.zlib",
         "numcodecs.fletcher32",
     ]
+
+
+def test_listings_name_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.arange(3)
+        file["elsewhere"] = h5py.ExternalLink("b.h5", "/y")
+    for command in ("ls", "tree"):
+        assert run([command, str(tmp_path / "a.h5")]) == 0
+        said = capsys.readouterr()
+        assert "x" in said.out
+        assert "not readable as Zarr: elsewhere: a link to another file, 'b.h5'" in said.err

@@ -7,7 +7,7 @@ from typing import Any
 from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.cli.app import click
-from zarrdock.cli.open_nodes import brief, find
+from zarrdock.cli.open_nodes import brief, find, name_left_out
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import print_json, table
 from zarrdock.errors import ZarrdockError
@@ -22,6 +22,7 @@ __all__ = ["command"]
 def command(url: str, path: str, storage_options: dict[str, Any], is_long: bool, as_json: bool) -> None:
     """List the members of the group at URL; a name that ends in / is a group."""
     found = find(url, path, storage_options)
+    name_left_out(found)
     if isinstance(found.node, ArrayMetadata):
         members: list[tuple[str, Any]] = [(found.path.rpartition("/")[2] or ".", found.node)]
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from zarrdock.stores.base import Store
 from zarrdock.stores.open import open_store
 from zarrdock.stores.urls import path_of_file_url
 
-__all__ = ["Found", "brief", "find", "leaf", "neighbour"]
+__all__ = ["Found", "brief", "find", "leaf", "name_left_out", "neighbour"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,12 @@ def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:
         contents = folder(Wishes())
         shown = Described(contents)
         return Found(shown, "", load_root(shown, ""), ForeignFile("tiff", store, at), contents.left_out)
+
+
+def name_left_out(found: Found) -> None:
+    """Say on standard error what is in a foreign file and not among its nodes."""
+    for line in found.left_out:
+        print(f"not readable as Zarr: {line}", file=sys.stderr)
 
 
 def neighbour(url: str) -> str:

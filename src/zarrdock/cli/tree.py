@@ -11,7 +11,7 @@ from zarrdock.array.hierarchy import Hierarchy
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import join
 from zarrdock.cli.app import click
-from zarrdock.cli.open_nodes import brief, find
+from zarrdock.cli.open_nodes import brief, find, name_left_out
 from zarrdock.cli.options import as_json, node_options
 from zarrdock.cli.output import console, print_json
 from zarrdock.errors import ZarrdockError
@@ -26,6 +26,7 @@ __all__ = ["command"]
 def command(url: str, path: str, storage_options: dict[str, Any], depth: int | None, as_json: bool) -> None:
     """Show the hierarchy below URL; nodes whose metadata is broken are shown with the error."""
     found = find(url, path, storage_options)
+    name_left_out(found)
     limit = 2**31 if depth is None else depth
     if as_json:
         print_json(_facts(Hierarchy(found.store), found.path, found.node, limit))
