@@ -512,7 +512,8 @@ class Array(ArrayProperties):
             return
         if not self._store.traits.remote:
             # A look at a file's name or into a dictionary: no request, so it is none of the plan's.
-            if not any(store.exists(key) for store, key in self._store.origins(self._key)):
+            is_there = any(store.exists(key) for store, key in self._store.origins(self._key))
+            if not is_there and not self._store.exists(self._key):  # the origin of an archive's entry is the archive
                 self._compare(None)
             return
         seen = self._fresh_until - _FRESH_SECONDS

@@ -67,3 +67,17 @@ def test_messages_of_the_page_of_troubles_are_the_programs(repository: Path, tex
     fragments = {part.strip() for message in messages for part in message.split("…")}
     elsewhere = {"Protocol not known"}  # fsspec's
     assert [fragment for fragment in sorted(fragments - elsewhere) if fragment not in program] == []
+
+
+def test_lines_of_prose_are_short(repository: Path, texts: dict[Path, str]) -> None:
+    """Tables, code and addresses may be longer, and so may pages that a command writes."""
+    fences = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+    made = repository / "docs" / "measurements"
+    long = [
+        f"{path}: {line}"
+        for path, text in texts.items()
+        for line in fences.sub("", text).splitlines()
+        if path.suffix == ".md" and path.parent != made and len(line) > 120
+        if not line.lstrip().startswith("|") and "http" not in line
+    ]
+    assert long == []

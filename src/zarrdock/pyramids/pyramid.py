@@ -216,7 +216,7 @@ def _copied(
 
 
 def _others(contents: Contents, finest: ArrayPart, known: Multiscale | None) -> list[str]:
-    """What lies beside the image's levels: labels, tables, foreign files. Names of the uppermost ones, and why."""
+    """Name labels, tables and foreign files beside the image's levels, the uppermost of them, and say why."""
     levels = {finest.path, *(() if known is None else map(node_path, known.paths))}
     nodes = [*(part.path for part in contents.arrays), *contents.groups, *contents.files, *contents.folders]
     names = {path for path in nodes if path and not any(f"{level}/".startswith(f"{path}/") for level in levels)}
