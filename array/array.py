@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.coerce import shape_of, values_of
+from zarrdock.array.consolidated_copies import is_in_copies
 from zarrdock.array.execution import read_write
 from zarrdock.array.execution.drivers import send
 from zarrdock.array.execution.element import ELSEWHERE, read_element
@@ -385,7 +386,7 @@ class Array(ArrayProperties):
 
     def plan(self, selection: Any = ...) -> Plan:
         """Predict the cost of reading ``selection`` now: rounds, requests, bytes. Reads at most shard indexes, never
-        data.
+        data. Where none of the chunks turns out to be stored, a remote store is asked for the array's document, too.
 
         >>> array = zarrdock.create_array({}, data=np.ones((8, 8)), chunks=(4, 4), compressors=None)
         >>> print(array.plan(slice(0, 4)))
@@ -508,13 +509,23 @@ class Array(ArrayProperties):
         Raises:
             NodeNotFoundError, NodeChangedError: it was deleted, or another one is in its place.
         """
-        if self._fresh_until == 0.0:  # there may only be the consolidated copy of its document
-            return
+        may_have_none = self._fresh_until == 0.0  # where the metadata came from a copy, that may be all there is
+        try:
+            self._look_at_document()
+        except NodeNotFoundError:
+            if not (may_have_none and is_in_copies(self._store, self._path, self.metadata.zarr_format)):
+                raise
+
+    def _look_at_document(self) -> None:
         if not self._store.traits.remote:
-            # A look at a file's name or into a dictionary: no request, so it is none of the plan's.
-            is_there = any(store.exists(key) for store, key in self._store.origins(self._key))
-            if not is_there and not self._store.exists(self._key):  # the origin of an archive's entry is the archive
-                self._compare(None)
+            # A look at a file or into a dictionary, past all wrappers: no request, so it is none of the plan's.
+            name = self._key.rpartition("/")[2]
+            origins = [(store, key) for store, key in self._store.origins(self._key) if key.endswith(name)]
+            looks = (store.read([Read(key)])[0] for store, key in origins)
+            found = next((look for look in looks if isinstance(look, Blob)), None)
+            if found is None:  # the origin of an archive's entry, or of a dataset in a file, is that file
+                found = self._store.read([Read(self._key)])[0]
+            self._compare(found)
             return
         seen = self._fresh_until - _FRESH_SECONDS
         if self._n_removals != n_removals() or time.monotonic() >= seen + _TRUSTED_SECONDS:
@@ -576,8 +587,7 @@ class Array(ArrayProperties):
         if isinstance(stored, ArrayMetadata) and store_alike(self.metadata, stored):
             return stored
         raise NodeChangedError(
-            "the array was replaced by another one since it was opened, and nothing was written: open it again, or "
-            "refresh() it",
+            "the array was replaced by another one since it was opened: open it again, or refresh() it",
             key=self._path,
             store=self._store,
         )

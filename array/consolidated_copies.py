@@ -23,7 +23,7 @@ from zarrdock.errors import ConflictError, MetadataError, ZarrdockError
 from zarrdock.json_ import JSON, loads, loads_lax, serialise
 from zarrdock.stores.base import Blob, Buffer, Read, Store, attempts
 
-__all__ = ["Copies", "n_changes", "note_change", "place_of", "take_from_copies"]
+__all__ = ["Copies", "is_in_copies", "n_changes", "note_change", "place_of", "take_from_copies"]
 
 _ATTEMPTS: Final = 100
 _V2_NAMES: Final = (".zarray", ".zgroup", ".zattrs")
@@ -164,6 +164,16 @@ def take_from_copies(store: Store, path: str) -> None:
                 _change(holder, partial(_take, holder, path=path))
     finally:
         note_change(store, path)
+
+
+def is_in_copies(store: Store, path: str, zarr_format: int) -> bool:
+    """True where a consolidated copy holds the array at ``path``: one request for all groups above it."""
+    holders = [*_holders(store, [path], zarr_format, own=True), *_Above(store, zarr_format).holders()]
+    suffix = "" if zarr_format == 3 else ".zarray"
+    return any(
+        copy is not None and "/".join(filter(None, (holder.member(path), suffix))) in copy
+        for holder, copy in zip(holders, _read(holders), strict=True)
+    )
 
 
 def _change(holder: _Holder, change: Callable[[Members], bool]) -> bool:

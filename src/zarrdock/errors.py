@@ -111,8 +111,8 @@ class ConflictError(StoreError):
 
 
 class NodeChangedError(ConflictError):
-    """An array was replaced by another one since this object read its metadata: with what it knows it would damage the
-    new array. Nothing was written; open the array again, or ``refresh()`` it.
+    """An array was replaced by another one since this object read its metadata: by that, it would damage the new array
+    or misread it. Nothing was written; open the array again, or ``refresh()`` it.
     """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from zarrdock.array import array as array_module
 from zarrdock.errors import NodeChangedError, NodeNotFoundError
 
 NEW = [n + 0.5 for n in range(16)]
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[StrictS3]:
+    with StrictS3("b") as server:
+        yield server
 
 
 @pytest.fixture(params=["memory", "local", "zip", "remote", "mapping", pytest.param("S3", marks=pytest.mark.server)])
@@ -35,8 +42,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[zarrdock.S
         case "mapping":
             yield zarrdock.open_store({})
         case "S3":
-            with StrictS3("b") as s3:
-                yield zarrdock.open_store("s3://b/x", storage_options=s3.storage_options)
+            s3 = request.getfixturevalue("s3")
+            yield zarrdock.open_store(f"s3://b/{uuid.uuid4().hex}", storage_options=s3.storage_options)
 
 
 ACTS: dict[str, Callable[[zarrdock.Array], Any]] = {
@@ -337,23 +344,92 @@ READS: dict[str, Callable[[zarrdock.Array], Any]] = {
 }
 
 
+def through_dask(array: zarrdock.Array) -> Any:
+    pytest.importorskip("dask")
+    return array.to_dask().compute(scheduler="synchronous")
+
+
+READS["dask"] = through_dask
+
+
+def unknown_here(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was removed since there were ``n`` removals was removed by another process, a while ago."""
+    from zarrdock.array import removal
+
+    removal._n_removals = n
+    monkeypatch.setattr(array_module, "_TRUSTED_SECONDS", 0)
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("how", ["document", "copy"])
 @pytest.mark.parametrize("old", OLD)
 @pytest.mark.parametrize("read", READS)
 def test_an_array_that_was_deleted_has_no_fill_value(
-    store: zarrdock.Store, monkeypatch: pytest.MonkeyPatch, read: str, old: str, elsewhere: bool
+    store: zarrdock.Store, monkeypatch: pytest.MonkeyPatch, read: str, old: str, how: str, elsewhere: bool
 ) -> None:
-    array = open_old(store, "document", **OLD[old])
+    array = open_old(store, how, **OLD[old])
     n = array_module.n_removals()
     del zarrdock.open_group(store, "r+")["a"]
     zarrdock.create_array(store, name="b", data=np.arange(3))  # so that the root is there
     if elsewhere:
-        from zarrdock.array import removal
-
-        removal._n_removals = n
-        monkeypatch.setattr(array_module, "_TRUSTED_SECONDS", 0)
+        unknown_here(n, monkeypatch)
     with pytest.raises(NodeNotFoundError, match="was deleted since it was opened"):
         READS[read](array)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("how", ["document", "copy"])
+@pytest.mark.parametrize("read", READS)
+def test_an_array_that_was_replaced_by_an_empty_one_has_no_fill_value(
+    store: zarrdock.Store, monkeypatch: pytest.MonkeyPatch, read: str, how: str, elsewhere: bool, zarr_format: Any
+) -> None:
+    array = open_old(store, how, chunks=8, zarr_format=zarr_format)
+    n = array_module.n_removals()
+    zarrdock.create_array(store, name="a", shape=16, dtype="f4", fill_value=7, overwrite=True, zarr_format=zarr_format)
+    if elsewhere:
+        unknown_here(n, monkeypatch)
+    with pytest.raises(NodeChangedError, match=r"replaced by another one .* refresh\(\)"):
+        READS[read](array)
+    array.refresh()
+    assert array[...].tolist() == [7] * 16
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("act", ["delete", "replace"])
+def test_a_dataset_of_xarray(monkeypatch: pytest.MonkeyPatch, act: str, elsewhere: bool) -> None:
+    xarray = pytest.importorskip("xarray")
+    store = remote(zarrdock.MemoryStore())
+    root = zarrdock.create_group(store)
+    root.create_array("a", shape=16, dtype="i4", chunks=8, dimension_names=["x"])
+    root.consolidate()
+    dataset = xarray.open_dataset(store, engine="zarrdock")
+    n = array_module.n_removals()
+    if act == "delete":
+        del zarrdock.open_group(store, "r+")["a"]
+    else:
+        zarrdock.create_array(store, name="a", shape=16, dtype="i4", fill_value=7, overwrite=True)
+    if elsewhere:
+        unknown_here(n, monkeypatch)
+    with pytest.raises(NodeNotFoundError if act == "delete" else NodeChangedError):
+        dataset["a"].load()
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_array_whose_document_is_only_in_a_copy(store: zarrdock.Store, zarr_format: Any) -> None:
+    """Some leave away the documents of members. Where the copy has lost the array, too, it was deleted."""
+    if not store.traits.writable:
+        pytest.skip("nothing can be deleted")
+    name = ".zarray" if zarr_format == 2 else "zarr.json"
+    array = open_old(store, "copy", zarr_format=zarr_format)
+    store.delete(f"a/{name}")
+    assert array[...].tolist() == [0] * 16
+    assert array[5] == 0
+    copy = ".zmetadata" if zarr_format == 2 else "zarr.json"
+    store.write(copy, b"{}")
+    with pytest.raises(NodeNotFoundError, match="was deleted since it was opened"):
+        array[...]
 
 
 def test_to_find_nothing_costs_a_request_every_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
