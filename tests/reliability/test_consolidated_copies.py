@@ -18,6 +18,7 @@ from support.servers import StrictGCS, StrictS3
 from support.storms.workers import in_processes
 from zarrdock.array.group import Group
 from zarrdock.array.hierarchy import walk
+from zarrdock.errors import ConflictError
 from zarrdock.stores.base import Buffer, WrapperStore
 
 SERVICES = ("S3", "S3, obstore", "GCS")
@@ -326,3 +327,57 @@ def test_zarr_python_and_xarray_read_the_copies(tmp_path: Path, zarr_format: Any
             for path, node in zarr.open_consolidated(str(tmp_path / "x")).members(max_depth=None)
         }
         assert theirs == {path: node[1] for path, node in ours.items()}
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_changes_that_zarr_python_makes(tmp_path: Path, zarr_format: Any) -> None:
+    """Its own copy, in memory, is out of date after its first change; the stored ones are not."""
+    zarr = pytest.importorskip("zarr")
+    from zarrdock.adapters import ZarrStore
+
+    root = zarrdock.create_group(tmp_path, zarr_format=zarr_format)
+    root.create_array("a", data=np.arange(10), chunks=5)
+    root.create_group("s").create_array("b", data=np.arange(3))
+    root.consolidate()
+    theirs = zarr.open_group(ZarrStore(tmp_path), mode="r+")
+    array = theirs["a"]
+    array.resize((20,))
+    with pytest.raises(ConflictError, match="use_consolidated=False"):
+        theirs["a"].attrs["unit"] = "m"  # would make it short again
+    array.attrs["unit"] = "m"
+    theirs["s/b"].attrs["q"] = 1
+    theirs.create_array("n", shape=(3,), dtype="i2", chunks=(3,))
+    theirs["s"].attrs["g"] = 2
+    mine, again = zarrdock.open_group(tmp_path), zarr.open_consolidated(str(tmp_path))
+    for found in mine, again:
+        assert sorted(found) == ["a", "n", "s"]
+        assert found["a"].shape == (20,)
+        assert dict(found["a"].attrs) == {"unit": "m"}
+        assert dict(found["s/b"].attrs) == {"q": 1}
+        assert dict(found["s"].attrs) == {"g": 2}
+    del theirs["n"]
+    assert sorted(zarr.open_consolidated(str(tmp_path))) == ["a", "s"]
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_zarr_python_changes_an_array_that_another_process_made_longer(tmp_path: Path, zarr_format: Any) -> None:
+    zarr = pytest.importorskip("zarr")
+    from zarrdock.adapters import ZarrStore
+
+    root = zarrdock.create_group(tmp_path, zarr_format=zarr_format)
+    root.create_array("a", data=np.arange(10), chunks=5)
+    root.consolidate()
+    theirs = zarr.open_group(ZarrStore(tmp_path), mode="r+")
+    zarrdock.open_array(tmp_path, "r+", path="a").append([10, 11])
+
+    def rename() -> None:
+        theirs["a"].attrs["unit"] = "m"
+
+    for change in (rename, lambda: theirs["a"].resize((22,)), rename):
+        with pytest.raises(ConflictError, match="use_consolidated=False"):
+            change()
+        assert zarrdock.open_array(tmp_path, path="a")[...].tolist() == list(range(12))
+    zarr.open_group(ZarrStore(tmp_path), mode="r+", use_consolidated=False)["a"].attrs["unit"] = "m"
+    assert zarrdock.open_group(tmp_path)["a"].attrs.asdict() == {"unit": "m"}

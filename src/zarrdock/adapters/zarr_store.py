@@ -7,7 +7,6 @@ for, and "missing" means missing: denied and broken raise.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
@@ -29,7 +28,7 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from zarrdock.adapters.lazy_reads import refuse_reads_of_writers
 from zarrdock.adapters.merged_spans import MergedSpans
-from zarrdock.array.consolidated_copies import take_from_copies
+from zarrdock.array.consolidated_copies import Copies, take_from_copies
 from zarrdock.array.metadata.same_storage import store_alike
 from zarrdock.array.metadata.v2 import parse_array_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, parse_node
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["ZarrStore"]
 
 _MAX_DOCUMENTS = 10_000
+_MAX_COPIES = 16
 # A document that was looked at so long ago is looked at again before a chunk is written that relies on it.
 _TRUSTED_SECONDS = 0.1
 
@@ -217,11 +217,11 @@ class ZarrStore(ZarrPythonStore):
         """
         self._check_writable()
         data = _data(value)
+        if _is_metadata(key):  # with the copies that hold it: several steps, but few such keys
+            await asyncio.to_thread(self._write_document, key, data)
+            return
         await self._look_again(key)
-        if (change := self._documents.replacement(self.store, key, data)) is not None:
-            await self._async.update(key, change)
-        else:
-            await self._async.write(key, data)
+        await self._async.write(key, data)
 
     async def _look_again(self, key: str) -> None:
         """See that the document is in force that a chunk at ``key`` is written by."""
@@ -238,9 +238,7 @@ class ZarrStore(ZarrPythonStore):
 
     async def delete(self, key: str) -> None:
         """Remove a key; one that is not there is no error."""
-        self._check_writable()
-        self._documents.forget(key)
-        await self._async.delete(key)
+        await asyncio.to_thread(self.delete_sync, key)
 
     async def delete_dir(self, prefix: str) -> None:
         """Remove the node at a prefix and all nodes below it: zarr-python calls this where it overwrites and deletes
@@ -321,18 +319,38 @@ class ZarrStore(ZarrPythonStore):
         """:meth:`set` without an event loop."""
         self._check_writable()
         data = _data(value)
+        if _is_metadata(key):
+            self._write_document(key, data)
+            return
+        self._look_again_sync(key)
+        self.store.write(key, data)
+
+    def _look_again_sync(self, key: str) -> None:
         for document in self._documents.doubtful(key):
             self._documents.compare(self.store, document, self.store.read([Read(document)])[0])
+
+    def _write_document(self, key: str, data: memoryview | bytes) -> None:
+        """Write a document, and bring the consolidated copies that hold it up to date."""
+        copies = self._copies_of(key)
+        self._look_again_sync(key)
         if (change := self._documents.replacement(self.store, key, data)) is not None:
             self.store.update(key, change)
         else:
             self.store.write(key, data)
+        copies.refresh()
+
+    def _copies_of(self, key: str) -> Copies:
+        path, _, name = key.rpartition("/")
+        return Copies(self.store, [path], 3 if name == "zarr.json" else 2, own=True)
 
     def delete_sync(self, key: str) -> None:
         """:meth:`delete` without an event loop."""
         self._check_writable()
         self._documents.forget(key)
+        copies = self._copies_of(key) if _is_metadata(key) else None
         self.store.delete(key)
+        if copies is not None:
+            copies.refresh()
 
     def get_ranges_sync(
         self, key: str, byte_ranges: Sequence[ByteRequest | None], *, prototype: BufferPrototype, **_: Any
@@ -357,12 +375,28 @@ class Documents:
 
     def __init__(self) -> None:
         self._known: BoundedLRU[str, _Known] = BoundedLRU(max_items=_MAX_DOCUMENTS)
+        self._copies: BoundedLRU[str, bytes] = BoundedLRU(max_items=_MAX_COPIES)
 
     def note(self, reads: Sequence[Read], results: Sequence[Result]) -> None:
         """Documents were read."""
         for read, result in zip(reads, results, strict=True):
-            if read.range is None and isinstance(result, Blob) and _is_document(read.key):
-                self._note(read.key, result.data)
+            if read.range is None and isinstance(result, Blob):
+                if _is_document(read.key):
+                    self._note(read.key, result.data)
+                if read.key.endswith((".zmetadata", "zarr.json")) and b"consolidated_" in (data := bytes(result.data)):
+                    self._copies.put(read.key, data)
+
+    def _in_copy(self, key: str) -> _Known | None:
+        """An array's document as it stood in a consolidated copy that was read."""
+        path, _, name = key.rpartition("/")
+        folder = path
+        while folder:
+            folder = folder.rpartition("/")[0]
+            copy = self._copies.get("/".join(filter(None, (folder, ".zmetadata" if name == ".zarray" else name))))
+            relative = path[len(folder) + 1 :] if folder else path
+            if copy is not None and (found := _member(copy, relative, name)) is not None:
+                return found
+        return None
 
     def _note(self, key: str, data: memoryview | bytes | bytearray) -> _Known | None:
         known = _Known.of(data)
@@ -376,6 +410,7 @@ class Documents:
         """A key, or none in particular, is to be removed."""
         if key is None:
             self._known.clear()
+            self._copies.clear()
         elif _is_document(key):
             self._known.pop(key)
 
@@ -417,18 +452,26 @@ class Documents:
         """Function that replaces the document that was read; None where it is written without a comparison."""
         if not _is_document(key):
             return None
-        known = self._known.get(key)
+        copy = self._in_copy(key)
+        known = self._known.get(key) or copy
         new = self._note(key, data)
         if known is None or new is None or not store.traits.atomic_update:
             return None
 
         def change(old: memoryview | bytes | bytearray | None) -> memoryview | bytes:
-            if old is not None and (found := _Known.of(old)) != known and (found != new or new.shape != known.shape):
-                # Two that make it longer by the same number of rows write the same document.
-                self._known.pop(key)
+            if old is None or (found := _Known.of(old)) is None:
+                return data
+            # Two that make it longer by the same number of rows write the same document.
+            is_known = found == known or (found == new and new.shape == known.shape)
+            # No call of zarr-python changes shape and attributes. Where it does, or goes back to what a copy says, its
+            # array was made of that copy, and other changes came since.
+            is_stale = found.shape != new.shape and (found.attributes != new.attributes or new == copy)
+            if not is_known or is_stale:
+                self._known.put(key, known)  # so that the same write is refused again, until the document is read anew
                 raise ConflictError(
-                    "another writer changed the array's metadata since it was read: nothing was written; open it "
-                    "again. For appending from several processes there are zarrdock.append and zarrdock.Array.append",
+                    "the array's metadata was changed since it was read: nothing was written; open it again, from its "
+                    "own metadata (zarr-python's and xarray's use_consolidated=False, consolidated=False). For "
+                    "appending from several processes there are zarrdock.append and zarrdock.Array.append",
                     key=key,
                     store=store,
                 )
@@ -441,22 +484,37 @@ class Documents:
 class _Known:
     """The document of an array, as far as it has to be told from others."""
 
-    digest: bytes
     shape: str
-    storage: bytes = field(compare=False)
+    attributes: str
+    storage: bytes
     trusted_until: float = field(compare=False)
 
     @classmethod
     def of(cls, data: memoryview | bytes | bytearray) -> _Known | None:
         """None for the document of a group, or of nothing known."""
         try:
-            document = json.loads(bytes(data))
-            shape = document["shape"]
-        except (ValueError, KeyError, TypeError):
+            return cls.of_json(json.loads(bytes(data)))
+        except ValueError:
             return None
-        storage = json.dumps({name: value for name, value in document.items() if name != "attributes"}).encode()
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-        return cls(digest, json.dumps(shape), storage, time.monotonic() + _TRUSTED_SECONDS)
+
+    @classmethod
+    def of_json(cls, document: Any) -> _Known | None:
+        """The same for a document that was parsed."""
+        if not isinstance(document, dict) or "shape" not in document:
+            return None
+        shape, attributes = json.dumps(document["shape"]), json.dumps(document.get("attributes") or {}, sort_keys=True)
+        storage = json.dumps({name: document[name] for name in document if name != "attributes"}, sort_keys=True)
+        return cls(shape, attributes, storage.encode(), time.monotonic() + _TRUSTED_SECONDS)
+
+
+def _member(copy: bytes, path: str, name: str) -> _Known | None:
+    """The document of the array at ``path`` in a group's consolidated metadata."""
+    try:
+        document = json.loads(copy)
+        members = (document if name == ".zarray" else document["consolidated_metadata"])["metadata"]
+        return _Known.of_json(members.get(f"{path}/{name}" if name == ".zarray" else path))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _alike(key: str, one: bytes, other: bytes) -> bool:
@@ -471,6 +529,11 @@ def _alike(key: str, one: bytes, other: bytes) -> bool:
 
 def _parse_v2(document: bytes, key: str) -> ArrayMetadata:
     return parse_array_v2(document, None, key, lenient=True)
+
+
+def _is_metadata(key: str) -> bool:
+    """True for the document of any node."""
+    return key.rpartition("/")[2] in ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 
 
 def _is_document(key: str) -> bool:
