@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
-from typing import Any, Literal, TypeAlias, TypedDict, cast
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation
 from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, ChunkSpec, Codec
 from zarrdock.codecs.crc32c_ import Crc32c
-from zarrdock.codecs.given_codecs import CodecLike, codec_of, compressors_of, several, v2_configuration
+from zarrdock.codecs.given_codecs import CodecLike, codec_of, compressors_of, of_kind, several, v2_configuration
 from zarrdock.codecs.shard_index import IndexLocation
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.transpose import Transpose
@@ -370,20 +370,6 @@ def _key_encoding(given: Any, zarr_format: int) -> KeyEncoding:
     return parse_key_encoding(dict(given) if isinstance(given, Mapping) else given, "/chunk_key_encoding")
 
 
-# For the error message. Any, since mypy wants concrete classes where types are values.
-_KINDS: dict[Any, str] = {
-    ArrayArrayCodec: "an array-to-array codec",
-    ArrayBytesCodec: "an array-to-bytes codec",
-}
-
-
-def _parse(given: CodecLike, kind: Any, pointer: str) -> Codec:
-    codec = codec_of(given, pointer, new=True)
-    if not isinstance(codec, kind):
-        raise MetadataError(pointer=pointer, expected=_KINDS[kind], found=codec.name)
-    return cast(Codec, codec)
-
-
 def _codecs_v3(
     data_type: DataType,
     filters: Any,
@@ -396,7 +382,7 @@ def _codecs_v3(
     before = (
         []
         if filters is None or filters == "auto"
-        else [_parse(f, ArrayArrayCodec, "/filters") for f in several(filters)]
+        else [of_kind(codec_of(f, "/filters", new=True), ArrayArrayCodec, "/filters") for f in several(filters)]
     )
     if order == "F" and ndim > 1:
         before.insert(0, Transpose(tuple(reversed(range(ndim)))))
@@ -405,7 +391,7 @@ def _codecs_v3(
     if isinstance(serializer, str) and serializer == "auto":
         middle: Codec = Bytes() if data_type.serializer == Bytes.name else parse_codec(data_type.serializer)
     else:
-        middle = _parse(serializer, ArrayBytesCodec, "/serializer")
+        middle = of_kind(codec_of(serializer, "/serializer", new=True), ArrayBytesCodec, "/serializer")
     return (*before, middle, *compressors_of(compressors, zarr_format))
 
 

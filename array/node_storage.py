@@ -4,6 +4,8 @@ format.
 
 from __future__ import annotations
 
+import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -190,6 +192,8 @@ def _parse(
                 found = found | _read(store, path, [".zattrs"])
         group = parse_group_v2(zgroup, found.get(".zattrs"), join(path, ".zgroup"))
         return group.replace(leniencies=group.leniencies + unused) if unused else group
+    if isinstance(store, LocalStore) and not os.path.lexists(store.root):
+        raise NodeNotFoundError(f"{store.root} does not exist")
     what = kind or "array or group"
     of_format = f" of Zarr v{zarr_format}" if zarr_format else ""
     missing = f"none of {', '.join(names)} is there" if len(names) > 1 else f"{names[0]} is not there"
@@ -208,14 +212,25 @@ def _of_place(store: Store, path: str) -> str:
     if Path(store.root).is_dir():
         folder = Path(store.root, path)
         hints = (hint for names, hint in _OTHERS if all((folder / name).exists() for name in names))
-        return next(hints, "").format(folder)
-    if not Path(store.root).exists():
-        return f"; {store.root} does not exist"
+        return next(hints, "").format(folder) or _of_members(folder)
     return (
         f"; {store.root} is a file, not a folder: `zarrdock copy {store.root} NAME.zarr` makes Zarr of HDF5, netCDF, "
         f".npy, .npz and TIFF; a zip archive that is not called so is opened by {store.root + '|zip:'!r}, and "
         f"references of kerchunk by {'reference::' + store.root!r}"
     )
+
+
+def _of_members(folder: Path) -> str:
+    """A hint where a folder is no node and has nodes in it."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in itertools.islice(entries, 1000))
+    except OSError:
+        return ""
+    documents = ("zarr.json", ".zgroup", ".zarray")
+    nodes = [name for name in names if any((folder / name / document).exists() for document in documents)]
+    more = f" and {len(nodes) - 5:,} more" if len(nodes) > 5 else ""
+    return f"; in it are {', '.join(nodes[:5])}{more}" if nodes else ""
 
 
 _NAMES = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}

@@ -235,7 +235,7 @@ class ArrayProperties(Shaped, Placed):
     def __repr__(self) -> str:
         chunks, shards = self._shapes()
         which = f"chunks={chunks}" + (f" shards={shards}" if shards else "")
-        return f"<zarrdock.Array {self.name!r} {self.shape} {self.dtype} {which} in {self._store}>"
+        return f"<zarrdock.{type(self).__name__} {self.name!r} {self.shape} {self.dtype} {which} in {self._store}>"
 
     def _shapes(self) -> tuple[str, str]:
         """Shapes of chunks and shards as text; the second is empty without sharding."""

@@ -196,10 +196,12 @@ def _hint(name: str) -> str:
         return "numcodecs has no codec of this name that Zarr v3 can use"
     if name.startswith("imagecodecs_"):
         return 'it comes with imagecodecs: pip install "zarrdock[imagecodecs]", on Python 3.12 and later'
+    if f"numcodecs.{name}" in CODECS.names():
+        return f"numcodecs' codec of that name is 'numcodecs.{name}' in Zarr v3"
     import difflib
 
     near = difflib.get_close_matches(name, CODECS.names(), n=1, cutoff=0.7)
-    nearest = f"the nearest name that is known is {near[0]!r}; " if near else ""
+    nearest = f"did you mean {near[0]!r}? Else " if near else ""
     return (
         f"{nearest}install a package that provides it through the entry point group 'zarrdock.codecs', or register a "
         "class with CODECS.add(name, class); known extensions: https://github.com/zarr-developers/zarr-extensions"

@@ -9,13 +9,13 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 
 from zarrdock.codecs.builtin import parse_codec
-from zarrdock.codecs.codec import BytesBytesCodec, Codec
+from zarrdock.codecs.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec, Codec
 from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.v2_codecs import parse_v2_codec
 from zarrdock.codecs.zstd_ import Zstd
 from zarrdock.errors import MetadataError
 
-__all__ = ["CodecLike", "codec_of", "compressors_of", "several", "v2_configuration"]
+__all__ = ["CodecLike", "codec_of", "compressors_of", "of_kind", "several", "v2_configuration"]
 
 
 class _ZarrPythonCodec(Protocol):
@@ -86,10 +86,29 @@ def compressors_of(given: Any, zarr_format: int) -> tuple[BytesBytesCodec, ...]:
     found: list[BytesBytesCodec] = []
     for one in several(Zstd.name if isinstance(given, str) and given == "auto" else given):
         codec = codec_of(_with_checksum(one) if zarr_format == 3 else one, "/compressors", new=True)
-        if not isinstance(codec, BytesBytesCodec):
-            raise MetadataError(pointer="/compressors", expected="a bytes-to-bytes codec", found=codec.name)
-        found.append(codec)
+        found.append(of_kind(codec, BytesBytesCodec, "/compressors"))
     return tuple(found)
+
+
+# Any, since mypy wants concrete classes where types are values.
+_KINDS: tuple[tuple[Any, str, str], ...] = (
+    (ArrayArrayCodec, "an array-to-array codec", "filters"),
+    (ArrayBytesCodec, "an array-to-bytes codec", "serializer"),
+    (BytesBytesCodec, "a bytes-to-bytes codec", "compressors"),
+)
+
+
+def of_kind(codec: Codec, kind: Any, pointer: str) -> Any:
+    """The codec, which has to be of a kind.
+
+    Raises:
+        MetadataError: it is of another, with the parameter that takes it.
+    """
+    if isinstance(codec, kind):
+        return codec
+    expected = next(words for one, words, _ in _KINDS if one is kind)
+    words, parameter = next(((words, name) for one, words, name in _KINDS if isinstance(codec, one)), ("", ""))
+    raise MetadataError(f"{codec.name!r} is {words}, not {expected}: give it as {parameter}=...", pointer=pointer)
 
 
 def _with_checksum(given: CodecLike) -> CodecLike:

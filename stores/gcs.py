@@ -129,7 +129,8 @@ class GCSStore(RemoteStore):
         retry_after = answer.headers.get("Retry-After", "")
         text = _message(body)
         code = ""
-        if answer.status == 404 and "bucket does not exist" in text.lower():
+        # An upload needs no object that is there already.
+        if answer.status == 404 and (method == "POST" or "bucket does not exist" in text.lower()):
             code = "NoSuchBucket"
         elif answer.status == 409:  # another request was at the same object; whether it won, the next try will tell
             code = "OperationAborted"

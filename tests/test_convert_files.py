@@ -223,9 +223,20 @@ def test_a_folder_of_tiffs(tifffile: Any, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "slices" / "z12.tif", STACK[0, 0, 1:])
     with pytest.raises(UnsupportedError, match=r"z12\.tif"):
         zarrdock.copy(tmp_path / "slices", tmp_path / "y.zarr")
-    (tmp_path / "slices" / "notes.txt").write_text("no image")
-    with pytest.raises(NodeNotFoundError):
+    (tmp_path / "slices" / "z12.tif").unlink()
+    for name in ("notes.txt", "Thumbs.db", ".DS_Store"):  # the last two are made by systems
+        (tmp_path / "slices" / name).write_text("no image")
+    (tmp_path / "slices" / "raw").mkdir()
+    with pytest.raises(NodeNotFoundError, match=r"slices also has notes\.txt, raw/: move what is no image"):
         zarrdock.copy(tmp_path / "slices", tmp_path / "y.zarr")
+    (tmp_path / "slices" / "notes.txt").unlink()
+    (tmp_path / "slices" / "raw").rmdir()
+    assert zarrdock.copy(tmp_path / "slices", tmp_path / "y.zarr").shape[0] == 12
+    (tmp_path / "other").mkdir()
+    for name in ("a.tif", "b.txt", "c.txt"):
+        (tmp_path / "other" / name).write_text("")
+    with pytest.raises(NodeNotFoundError, match="there is no array or group"):
+        zarrdock.copy(tmp_path / "other", tmp_path / "z.zarr")
 
 
 def test_a_folder_of_tiffs_in_another_store(tifffile: Any, tmp_path: Path) -> None:
@@ -351,13 +362,38 @@ def test_info_on_classic_netcdf(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "v  float64" in text
 
 
+def test_documents_of_virtual_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = [zarrdock.create_array(f"{i}.zarr", data=np.full((4, 6), i), chunks=(2, 3)) for i in range(2)]
+    zarrdock.concatenate(parts).save("both.json")
+    assert "array, a virtual array, its copy as Zarr v3" in info(capsys, "both.json")
+    copied = zarrdock.copy("both.json", "both.zarr", shards=(8, 6))
+    np.testing.assert_array_equal(copied[...], np.repeat([0, 1], 4)[:, None] * np.ones((1, 6)))
+    assert copied.shards == (8, 6)
+
+
 def test_whoever_opens_a_file_learns_how_to_convert_it(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", STACK)
     for function in (zarrdock.open, zarrdock.open_array, zarrdock.open_group, zarrdock.plot):
         with pytest.raises(NodeNotFoundError, match=r"a file, not a folder: `zarrdock copy .*x\.npy"):
             function(tmp_path / "x.npy")
-        with pytest.raises(NodeNotFoundError, match="does not exist"):
+        with pytest.raises(NodeNotFoundError, match=r"^\S*none does not exist$"):
             function(tmp_path / "none")
+
+
+def test_a_folder_of_nodes_is_none_and_names_them(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_text("")
+    for name in ("b.zarr", "a.zarr"):
+        zarrdock.create_group(tmp_path / name, zarr_format=2 if name[0] == "a" else 3)
+    for function in (zarrdock.open, zarrdock.open_group):
+        with pytest.raises(NodeNotFoundError, match=r"in it are a\.zarr, b\.zarr$"):
+            function(tmp_path)
+    for i in range(9):
+        zarrdock.create_group(tmp_path / f"{i}.zarr")
+    with pytest.raises(NodeNotFoundError, match=r"in it are 0\.zarr, 1\.zarr, 2\.zarr, 3\.zarr, 4\.zarr and 6 more$"):
+        zarrdock.open(tmp_path)
 
 
 def test_the_name_of_a_document_leads_to_its_node(tmp_path: Path) -> None:

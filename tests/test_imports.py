@@ -165,6 +165,14 @@ def unit_of(path: PurePosixPath) -> str:
     return path.parts[0].removesuffix(".py")
 
 
+@pytest.mark.parametrize(("name", "library"), [("ZarrStore", "zarr"), ("CodecPipeline", "zarr"), ("xarray", "xarray")])
+def test_a_name_without_its_library_names_the_extra(name: str, library: str) -> None:
+    code = f"import sys; sys.modules[{library!r}] = None; from zarrdock.adapters import {name}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    line = done.stderr.strip().splitlines()[-1]
+    assert line == (f'ModuleNotFoundError: zarrdock.adapters.{name} needs {library}: pip install "zarrdock[{library}]"')
+
+
 def test_imports_go_one_way(repository: Path) -> None:
     wrong = []
     for path, tree in modules(repository):

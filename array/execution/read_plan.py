@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 import numpy as np
 
@@ -36,7 +36,8 @@ class Plan:
         nbytes: bytes returned.
         n_missing: objects that do not exist: all fill value.
         rounds: requests and bytes of each round.
-        reads: every read, in order, with the versions of the objects when the plan was made.
+        reads_by_round: the reads of each round, with the versions of the objects when the plan was made; none in a
+            round that asks for sizes.
 
     >>> array = zarrdock.create_array({}, data=np.ones((8, 8)), chunks=(2, 2), shards=(4, 4))
     >>> plan = array.plan((0, 0))
@@ -49,7 +50,12 @@ class Plan:
     n_chunks: int
     n_missing: int
     rounds: tuple[tuple[int, int], ...]
-    reads: tuple[Read, ...]
+    reads_by_round: tuple[tuple[Read, ...], ...]
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """Every read, in order, with the versions of the objects when the plan was made."""
+        return tuple(chain.from_iterable(self.reads_by_round))
 
     @property
     def n_rounds(self) -> int:
@@ -75,13 +81,13 @@ class Plan:
         ]
         if self.n_missing:
             lines[0] += f" ({_times(self.n_missing, 'object')} not stored: fill value)"
-        lines += [
-            f"  round {i}: {_times(n, 'request')}, {_size(nbytes)}" for i, (n, nbytes) in enumerate(self.rounds, 1)
-        ]
-        shown = 10
-        lines += [f"    {_describe(read)}" for read in self.reads[:shown]]
-        if len(self.reads) > shown:
-            lines.append(f"    … and {len(self.reads) - shown} more")
+        shown = 5
+        for i, ((n, nbytes), reads) in enumerate(zip(self.rounds, self.reads_by_round, strict=True), 1):
+            of_sizes = "" if reads else " (sizes of objects)"
+            lines.append(f"  round {i}: {_times(n, 'request')}, {_size(nbytes)}{of_sizes}")
+            lines += [f"    {_describe(read)}" for read in reads[:shown]]
+            if len(reads) > shown:
+                lines.append(f"    … and {len(reads) - shown:,} more")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -131,7 +137,7 @@ class _Planner:
         self._sink = Discard() if sink is None else sink
         self.absent: list[str] = []  # keys of objects that are no shards
         self._store = store
-        self.reads: list[Read] = []
+        self.reads: list[tuple[Read, ...]] = []  # of each round
         self.n_missing = 0
         self.n_chunks = 0
         self._rounds: list[tuple[int, int]] = []
@@ -183,6 +189,7 @@ class _Planner:
             n_sizes = sum(isinstance(read.range, Tail) for read in asked.reads)
             if n_sizes and not self._settings.traits.one_request_tails:
                 self._rounds.append((n_sizes, 0))
+                self.reads.append(())
             try:
                 answers = iter((yield Round(real, False, 0)) if real else ())
             except RangeError as error:  # as in a read, the task concerned knows what it means
@@ -201,7 +208,7 @@ class _Planner:
                         self._unsure.append((len(self._rounds), read))
                     elif isinstance(read.range, Span):
                         nbytes += read.range.stop - read.range.start
-            self.reads += asked.reads
+            self.reads.append(tuple(asked.reads))
             self._rounds.append((len(asked.reads), nbytes))
             try:
                 asked = rounds.send(results)
@@ -284,6 +291,7 @@ def require_all(store: Store, layout: Layout) -> None:
 
 def join_plans(plans: Sequence[Plan], shape: tuple[int, ...]) -> Plan:
     """The plan of several reads that are done together."""
+    reads = [plan.reads_by_round for plan in plans]
     each = zip_longest(*(plan.rounds for plan in plans), fillvalue=(0, 0))
     return Plan(
         shape,
@@ -291,5 +299,5 @@ def join_plans(plans: Sequence[Plan], shape: tuple[int, ...]) -> Plan:
         sum(plan.n_chunks for plan in plans),
         sum(plan.n_missing for plan in plans),
         tuple((sum(n for n, _ in parts), sum(nbytes for _, nbytes in parts)) for parts in each),
-        tuple(read for plan in plans for read in plan.reads),
+        tuple(tuple(chain.from_iterable(parts)) for parts in zip_longest(*reads, fillvalue=())),
     )

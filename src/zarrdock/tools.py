@@ -1,4 +1,4 @@
-"""Work on stored arrays: check, repair, lay out anew, compress later, foretell costs, serve.
+"""Work on stored arrays: check, repair, lay out anew, compress later, predict costs, serve.
 
 >>> store = zarrdock.MemoryStore()
 >>> array = zarrdock.create_array(store, data=[1, 2, 3])

@@ -123,8 +123,22 @@ def test_what_is_no_codec() -> None:
     for wrong in (3, object(), [3.5], ("gzip", object())):
         with pytest.raises(MetadataError, match=r"^compressors="):
             zarrdock.create_array({}, data=VALUES, compressors=wrong)  # type: ignore[arg-type]
-    with pytest.raises(MetadataError, match="a bytes-to-bytes codec"):
-        zarrdock.create_array({}, data=VALUES, compressors=numcodecs.Delta(dtype="i4"))
+    for parameter, given, right in (
+        (
+            "compressors",
+            numcodecs.Delta(dtype="i4"),
+            "an array-to-array codec, not a bytes-to-bytes codec: .*filters=",
+        ),
+        ("compressors", "bytes", "an array-to-bytes codec, not a bytes-to-bytes codec: give it as serializer="),
+        ("serializer", "gzip", "a bytes-to-bytes codec, not an array-to-bytes codec: give it as compressors="),
+        ("filters", "crc32c", "a bytes-to-bytes codec, not an array-to-array codec: give it as compressors="),
+    ):
+        with pytest.raises(MetadataError, match=f"^{parameter}=.*is {right}"):
+            zarrdock.create_array({}, data=VALUES, **{parameter: given})  # type: ignore[arg-type]
+    with pytest.raises(UnknownExtensionError, match=r"of that name is 'numcodecs\.pcodec'"):
+        zarrdock.create_array({}, data=VALUES, compressors="pcodec")
+    with pytest.raises(UnknownExtensionError, match="did you mean 'zstd'"):
+        zarrdock.create_array({}, data=VALUES, compressors="zst")
 
     class Unknown:
         def get_config(self) -> dict[str, Any]:

@@ -270,6 +270,9 @@ def test_why_tells_of_arrays_too(tmp_path: Path) -> None:
         assert "another codec pipeline" in why(make(tmp_path / "a.zarr"))
     strange = zarr.create_array(ZarrStore(zarrdock.MemoryStore()), shape=(2, 0), chunks=(1, 1), dtype="i4")
     assert why(strange) == ""
+    for no_array in (zarr.create_group({}), np.zeros(3), "a.zarr"):
+        with pytest.raises(TypeError, match="an array of zarr-python is needed"):
+            why(no_array)
 
 
 # -- the programs above -----------------------------------------------------------------------------

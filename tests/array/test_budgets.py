@@ -208,6 +208,19 @@ def test_a_plan_is_what_happens_in_many_rounds(
     check_plans(STORES[where](tmp_path), kind, selections, [])
 
 
+def test_a_plan_lists_reads_below_their_rounds() -> None:
+    array = zarrdock.create_array({}, data=np.ones((8, 8), "u1"), chunks=2, shards=4, compressors=None)
+    lines = str(array.plan((slice(0, 2), slice(0, 2)))).splitlines()
+    assert [line.strip().split()[0] for line in lines[1:]] == ["round", "c/0/0:", "round", "c/0/0:"]
+    assert lines[2].endswith("last 68 bytes")
+    assert lines[4].endswith("bytes 0 to 4")
+    joined = zarrdock.concatenate([array, array]).plan()
+    assert [len(reads) for reads in joined.reads_by_round] == [n for n, _ in joined.rounds]
+    assert joined.reads == tuple(read for reads in joined.reads_by_round for read in reads)
+    whole = zarrdock.create_array({}, data=np.ones((20, 2)), chunks=(1, 2)).plan()
+    assert str(whole).splitlines()[-1] == "    … and 15 more"
+
+
 def check_plans(inside: zarrdock.Store, kind: str, selections: list[Any], holes: list[Any]) -> None:
     store = zarrdock.RecordingStore(inside, n_events=1000)
     array = create(store, (30, 22), **KINDS[kind])

@@ -1,4 +1,4 @@
-"""``zarrdock layout``: what it says of an array, what it foretells, and what it recommends."""
+"""``zarrdock layout``: what it says of an array, what it predicts, and what it recommends."""
 
 import json
 from pathlib import Path

@@ -141,7 +141,9 @@ def test_levels_of_nested_shards_and_other_codecs() -> None:
         ((8, 8, 3), "yxc", r"ordered: time, channel, then space, and these are y \(space\), x"),
         ((8, 8), "xx", "two axes have one name"),
         ((8, 8), ("y", 3), "found 3"),
-        ((8, 8), "zyx", "expected 2, one a dimension of the array, found 1|may be space"),
+        ((8, 8), "zyx", "axes='zyx': expected 2, one per dimension of the array, found 3"),
+        ((8, 8), "zya", "the axis 'zya' may be space"),
+        ((8, 8), "time", "expected 2, one per dimension of the array, found 1"),
         ((0, 8), None, "no elements"),
     ],
 )

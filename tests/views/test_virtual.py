@@ -232,7 +232,9 @@ def test_refusals() -> None:
         ([a, b], 0, "array 1 has shape"),
         ([a, c], 0, "data type int32"),
         ([a, a], 2, "2 dimensions"),
-        ([a, np.zeros((2, 3))], 0, "list of arrays"),
+        ([a, np.zeros((2, 3))], 0, "item 1: an array is needed, not ndarray$"),
+        (["a.zarr"], 0, r"item 0: an array is needed, not str: zarrdock.open_array\('a.zarr'\)"),
+        ([], 0, "one array at least"),
     ):
         with pytest.raises(SelectionError, match=says):
             zarrdock.concatenate(arrays, axis=axis)

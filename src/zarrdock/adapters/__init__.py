@@ -49,4 +49,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy(__name__, _PLACES, __all__, _MODULES)
+    __getattr__, __dir__ = lazy(__name__, _PLACES, __all__, _MODULES, {"zarr": "zarr", "xarray": "xarray"})

@@ -52,7 +52,7 @@ class DaskWorkers:
         try:
             from distributed import Client
         except ImportError as error:
-            raise UnsupportedError(f'dask\'s cluster is needed: pip install "dask[distributed]" ({error})') from error
+            raise UnsupportedError(f'dask\'s cluster is needed: pip install "zarrdock[dask]" ({error})') from error
         self._is_ours = isinstance(cluster, str)
         self._threads: dict[str, int] = {}
         self._known_until = 0.0

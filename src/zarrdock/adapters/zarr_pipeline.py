@@ -23,7 +23,7 @@ from zarr.abc.codec import Codec
 from zarr.abc.codec import CodecPipeline as ZarrPipeline
 from zarr.codecs import ShardingCodec
 from zarr.core import codec_pipeline as zarr_codec_pipeline
-from zarr.core.array import create_codec_pipeline
+from zarr.core.array import AsyncArray, create_codec_pipeline
 from zarr.core.config import config as zarr_config
 from zarr.storage import LocalStore, StorePath
 
@@ -292,7 +292,11 @@ def why(array: Any) -> str:
     """The reason why zarr-python's own pipeline reads and writes an array, "" where zarrdock's does.
 
     Args:
-        array: an array of zarr-python (``Array`` or ``AsyncArray``).
+        array: an array of zarr-python (``Array`` or ``AsyncArray``), such as one of those that xarray or dask read
+            from, opened by itself.
+
+    Raises:
+        TypeError: it is something else.
 
     Single requests may be handed back too: fields of structured arrays, and what is not in main memory's numpy.
 
@@ -303,6 +307,10 @@ def why(array: Any) -> str:
     ''
     """
     inner = getattr(array, "_async_array", array)
+    if not isinstance(inner, AsyncArray):
+        raise TypeError(
+            f"an array of zarr-python is needed, such as zarr.open_array(url, path='name'), not {type(array)}"
+        )
     pipeline, store = inner.codec_pipeline, inner.store_path.store
     try:
         own_store(store)

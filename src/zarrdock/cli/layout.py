@@ -170,7 +170,7 @@ def _predicted(
     """All predictions, with a bar where it takes long."""
     found: list[Prediction] = []
     with progress_bar(quiet=quiet, unit_bytes=False) as bar:
-        task = bar.add_task("foretelling", total=len(wanted), counts="")
+        task = bar.add_task("predicting", total=len(wanted), counts="")
         for one in wanted:
             bar.update(task, counts=f"{len(found)} of {count(len(wanted), 'layout')}: {_name(one)}")
             found.append(predict(seen, patterns, one, traits=traits, prices=prices))

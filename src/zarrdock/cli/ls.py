@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from zarrdock.array.hierarchy import Hierarchy
@@ -24,7 +25,7 @@ def command(url: str, path: str, storage_options: dict[str, Any], is_long: bool,
     found = find(url, path, storage_options)
     name_left_out(found)
     if isinstance(found.node, ArrayMetadata):
-        members: list[tuple[str, Any]] = [(found.path.rpartition("/")[2] or ".", found.node)]
+        members: list[tuple[str, Any]] = [(found.path.rpartition("/")[2] or Path(url.rstrip("/")).name, found.node)]
     else:
         members = list(Hierarchy(found.store).members(found.path, found.node))
     if as_json:

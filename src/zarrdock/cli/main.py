@@ -195,7 +195,7 @@ def _neighbour(error: ZarrdockError, arguments: Sequence[str]) -> str:
 
 def _with_options(text: str, arguments: Sequence[str]) -> str:
     """Name the command's options where a message of the library names parameters: ``--shards`` for ``shards=``,
-    ``--overwrite`` for ``overwrite=True``, ``--zarr-format 3`` for ``zarr_format=3``.
+    ``--overwrite`` for ``overwrite=True``, ``--missing fill`` for ``missing='fill'``.
     """
     from zarrdock.cli.app import app, click
 
@@ -206,12 +206,12 @@ def _with_options(text: str, arguments: Sequence[str]) -> str:
     options = {str(one.name): one.opts[0] for one in command.params if isinstance(one, click.Option)}
 
     def option(found: re.Match[str]) -> str:
-        name, value = options.get(found[1]), found[2] or ""
+        name, value = options.get(found[1]), found[2].strip("'").lower()
         if name is None:
             return found[0]
-        return name if value in ("", "True", "...") else f"{name} {value.lower()}"
+        return name if value in ("", "true", "...") else f"{name} {value}"
 
-    return re.sub(r"(?<![^\s(])(\w+)=(True|None|\.\.\.|\d+|)(?=[\s,;:)]|$)", option, text)
+    return re.sub(r"(?<![^\s(])(\w+)=(True|None|\.\.\.|\d+|'\w+'|)(?=[\s,;:)]|$)", option, text)
 
 
 def _one_line(text: str) -> str:

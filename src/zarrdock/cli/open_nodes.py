@@ -54,7 +54,13 @@ class Found:
         )
 
 
-_KINDS: Mapping[FileKind, str] = {"netcdf3": "netCDF", "npy": "a .npy file", "npz": "an .npz file", "tiff": "TIFF"}
+_KINDS: Mapping[FileKind, str] = {
+    "netcdf3": "netCDF",
+    "npy": "a .npy file",
+    "npz": "an .npz file",
+    "tiff": "TIFF",
+    "virtual": "a virtual array",
+}
 
 
 def find(url: str, path: str, storage_options: dict[str, Any]) -> Found:

@@ -143,11 +143,11 @@ def parse_compressor(text: str) -> Any:
         return None if name == "none" else name
     if name == "blosc":
         return _blosc(settings, text)
-    if len(settings) > 1 or not all(_INTEGER.fullmatch(part) for part in settings) or not name:
-        raise click.BadParameter(f"{text!r}: write a codec's name and perhaps a level, such as zstd:3")
-    if name not in CODECS.names():
+    if name and name not in CODECS.names():
         hint = did_you_mean(name, compressor_names())
         raise click.BadParameter(f"no codec is called {name!r}{hint or '; known are ' + ', '.join(compressor_names())}")
+    if len(settings) > 1 or not all(_INTEGER.fullmatch(part) for part in settings) or not name:
+        raise click.BadParameter(f"{text!r}: write a codec's name and perhaps a level, such as zstd:3")
     configuration: dict[str, Any] = {"level": int(settings[0])} if settings else {}
     defaults: dict[str, dict[str, Any]] = {"gzip": {"level": 5}}
     configuration = {**defaults.get(name, {}), **configuration}

@@ -26,6 +26,7 @@ __all__ = ["Described", "contents_of", "tiff_folder"]
 
 
 _TIFF = (".tif", ".tiff")
+_OF_WINDOWS = ("thumbs.db", "desktop.ini")
 
 
 def contents_of(file: ForeignFile, path: str, wishes: Wishes, *, recode: bool) -> Contents:
@@ -56,6 +57,12 @@ def _of_hdf5(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Cont
             raise UnsupportedError(f"{file.url}: Zarr has no form for {left_out[0]}") from None
         raise
     return replace(contents, left_out=left_out)
+
+
+def _of_virtual(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Contents:
+    from zarrdock.views.virtual import open_virtual
+
+    return of_hierarchy(open_virtual(file.url).store, path, wishes, recode=recode)
 
 
 def _of_npy(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> Contents:
@@ -115,13 +122,24 @@ def _of_netcdf3(file: ForeignFile, path: str, wishes: Wishes, recode: bool) -> C
 
 
 def tiff_folder(store: Store, path: str) -> Callable[[Wishes], Contents] | None:
-    """Function that makes the contents of a folder of TIFF files; None for any other folder."""
+    """Function that makes the contents of a folder of TIFF files; None for a folder that is not, in the main, such.
+
+    Raises:
+        NodeNotFoundError: something else lies among them.
+    """
     if not store.traits.listable:
         return None
     listing = store.list_dir(path)
-    names = [name for name in listing.keys if not name.startswith(".")]
-    if not names or listing.prefixes or not all(name.lower().endswith(_TIFF) for name in names):
+    names = [name for name in listing.keys if not name.startswith(".") and name.lower() not in _OF_WINDOWS]
+    others = [name for name in names if not name.lower().endswith(_TIFF)] + [f"{name}/" for name in listing.prefixes]
+    if len(names) + len(listing.prefixes) <= 2 * len(others):
         return None
+    if others:
+        more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
+        raise NodeNotFoundError(
+            f"a folder becomes one array where all in it are TIFF files, and {store.url_of(path)} also has "
+            f"{', '.join(others[:3])}{more}: move what is no image, or copy the files one by one"
+        )
 
     def make(wishes: Wishes) -> Contents:
         from zarrdock.copying.tiff import open_tiff_folder
@@ -165,6 +183,7 @@ _READERS: Mapping[FileKind, Callable[[ForeignFile, str, Wishes, bool], Contents]
     "npy": _of_npy,
     "npz": _of_npz,
     "tiff": _of_tiff,
+    "virtual": _of_virtual,
 }
 
 

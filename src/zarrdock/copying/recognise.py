@@ -1,4 +1,6 @@
-"""Files that are no Zarr and can be copied to it, told by their first bytes: HDF5, netCDF, npy, npz, TIFF."""
+"""Files that are no Zarr and can be copied to it, told by their first bytes: HDF5, netCDF, npy, npz, TIFF, documents of
+virtual arrays.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from zarrdock.stores.urls import parse_pipeline, path_of_file_url
 
 __all__ = ["FileKind", "ForeignFile", "find_file", "locate"]
 
-FileKind: TypeAlias = Literal["hdf5", "netcdf3", "npy", "npz", "tiff"]
+FileKind: TypeAlias = Literal["hdf5", "netcdf3", "npy", "npz", "tiff", "virtual"]
 
 _EXTENSIONS = {
     ".h5", ".hdf5", ".hdf", ".he5", ".h5ad", ".mat", ".nc", ".nc4", ".cdf", ".npy", ".npz", ".tif", ".tiff",
@@ -105,14 +107,16 @@ def _kind(store: Store, key: str, extension: str) -> FileKind | None:
         return "tiff"
     if head.startswith(_CLASSIC):
         return "netcdf3"
+    if head.startswith(b"{") and b'"zarrdock_virtual"' in _bytes_at(store, key, 0, 100):
+        return "virtual"
     if head and any(_bytes_at(store, key, offset).startswith(_HDF5) for offset in _HDF5_OFFSETS):
         return "hdf5"
     return None
 
 
-def _bytes_at(store: Store, key: str, offset: int) -> bytes:
+def _bytes_at(store: Store, key: str, offset: int, n: int = 8) -> bytes:
     try:
-        (found,) = store.read([Read(key, Span(offset, offset + 8))])
+        (found,) = store.read([Read(key, Span(offset, offset + n))])
     except RangeError:
         return b""
     return bytes(found.data) if isinstance(found, Blob) else b""

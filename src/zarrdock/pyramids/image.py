@@ -68,7 +68,7 @@ def image_axes(
     else:
         found = tuple(_axis(name) for name in _names(names, ndim))
     if len(found) != ndim:
-        raise UnsupportedError(f"axes={axes!r}: expected {ndim}, one a dimension of the array, found {len(found)}")
+        raise UnsupportedError(f"axes={axes!r}: expected {ndim}, one per dimension of the array, found {len(found)}")
     _check(found)
     found = _scaled(found, scale)
     return _with_units(found, units)
@@ -88,7 +88,8 @@ def _names(names: Sequence[str | None] | None, ndim: int) -> Sequence[str]:
 
 def _given(axes: AxesLike, ndim: int) -> tuple[Axis, ...]:
     if isinstance(axes, str):
-        axes = [name.strip() for name in axes.split(",")] if "," in axes or len(axes) != ndim else list(axes)
+        is_letters = len(axes) == ndim or (axes.lower() not in _KINDS and all(one in _KINDS for one in axes.lower()))
+        axes = [name.strip() for name in axes.split(",")] if "," in axes or not is_letters else list(axes)
     found: list[Axis] = []
     for one in axes:
         if isinstance(one, str):

@@ -102,8 +102,12 @@ class VirtualArray(Array):
     ) -> None:
         self.parts = tuple(arrays)
         self.is_stack = is_stack
-        if not self.parts or not all(isinstance(part, Array) for part in self.parts):
+        if not self.parts:
             raise SelectionError("a list of arrays is needed, with one array at least")
+        for i, part in enumerate(self.parts):
+            if not isinstance(part, Array):
+                hint = f": zarrdock.open_array({part!r})" if isinstance(part, str) else ""
+                raise SelectionError(f"item {i}: an array is needed, not {type(part).__name__}{hint}")
         first = self.parts[0]
         ndim = first.ndim + is_stack
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -ndim <= axis < ndim:
