@@ -46,6 +46,32 @@ def test_pages_that_are_named_are_there(repository: Path, texts: dict[Path, str]
     assert [f"{path}: {page}" for path, page in named if not (repository / page).exists()] == []
 
 
+def test_pages_show_public_modules_only(repository: Path, texts: dict[Path, str]) -> None:
+    public = {"adapters", "errors", "storage", "testing", "tools", "views"}
+    for_authors = {"codecs.codec", "codecs.conditional", "codecs.builtin"}
+    promise = texts[repository / "docs" / "project" / "support.md"]
+    assert [
+        name for name in public | for_authors if name.partition(".")[2] not in promise and name not in promise
+    ] == []
+    pages = {
+        path: text
+        for path, text in texts.items()
+        if path.suffix == ".md"
+        and (path.name == "README.md" or "docs" in path.parts)
+        and not {"design", "measurements"} & {*path.parts}
+    }
+    packages = "|".join(sorted({path.parent.name for path in (repository / "src" / "zarrdock").glob("*/__init__.py")}))
+    named = re.compile(rf"zarrdock\.((?:{packages}|stores|array|codecs)\.\w+)")
+    private = [
+        f"{path}: {name}"
+        for path, text in pages.items()
+        for name in named.findall(text)
+        if name.partition(".")[0] not in public and name not in for_authors
+    ]
+    assert len(pages) > 30
+    assert private == []
+
+
 def test_every_error_has_a_cause_and_a_cure(repository: Path) -> None:
     page = (repository / "docs" / "reference" / "errors.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.+) \| (.+) \|$", page, re.MULTILINE)
