@@ -265,7 +265,7 @@ class ArrayProperties(Shaped, Placed):
             facts["Shards"] = _times(shards)
         facts["Codecs"] = ", ".join(codec.name for codec in self._leaf_codecs)
         facts["Fill value"] = str(self.fill_value)
-        facts["Size"] = f"{size_text(self.nbytes)} in {self.nchunks} chunks"
+        facts["Size"] = f"{size_text(self.nbytes)} in {self.nchunks:,} chunk{'' if self.nchunks == 1 else 's'}"
         facts["Format"] = f"Zarr v{self.zarr_format}"
         return facts
 

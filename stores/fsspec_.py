@@ -7,8 +7,10 @@ a synchronous one in the calling thread, or in a few threads where it is remote.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import inspect
 import os
+import re
 import sys
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -197,6 +199,10 @@ _EXTRAS = {
 }
 
 
+# Python's words for options that a filesystem needs.
+_LACKING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.*)")
+
+
 def install_hint(url: str) -> str:
     """The end of an error's sentence that says what to install for a URL, a chain of them, or a protocol."""
     wanted = {_EXTRAS.get(part.partition("://")[0].lower()) for part in url.split("::")} - {None}
@@ -208,8 +214,15 @@ def from_url(url: str, storage_options: dict[str, Any]) -> tuple[AbstractFileSys
     try:
         fs, path = fsspec.core.url_to_fs(url, **storage_options)
     except (ImportError, ValueError, TypeError) as error:  # unknown protocol, its library missing, wrong options
-        hint = install_hint(url) if isinstance(error, ImportError) else ""
-        raise UnsupportedError(f"cannot open {redact(url)}: {redact(error)}{hint}") from cause_of(error)
+        problem, hint = redact(error), install_hint(url) if isinstance(error, ImportError) else ""
+        lacking = _LACKING.search(problem) if isinstance(error, TypeError) else None
+        if lacking is not None:
+            problem = f"storage_options lack {lacking[1]}"
+        elif problem.startswith("Protocol not known"):
+            scheme = url.partition(":")[0]
+            near = difflib.get_close_matches(scheme.lower(), {*fsspec.available_protocols(), *_EXTRAS}, n=1)
+            hint = f"; did you mean {near[0]}://?" if near else ""
+        raise UnsupportedError(f"cannot open {redact(url)}: {problem}{hint}") from cause_of(error)
     except Exception as error:
         raise translate(error, store=redact(url)) from cause_of(error)
     return fs, path

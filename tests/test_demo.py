@@ -117,7 +117,20 @@ def test_without_the_libraries_s3_is_left_out(
     assert run(["demo", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "S3 is left out: " in text
-    assert 'pip install "zarrdock[s3,test]"' in text
+    assert 'pip install "zarrdock[s3]" "moto[server]"' in text
+
+
+def test_the_tables_fit_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("moto.server")
+    monkeypatch.setattr(demo, "_REPEATS", 1)
+    assert run(["demo", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if " cold " in line or " hot " in line or line.startswith(("selection", "─"))]
+    assert len(rows) == 3 * 10
+    assert [line for line in rows if len(line) > 80 or "…" in line] == []
+    assert "\n\n\n" not in "\n".join(lines)
 
 
 def test_the_demo_at_any_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -81,6 +82,19 @@ def test_all_commands_and_shells_complete(capfd: pytest.CaptureFixture[str], mon
         assert "Usage" not in done.stdout
 
 
+def test_the_list_of_commands_has_a_sentence_for_each() -> None:
+    from zarrdock.cli.app import app, click
+
+    context = click.Context(app)
+    for name in app.list_commands(context):
+        command = app.get_command(context, name)
+        assert command is not None
+        said = str(command.short_help)
+        assert said.endswith(".")
+        assert not re.search(r"\. [A-Z]|--", said), f"{name}: {said}"
+        assert len(said) < 210
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -106,6 +120,9 @@ def test_all_commands_and_shells_complete(capfd: pytest.CaptureFixture[str], mon
         (["info", "tree.dat"], "tree.dat|zip:"),
         (["info", "https://[::1"], "not a URL of https"),
         (["info", "http://127.0.0.1:99999/x"], "not a URL of http"),
+        (["info", "S3://bucket/x"], "did you mean s3://?"),
+        (["info", "htps://host/x"], "did you mean https://?"),
+        (["info", "webdav://x"], "storage_options lack 'base_url'"),
         (["info", "ftp://"], "write ftp://host/path"),
         (["info", "~nosuchuser/x"], "does not exist"),
         (["info", "nosuch|icechunk:"], "repository doesn't exist"),

@@ -351,3 +351,8 @@ def test_plain_objects_are_no_matter_of_compression() -> None:
             assert bytes(store.get("k", Span(3, 5)).data) == bytes(2)
             assert store.size("k") == 100
         assert len(proxy.log) == 3
+
+
+def test_an_upload_to_no_bucket_says_so(any_gcs: Endpoint) -> None:
+    with pytest.raises(zarrdock.errors.StoreError, match="no such bucket"):
+        zarrdock.create_array("gs://not-there/a.zarr", shape=3, dtype="u1", storage_options=any_gcs.storage_options)

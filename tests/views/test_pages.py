@@ -22,7 +22,8 @@ import zarrdock
 from zarrdock.errors import AccessError
 from zarrdock.serve.pages import node_page
 from zarrdock.serve.server import Server
-from zarrdock.viewer.preview import Bounds
+from zarrdock.viewer.multiscale import open_picture
+from zarrdock.viewer.preview import Bounds, preview
 
 pytestmark = pytest.mark.server
 
@@ -107,6 +108,16 @@ def test_one_axis_is_a_curve(server: Server) -> None:
     body = ask(server, "/curve/")[2]
     assert "<polyline" in body
     assert "nan," not in body
+    for n, said in (
+        (300, "all elements: "),
+        (1000, "every 2nd element: "),
+        (1300, "every 3rd element: "),
+        (6700, "every 12th element: "),
+        (12_700, "every 22nd element: "),
+    ):
+        array = zarrdock.create_array({}, data=np.arange(n))
+        found = preview(open_picture(array), {}, Bounds()).said
+        assert found.startswith(said), found
 
 
 def test_arrays_too_large_for_a_look(server: Server) -> None:

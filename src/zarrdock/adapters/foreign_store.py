@@ -123,7 +123,7 @@ class ForeignStore(Store):
     @property
     def url(self) -> str:
         text = str(self.store)
-        short = len(text) < 200 and "\n" not in text
+        short = len(text) < 200 and "\n" not in text and " object at 0x" not in text
         return f"<{type(self.store).__name__} {text}>" if short else f"<{type(self.store).__name__}>"
 
     def commit(self, message: str, **options: Any) -> str:

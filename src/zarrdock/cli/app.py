@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,6 +49,8 @@ class _Lazy(getattr(click, "RichGroup", click.Group)):  # type: ignore[misc]
         if module is None:
             return None
         command: click.Command = importlib.import_module(module).command
+        if command.short_help is None and command.help:  # in the list of commands: the first sentence
+            command.short_help = " ".join(re.split(r"\n\s*\n|(?<=\.)\s+(?=[A-Z])", command.help, maxsplit=1)[0].split())
         return command
 
     def resolve_command(

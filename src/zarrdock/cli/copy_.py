@@ -88,8 +88,8 @@ def command(
     resume: bool,
     **settings: Any,
 ) -> int:
-    """Copy the array, group or .npy file at SRC to DST, as Zarr: with other chunks, shards, compressors or version if
-    asked for, else as it is. An interrupted copy is completed by the same command.
+    """Copy the array, group or file (HDF5, netCDF, TIFF, numpy's) at SRC to DST as Zarr, with other chunks, shards,
+    compressors or version if asked for. An interrupted copy is completed by the same command.
 
     Exit status 3 if the copy is there, but without something of the source, which is named.
     """  # fmt: skip

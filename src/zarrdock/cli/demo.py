@@ -91,19 +91,17 @@ def command(
     path = where / "brain.png" if picture is None else picture
     _draw(target, path)
     print(f"Three slices, read from the local shards: {path}")
+    print()
     if url is not None:
-        print()
         store = open_store(url, storage_options=storage_options or None)
         _write(volume, store)
         good &= _compare(str(store), store, volume)
     elif storage_options:
         raise UnsupportedError("storage options go with --at")
     if s3:
-        print()
         good &= _over_s3(target, volume)
     if not good:
         raise DemoFailedError("values read differ from those written, or requests from those planned: see the table")
-    print()
     print("All that was read equals the volume, and every read cost what its plan had said.")
 
 
@@ -172,14 +170,20 @@ def _compare(name: str, store: Store, volume: Volume, requests: Callable[[], int
         requests: counts the requests a server has seen so far.
     """
     table = Table(
-        title=f"{name}: rounds / requests / bytes", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+        title=f"{name}: rounds / requests / bytes",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+        show_edge=False,
     )
     for heading in ("selection", "", "planned", "happened"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     if requests is not None:
-        table.add_column("at the server", justify="right")
-    table.add_column("ms", justify="right")
-    table.add_column("equal", justify="center")
+        table.add_column("seen", justify="right", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("same", no_wrap=True)
     recorder = RecordingStore(store)
     good = True
     for label, text, selection in SELECTIONS:
@@ -190,7 +194,7 @@ def _compare(name: str, store: Store, volume: Volume, requests: Callable[[], int
             good &= fits and all(found.seen in (None, found.planned.n_requests) for found in tries)
             one = tries[0]
             cells = [
-                f"{label}  [dim]\\[{text}][/]" if state == "cold" else "",
+                label if state == "cold" else f"[dim]  \\[{text}][/]",
                 state,
                 str(one.planned),
                 str(one.happened),
@@ -199,6 +203,7 @@ def _compare(name: str, store: Store, volume: Volume, requests: Callable[[], int
             fastest = min(found.milliseconds for found in tries)
             table.add_row(*cells, f"{fastest:.1f}", "yes" if fits else "[red]NO[/]")
     console().print(table)
+    print()
     return good
 
 
@@ -232,7 +237,7 @@ def _server() -> Iterator[tuple[str, dict[str, Any], Callable[[], int]]]:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
         from werkzeug.serving import make_server
     except ImportError as error:
-        raise UnsupportedError(f'{error.name} is not installed; pip install "zarrdock[s3,test]"') from None
+        raise UnsupportedError(f'{error.name} is not installed; pip install "zarrdock[s3]" "moto[server]"') from None
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # one line a request otherwise
     app = DomainDispatcherApplication(create_backend_app)
     seen: list[str] = []
@@ -262,6 +267,7 @@ def _over_s3(target: Path, volume: Volume) -> bool:
             store = open_store(url, storage_options=options)
         except UnsupportedError as error:
             print(f"S3 is left out: {error}")
+            print()
             return True
         stack.callback(store.close)
         copy(target, store)

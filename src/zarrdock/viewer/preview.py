@@ -170,10 +170,16 @@ def _where(picture: Picture, level: Array, selection: tuple[Any, ...], step: int
     if not is_whole:
         parts.append("the middle")
     if step > 1:
-        parts.append(f"every {step}{'nd' if step == 2 else 'rd' if step == 3 else 'th'} element")
+        parts.append(f"every {_ordinal(step)} element")
     if len(picture.levels) > 1:
         parts.append(f"level {picture.levels.index(level)} of {len(picture.levels)}")
     return ", ".join(parts) or "all of it"
+
+
+def _ordinal(n: int) -> str:
+    """``2nd``, ``11th``, ``23rd``."""
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n:,}{ending}"
 
 
 def _drawn(plane: npt.NDArray[Any], said: str, *, is_rgb: bool, as_labels: bool) -> Preview:
@@ -218,8 +224,8 @@ def _curve(array: Array, bounds: Bounds) -> Preview:
         if plan.nbytes > bounds.nbytes:
             continue
         values = array.read(selection)
-        said = "all" if stop == n else f"the first {stop:,}"
-        said += " elements" if step == 1 else f" elements, every {step}th"
+        of = "" if stop == n else f" of the first {stop:,}"
+        said = f"{'all elements' if step == 1 else f'every {_ordinal(step)} element'}{of}"
         said += f": {size_text(plan.nbytes)} read"
         shown = np.abs(values) if values.dtype.kind == "c" else values
         if values.dtype.kind == "c":
