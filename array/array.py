@@ -522,7 +522,7 @@ class Array(ArrayProperties):
             name = self._key.rpartition("/")[2]
             origins = [(store, key) for store, key in self._store.origins(self._key) if key.endswith(name)]
             looks = (store.read([Read(key)])[0] for store, key in origins)
-            found = next((look for look in looks if isinstance(look, Blob)), None)
+            found: Result = next((look for look in looks if isinstance(look, Blob)), None)
             if found is None:  # the origin of an archive's entry, or of a dataset in a file, is that file
                 found = self._store.read([Read(self._key)])[0]
             self._compare(found)
