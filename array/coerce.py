@@ -55,12 +55,29 @@ def values_of(value: Any, shape: tuple[int, ...], data_type: DataType) -> AnyArr
         array = native
     if array.dtype != dtype and not _castable(array.dtype, dtype):
         raise SelectionError(f"values of {array.dtype} can't be cast to the array's {dtype}")
+    if array.dtype.kind in "mM" and dtype.kind == array.dtype.kind and array.dtype != dtype:
+        _check_times(array, dtype)
     while array.ndim > len(shape) and array.shape[0] == 1:  # as numpy's assignment has it
         array = array[0:1].reshape(array.shape[1:])  # array[0] of objects could be the object
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
         raise SelectionError(f"a value of shape {array.shape} does not fit a selection of shape {shape}") from None
+
+
+def _check_times(array: AnyArray, dtype: np.dtype[Any]) -> None:
+    """Refuse times beyond the range of a finer unit, which numpy wraps around. A coarser unit cuts off, as numpy has
+    it.
+    """
+    try:
+        if np.promote_types(array.dtype, dtype) != dtype.newbyteorder("="):
+            return
+    except TypeError:  # months and days
+        raise SelectionError(f"values of {array.dtype} can't be cast to the array's {dtype}") from None
+    wrong = (array.astype(dtype).astype(array.dtype) != array) & ~np.isnat(array)
+    if wrong.any():
+        first = array[np.unravel_index(int(wrong.argmax()), wrong.shape)]
+        raise SelectionError(f"the value does not fit an array of {dtype}: {first} is beyond its range")
 
 
 def _text(value: Any) -> AnyArray:

@@ -19,11 +19,11 @@ from typing import Any, Final, TypeAlias
 from zarrdock.array.execution.drivers import send
 from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.metadata.v3 import inline_to_json
-from zarrdock.errors import ConflictError, MetadataError, ZarrdockError
+from zarrdock.errors import ConflictError, MetadataError, NodeExistsError, ZarrdockError
 from zarrdock.json_ import JSON, loads, loads_lax, serialise
 from zarrdock.stores.base import Blob, Buffer, Read, Store, attempts
 
-__all__ = ["Copies", "is_in_copies", "n_changes", "note_change", "place_of", "take_from_copies"]
+__all__ = ["Copies", "is_in_copies", "n_changes", "note_change", "place_of", "refuse_arrays_above", "take_from_copies"]
 
 _ATTEMPTS: Final = 100
 _V2_NAMES: Final = (".zarray", ".zgroup", ".zattrs")
@@ -91,14 +91,21 @@ class Copies:
     Args:
         paths: of nodes that are made, changed or removed.
         own: they are groups that may hold copies themselves: in v2 these repeat the group's own documents.
+        new: they are being made, which is an error below an array.
     """
 
-    def __init__(self, store: Store, paths: Sequence[str], zarr_format: int, *, own: bool = False) -> None:
+    def __init__(
+        self, store: Store, paths: Sequence[str], zarr_format: int, *, own: bool = False, new: bool = False
+    ) -> None:
         self._store = store
         self._paths = paths
         self._zarr_format = zarr_format
+        self._is_new = new
         self._holders = list(_holders(store, paths, zarr_format, own=own))
-        self._found = send(store, [Read(holder.key) for holder in self._holders]) if self._holders else None
+        self._reads = [Read(holder.key) for holder in self._holders]
+        if new and zarr_format == 2:
+            self._reads += [Read(f"{holder.path}/.zarray".lstrip("/")) for holder in self._holders]
+        self._found = send(store, self._reads) if self._reads else None
         self._above = _Above(store, zarr_format)
 
     def refresh(self) -> None:
@@ -109,6 +116,7 @@ class Copies:
 
         Raises:
             ConflictError: other writers kept changing the nodes meanwhile.
+            NodeExistsError: new nodes are below an array.
         """
         try:
             self._refresh_all()
@@ -117,11 +125,18 @@ class Copies:
                 note_change(self._store, path)
 
     def _refresh_all(self) -> None:
-        if self._found is None:
-            found = _read(self._holders)
-        else:
-            found = [_copy_of(result, self._zarr_format) for result in self._found.result()]
-        holders = [holder for holder, copy in zip(self._holders, found, strict=True) if copy is not None]
+        results = self._store.read(self._reads) if self._found is None else self._found.result()
+        documents = [_parse(result) for result in results]
+        n = len(self._holders)
+        if self._is_new:
+            for holder, document in zip(self._holders, documents[-n:], strict=True):
+                _refuse_array(document, holder.path, self._store)
+        found = zip(self._holders, documents[:n], strict=True)
+        holders = [
+            holder
+            for holder, document in found
+            if document is not None and _copy_in(document, self._zarr_format) is not None
+        ]
         holders += self._above.holders()
         if holders:
             _refresh(self._store, self._paths, self._zarr_format, holders)
@@ -151,6 +166,25 @@ def _refresh(store: Store, paths: Sequence[str], zarr_format: int, holders: Sequ
                 holders = [other for other in holders if other is not holder]
         if not stale:
             return
+
+
+def refuse_arrays_above(store: Store, path: str) -> None:
+    """Make sure that a new node would not be below an array, of either format: a round.
+
+    Raises:
+        NodeExistsError: it would.
+    """
+    folders = [holder.path for holder in _holders(store, [path], 3)]
+    reads = [Read(f"{folder}/{name}".lstrip("/")) for folder in folders for name in ("zarr.json", ".zarray")]
+    for read, result in zip(reads, store.read(reads) if reads else (), strict=True):
+        _refuse_array(_parse(result), read.key.rpartition("/")[0], store)
+
+
+def _refuse_array(document: Members | None, folder: str, store: Store) -> None:
+    if document is not None and document.get("node_type", "array") == "array" and "shape" in document:
+        raise NodeExistsError(
+            f"there is an array at {folder or '/'!r} in {store}, and an array has no members: choose another path"
+        )
 
 
 def take_from_copies(store: Store, path: str) -> None:

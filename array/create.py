@@ -29,7 +29,7 @@ from zarrdock.codecs.sharding import Sharding
 from zarrdock.codecs.transpose import Transpose
 from zarrdock.codecs.v2_codecs import from_v2
 from zarrdock.codecs.write_options import WriteOptions
-from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.errors import MetadataError, SelectionError, UnsupportedError
 from zarrdock.json_ import as_json, in_parameters
 from zarrdock.stores.base import Store
 
@@ -146,7 +146,11 @@ def make_array(
     given: dict[str, Any] = dict(parameters)
     data = given.pop("data", None)
     if data is not None:
-        data = np.asarray(data) if not hasattr(data, "shape") else data
+        if not hasattr(data, "shape"):
+            try:
+                data = np.asarray(data)
+            except ValueError as error:  # lists of different lengths
+                raise SelectionError(f"data= is no array: {error}") from error
         for name in ("shape", "dtype"):
             if given.get(name) is None:
                 given[name] = getattr(data, name)
@@ -266,7 +270,10 @@ def _data_type(dtype: Any, filters: CodecsLike, zarr_format: int) -> DataType:
 
 
 def _shape(shape: Any, pointer: str) -> tuple[int, ...]:
-    items = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    try:
+        items = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    except TypeError:
+        raise MetadataError(pointer=pointer, expected="an integer, or a list of them", found=shape) from None
     if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in items):
         raise MetadataError(pointer=pointer, expected="non-negative integers", found=shape)
     return tuple(int(n) for n in items)

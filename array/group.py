@@ -24,6 +24,7 @@ from zarrdock.array.node_storage import (
     new_node_path,
     node_path,
     replace_node,
+    require_group,
     save_new,
     update_metadata,
 )
@@ -489,7 +490,7 @@ class Group(Placed):
             try:
                 save_new(self._store, parent, GroupMetadata(zarr_format=self._metadata.zarr_format), overwrite=False)
             except NodeExistsError:
-                load(self._store, parent, "group", self._metadata.zarr_format, consolidated=False)
+                require_group(self._store, parent, self._metadata.zarr_format)
 
     def append(self, data: Mapping[str, Any], dim: str) -> slice:
         """Append to all arrays right below that have a dimension: a cube's data and its coordinates get the same rows.

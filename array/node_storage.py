@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from zarrdock.array.consolidated_copies import Copies, take_from_copies
+from zarrdock.array.consolidated_copies import Copies, refuse_arrays_above, take_from_copies
 from zarrdock.array.execution.read_write import update_key
 from zarrdock.array.metadata.consolidated import parse_consolidated_v2
 from zarrdock.array.metadata.lenient import Leniency
@@ -43,6 +43,7 @@ __all__ = [
     "new_node_path",
     "node_path",
     "replace_node",
+    "require_group",
     "save_new",
     "update_metadata",
 ]
@@ -323,7 +324,8 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
     Args:
         overwrite: remove the node that is there, with all nodes below it, see :func:`~zarrdock.array.removal.remove`.
     Raises:
-        NodeExistsError: it is there already; with ``overwrite``, something is there that is no Zarr.
+        NodeExistsError: it is there already, or an array above it; with ``overwrite``, something is there that is no
+            Zarr.
     """
     stored = documents(node)
     if node.zarr_format == 2 and not overwrite:
@@ -333,7 +335,7 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
             raise NodeExistsError(_exists(store, path))
     if overwrite:
         replace_node(store, path, node)
-    copies = Copies(store, [path], node.zarr_format)
+    copies = Copies(store, [path], node.zarr_format, new=True)
     names = [name for name in stored if name != ".zattrs" or node.attributes]
     try:
         # The first document decides; a later one belongs to the node that the first one made ours.
@@ -346,6 +348,19 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
         copies.refresh()
     except BaseException as error:
         withdraw(store, path, node, error)
+        raise
+
+
+def require_group(store: Store, path: str, zarr_format: int) -> None:
+    """Make sure that the node at ``path`` is a group, above one that is to be made.
+
+    Raises:
+        NodeExistsError: it is an array. NodeNotFoundError: there is none, or one of the other format.
+    """
+    try:
+        load(store, path, "group", 3 if zarr_format == 3 else 2, consolidated=False)
+    except NodeNotFoundError:
+        refuse_arrays_above(store, join(path, "member"))
         raise
 
 

@@ -110,7 +110,34 @@ def test_values_that_do_not_fit_leave_nothing_behind(store: zarrdock.Store) -> N
         zarrdock.create_array(store, data=[1, 2], shape=(3,))
     with pytest.raises(SelectionError):
         zarrdock.create_group(store, path="g").create_array("x", data=np.zeros(2), shape=(3,))
+    with pytest.raises(SelectionError, match="data= is no array"):
+        zarrdock.create_array(store, data=[[1, 2], [3]])
     assert keys(store) == ["g/zarr.json"]
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_array_has_no_members(store: zarrdock.Store, zarr_format: Any) -> None:
+    root = zarrdock.create_group(store, zarr_format=zarr_format)
+    root.create_array("a", data=[1, 2], chunks=1)
+    before = keys(store)
+    other = zarrdock.create_array({}, data=[5])
+    same: dict[str, Any] = {"zarr_format": zarr_format}
+    array: dict[str, Any] = {"shape": 1, "dtype": "i2"}
+    acts: list[Callable[[], Any]] = [
+        lambda: root.create_array("a/x", **array),
+        lambda: root.create_group("a/x/y"),
+        lambda: zarrdock.create_array(store, path="a/x", **array, **same),
+        lambda: zarrdock.create_group(store, path="a/x/y", **same),
+        lambda: zarrdock.open_array(store, "a", path="a/x", **array, **same),
+        lambda: zarrdock.open_array(store, "w", path="a/x", **array, **same),
+        lambda: zarrdock.open_group(store, "a", path="a/x", **same),
+        lambda: zarrdock.create_hierarchy(store, {"a/x": array}, **same),
+        lambda: zarrdock.copy(other, store, dst_path="a/x", zarr_format=zarr_format),
+    ]
+    for act in acts:
+        with pytest.raises(NodeExistsError, match="an array has no members"):
+            act()
+        assert keys(store) == before
 
 
 @pytest.mark.parametrize(
@@ -118,6 +145,7 @@ def test_values_that_do_not_fit_leave_nothing_behind(store: zarrdock.Store) -> N
     [
         ({"shape": -1}, "/shape"),
         ({"shape": (3, 2.5)}, "/shape"),
+        ({"shape": 2.5}, "/shape"),
         ({"shape": (True,)}, "/shape"),
         ({"chunks": (2, 2)}, "/chunks"),
         ({"chunks": 0}, "/chunks"),
@@ -422,7 +450,7 @@ def test_members(store: zarrdock.Store, zarr_format: Any) -> None:
         root.require_group("z")
     with pytest.raises(NodeExistsError):
         root.create_array("z", shape=1, dtype="u1")
-    with pytest.raises(NodeNotFoundError):
+    with pytest.raises(NodeExistsError, match="an array has no members"):
         root.create_array("z/below", shape=1, dtype="u1")
     del root["a"]
     assert "a" not in root
@@ -584,7 +612,7 @@ def test_resizing(store: zarrdock.Store, zarr_format: Any) -> None:
         with pytest.raises(SelectionError):
             array.append(data, axis)
     assert zarrdock.open_array(store).shape == (6, 5)
-    line = zarrdock.create_array(store, name="line", shape=3, dtype="u1", zarr_format=zarr_format)
+    line = zarrdock.create_array({}, shape=3, dtype="u1", zarr_format=zarr_format)
     line.resize(5)
     assert line.shape == (5,)
 

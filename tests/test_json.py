@@ -58,6 +58,20 @@ def test_what_is_not_json(document: bytes, message: str) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "document, hint",
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s3--12.json\n", "git annex get"),
+        (b"\n<!DOCTYPE html>\n<html>", "web page"),
+        (b'<?xml version="1.0"?><Error/>', "XML"),
+    ],
+)
+def test_what_others_put_in_its_place_is_named(document: bytes, hint: str) -> None:
+    with pytest.raises(MetadataError, match=f"not JSON.*{hint}"):
+        loads(document)
+
+
 @pytest.mark.parametrize("kind", ["array", "object"])
 def test_depth_up_to_the_limit(kind: str) -> None:
     document = nested(MAX_DEPTH, kind)

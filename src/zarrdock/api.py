@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 import numpy as np
 
 from zarrdock.array.array import Array, Missing, check_missing
+from zarrdock.array.consolidated_copies import refuse_arrays_above
 from zarrdock.array.create import (
     ArrayParameters,
     ChunkKeyEncodingLike,
@@ -25,7 +26,7 @@ from zarrdock.array.create import (
 )
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
-from zarrdock.array.node_storage import ZarrFormat, join, load, new_node_path, node_path, save_new
+from zarrdock.array.node_storage import ZarrFormat, join, load, new_node_path, node_path, require_group, save_new
 from zarrdock.array.planning.caches import ChunkCache
 from zarrdock.codecs.write_options import WriteOptionsLike, write_options
 from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
@@ -139,7 +140,9 @@ def open(  # noqa: A001 - zarr-python's name
             return _create_array(opened, new_node_path(at), parameters, zarr_format, mode, chosen)
         return _create_group(opened, new_node_path(at), None, zarr_format, mode, chosen)
 
-    return _open_or_create(mode, lambda: wrap(opened, at, load(opened, at, None, zarr_format), chosen), create)
+    return _open_or_create(
+        mode, opened, at, lambda: wrap(opened, at, load(opened, at, None, zarr_format), chosen), create
+    )
 
 
 def open_array(
@@ -180,7 +183,7 @@ def open_array(
         return _create_array(opened, new_node_path(at), parameters, zarr_format, mode, chosen)
 
     # Without parameters nothing can be created: a missing array is the mistake to tell.
-    return _open_or_create("r+" if mode == "a" and not parameters else mode, existing, create)
+    return _open_or_create("r+" if mode == "a" and not parameters else mode, opened, at, existing, create)
 
 
 def open_group(
@@ -220,13 +223,15 @@ def open_group(
     def create() -> Group:
         return _create_group(opened, new_node_path(at), attributes, zarr_format, mode, chosen)
 
-    return _open_or_create(mode, existing, create)
+    return _open_or_create(mode, opened, at, existing, create)
 
 
 Node = TypeVar("Node", bound=Array | Group)
 
 
-def _open_or_create(mode: str, existing: Callable[[], Node], create: Callable[[], Node]) -> Node:
+def _open_or_create(
+    mode: str, store: Store, path: str, existing: Callable[[], Node], create: Callable[[], Node]
+) -> Node:
     if mode in ("r", "r+", "a"):
         try:
             return existing()
@@ -238,6 +243,7 @@ def _open_or_create(mode: str, existing: Callable[[], Node], create: Callable[[]
     except NodeExistsError:
         if mode != "a":
             raise
+        refuse_arrays_above(store, path)
         return existing()  # another process made it in the meantime, or it is of the other kind, which is an error
 
 
@@ -448,7 +454,7 @@ def create_hierarchy(
         except NodeExistsError:
             if at in made:
                 raise
-            load(opened, at, "group", zarr_format, consolidated=False)
+            require_group(opened, at, zarr_format)
 
     # Groups that contain others first, so that an interruption leaves nothing without a group above it.
     with ThreadPoolExecutor(opened.traits.n_concurrent if opened.traits.remote else 1) as pool:

@@ -77,6 +77,16 @@ def in_document(key: str) -> Iterator[None]:
         raise error.with_key(key or error.key) from error.__cause__
 
 
+# Beginnings of documents that others put in the place of one.
+_OTHERS: Final = {
+    "version https://git-lfs": "it is a pointer of Git LFS to a file that was not fetched: run git lfs pull",
+    "/annex/objects/": "it is a pointer of git-annex to a file that was not fetched: run git annex get",
+    "<!doctype html": "it is a web page: is the address right, and need you log in?",
+    "<html": "it is a web page: is the address right, and need you log in?",
+    "<?xml": "it is XML, such as a service's message",
+}
+
+
 @contextmanager
 def in_parameters() -> Iterator[None]:
     """Tell every MetadataError raised inside that it is about a parameter of a new array."""
@@ -102,7 +112,8 @@ def loads(document: bytes | bytearray | memoryview) -> JSON:
     try:
         value = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise MetadataError(f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
+        hint = next((f"; {hint}" for start, hint in _OTHERS.items() if text.lstrip().lower().startswith(start)), "")
+        raise MetadataError(f"not JSON: {error.msg} (line {error.lineno}, column {error.colno}){hint}") from error
     except RecursionError:
         raise _too_deep() from None
     except _DuplicateError as error:

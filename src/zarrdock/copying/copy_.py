@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from zarrdock.array.array import Array, Missing, check_missing
-from zarrdock.array.consolidated_copies import Copies
+from zarrdock.array.consolidated_copies import Copies, refuse_arrays_above
 from zarrdock.array.execution.read_plan import require_all
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.node_storage import ZarrFormat, load, new_node_path, node_path, replace_node
@@ -127,6 +127,7 @@ def copy(
     if contents.reading is not None:
         refuse_aliases([contents.reading], store, at, is_cleared=False)
     store._check_writable(at)
+    refuse_arrays_above(store, at)
     if missing == "error":
         _require_all(contents)
     if workers is not None:
