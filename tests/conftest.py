@@ -28,6 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
         counts.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:  # before -m chooses
+        if item.get_closest_marker("rare") is not None:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_report_header() -> str:
     return f"zarrdock {zarrdock.__version__} from {Path(zarrdock.__file__).parent}"
 

@@ -138,7 +138,7 @@ def test_memory_is_out_of_reach_for_other_processes() -> None:
         zarrdock.from_dask(x, zarrdock.MemoryStore())
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 @pytest.mark.filterwarnings("ignore:Sending large graph", "ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_a_cluster_of_processes_writes_one_shard(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")

@@ -172,6 +172,7 @@ def test_a_lost_cluster(source: zarrdock.Group, tmp_path: Path) -> None:
     expect_copy(tmp_path / "b.zarr")
 
 
+@pytest.mark.rare
 def test_a_job_that_takes_workers_with_it(source: zarrdock.Group, tmp_path: Path) -> None:
     """Dask gives a job up that several workers died of; that is a typed error, and the copy can be resumed."""
     with (

@@ -89,7 +89,7 @@ def append_some(store: Any, who: int) -> None:
         zarrdock.append(days(100 * who + 10 * i, 1 + i), store, dim="time")
 
 
-@FORMATS
+@pytest.mark.parametrize("zarr_format", [3, pytest.param(2, marks=pytest.mark.rare)])
 def test_many_processes(tmp_path: Path, zarr_format: Any) -> None:
     store = zarrdock.LocalStore(tmp_path / "x.zarr")
     write(store, zarr_format)

@@ -23,6 +23,12 @@ from zarrdock.testing.contract_read import in_fork
 pytestmark = pytest.mark.server
 
 DATA = bytes(range(200)) * 5
+# Interpreters that are started import the libraries of clouds anew.
+IN_OTHER_PROCESSES = pytest.mark.parametrize(
+    "where",
+    ["local", "S3", *(pytest.param(kind, marks=pytest.mark.rare) for kind in ("zip", "GCS", "Azure"))],
+    indirect=True,
+)
 
 
 def opened(where: Any) -> tuple[zarrdock.Store, zarrdock.Array]:
@@ -116,6 +122,7 @@ def test_copies(where: Any) -> None:
     other.close()
 
 
+@IN_OTHER_PROCESSES
 def test_spawned_processes(where: Any) -> None:
     store, array = opened(where)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -132,7 +139,7 @@ def test_spawned_processes(where: Any) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["threads", pytest.param("processes", marks=pytest.mark.rare)])
 def test_dask(where: Any, scheduler: str) -> None:
     _, array = opened(where)
     lazy = dask.array.from_array(array, chunks=(16, 16), lock=False)
@@ -143,6 +150,7 @@ def test_dask(where: Any, scheduler: str) -> None:
     array.store.close()
 
 
+@pytest.mark.rare
 def test_dask_workers(everywhere: list[Any]) -> None:
     import distributed
 
@@ -244,6 +252,7 @@ list(store.list())
 """
 
 
+@IN_OTHER_PROCESSES
 def test_no_word_at_exit(where: Any) -> None:
     programs = {name: where.code + USE + ending for name, ending in ENDINGS.items()}
     modules = {"S3": "s3fs, aiobotocore.session", "GCS": "gcsfs", "Azure": "adlfs"}.get(where.kind, "asyncio")

@@ -425,7 +425,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 
 
 @needs_proc
-@pytest.mark.slow
+@pytest.mark.rare
 def test_two_gigabytes_in_half_a_gibibyte(tmp_path: Path) -> None:
     synthetic(tmp_path / "a.zarr", 1024, 256)
     assert peak_mib(tmp_path / "a.zarr", tmp_path / "image.zarr", 512) < 512

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zarrdock
-from support.servers import Endpoint, StrictS3
+from support.servers import Endpoint
 from support.stores import HookedStore, remote
 from support.storms.workers import in_processes, in_threads
 from zarrdock.array.group import Group
@@ -36,8 +36,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[zarrdock.S
         case "mapping":
             yield zarrdock.open_store({})
         case "S3":
-            with StrictS3("b") as s3:
-                yield zarrdock.open_store("s3://b/x", storage_options=s3.storage_options)
+            yield request.getfixturevalue("on_s3")()
 
 
 def make(store: zarrdock.Store, zarr_format: Any = 3, *, consolidated: bool = False, n: int = 0) -> Group:
@@ -96,8 +95,10 @@ def expected(n_writers: int, n: int) -> list[int]:
     return [1000 * who + 10 * i + j for who in range(n_writers) for i in range(n) for j in range(1 + (who + i) % 3)]
 
 
-@FORMATS
-@pytest.mark.parametrize("consolidated", [False, True])
+@pytest.mark.parametrize(
+    "zarr_format, consolidated",
+    [(3, True), *(pytest.param(*one, marks=pytest.mark.rare) for one in ((2, False), (2, True), (3, False)))],
+)
 def test_ten_processes(tmp_path: Path, zarr_format: Any, consolidated: bool) -> None:
     store = zarrdock.LocalStore(tmp_path / "x")
     make(store, zarr_format, consolidated=consolidated)
@@ -110,7 +111,7 @@ def test_ten_processes(tmp_path: Path, zarr_format: Any, consolidated: bool) -> 
 
 
 @pytest.mark.server
-@pytest.mark.slow
+@pytest.mark.rare
 def test_ten_processes_on_s3(moto: Endpoint) -> None:
     store = zarrdock.open_store(f"s3://{moto.bucket}/cube", storage_options=moto.storage_options)
     make(store, consolidated=True)

@@ -38,8 +38,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[zarrdock.S
             with zarrdock.open_store(tmp_path / "x.zip") as archive:
                 yield archive
         case "S3":
-            with StrictS3("b") as s3:
-                yield zarrdock.open_store("s3://b/x", storage_options=s3.storage_options)
+            yield request.getfixturevalue("on_s3")()
 
 
 def tree(store: zarrdock.Store, zarr_format: Any) -> Group:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,11 @@ import numpy as np
 import pytest
 
 import zarrdock
-from support.servers import StrictS3
 from support.stores import remote
 from zarrdock.array import array as array_module
 from zarrdock.errors import NodeChangedError, NodeNotFoundError
 
 NEW = [n + 0.5 for n in range(16)]
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[StrictS3]:
-    with StrictS3("b") as server:
-        yield server
 
 
 @pytest.fixture(params=["memory", "local", "zip", "remote", "mapping", pytest.param("S3", marks=pytest.mark.server)])
@@ -42,8 +34,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[zarrdock.S
         case "mapping":
             yield zarrdock.open_store({})
         case "S3":
-            s3 = request.getfixturevalue("s3")
-            yield zarrdock.open_store(f"s3://b/{uuid.uuid4().hex}", storage_options=s3.storage_options)
+            yield request.getfixturevalue("on_s3")()
 
 
 ACTS: dict[str, Callable[[zarrdock.Array], Any]] = {
