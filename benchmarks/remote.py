@@ -28,7 +28,7 @@ from benchmarks import options as opt
 from benchmarks.bench import Bench
 from benchmarks.nginx import Nginx, serve
 from benchmarks.peers.base import Layout, Selection, Unavailable, load_peers
-from benchmarks.peers.remote import REMOTE, RemotePeer
+from benchmarks.peers.remote import PIPELINES, REMOTE, RemotePeer
 from benchmarks.remote_report import markdown
 from benchmarks.report import machine
 from benchmarks.run import Beside
@@ -39,7 +39,7 @@ N_BOXES = {0: 100, 10: 20, 50: 10}
 N_VOXELS = {0: 200, 10: 50, 50: 20}
 N_THREADS = 16
 STATES = ("cold", "hot")
-ALL = [name for name in REMOTE if name != "zarrdock pure"]
+ALL = [name for name in REMOTE if name not in ("zarrdock pure", *PIPELINES)]
 
 
 @dataclass

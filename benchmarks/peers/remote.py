@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.nginx import BUCKET
-from benchmarks.peers.base import Selection, load_library
+from benchmarks.peers.base import Selection, Unavailable, load_library
 
 
 class RemotePeer(ABC):
@@ -154,6 +154,41 @@ class ZarrS3fs(RemotePeer):
         return self._zarr.open_array(store, mode="r", zarr_format=3)
 
 
+class ZarrPipeline(ZarrS3fs):
+    """zarr-python with another codec pipeline: one line of configuration, and nothing else that is not its own."""
+
+    pipeline = ""
+
+    def __init__(self, url: str, threads: int) -> None:
+        super().__init__(url, threads)
+        module, _, name = self.pipeline.rpartition(".")
+        if not hasattr(load_library(module), name):
+            raise Unavailable(f"zarr {self.version} has no {name}")
+
+    def open(self, path: str) -> Any:
+        with self._zarr.config.set({"codec_pipeline.path": self.pipeline}):
+            return super().open(path)
+
+    def read(self, handle: Any, selection: Selection) -> NDArray[Any]:
+        with self._zarr.config.set({"codec_pipeline.path": self.pipeline}):
+            return super().read(handle, selection)
+
+
+class ZarrdockPipeline(ZarrPipeline):
+    name = "zarr+zarrdock s3fs"
+    pipeline = "zarrdock.adapters.zarr_python.CodecPipeline"
+
+
+class ZarrFused(ZarrPipeline):
+    name = "zarr-fused s3fs"
+    pipeline = "zarr.core.codec_pipeline.FusedCodecPipeline"
+
+
+class ZarrsPipeline(ZarrPipeline):
+    name = "zarrs s3fs"
+    pipeline = "zarrs.ZarrsCodecPipeline"
+
+
 class ZarrObstore(ZarrS3fs):
     name = "zarr obstore"
 
@@ -195,6 +230,9 @@ REMOTE: dict[str, Callable[[str, int], RemotePeer]] = {
     cls.name: cls
     for cls in (
         Zarrdock, ZarrdockPure, ZarrdockS3fs, ZarrdockObstore, TensorStore, TensorStoreCached, ZarrS3fs, ZarrObstore,
-        Zarrista,
+        Zarrista, ZarrdockPipeline, ZarrFused, ZarrsPipeline,
     )
 }  # fmt: skip
+
+#: zarr-python with pipelines other than its default: ``--peers "zarr s3fs,..."``.
+PIPELINES = [name for name, cls in REMOTE.items() if isinstance(cls, type) and issubclass(cls, ZarrPipeline)]
