@@ -103,7 +103,7 @@ class Answer:
     body was decoded on the way.
     """
 
-    data: bytes
+    data: bytes | bytearray
     version: Version
     status: int
     content_range: str | None = None

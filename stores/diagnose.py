@@ -55,7 +55,7 @@ _MESSAGE = re.compile(rb"<Message>([^<]{1,1000})</Message>")
 _DETAIL = re.compile(rb"<AuthenticationErrorDetail>([^<]{1,1000})</AuthenticationErrorDetail>")
 
 
-def xml_error(status: int, body: bytes, headers: Mapping[str, str]) -> HttpStatusError:
+def xml_error(status: int, body: bytes | bytearray, headers: Mapping[str, str]) -> HttpStatusError:
     """The error of an answer of S3 or Azure. Services that speak S3 do not always send the document; Azure repeats the
     code in a header, for answers to HEAD.
     """

@@ -209,7 +209,7 @@ class HTTPStore(RemoteStore):
         wait = response.headers.get("Retry-After", "")
         return HttpStatusError(response.status, text, code=code, retry_after=float(wait) if wait.isdecimal() else None)
 
-    async def _partial(self, live: Live, response: aiohttp.ClientResponse, read: Read) -> bytes:
+    async def _partial(self, live: Live, response: aiohttp.ClientResponse, read: Read) -> bytes | bytearray:
         """The body of a 206, if it is the requested range."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise StoreError("the server compresses its partial answers", key=read.key, store=self)

@@ -44,7 +44,9 @@ def size_of_content_range(content_range: str | None) -> int | None:
     return None if size == "*" else int(size)
 
 
-def take(data: bytes, range_: Range, *, status: int, content_range: str | None, length: int | None) -> bytes:
+def take(
+    data: bytes | bytearray, range_: Range, *, status: int, content_range: str | None, length: int | None
+) -> bytes | bytearray:
     """Exactly the bytes of ``range_``, out of the body of a successful answer.
 
     Args:

@@ -555,7 +555,7 @@ class RemoteStore(Store):
     def _update_once(self, key: str, tickets: Sequence[Ticket[Change]]) -> None:
         found = self._bridge.run(lambda live: self._fetch(live, key, None, None))
         base = found if isinstance(found, Answer) else None
-        old = base.data if base else None
+        old = bytes(base.data) if base else None
         new = apply_all(tickets, old)
         if new is old:
             return

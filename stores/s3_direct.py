@@ -1,4 +1,4 @@
-"""A lean lane for S3 reads: one GET through the connections of s3fs's own client, without botocore's machinery.
+"""A lean lane for S3 reads: one GET with the client's settings, without the machinery of botocore and aiohttp.
 
 botocore spends about 2 ms of CPU on a request, which is more than everything else a read costs. What it makes of a
 request hardly changes from one read of a bucket to the next, so it is asked once a bucket: the lane lets it prepare a
@@ -7,8 +7,8 @@ and signature come out equal to the last character is the lane used for this buc
 honoured or noticed: endpoints, addressing styles, regions and requester-pays come out equal; customer keys, older
 signatures, access points with signatures of their own and whatever else is unusual do not, and are left to s3fs.
 
-Answers that ask for botocore's knowledge (redirects to another region, malformed requests) are left to it too. See
-``docs/design/s3-lane.md``.
+Answers that ask for botocore's knowledge (redirects to another region, malformed requests), and those that are not
+understood, are left to it too. See ``docs/design/s3-lane.md``.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import ssl
 import time
+import weakref
 import zlib
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, TCPConnector
 from botocore.auth import S3SigV4Auth
 from botocore.exceptions import FlexibleChecksumError
-from yarl import URL
 
 from zarrdock.stores.conditions import METADATA_NAME, Answer, Lineage
 from zarrdock.stores.diagnose import xml_error
+from zarrdock.stores.http_connections import OddAnswerError, Origin
 from zarrdock.stores.io_loop import Live, expect_bytes
 
 __all__ = ["Lane"]
@@ -60,14 +62,8 @@ _CONSTANT = {
     "x-amz-request-payer",
 }
 
-_METADATA_HEADER = f"x-amz-meta-{METADATA_NAME}"
+_METADATA_HEADER = f"x-amz-meta-{METADATA_NAME}"  # as names of headers come, in lower case
 _LEFT_TO_S3FS = frozenset([400, *range(300, 400)]) - {304}
-
-# Bodies shorter than this are read as they come.
-_LONG_NBYTES = 2**20
-# 64 KiB each 0.3 ms: 220 MB/s over one connection. Object stores give one a third of that.
-_BUSY_SECONDS = 0.0003
-_PAUSE_SECONDS = 0.001
 
 # Other tasks use the same client meanwhile, and their requests are to be sent.
 _probing: ContextVar[bool] = ContextVar("_probing", default=False)
@@ -114,14 +110,15 @@ class _Route:
     """Route to the objects of a bucket: URL, signing, headers.
 
     Attributes:
-        client: s3fs's client when this was found out; with another one it has to be found out again.
+        session: the client's; where it was closed, the route has to be found out again.
+        origin: connections to the host of the bucket.
         prefix: URL of the bucket, up to the key.
         headers: those that are the same for every request.
         credentials: botocore's, which refresh themselves; None where requests are not signed.
     """
 
-    client: object
     session: ClientSession
+    origin: Origin
     prefix: str
     headers: dict[str, str]
     credentials: Any
@@ -129,9 +126,9 @@ class _Route:
     service: str
 
     async def request(
-        self, key: str, range_: str | None, etag: str | None, timestamp: str
-    ) -> tuple[URL, dict[str, str]]:
-        """URL and headers of a GET."""
+        self, key: str, range_: str | None, etag: str | None, timestamp: str | None = None
+    ) -> tuple[str, dict[str, str]]:
+        """URL and headers of a GET, signed at ``timestamp``, or now."""
         url = self.prefix + quote(key, safe="/~")
         headers = self.headers.copy()
         if range_ is not None:
@@ -140,16 +137,29 @@ class _Route:
             headers["If-Match"] = etag
         if self.credentials is not None:
             frozen = await self.credentials.get_frozen_credentials()
+            timestamp = timestamp or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             _sign(url, headers, frozen, self.region, self.service, timestamp)
         headers["Accept-Encoding"] = "identity"  # after signing, as aiobotocore adds it
-        return URL(url, encoded=True), headers
+        return url, headers
+
+
+@dataclass(slots=True)
+class _Known:
+    """Routes by bucket and connections by scheme and host, of a client of s3fs: for all stores that use it."""
+
+    routes: dict[str, _Route] = field(default_factory=dict)
+    origins: dict[tuple[str, str], Origin] = field(default_factory=dict)
+
+
+# Nothing in a value may hold its key.
+_known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
 
 
 class Lane:
     """GETs for one store. Used on the IO loop only; a pickled or forked one finds its routes anew."""
 
     def __init__(self) -> None:
-        self._live: Live | None = None
+        self._client: Any = None
         self._routes: dict[str, _Route | None] = {}
         self._finding: dict[str, asyncio.Lock] = {}
 
@@ -160,53 +170,54 @@ class Lane:
         """One GET, with headers ``Range`` and ``If-Match`` where given; None where s3fs has to do it.
 
         Raises:
-            HttpStatusError: the service said no. Otherwise what aiohttp raises.
+            HttpStatusError: the service said no. Otherwise what a connection raises.
         """
         route = self._routes.get(bucket)
-        if route is None or self._live is not live or route.client is not live.fs._s3 or route.session.closed:
+        if route is None or self._client is not live.fs._s3 or route.session.closed:
             route = await self._find(live, bucket)
             if route is None:
                 return None
-        url, headers = await route.request(key, range_, etag, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-        async with route.session.get(url, headers=headers, allow_redirects=False) as response:
-            found = response.headers
-            length = found.get("Content-Length")
-            nbytes = int(length) if length is not None and length.isdigit() else None
-            if nbytes:
-                expect_bytes(nbytes)
-            status = response.status
-            data = await _read_body(response, nbytes)
+        url, headers = await route.request(key, range_, etag)
+        try:
+            # What is told comes in the loop's own context.
+            context = copy_context()
+            reply = await route.origin.get(url, headers, lambda nbytes: context.run(expect_bytes, nbytes))
+        except OddAnswerError:
+            return None
+        status, found = reply.status, reply.headers
         if status in _LEFT_TO_S3FS:
             self._routes.pop(bucket, None)  # botocore may learn something from the answer
+            for known in _known.values():
+                known.routes = {name: other for name, other in known.routes.items() if other is not route}
             return None
         if status >= 300:
-            raise xml_error(status, data, found)
+            raise xml_error(status, reply.body, {"Retry-After": found.get("retry-after", "")})
         if status == 200 and range_ is None:
-            _verify(data, found)
+            _verify(reply.body, found)
         return Answer(
-            data,
-            found.get("ETag"),
+            reply.body,
+            found.get("etag"),
             status,
-            found.get("Content-Range"),
-            nbytes,
+            found.get("content-range"),
+            reply.length,
             Lineage.parse(found.get(_METADATA_HEADER)),
         )
 
     async def _find(self, live: Live, bucket: str) -> _Route | None:
-        if self._live is not live:
-            self._live, self._routes, self._finding = live, {}, {}
-        async with self._finding.setdefault(bucket, asyncio.Lock()):
-            if bucket in self._routes:
-                known = self._routes[bucket]
-                if known is None or (known.client is live.fs._s3 and not known.session.closed):
-                    return known
-            try:
-                route = await _find_route(live, bucket)
-            except Exception:
-                # s3fs says in its own words what is wrong, and next time it may be better.
-                return None
-            self._routes[bucket] = route
-            return route
+        try:
+            client = await live.fs.set_session()
+            if self._client is not client:
+                self._client, self._routes, self._finding = client, {}, {}
+            async with self._finding.setdefault(bucket, asyncio.Lock()):
+                if bucket in self._routes:
+                    known = self._routes[bucket]
+                    if known is None or not known.session.closed:
+                        return known
+                self._routes[bucket] = route = await _find_route(live, bucket)
+                return route
+        except Exception:
+            # s3fs says in its own words what is wrong, and next time it may be better.
+            return None
 
 
 async def _find_route(live: Live, bucket: str) -> _Route | None:
@@ -215,6 +226,9 @@ async def _find_route(live: Live, bucket: str) -> _Route | None:
     client = await live.fs.get_s3(bucket)
     if _is_hooked(client):
         return None
+    known = _known.setdefault(client, _Known())
+    if (route := known.routes.get(bucket)) is not None and not route.session.closed:
+        return route
     prepared = await _prepared_by_botocore(live, client, bucket)
     if prepared is None or prepared.method != "GET" or prepared.body:
         return None
@@ -224,7 +238,7 @@ async def _find_route(live: Live, bucket: str) -> _Route | None:
     if low.keys() - _VOLATILE - _DROPPED - _CONSTANT or not prepared.url.endswith("/" + ending):
         return None
     http = client._endpoint.http_session
-    if http._proxy_config.proxy_url_for(prepared.url):
+    if http._proxy_config.proxy_url_for(prepared.url) or http._connector_args.keys() - {"keepalive_timeout"}:
         return None
     session = await http._get_session(None)
     if not isinstance(session, ClientSession):
@@ -238,9 +252,38 @@ async def _find_route(live: Live, bucket: str) -> _Route | None:
         if credentials is None:
             return None
     prefix = prepared.url[: -len(ending)]
-    route = _Route(live.fs._s3, session, prefix, headers, credentials, region, service)
-    url, ours = await route.request(_PROBE_KEY, _PROBE_RANGE, _PROBE_ETAG, low.get("x-amz-date", ""))
-    return route if str(url) == prepared.url and _same(ours, low) else None
+    scheme, netloc = urlsplit(prefix)[:2]
+    if (origin := known.origins.get((scheme, netloc))) is None:
+        origin = known.origins[scheme, netloc] = _origin(session, scheme, netloc)
+    route = _Route(session, origin, prefix, headers, credentials, region, service)
+    url, ours = await route.request(_PROBE_KEY, _PROBE_RANGE, _PROBE_ETAG, low.get("x-amz-date"))
+    if url != prepared.url or not _same(ours, low):
+        return None
+    known.routes[bucket] = route
+    return route
+
+
+def _origin(session: ClientSession, scheme: str, netloc: str) -> Origin:
+    """Connections of our own with the settings of s3fs's: certificates, time limits, number.
+
+    Raises:
+        ValueError: not all of them can be kept.
+    """
+    connector, times = session.connector, session.timeout
+    if not isinstance(connector, TCPConnector):
+        raise ValueError("connections of an unknown kind")
+    context = connector._ssl if scheme == "https" else None
+    if context is not None and not isinstance(context, ssl.SSLContext):
+        raise ValueError("encryption of an unknown kind")
+    return Origin(
+        scheme,
+        netloc,
+        context,
+        n_max=connector.limit or 2**31,
+        connect_seconds=times.sock_connect,
+        read_seconds=times.sock_read,
+        idle_seconds=connector._keepalive_timeout or 0.0,
+    )
 
 
 def _is_hooked(client: Any) -> bool:
@@ -285,14 +328,14 @@ def _same(ours: dict[str, str], theirs: dict[str, str]) -> bool:
     return mine == {name: value for name, value in theirs.items() if name not in _DROPPED}
 
 
-_CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
+_CHECKSUMS: dict[str, Callable[[bytes | bytearray], bytes]] = {
     "x-amz-checksum-crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
     "x-amz-checksum-sha1": lambda data: hashlib.sha1(data).digest(),
     "x-amz-checksum-sha256": lambda data: hashlib.sha256(data).digest(),
 }
 
 
-def _verify(data: bytes, headers: Any) -> None:
+def _verify(data: bytes | bytearray, headers: Any) -> None:
     """Hold a whole object against the checksum that came with it, as botocore does.
 
     Raises:
@@ -305,46 +348,3 @@ def _verify(data: bytes, headers: Any) -> None:
         if (found := base64.b64encode(function(data)).decode()) != stored:
             raise FlexibleChecksumError(error_msg=f"{name}: expected {stored}, found {found}")
         return
-
-
-# -- long bodies ------------------------------------------------------------------------------------------------------
-
-# Bodies that share the processor all end at the same time, and only then is there anything to decode. Where the oldest
-# one's bytes come faster than any service sends them, the machine is what is slow, and younger ones wait for it: the
-# first is decoded while the next is read. Over a network that is slower than that, nothing waits for anything.
-
-
-@dataclass(slots=True, eq=False)
-class _Body:
-    loop: object
-    last: float
-
-
-_bodies: list[_Body] = []  # oldest first, of all loops
-
-
-async def _read_body(response: Any, nbytes: int | None) -> bytes:
-    """The body of an aiohttp response of ``nbytes``, if that is known."""
-    if nbytes is None or nbytes < _LONG_NBYTES:
-        data: bytes = await response.read()
-        return data
-    me = _Body(asyncio.get_running_loop(), 0.0)
-    _bodies.append(me)
-    parts: list[bytes] = []
-    try:
-        while True:
-            while _must_wait(me):  # noqa: ASYNC110 - until nothing happens: there is no event for that
-                await asyncio.sleep(_PAUSE_SECONDS)
-            part = await response.content.readany()
-            if not part:
-                return b"".join(parts)
-            me.last = time.perf_counter()
-            parts.append(part)
-    finally:
-        _bodies.remove(me)
-
-
-def _must_wait(me: _Body) -> bool:
-    """True if an older body of the same loop is being read as fast as this process can."""
-    oldest = next(body for body in _bodies if body.loop is me.loop)
-    return oldest is not me and time.perf_counter() - oldest.last < _BUSY_SECONDS

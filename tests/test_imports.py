@@ -91,6 +91,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "adlfs": ("stores/",),
     "azure": ("stores/",),
     "aiohttp": ("stores/", "views/", "serve/"),
+    "aiohappyeyeballs": ("stores/",),
     "obstore": ("stores/", "adapters/"),
     "obspec": ("adapters/",),
     "typing_extensions": ("adapters/",),  # for the type checker alone

@@ -39,6 +39,7 @@ def proxy(strict_s3: Endpoint) -> Iterator[FaultProxy]:
 @pytest.fixture
 def store(proxy: FaultProxy, strict_s3: Endpoint, prefix: str) -> S3Store:
     proxy.clear()
+    s3_direct._known.clear()  # stores with equal options share a client, and what it found out
     return S3Store(f"s3://{strict_s3.bucket}/{prefix}", storage_options=strict_s3.through(proxy), retry=QUICK)
 
 
@@ -90,6 +91,38 @@ def test_many_first_reads_share_one_question(store: S3Store, botocore_calls: lis
     store.write("k", DATA)
     assert {blob.data for blob in store.read([Read("k", Span(3, 7))] * 40)} == {DATA[3:7]}
     assert len(botocore_calls) == 1
+
+
+def test_stores_of_one_client_share_its_answers_and_connections(
+    store: S3Store, strict_s3: Endpoint, proxy: FaultProxy, botocore_calls: list[dict[str, Any]]
+) -> None:
+    store.write("k", DATA)
+    others = [S3Store(store.url, storage_options=strict_s3.through(proxy), retry=QUICK) for _ in range(3)]
+    assert {one.get("k", Span(3, 7)).data for one in [store, *others]} == {DATA[3:7]}
+    assert len(botocore_calls) == 1
+    assert len({id(one._lane._routes[strict_s3.bucket].origin) for one in [store, *others]}) == 1
+    # What botocore learns, all of them learn.
+    proxy.inject(Fault("status", 400))
+    assert others[0].get("k").data == DATA
+    assert others[1].get("k").data == DATA
+    S3Store(store.url, storage_options=strict_s3.through(proxy), retry=QUICK).get("k")
+    assert [call["Key"] == s3_direct._PROBE_KEY for call in botocore_calls] == [True, False, True]
+
+
+def test_a_new_store_looks_for_listeners_again(store: S3Store, botocore_calls: list[dict[str, Any]]) -> None:
+    heard: list[str] = []
+
+    def listen(request: Any, **_: Any) -> None:
+        heard.append(request.url)
+
+    store.write("k", DATA)
+    assert store.get("k").data == DATA
+    store.fs.s3.meta.events.register("before-send.s3.*", listen)
+    try:
+        assert S3Store(store.fs, store.root, retry=QUICK).get("k").data == DATA
+    finally:
+        store.fs.s3.meta.events.unregister("before-send.s3.*", listen)
+    assert len(heard) == 1
 
 
 @pytest.mark.parametrize("way", ["argument", "config"])
@@ -232,7 +265,8 @@ def test_credentials_are_asked_for_each_request() -> None:
             self.n += 1
             return ReadOnlyCredentials(f"KEY{self.n}", "secret", f"token{self.n}")
 
-    route = s3_direct._Route(None, None, "https://b/", {}, Rotating(), "eu-west-1", "s3")  # type: ignore[arg-type]
+    nowhere: Any = None
+    route = s3_direct._Route(nowhere, nowhere, "https://b/", {}, Rotating(), "eu-west-1", "s3")
     for i in (1, 2):
         _, headers = asyncio.run(route.request("k", None, None, "20260102T030405Z"))
         assert headers["X-Amz-Security-Token"] == f"token{i}"
