@@ -340,7 +340,7 @@ class Group(Placed):
         """Facts of the group from its metadata: a dictionary that prints as a table, also in notebooks."""
         from zarrdock.array.html import Facts
 
-        facts = Facts({"Group": self.name, "in": str(self._store), "Format": f"Zarr v{self.zarr_format}"})
+        facts = Facts({"Group": self.name, "Store": str(self._store), "Format": f"Zarr v{self.zarr_format}"})
         facts["Attributes"] = len(self._metadata.attributes)
         consolidated = self._metadata.consolidated
         facts["Consolidated metadata"] = "no" if consolidated is None else f"of {len(consolidated)} nodes"

@@ -255,7 +255,7 @@ class ArrayProperties(Shaped, Placed):
         from zarrdock.array.html import Facts, size_text
 
         chunks, shards = self._shapes()
-        facts = Facts({"Array": self.name, "in": str(self._store)})
+        facts = Facts({"Array": self.name, "Store": str(self._store)})
         facts["Shape"] = " × ".join(map(str, self.shape)) or "0-dimensional"
         if self.dimension_names is not None:
             facts["Dimensions"] = ", ".join(name or "—" for name in self.dimension_names)

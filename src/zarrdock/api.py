@@ -313,7 +313,8 @@ def create_array(
 
     Args:
         store: anything :func:`zarrdock.open_store` takes.
-        path: of the array within it; "" or None for the root. ``name=``, zarr-python's word, is the same.
+        path: of the array within it; "" or None for the root. ``name=``, zarr-python's word, is the same. Groups above
+            it are not made: :meth:`zarrdock.Group.create_array` makes them.
         data: values; shape and dtype are taken from it where they are not given.
         shape, dtype: of the array.
         chunks: shape of a chunk: the smallest part that is read by itself. "auto": about 1 MiB.

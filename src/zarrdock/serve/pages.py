@@ -273,7 +273,7 @@ def _array(store: Store, path: str, node: ArrayMetadata, query: dict[str, str], 
         unknown = "; ".join(str(error) for error in node.unknown)
         return found | {"facts": facts, "why_not": f"values cannot be decoded: {unknown}"}
     array = Array(store, path, node, read_only=True)
-    facts = [(name, str(value)) for name, value in array.info.items() if name not in ("Array", "in", "Fill value")]
+    facts = [(name, str(value)) for name, value in array.info.items() if name not in ("Array", "Store", "Fill value")]
     facts.append(("Fill value", json.dumps(fill(node.fill_value), ensure_ascii=False)))
     found["facts"] = facts
     is_cheap = store.traits.listable and not store.traits.remote and prod(array.cdata_shape) <= CHEAP_OBJECTS
