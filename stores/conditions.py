@@ -65,8 +65,13 @@ class Lineage:
     @classmethod
     def parse(cls, text: str | None) -> Lineage:
         """Parse the text made by ``str``; any other text gives a lineage that matches no token."""
-        tokens = tuple(part for part in (text or "").split(",") if part)
+        if not text:
+            return _NO_LINEAGE
+        tokens = tuple(part for part in text.split(",") if part)
         return cls(tokens[:-1], False) if tokens[-1:] == ("...",) else cls(tokens)
+
+
+_NO_LINEAGE: Final = Lineage()
 
 
 def landed(token: str, parent: Lineage, found: Lineage) -> bool | None:

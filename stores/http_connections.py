@@ -101,7 +101,7 @@ class Origin:
         """GET an encoded URL that begins with this scheme and netloc.
 
         Args:
-            expect: is told the length of the body as soon as it is known.
+            expect: is told the length of a body of more than 1 MiB as soon as it is known.
         Raises:
             OddAnswerError: the answer is not understood. TruncatedError: less came than was announced.
         """
@@ -323,7 +323,8 @@ class _Connection(asyncio.BufferedProtocol):
         if not (length.isascii() and length.isdecimal() and len(length) < 20):
             raise ValueError(f"content length {length[:20]!r}")
         n, self._length = len(raw) - begin, int(length)
-        self._expect(self._length)
+        if self._length > _LONG_BYTES:
+            self._expect(self._length)
         if n >= self._length:
             self._finish(bytes(memoryview(raw)[begin : begin + self._length]), n == self._length)
         elif self._length > _MAX_CLAIMED_BYTES:

@@ -310,13 +310,14 @@ class Live:
             for i, item in todo:
                 results[i] = await one(item)
 
-        tasks = [asyncio.ensure_future(work()) for _ in range(n_workers)]
+        tasks = [self.loop.create_task(work()) for _ in range(n_workers)]
         try:
             await asyncio.gather(*tasks)
-        finally:
+        except BaseException:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            raise
         return results
 
 

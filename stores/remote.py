@@ -517,7 +517,7 @@ class RemoteStore(Store):
                 )
             except RangeError as error:
                 raise RangeError(str(error), key=key, store=self) from None
-            return replace(answer, data=data)
+            return answer if data is answer.data else replace(answer, data=data)
 
         return await self._request(live, key, request, nbytes=nbytes_of(range_))
 
