@@ -82,9 +82,9 @@ class Origin:
             raise ValueError(f"not an address of a host: {netloc.rpartition('@')[2]!r}")
         self._host, self._port, self._context = url.hostname, url.port or usual, context
         name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-        host = name if self._port == usual else f"{name}:{self._port}"
-        self._begin = len(f"{scheme}://{netloc}")
-        self._end = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n"
+        self.host = name if self._port == usual else f"{name}:{self._port}"  # as the header says it
+        self.begin = len(f"{scheme}://{netloc}")  # of a path in a URL
+        self._end = f" HTTP/1.1\r\nHost: {self.host}\r\nAccept: */*\r\n"
         self._turns = asyncio.Semaphore(n_max)
         self._connect_seconds, self._read_seconds, self._idle_seconds = connect_seconds, read_seconds, idle_seconds
         self._all: set[_Connection] = set()
@@ -108,7 +108,7 @@ class Origin:
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         if not lines.count("\n") == lines.count("\r") == len(headers):
             raise ValueError("a line break in a header")
-        request = f"GET {url[self._begin :]}{self._end}{lines}\r\n".encode()
+        request = f"GET {url[self.begin :]}{self._end}{lines}\r\n".encode()
         async with self._turns:
             while self._idle:
                 connection = self._idle.pop()

@@ -26,6 +26,7 @@ class PlainS3FileSystem(S3FileSystem):  # type: ignore[misc]
 
     retries = 1
     max_pool_connections = 128  # botocore's default of 10 would throttle the store's own limit
+    _prepared: Any = None  # the client that has our handler
 
     def _prepare_config_kwargs(self) -> dict[str, Any]:
         config: dict[str, Any] = super()._prepare_config_kwargs()
@@ -42,8 +43,9 @@ class PlainS3FileSystem(S3FileSystem):  # type: ignore[misc]
                 return self._s3
             refresh = sessions is None
         client = await super().set_session(refresh, kwargs or {})
-        # Once a client: a handler that is registered again under its name takes its own place.
-        client.meta.events.register("before-call.s3.DeleteObjects", _add_md5, unique_id="zarrdock-md5")
+        if client is not self._prepared:  # every request asks for the client
+            client.meta.events.register("before-call.s3.DeleteObjects", _add_md5, unique_id="zarrdock-md5")
+            self._prepared = client
         return client
 
     async def _call_s3(self, method: str, *akwarglist: Any, **kwargs: Any) -> Any:

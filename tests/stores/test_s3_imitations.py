@@ -125,5 +125,6 @@ def test_etags_that_are_no_hashes(server: Imitation, monkeypatch: pytest.MonkeyP
     """As with encryption: the mark is read once to see that it is what was sent."""
     monkeypatch.setattr("support.strict_s3._etag", lambda data: f'"{hash(data):x}"')
     use(open_at(server, True), server)
-    # A look at the group above the opened place, then the mark: made, read, replaced.
-    assert [method for method, _, _ in server.seen[:4]] == ["GET", "PUT", "GET", "PUT"]
+    # The mark: made, read, replaced; and beside it, in either order, a look at the group above the opened place.
+    methods = [method for method, _, _ in server.seen[:4]]
+    assert methods in (["GET", "PUT", "GET", "PUT"], ["PUT", "GET", "GET", "PUT"])

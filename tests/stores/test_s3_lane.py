@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import FlexibleChecksumError
 
@@ -20,6 +22,7 @@ from zarrdock.stores import s3 as s3_module
 from zarrdock.stores import s3_direct
 from zarrdock.stores.base import Read
 from zarrdock.stores.diagnose import Kind, diagnose, xml_error
+from zarrdock.stores.http_connections import Origin
 from zarrdock.stores.retry import RetryPolicy
 from zarrdock.stores.s3 import S3Store
 
@@ -266,11 +269,41 @@ def test_credentials_are_asked_for_each_request() -> None:
             return ReadOnlyCredentials(f"KEY{self.n}", "secret", f"token{self.n}")
 
     nowhere: Any = None
-    route = s3_direct._Route(nowhere, nowhere, "https://b/", {}, Rotating(), "eu-west-1", "s3")
+    origin = Origin("https", "b", None, n_max=1, connect_seconds=1, read_seconds=1, idle_seconds=1)
+    route = s3_direct._Route(nowhere, origin, "https://b/", {}, Rotating(), "eu-west-1", "s3")
     for i in (1, 2):
         _, headers = asyncio.run(route.request("k", None, None, "20260102T030405Z"))
         assert headers["X-Amz-Security-Token"] == f"token{i}"
         assert f"Credential=KEY{i}/20260102/eu-west-1/s3/aws4_request" in headers["Authorization"]
+
+
+@pytest.mark.parametrize("token", ["", "session/token+of=some"])
+@pytest.mark.parametrize("netloc", ["Bucket.s3.eu-west-1.amazonaws.com", "127.0.0.1:9000", "host:443", "[::1]:9000"])
+@pytest.mark.parametrize(("range_", "etag"), [(None, None), ("bytes=-5", None), ("bytes=0-9", '"a  b"')])
+def test_signatures_are_botocores(netloc: str, token: str, range_: str | None, etag: str | None) -> None:
+    """The probe compares one request; here are others."""
+    secret = ReadOnlyCredentials("AKIDEXAMPLE", "s3/cr+t", token)
+
+    class Kept:
+        async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+            return secret
+
+    nowhere: Any = None
+    origin = Origin("https", netloc, None, n_max=1, connect_seconds=1, read_seconds=1, idle_seconds=1)
+    fixed = {
+        "X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD",
+        "User-Agent": "some  one/1.0",
+        "x-amz-request-payer": "requester",
+    }
+    route = s3_direct._Route(nowhere, origin, f"https://{netloc}/under/", fixed, Kept(), "eu-west-1", "s3")
+    for key in ("k", "a b/ü+(1)~&=%25.x", "'quoted'", "日本/#?x=1;y", "c/0/1"):
+        url, ours = asyncio.run(route.request(key, range_, etag, "20260102T030405Z"))
+        theirs = AWSRequest("GET", url, {name: value for name, value in ours.items() if name != "Authorization"})
+        del theirs.headers["Accept-Encoding"]
+        theirs.context["timestamp"] = "20260102T030405Z"
+        signer = S3SigV4Auth(secret, "s3", "eu-west-1")
+        expected = signer.signature(signer.string_to_sign(theirs, signer.canonical_request(theirs)), theirs)
+        assert ours["Authorization"].endswith(f"Signature={expected}"), key
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
