@@ -340,8 +340,8 @@ def save_new(store: Store, path: str, node: Node, *, overwrite: bool) -> None:
     try:
         # The first document decides; a later one belongs to the node that the first one made ours.
         store.write(join(path, names[0]), stored[names[0]], create_only=not overwrite)
-    except KeyExistsError as error:
-        raise NodeExistsError(_exists(store, path)) from error
+    except KeyExistsError:
+        raise NodeExistsError(_exists(store, path)) from None
     try:
         for name in names[1:]:
             store.write(join(path, name), stored[name])

@@ -102,8 +102,8 @@ class Mark:
         }
         try:
             store.write(below(path, MARK), json.dumps(document, indent=1).encode(), create_only=True)
-        except KeyExistsError as error:
-            raise NodeExistsError(f"another copy to {path or '/'!r} in {store} has just begun: wait for it") from error
+        except KeyExistsError:
+            raise NodeExistsError(f"another copy to {path or '/'!r} in {store} has just begun: wait for it") from None
 
     def remove(self, store: Store, path: str) -> None:
         """The copy is finished."""
