@@ -103,7 +103,7 @@ def test_a_full_disk_of_its_own(tmp_path) -> None:
     from support.storms.syscalls import forked
 
     store = LocalStore(tmp_path)
-    array = zarrdock.create_array(store, data=np.arange(1000), chunks=1000, compressors=None)
+    array = zarrdock.create_array(store, name="whole", data=np.arange(1000), chunks=1000, compressors=None)
     edge = zarrdock.create_array(store, name="edge", data=np.arange(100), chunks=3000, compressors=None)
     random = np.random.default_rng(0).integers(0, 2**60, 3000)
 
@@ -122,5 +122,5 @@ def test_a_full_disk_of_its_own(tmp_path) -> None:
             assert [entry.key for entry in store.list("big/c")] == []
 
     assert os.waitpid(forked(work), 0)[1] == 0
-    np.testing.assert_array_equal(zarrdock.open_array(store)[:], np.arange(1000) * 2)
+    np.testing.assert_array_equal(zarrdock.open_array(store, path="whole")[:], np.arange(1000) * 2)
     np.testing.assert_array_equal(zarrdock.open_array(store, path="edge")[:], np.arange(100))
