@@ -19,6 +19,9 @@ from zarrdock.json_ import expect_integer, known_members
 
 __all__ = ["BoundGzip", "BoundZlib", "Gzip", "Zlib"]
 
+# No stream becomes larger (zlib's technical notes): a few bytes take no memory for what a document claims of them.
+_MAX_RATIO = 1032
+
 
 @dataclass(frozen=True, slots=True)
 class Gzip(BytesBytesCodec):
@@ -121,7 +124,7 @@ class BoundGzip(_BoundDeflate):
 
     def decode(self, data: Buffer) -> Buffer:
         size = self._exact
-        if size and size == int.from_bytes(data[-4:], "little"):
+        if size and size <= _MAX_RATIO * len(data) and size == int.from_bytes(data[-4:], "little"):
             try:
                 content = deflate.gzip_decompress(data, size)
             except deflate.DeflateError:
@@ -145,7 +148,7 @@ class BoundZlib(_BoundDeflate):
 
     def decode(self, data: Buffer) -> Buffer:
         size = self._exact
-        if size:
+        if size and size <= _MAX_RATIO * len(data):
             try:
                 content = deflate.zlib_decompress(data, size)
             except deflate.DeflateError:
