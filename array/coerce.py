@@ -74,7 +74,11 @@ def _check_times(array: AnyArray, dtype: np.dtype[Any]) -> None:
             return
     except TypeError:  # months and days
         raise SelectionError(f"values of {array.dtype} can't be cast to the array's {dtype}") from None
-    wrong = (array.astype(dtype).astype(array.dtype) != array) & ~np.isnat(array)
+    try:
+        stored = array.astype(dtype)
+    except OverflowError:  # numpy since 2.5
+        raise SelectionError(f"the value does not fit an array of {dtype}: a time is beyond its range") from None
+    wrong = (stored.astype(array.dtype) != array) & ~np.isnat(array)
     if wrong.any():
         first = array[np.unravel_index(int(wrong.argmax()), wrong.shape)]
         raise SelectionError(f"the value does not fit an array of {dtype}: {first} is beyond its range")
