@@ -2,6 +2,7 @@
 report that says which zarrdock is under test.
 """
 
+import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -19,8 +20,13 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
 
 
+gc.disable()  # until all tests are collected
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None):  # this process hands out tests, and collects none
+        gc.enable()
     # pytest-rerunfailures counts in the process that hands out tests, over a socket: two short messages a test, the
     # second held back by the kernel until the first is acknowledged. That is 40 ms a test, more than most take.
     counts = getattr(getattr(config, "failures_db", None), "sock", None)
@@ -33,6 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:  # before -m chooses
         if item.get_closest_marker("rare") is not None:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    # Twenty thousand tests and what they import stay anyway: a search for garbage that looks at them takes seconds, and
+    # whoever forks a process makes one.
+    gc.enable()
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

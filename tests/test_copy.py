@@ -605,7 +605,7 @@ def test_memory_is_bounded_for_a_huge_sparse_array(tmp_path: Path) -> None:
         assert copied[a + 1, b + 1, c + 1] == i + 1
 
 
-@pytest.mark.slow
+@pytest.mark.rare
 def test_memory_is_bounded_for_a_large_dense_array(tmp_path: Path) -> None:
     header = np.lib.format.header_data_from_array_1_0(np.zeros(1, "u2")) | {"shape": (512, 512, 1024)}
     with (tmp_path / "x.npy").open("wb") as file:
