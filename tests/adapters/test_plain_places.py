@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import fsspec
 import numpy as np
 import pytest
@@ -180,6 +181,11 @@ def test_s3_gains_requests(batches: Batches) -> None:
 @pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
 def test_services(batches: Batches, place: Any, kind: str) -> None:
     where = place(kind)
+    if kind == "gcs":
+        # In whole runs a request of gcsfs's own is left without an answer here, and is sent again when its time is up:
+        # five minutes, if nothing else is said.
+        limit = aiohttp.ClientTimeout(sock_read=20)
+        where["storage_options"] = {**where["storage_options"], "requests_timeout": limit}
     array = make(FsspecStore.from_url(where["store"], storage_options=where["storage_options"]))
     assert why(array) == ""
     array[:] = VALUES
