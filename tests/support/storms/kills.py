@@ -48,9 +48,10 @@ class Victims:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._map = mmap.mmap(-1, 8 * 2 * (N_SHARDS + 1))
+        self._map = mmap.mmap(-1, 8 * (2 * (N_SHARDS + 1) + 1))
         numbers = np.frombuffer(self._map, np.int64)
-        self.begun, self.done = numbers[: N_SHARDS + 1], numbers[N_SHARDS + 1 :]
+        self.begun, self.done = numbers[: N_SHARDS + 1], numbers[N_SHARDS + 1 : -1]
+        self.running = numbers[-1:]
         self.n_rows = self.last_row = 0
         self.n_interrupted = 0
         self.wrong: list[str] = []
@@ -77,11 +78,20 @@ class Victims:
     def write_for_ever(self, seed: int) -> None:
         """Write without end: the work of a child."""
         rng = random.Random(seed)
+        self.running[0] = True
         while True:
             if rng.random() < 0.3:
                 self.append()
             else:
                 self.replace(rng.randrange(N_SHARDS), SHARD - rng.randrange(2))
+
+    def start(self, seed: int) -> int:
+        """A child that is at its writes: a large process takes longer to fork than the child may live."""
+        self.running[0] = False
+        pid = forked(partial(self.write_for_ever, seed))
+        while not self.running[0] and os.waitpid(pid, os.WNOHANG) == (0, 0):
+            time.sleep(0.001)
+        return pid
 
     def check(self) -> None:
         """After a kill: hold what is stored against what is known."""
@@ -133,7 +143,7 @@ def at_random(name: str, n_kills: int, seed: int = 0) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="zarrdock-storm-") as folder, STORES[name](Path(folder)) as store:
         victims = Victims(store)
         for n in range(n_kills):
-            pid = forked(partial(victims.write_for_ever, seed * n_kills + n))
+            pid = victims.start(seed * n_kills + n)
             time.sleep(rng.uniform(0, _LONGEST_SECONDS))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
