@@ -25,14 +25,14 @@ from fsspec.spec import AbstractFileSystem
 
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range, Tail
-from zarrdock.stores.base import Entry, Listing, Traits, Version
+from zarrdock.stores.base import Traits, Version
 from zarrdock.stores.conditions import ABSENT, AZURE_METADATA_NAME, Answer, Expected, Lineage
 from zarrdock.stores.diagnose import HttpStatusError, Kind, diagnose, has_expired, redact, xml_error
 from zarrdock.stores.fsspec_ import from_url, place_of
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, service_of_azure
 from zarrdock.stores.io_loop import Live, expect_bytes, forget_session, running_loop, send_once
-from zarrdock.stores.remote import Entries, RemoteStore
+from zarrdock.stores.remote import Page, RemoteStore
 
 __all__ = ["AzureStore"]
 
@@ -237,12 +237,6 @@ class AzureStore(RemoteStore):
     # -- sizes and listing
     # -------------------------------------------------------------------------------------------------
 
-    async def _size(self, live: Live, key: str) -> int | None:
-        async def request() -> int:
-            return (await self._send_size(live, key))[0]
-
-        return await self._request(live, key, self._or_missing(request))
-
     async def _pages(self, live: Live, prefix: str, delimiter: str = "") -> AsyncIterator[_Page]:
         """Pages of up to 5,000 names, one request each."""
         # With the metadata, which mark the blobs that stand for folders.
@@ -261,24 +255,6 @@ class AzureStore(RemoteStore):
             if not page.marker:
                 return
             query["marker"] = page.marker
-
-    async def _find(self, live: Live, prefix: str) -> Entries:
-        start = len(self._bucket_and_prefix("")[1])
-        entries = []
-        async for page in self._pages(live, prefix):
-            entries += [
-                Entry(key, size) for name, size in page.blobs.items() for key in self._names_to_keys([name], start)
-            ]
-        return entries
-
-    async def _list_level(self, live: Live, prefix: str) -> Listing:
-        start = len(self._bucket_and_prefix(prefix)[1])
-        keys: list[str] = []
-        prefixes: list[str] = []
-        async for page in self._pages(live, prefix, "/"):
-            keys += self._names_to_keys([*page.blobs], start)
-            prefixes += self._names_to_keys([name.removesuffix("/") for name in page.prefixes], start)
-        return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
 
     # -- deletion, of directories too
     # --------------------------------------------------------------------------------------
@@ -324,7 +300,7 @@ class AzureStore(RemoteStore):
         keys: list[str] = []
         folders: dict[str, str] = {}
         async for page in self._pages(live, prefix):
-            keys += [name[start:] for name in page.blobs if len(name) > len(beginning)]
+            keys += [name[start:] for name in page.sizes if len(name) > len(beginning)]
             folders |= {name[start:].rstrip("/"): etag for name, etag in page.folders.items()}
         await self._delete_batches(live, keys)
         if prefix and await self._is_hierarchical(live):
@@ -399,16 +375,14 @@ class AzureStore(RemoteStore):
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
-    """A page of a listing.
+class _Page(Page):
+    """A page of a listing, with directories and the blobs that mark them.
 
     Attributes:
-        blobs: name to size. prefixes: what the delimiter cut off. folders: name to ETag of directories and of blobs
-            that mark them. marker: where the next page begins, "" after the last.
+        folders: name of a directory, or of a blob that marks one, to its ETag.
+        marker: where the next page begins, "" after the last.
     """
 
-    blobs: dict[str, int]
-    prefixes: list[str]
     folders: dict[str, str]
     marker: str
 
@@ -423,7 +397,9 @@ class _Page:
             root = ET.fromstring(body)
         except ET.ParseError as error:
             raise HttpStatusError(502, f"a listing that is no XML: {error}") from error
-        page = cls({}, [], {}, root.findtext("NextMarker") or "")
+        sizes: dict[str, int | None] = {}
+        prefixes: list[str] = []
+        page = cls(sizes, prefixes, {}, root.findtext("NextMarker") or "")
         for item in root.iterfind("Blobs/*"):
             element = item.find("Name")
             name = (element.text if element is not None else "") or ""
@@ -431,12 +407,12 @@ class _Page:
                 name = unquote(name)
             kind = item.findtext("Properties/ResourceType") or ""
             if item.tag == "BlobPrefix":
-                page.prefixes.append(name)
+                prefixes.append(name)
             elif kind == "directory" or item.findtext(f"Metadata/{_FOLDER}", "").lower() == "true":
                 etag = item.findtext("Properties/Etag") or ""
                 page.folders[name] = f'"{etag}"' if etag and not etag.startswith('"') else etag
             else:
-                page.blobs[name] = int(item.findtext("Properties/Content-Length") or 0)
+                sizes[name] = int(item.findtext("Properties/Content-Length") or 0)
         return page
 
 

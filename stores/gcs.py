@@ -16,14 +16,14 @@ from fsspec.spec import AbstractFileSystem
 
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
-from zarrdock.stores.base import Entry, Listing, Version
+from zarrdock.stores.base import Version
 from zarrdock.stores.conditions import ABSENT, METADATA_NAME, Answer, Expected, Lineage
 from zarrdock.stores.diagnose import HttpStatusError
 from zarrdock.stores.fsspec_ import from_url, place_of
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes, forget_session, running_loop, send_once
-from zarrdock.stores.remote import Entries, RemoteStore
+from zarrdock.stores.remote import Page, RemoteStore
 
 __all__ = ["GCSStore"]
 
@@ -207,17 +207,15 @@ class GCSStore(RemoteStore):
     # -- sizes and listing
     # -------------------------------------------------------------------------------------------------
 
-    async def _size(self, live: Live, key: str) -> int | None:
-        async def request() -> int:
-            _, _, answer = await self._send(live, "GET", self._object_path(key), {"fields": "size,contentEncoding"})
-            found = json.loads(answer)
-            if found.get("contentEncoding") in _ENCODINGS:  # the size is that of the compressed bytes
-                return len((await self._send_get(live, key, None, None)).data)
-            return int(found.get("size", 0))
+    async def _send_size(self, live: Live, key: str) -> tuple[int, Version]:
+        fields = {"fields": "size,contentEncoding,generation"}
+        found = json.loads((await self._send(live, "GET", self._object_path(key), fields))[2])
+        if found.get("contentEncoding") in _ENCODINGS:  # the size is that of the compressed bytes
+            whole = await self._send_get(live, key, None, None)
+            return len(whole.data), whole.version
+        return int(found.get("size", 0)), found.get("generation")
 
-        return await self._request(live, key, self._or_missing(request))
-
-    async def _pages(self, live: Live, prefix: str, delimiter: str = "") -> AsyncIterator[dict[str, Any]]:
+    async def _pages(self, live: Live, prefix: str, delimiter: str = "") -> AsyncIterator[Page]:
         """Pages of up to 1,000 names, one request each."""
         bucket, beginning = self._bucket_and_prefix(prefix)
         params = {
@@ -230,37 +228,19 @@ class GCSStore(RemoteStore):
         async def request() -> dict[str, Any]:
             path = f"storage/v1/b/{quote(bucket, safe='')}/o"
             try:
-                page: dict[str, Any] = json.loads((await self._send(live, "GET", path, params))[2])
+                answer: dict[str, Any] = json.loads((await self._send(live, "GET", path, params))[2])
             except HttpStatusError as error:
                 if error.status == 404:  # there is nothing else to be missing
                     raise HttpStatusError(404, str(error), code="NoSuchBucket") from error
                 raise
-            return page
+            return answer
 
         while True:
-            page = await self._request(live, prefix, request)
-            yield page
-            if not page.get("nextPageToken"):
+            answer = await self._request(live, prefix, request)
+            yield Page({item["name"]: _size_in(item) for item in answer.get("items", [])}, answer.get("prefixes", []))
+            if not answer.get("nextPageToken"):
                 return
-            params["pageToken"] = page["nextPageToken"]
-
-    async def _find(self, live: Live, prefix: str) -> Entries:
-        start = len(self._bucket_and_prefix("")[1])
-        entries = []
-        async for page in self._pages(live, prefix):
-            for item in page.get("items", []):
-                size = None if item.get("contentEncoding") in _ENCODINGS else int(item.get("size", 0))
-                entries += [Entry(key, size) for key in self._names_to_keys([item["name"]], start)]
-        return entries
-
-    async def _list_level(self, live: Live, prefix: str) -> Listing:
-        start = len(self._bucket_and_prefix(prefix)[1])
-        keys: list[str] = []
-        prefixes: list[str] = []
-        async for page in self._pages(live, prefix, "/"):
-            keys += self._names_to_keys([item["name"] for item in page.get("items", [])], start)
-            prefixes += self._names_to_keys([name.removesuffix("/") for name in page.get("prefixes", [])], start)
-        return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
+            params["pageToken"] = answer["nextPageToken"]
 
 
 # Sessions that are closed before gcsfs tries to.
@@ -306,6 +286,11 @@ def _condition(expected: Expected) -> dict[str, Any]:
     if expected is None:
         return {}
     return {"ifGenerationMatch": "0" if expected is ABSENT else expected}
+
+
+def _size_in(item: Mapping[str, Any]) -> int | None:
+    """The size of a listed object; None where the service tells only that of the compressed bytes."""
+    return None if item.get("contentEncoding") in _ENCODINGS else int(item.get("size", 0))
 
 
 def _message(body: bytes) -> str:

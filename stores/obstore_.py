@@ -211,8 +211,9 @@ class ObstoreStore(RemoteStore):
         )
 
     async def _send_size(self, live: Live, key: str) -> tuple[int, Version]:
-        meta = (await live.call("fetch", key, {"head": True})).meta
-        return int(meta["size"]), _version(meta)
+        found = await live.call("fetch", key, {"head": True})
+        self._check_page(key, found)
+        return int(found.meta["size"]), _version(found.meta)
 
     def _check_page(self, key: str, found: Fetched) -> None:
         """Raise for a page of HTML in the place of the object."""
@@ -259,14 +260,6 @@ class ObstoreStore(RemoteStore):
         return _version(found.meta), Lineage.parse(found.attributes.get(self._metadata_name))
 
     # -- sizes and listing --------------------------------------------------------------------------------------------
-
-    async def _size(self, live: Live, key: str) -> int | None:
-        async def request() -> int:
-            found = await live.call("fetch", key, {"head": True})
-            self._check_page(key, found)
-            return int(found.meta["size"])
-
-        return await self._request(live, key, self._or_missing(request))
 
     async def _find(self, live: Live, prefix: str) -> Entries:
         self._check_listable()

@@ -24,10 +24,9 @@ import random
 import time
 import uuid
 import warnings
-from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -68,7 +67,7 @@ from zarrdock.stores.io_loop import Bridge, Live, Transport
 from zarrdock.stores.retry import RetryPolicy, is_slow_down
 from zarrdock.stores.urls import sub_url
 
-__all__ = ["RemoteStore", "as_bytes", "as_statuses", "key_locks", "nbytes_of"]
+__all__ = ["Page", "RemoteStore", "as_bytes", "as_statuses", "key_locks", "nbytes_of"]
 
 T = TypeVar("T")
 # Inside Store, `list` is a method.
@@ -128,6 +127,19 @@ class _LostRace(ConflictError):
 def _is_refusal(found: Diagnosis) -> bool:
     """True where a service says that the condition of a write does not hold."""
     return found.kind is Kind.PRECONDITION or (found.kind is Kind.CONFLICT and not found.is_transient)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a listing.
+
+    Attributes:
+        sizes: name of an object in the bucket to its size in bytes; None for a size the listing does not tell.
+        prefixes: names up to the delimiter, with it, that stand for all names that go on behind it.
+    """
+
+    sizes: Mapping[str, int | None]
+    prefixes: Sequence[str]
 
 
 class RemoteStore(Store):
@@ -325,17 +337,33 @@ class RemoteStore(Store):
 
     # -- hooks: coroutines, on the IO loop where the filesystem is asynchronous ---------------------------------
 
-    @abstractmethod
     async def _find(self, live: Live, prefix: str) -> Entries:
         """All entries below a prefix."""
+        start = len(self._bucket_and_prefix("")[1])
+        return [
+            Entry(key, size)
+            async for page in self._pages(live, prefix)
+            for name, size in page.sizes.items()
+            for key in self._names_to_keys([name], start)
+        ]
 
-    @abstractmethod
     async def _list_level(self, live: Live, prefix: str) -> Listing:
         """Names and prefixes right below a prefix."""
+        start = len(self._bucket_and_prefix(prefix)[1])
+        keys: Keys = []
+        prefixes: Keys = []
+        async for page in self._pages(live, prefix, "/"):
+            keys += self._names_to_keys([*page.sizes], start)
+            prefixes += self._names_to_keys([name.removesuffix("/") for name in page.prefixes], start)
+        return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
 
-    @abstractmethod
     async def _size(self, live: Live, key: str) -> int | None:
         """Size of a key, None where it does not exist."""
+
+        async def request() -> int:
+            return (await self._send_size(live, key))[0]
+
+        return await self._request(live, key, self._or_missing(request))
 
     async def _delete_below(self, live: Live, prefix: str) -> None:
         """Remove all keys below a prefix.
@@ -371,6 +399,10 @@ class RemoteStore(Store):
     async def _send_size(self, live: Live, key: str) -> tuple[int, Version]:
         """Size and version of the object as it is now."""
         raise UnsupportedError(f"{self}: key {key!r}: no request for a size can be sent to this store")
+
+    def _pages(self, live: Live, prefix: str, delimiter: str = "") -> AsyncIterator[Page]:
+        """Pages of the names below a prefix, one request each."""
+        raise UnsupportedError(f"{self}: prefix {prefix!r}: no request for a listing can be sent to this store")
 
     async def _send_get_tail(self, live: Live, key: str, n: int, version: Version | None) -> Answer:
         """GET the last ``n`` bytes where a service knows no ranges that are counted from the end: by a bounded range,

@@ -12,14 +12,14 @@ from fsspec.spec import AbstractFileSystem
 from zarrdock.config import config
 from zarrdock.errors import StoreError, UnsupportedError
 from zarrdock.ranges import Range
-from zarrdock.stores.base import Entry, Listing, Traits, Version
+from zarrdock.stores.base import Traits, Version
 from zarrdock.stores.conditions import ABSENT, METADATA_NAME, Answer, Expected, Lineage
 from zarrdock.stores.diagnose import Diagnosis, Kind, diagnose
 from zarrdock.stores.fsspec_ import from_url, place_of
 from zarrdock.stores.http_ranges import range_header
 from zarrdock.stores.identity import Identity, partition_of, service_of_url
 from zarrdock.stores.io_loop import Live, expect_bytes
-from zarrdock.stores.remote import Entries, RemoteStore
+from zarrdock.stores.remote import Page, RemoteStore
 
 if TYPE_CHECKING:
     from zarrdock.stores.s3_direct import Lane
@@ -183,13 +183,11 @@ class S3Store(RemoteStore):
     # -- sizes and listing
     # -------------------------------------------------------------------------------------------------
 
-    async def _size(self, live: Live, key: str) -> int | None:
-        async def request() -> int:
-            return int((await live.fs._call_s3("head_object", **self._where(key)))["ContentLength"])
+    async def _send_size(self, live: Live, key: str) -> tuple[int, Version]:
+        answer = await live.fs._call_s3("head_object", **self._where(key))
+        return int(answer["ContentLength"]), answer.get("ETag")
 
-        return await self._request(live, key, self._or_missing(request))
-
-    async def _pages(self, live: Live, prefix: str, delimiter: str = "") -> AsyncIterator[dict[str, Any]]:
+    async def _pages(self, live: Live, prefix: str, delimiter: str = "") -> AsyncIterator[Page]:
         """Pages of up to 1,000 names, one request each."""
         bucket, beginning = self._bucket_and_prefix(prefix)
         options: dict[str, Any] = {
@@ -198,38 +196,23 @@ class S3Store(RemoteStore):
             **({"Delimiter": delimiter} if delimiter else {}),
         }
         while True:
-            page: dict[str, Any] = await self._request(
+            answer: dict[str, Any] = await self._request(
                 live, prefix, lambda: live.fs._call_s3("list_objects_v2", **options)
             )
-            yield page
-            if not page.get("IsTruncated"):
+            yield Page(
+                {item["Key"]: int(item["Size"]) for item in answer.get("Contents", [])},
+                [item["Prefix"] for item in answer.get("CommonPrefixes", [])],
+            )
+            if not answer.get("IsTruncated"):
                 return
-            options["ContinuationToken"] = page["NextContinuationToken"]
-
-    async def _find(self, live: Live, prefix: str) -> Entries:
-        start = len(self._bucket_and_prefix("")[1])
-        entries = []
-        async for page in self._pages(live, prefix):
-            sizes = {item["Key"]: int(item["Size"]) for item in page.get("Contents", [])}
-            entries += [Entry(key, size) for name, size in sizes.items() for key in self._names_to_keys([name], start)]
-        return entries
-
-    async def _list_level(self, live: Live, prefix: str) -> Listing:
-        start = len(self._bucket_and_prefix(prefix)[1])
-        keys: list[str] = []
-        prefixes: list[str] = []
-        async for page in self._pages(live, prefix, "/"):
-            keys += self._names_to_keys([item["Key"] for item in page.get("Contents", [])], start)
-            folders = [item["Prefix"].removesuffix("/") for item in page.get("CommonPrefixes", [])]
-            prefixes += self._names_to_keys(folders, start)
-        return Listing(tuple(sorted(keys)), tuple(sorted(prefixes)))
+            options["ContinuationToken"] = answer["NextContinuationToken"]
 
     async def _delete_below(self, live: Live, prefix: str) -> None:
         bucket, beginning = self._bucket_and_prefix(prefix)
         start = len(beginning)
         names: list[str] = []
         async for page in self._pages(live, prefix):
-            names += [item["Key"] for item in page.get("Contents", []) if len(item["Key"]) > start]
+            names += [name for name in page.sizes if len(name) > start]
         await self._delete_names(live, bucket, names)
 
     async def _delete_keys(self, live: Live, keys: Sequence[str]) -> None:
