@@ -6,7 +6,7 @@ import itertools
 import operator
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -613,19 +613,6 @@ class Array(ArrayProperties):
         {'unit': 'mm', 'origin': [0, 4]}
         """
         return Attributes(lambda: self.metadata.attributes, self._change_attributes)
-
-    def update_attributes(self, attributes: Mapping[str, Any]) -> Array:
-        """Set some attributes in one atomic update, as ``array.attrs.update(attributes)`` does.
-
-        Returns:
-            This array.
-
-        >>> array = zarrdock.create_array({}, shape=3, dtype="int16", attributes={"unit": "mm"})
-        >>> dict(array.update_attributes({"unit": "m", "scale": 2}).attrs)
-        {'unit': 'm', 'scale': 2}
-        """
-        self.attrs.update(attributes)
-        return self
 
     def _change_attributes(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._check_writable()

@@ -43,7 +43,7 @@ from zarrdock.json_ import as_json, serialise
 from zarrdock.stores.base import Read, Results, Store
 
 if TYPE_CHECKING:
-    from zarrdock.array.html import Facts
+    from zarrdock.facts import Facts
 
 __all__ = ["Group", "NodeOptions", "walk", "wrap"]
 
@@ -338,7 +338,7 @@ class Group(Placed):
     @property
     def info(self) -> Facts:
         """Facts of the group from its metadata: a dictionary that prints as a table, also in notebooks."""
-        from zarrdock.array.html import Facts
+        from zarrdock.facts import Facts
 
         facts = Facts({"Group": self.name, "Store": str(self._store), "Format": f"Zarr v{self.zarr_format}"})
         facts["Attributes"] = len(self._metadata.attributes)
@@ -553,19 +553,6 @@ class Group(Placed):
             raise ReadOnlyError(
                 "the group was opened for reading only: open it with mode='r+'", key=self._path, store=self._store
             )
-
-    def update_attributes(self, attributes: Mapping[str, Any]) -> Group:
-        """Set some attributes in one atomic update, as ``group.attrs.update(attributes)`` does.
-
-        Returns:
-            This group.
-
-        >>> group = zarrdock.create_group({}, attributes={"unit": "mm"})
-        >>> group.update_attributes({"scale": 2}).attrs
-        {'unit': 'mm', 'scale': 2}
-        """
-        self.attrs.update(attributes)
-        return self
 
     def _change_attributes(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._check_writable()

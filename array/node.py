@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from zarrdock.json_ import as_json
 from zarrdock.stores.base import Store
@@ -24,6 +24,9 @@ class Placed:
 
         @property
         def metadata(self) -> Any: ...
+
+        @property
+        def attrs(self) -> Attributes: ...
 
     @property
     def store(self) -> Store:
@@ -51,6 +54,19 @@ class Placed:
         ``s3://bucket/a.zip|zip:inner|zarr3:``. Credentials are left out; where no URL leads to it: UnsupportedError.
         """
         return self._store.pipeline_url(self._path, zarr_format=self.metadata.zarr_format)
+
+    def update_attributes(self, attributes: Mapping[str, Any]) -> Self:
+        """Set some attributes in one atomic update, as ``node.attrs.update(attributes)`` does.
+
+        Returns:
+            This node.
+
+        >>> array = zarrdock.create_array({}, shape=3, dtype="int16", attributes={"unit": "mm"})
+        >>> dict(array.update_attributes({"unit": "m", "scale": 2}).attrs)
+        {'unit': 'm', 'scale': 2}
+        """
+        self.attrs.update(attributes)
+        return self
 
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]

@@ -21,7 +21,7 @@ from zarrdock.registry import Registry
 from zarrdock.stores.base import sized_entries
 
 if TYPE_CHECKING:
-    from zarrdock.array.html import Facts
+    from zarrdock.facts import Facts
 
 __all__ = ["ArrayProperties", "Shaped"]
 
@@ -252,7 +252,7 @@ class ArrayProperties(Shaped, Placed):
         >>> array.info["Chunks"]
         '10 × 20'
         """
-        from zarrdock.array.html import Facts, size_text
+        from zarrdock.facts import Facts, count, size_text
 
         chunks, shards = self._shapes()
         facts = Facts({"Array": self.name, "Store": str(self._store)})
@@ -265,12 +265,12 @@ class ArrayProperties(Shaped, Placed):
             facts["Shards"] = _times(shards)
         facts["Codecs"] = ", ".join(codec.name for codec in self._leaf_codecs)
         facts["Fill value"] = str(self.fill_value)
-        facts["Size"] = f"{size_text(self.nbytes)} in {self.nchunks:,} chunk{'' if self.nchunks == 1 else 's'}"
+        facts["Size"] = f"{size_text(self.nbytes)} in {count(self.nchunks, 'chunk')}"
         facts["Format"] = f"Zarr v{self.zarr_format}"
         return facts
 
     def _repr_html_(self) -> str:
-        from zarrdock.array.html import facts_table, grid_svg
+        from zarrdock.facts import facts_table, grid_svg
 
         layout = self._layout
         facts = list(self.info.items())

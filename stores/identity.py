@@ -193,7 +193,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(_plain, value)) + "]"
     if all(hasattr(value, name) for name in ("storage_options", "storage_args", "protocol")):
-        return _plain([_class_name(value), value.storage_args, value.storage_options])
+        return _plain([class_name(value), value.storage_args, value.storage_options])
     return repr(value)
 
 
@@ -201,7 +201,8 @@ def _is_moot(name: str) -> bool:
     return name in _MANNER or _SECRET_OPTION.fullmatch(name) is not None
 
 
-def _class_name(obj: object) -> str:
+def class_name(obj: object) -> str:
+    """Module and qualified name of an object's class."""
     return f"{type(obj).__module__}.{type(obj).__qualname__}"
 
 
@@ -215,6 +216,6 @@ def identity_of_filesystem(fs: AbstractFileSystem, protocol: str) -> Identity:
     if not fs.cachable:
         return identity_of_object(protocol, fs)
     options = _plain([fs.storage_args, fs.storage_options])
-    name = _class_name(fs)
+    name = class_name(fs)
     is_bare = name.startswith("fsspec.") and options == "[[],{}]"
     return Identity(protocol if is_bare else f"{protocol} {digest_of([name, options])}")

@@ -660,21 +660,19 @@ class LocalStore(Store):
     # -- for writing ---------------------------------------------------------------------------------------------------
 
     def _hold(self, path: str) -> Held:
+        make_folder = partial(make_folders, durable=self.durable)
         if self._has_locks:
             try:
                 try:
-                    return acquire(path, self._make_folder)
+                    return acquire(path, make_folder)
                 except OSError as error:
                     if error.errno != errno.EMFILE:
                         raise
                     local_version.drop_all()
-                    return acquire(path, self._make_folder)
+                    return acquire(path, make_folder)
             except NoLocksError:
                 self._has_locks = False
-        return unlocked(path, self._make_folder)
-
-    def _make_folder(self, folder: str) -> None:
-        make_folders(folder, durable=self.durable)
+        return unlocked(path, make_folder)
 
     def _put(self, path: str, parts: Sequence[Part], held: Held, key: str) -> None:
         try:

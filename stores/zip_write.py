@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import deflate
 
@@ -117,7 +118,7 @@ class WritableArchive(LocalArchive):
     def _hold(self, *, wait: bool) -> Held | None:
         try:
             if wait:
-                return acquire(self.path, self._make_folder)
+                return acquire(self.path, partial(make_folders, durable=self.durable))
             return try_acquire(self.path + LOCK_SUFFIX, create=True)
         except NoLocksError as error:
             message = f"{self}: the file system has no file locks; write the zip elsewhere and copy it here"
@@ -128,9 +129,6 @@ class WritableArchive(LocalArchive):
     def _known(self) -> State:
         with self.guard():
             return self.fresh()
-
-    def _make_folder(self, folder: str) -> None:
-        make_folders(folder, durable=self.durable)
 
     def flush(self, *, wait: bool = True) -> bool:
         """Write the directory, if anything was written since it was: then every program can read the archive.

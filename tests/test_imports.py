@@ -11,7 +11,7 @@ import pytest
 
 import zarrdock
 
-FOUNDATION = {"errors", "ranges", "after_fork", "lru"}
+FOUNDATION = {"errors", "ranges", "after_fork", "lru", "facts"}
 BASE = FOUNDATION | {"config", "json_", "registry", "switch_interval"}
 
 # Unit (a folder or file directly in the package) -> the other units it may import.
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "json_": {"errors"},
     "ranges": {"errors"},
     "after_fork": set(),
+    "facts": set(),
     "lru": {"after_fork"},
     "config": FOUNDATION,
     "switch_interval": FOUNDATION | {"config"},

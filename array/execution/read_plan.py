@@ -73,18 +73,20 @@ class Plan:
         return sum(nbytes for _, nbytes in self.rounds)
 
     def __str__(self) -> str:
+        from zarrdock.facts import count  # for texts alone
+
         lines = [
             (
-                f"{_times(self.n_rounds, 'round')}, {_times(self.n_requests, 'request')}, {_size(self.nbytes)}"
-                f" for {_times(self.n_chunks, 'chunk')} in {_times(self.n_objects, 'object')}, result {self.shape}"
+                f"{count(self.n_rounds, 'round')}, {count(self.n_requests, 'request')}, {_size(self.nbytes)}"
+                f" for {count(self.n_chunks, 'chunk')} in {count(self.n_objects, 'object')}, result {self.shape}"
             )
         ]
         if self.n_missing:
-            lines[0] += f" ({_times(self.n_missing, 'object')} not stored: fill value)"
+            lines[0] += f" ({count(self.n_missing, 'object')} not stored: fill value)"
         shown = 5
         for i, ((n, nbytes), reads) in enumerate(zip(self.rounds, self.reads_by_round, strict=True), 1):
             of_sizes = "" if reads else " (sizes of objects)"
-            lines.append(f"  round {i}: {_times(n, 'request')}, {_size(nbytes)}{of_sizes}")
+            lines.append(f"  round {i}: {count(n, 'request')}, {_size(nbytes)}{of_sizes}")
             lines += [f"    {_describe(read)}" for read in reads[:shown]]
             if len(reads) > shown:
                 lines.append(f"    … and {len(reads) - shown:,} more")
@@ -100,10 +102,6 @@ class Plan:
         )
         table = f"<table><tr><th>round</th><th>requests</th><th>bytes</th></tr>{rows}</table>" if rows else ""
         return f"<div>{escape(head)}{table}</div>"
-
-
-def _times(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _size(nbytes: int) -> str:

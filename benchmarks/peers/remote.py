@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.nginx import BUCKET
 from benchmarks.peers.base import Selection, Unavailable, load_library
+from benchmarks.peers.zarr_python import FusedPeer, ZarrdockPipelinePeer, ZarrsPeer
 
 
 class RemotePeer(ABC):
@@ -176,17 +177,17 @@ class ZarrPipeline(ZarrS3fs):
 
 class ZarrdockPipeline(ZarrPipeline):
     name = "zarr+zarrdock s3fs"
-    pipeline = "zarrdock.adapters.zarr_python.CodecPipeline"
+    pipeline = ZarrdockPipelinePeer.pipeline
 
 
 class ZarrFused(ZarrPipeline):
     name = "zarr-fused s3fs"
-    pipeline = "zarr.core.codec_pipeline.FusedCodecPipeline"
+    pipeline = FusedPeer.pipeline
 
 
 class ZarrsPipeline(ZarrPipeline):
     name = "zarrs s3fs"
-    pipeline = "zarrs.ZarrsCodecPipeline"
+    pipeline = ZarrsPeer.pipeline
 
 
 class ZarrObstore(ZarrS3fs):

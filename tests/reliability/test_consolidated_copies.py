@@ -328,18 +328,24 @@ def test_zarr_python_and_xarray_read_the_copies(tmp_path: Path, zarr_format: Any
         assert theirs == {path: node[1] for path, node in ours.items()}
 
 
+def opened_by_zarr_python(path: Path, zarr_format: Any) -> Any:
+    """A consolidated group of two arrays, as zarr-python opens it through our store."""
+    zarr = pytest.importorskip("zarr")
+    from zarrdock.adapters import ZarrStore
+
+    root = zarrdock.create_group(path, zarr_format=zarr_format)
+    root.create_array("a", data=np.arange(10), chunks=5)
+    root.create_group("s").create_array("b", data=np.arange(3))
+    root.consolidate()
+    return zarr.open_group(ZarrStore(path), mode="r+")
+
+
 @pytest.mark.peer
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_changes_that_zarr_python_makes(tmp_path: Path, zarr_format: Any) -> None:
     """Its own copy, in memory, is out of date after its first change; the stored ones are not."""
     zarr = pytest.importorskip("zarr")
-    from zarrdock.adapters import ZarrStore
-
-    root = zarrdock.create_group(tmp_path, zarr_format=zarr_format)
-    root.create_array("a", data=np.arange(10), chunks=5)
-    root.create_group("s").create_array("b", data=np.arange(3))
-    root.consolidate()
-    theirs = zarr.open_group(ZarrStore(tmp_path), mode="r+")
+    theirs = opened_by_zarr_python(tmp_path, zarr_format)
     array = theirs["a"]
     array.resize((20,))
     with pytest.raises(ConflictError, match="use_consolidated=False"):
@@ -365,10 +371,7 @@ def test_zarr_python_changes_an_array_that_another_process_made_longer(tmp_path:
     zarr = pytest.importorskip("zarr")
     from zarrdock.adapters import ZarrStore
 
-    root = zarrdock.create_group(tmp_path, zarr_format=zarr_format)
-    root.create_array("a", data=np.arange(10), chunks=5)
-    root.consolidate()
-    theirs = zarr.open_group(ZarrStore(tmp_path), mode="r+")
+    theirs = opened_by_zarr_python(tmp_path, zarr_format)
     zarrdock.open_array(tmp_path, "r+", path="a").append([10, 11])
 
     def rename() -> None:

@@ -20,6 +20,7 @@ from zarrdock.codecs.builtin import CODECS
 from zarrdock.codecs.chunk_order import Order
 from zarrdock.codecs.numcodecs_foreign import ForeignCompressor
 from zarrdock.errors import MetadataError, UnsupportedError
+from zarrdock.stores.identity import class_name
 
 __all__ = ["StandsBackError", "metadata_of", "write_order"]
 
@@ -77,10 +78,10 @@ def _check_v3(metadata: Any) -> None:
         # Of a codec that zarrdock takes from zarr-python's registry, the class that it took.
         taken = getattr(CODECS.get(name), "implementation", None)
         if not (_is_of(codec, "zarr", "numcodecs") if taken is None else taken is type(codec)):
-            raise StandsBackError(f"its codec {name!r} is {_name(codec)}, not zarr-python's")
+            raise StandsBackError(f"its codec {name!r} is {class_name(codec)}, not zarr-python's")
     encoding = metadata.chunk_key_encoding
     if not _is_of(encoding, "zarr"):
-        raise StandsBackError(f"its chunk keys are made by {_name(encoding)}, not by zarr-python")
+        raise StandsBackError(f"its chunk keys are made by {class_name(encoding)}, not by zarr-python")
 
 
 def _all(codecs: Iterable[Any]) -> Iterator[Any]:
@@ -100,12 +101,8 @@ def _check_v2(metadata: Any, node: ArrayMetadata) -> None:
         if codec is None or _is_of(codec, "zarr", "numcodecs"):
             continue
         if codec.codec_id not in foreign or codec_registry.get(codec.codec_id) is not type(codec):
-            raise StandsBackError(f"its codec {codec.codec_id!r} is {_name(codec)}, not numcodecs'")
+            raise StandsBackError(f"its codec {codec.codec_id!r} is {class_name(codec)}, not numcodecs'")
 
 
 def _is_of(obj: Any, *packages: str) -> bool:
     return type(obj).__module__.partition(".")[0] in packages
-
-
-def _name(obj: Any) -> str:
-    return f"{type(obj).__module__}.{type(obj).__qualname__}"

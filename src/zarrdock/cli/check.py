@@ -10,8 +10,9 @@ from zarrdock.array.node_storage import node_path
 from zarrdock.checking import Counts, Problem, check
 from zarrdock.cli.app import click
 from zarrdock.cli.options import as_json, node_options
-from zarrdock.cli.output import count, print_json, progress_bar, size_text
+from zarrdock.cli.output import print_json, progress_bar, size_text
 from zarrdock.errors import UnsupportedError
+from zarrdock.facts import count
 from zarrdock.repairing import repair
 from zarrdock.restoring import restore
 from zarrdock.stores.local import LocalStore

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from zarrdock.cli.output import count, progress_bar, size_text
+from zarrdock.cli.output import progress_bar, size_text
 from zarrdock.copying import CopyProgress, IncompleteCopyWarning
 from zarrdock.copying.parallel import Workers
+from zarrdock.facts import count
 
 __all__ = ["CopyJob", "copy_job", "options_of"]
 

@@ -23,9 +23,10 @@ from zarrdock.api import create_array, open_array
 from zarrdock.array.array import Array
 from zarrdock.cli.app import click
 from zarrdock.cli.options import debug_option, storage_option
-from zarrdock.cli.output import console, count, size_text
+from zarrdock.cli.output import console, size_text
 from zarrdock.copying import copy
 from zarrdock.errors import UnsupportedError, ZarrdockError
+from zarrdock.facts import count
 from zarrdock.stores.base import Store
 from zarrdock.stores.local import LocalStore
 from zarrdock.stores.memory import MemoryStore

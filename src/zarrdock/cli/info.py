@@ -21,9 +21,10 @@ from zarrdock.array.node_storage import join
 from zarrdock.cli.app import click
 from zarrdock.cli.open_nodes import Found, brief, find, leaf
 from zarrdock.cli.options import as_json, node_options
-from zarrdock.cli.output import codec_text, count, print_json, shape_text, short, size_text, table
+from zarrdock.cli.output import codec_text, print_json, shape_text, short, size_text, table
 from zarrdock.codecs.compiled import compiled_codecs
 from zarrdock.errors import ZarrdockError
+from zarrdock.facts import count
 from zarrdock.stores.base import Store, sized_entries
 
 __all__ = ["command"]
@@ -85,7 +86,7 @@ def _count_stored(store: Store, path: str) -> tuple[int, int]:
 
 
 def _where(found: Found) -> str:
-    return f"{found.store.url.rstrip('/')}/{found.path}" if found.path else found.store.url
+    return found.store.url_of(found.path)
 
 
 def array_facts(metadata: ArrayMetadata, found: Found, stored: tuple[int, int] | None) -> dict[str, Any]:

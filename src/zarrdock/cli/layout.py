@@ -10,10 +10,11 @@ from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.cli.app import click
 from zarrdock.cli.open_nodes import find
 from zarrdock.cli.options import as_json, node_options
-from zarrdock.cli.output import count, line_width, print_json, progress_bar, shape_text, size_text, wrapped
+from zarrdock.cli.output import line_width, print_json, progress_bar, shape_text, size_text, wrapped
 from zarrdock.cli.parse import parse_memory, parse_selection, parse_shape
 from zarrdock.codecs.chunk_order import ORDERS
 from zarrdock.errors import NodeNotFoundError, UnsupportedError
+from zarrdock.facts import count
 from zarrdock.layouts import access_patterns as accesses
 from zarrdock.layouts.access_patterns import Access
 from zarrdock.layouts.calibrate import decode_speed

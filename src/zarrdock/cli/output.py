@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "codec_text",
     "console",
-    "count",
     "line_width",
     "print_json",
     "progress_bar",
@@ -39,9 +38,9 @@ def size_text(nbytes: float) -> str:
     return f"{nbytes:,.3g} PiB"
 
 
-def count(n: int, noun: str) -> str:
-    """``1 chunk``, ``2,000 chunks``."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+def log_request(method: str, path: str, status: int, nbytes: int) -> None:
+    """Print one line about an HTTP request. The path is still encoded, so nothing in it moves the terminal's cursor."""
+    print(f"{method} {path} {status} {nbytes}", file=sys.stderr)
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 from zarrdock.cli.app import click
 from zarrdock.cli.options import as_json, memory_option, node_options
-from zarrdock.cli.output import count, print_json, progress_bar, size_text
+from zarrdock.cli.output import print_json, progress_bar, size_text
 from zarrdock.codecs.chunk_order import ORDERS
+from zarrdock.facts import count
 from zarrdock.layouts.relayout import Relaid, relayout
 
 __all__ = ["command"]

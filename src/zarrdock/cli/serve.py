@@ -10,6 +10,7 @@ from typing import Any
 
 from zarrdock.cli.app import click
 from zarrdock.cli.options import address_options, node_options
+from zarrdock.cli.output import log_request
 from zarrdock.copying.sources import load_root
 from zarrdock.errors import MetadataError, NodeNotFoundError, UnsupportedError
 from zarrdock.serve.server import Server
@@ -65,7 +66,7 @@ def command(
         if is_v3
         else store
     )
-    server = Server(view, host=host, port=port, log=None if is_quiet else _log)
+    server = Server(view, host=host, port=port, log=None if is_quiet else log_request)
     asyncio.run(_serve(server))
 
 
@@ -95,8 +96,3 @@ async def _serve(server: Server) -> None:
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, server.stop)
     await server.run(lambda: print(f"serving {server.store} at {server.url}/", flush=True))
-
-
-def _log(method: str, path: str, status: int, nbytes: int) -> None:
-    # The path as it came, encoded: nothing in it can move the terminal's cursor.
-    print(f"{method} {path} {status} {nbytes}", file=sys.stderr)

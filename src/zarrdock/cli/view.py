@@ -13,6 +13,7 @@ from typing import Any
 
 from zarrdock.cli.app import click
 from zarrdock.cli.options import address_options, node_options
+from zarrdock.cli.output import log_request
 from zarrdock.viewer.neuroglancer_ import Viewing
 
 __all__ = ["command"]
@@ -48,7 +49,7 @@ def command(
         port=port,
         is_segmentation=is_segmentation,
         reencode=reencode,
-        log=_log if is_verbose else None,
+        log=log_request if is_verbose else None,
     )
     with _interrupted() as wait, viewing:
         print(f"viewing {viewing.picture.store} at {viewing.url}", flush=True)
@@ -73,7 +74,3 @@ def _interrupted() -> Iterator[Callable[[], object]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _log(method: str, path: str, status: int, nbytes: int) -> None:
-    print(f"{method} {path} {status} {nbytes}", file=sys.stderr)

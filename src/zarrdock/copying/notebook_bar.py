@@ -8,8 +8,8 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from zarrdock.array.html import size_text
 from zarrdock.copying.progress import CopyProgress
+from zarrdock.facts import size_text
 
 __all__ = ["notebook_bar"]
 

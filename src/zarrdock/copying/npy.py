@@ -89,7 +89,7 @@ class Npy:
     @property
     def url(self) -> str:
         """URL of the file."""
-        return f"{self.store.url.rstrip('/')}/{self.key}"
+        return self.store.url_of(self.key)
 
     @property
     def grain(self) -> tuple[int, ...]:

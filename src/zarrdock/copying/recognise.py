@@ -47,8 +47,8 @@ class ForeignFile:
 
     @property
     def url(self) -> str:
-        """Name of the kind of file, for messages."""
-        return f"{self.store.url.rstrip('/')}/{self.key}"
+        """URL of the file."""
+        return self.store.url_of(self.key)
 
 
 def find_file(src: Any, storage_options: Mapping[str, Any] | None = None) -> ForeignFile | None:

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.array import Array
-from zarrdock.array.html import MAX_LINES, grid_svg, size_text
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node
 from zarrdock.array.node_storage import join, load, load_many
 from zarrdock.array.stored_objects import stored_objects
 from zarrdock.errors import InvalidKeyError, NodeNotFoundError, UnsupportedError, ZarrdockError
+from zarrdock.facts import MAX_LINES, grid_svg, size_text
 from zarrdock.stores.base import Store, sized_entries
 from zarrdock.viewer.multiscale import Picture, open_picture, parse_multiscale, picture_of
 from zarrdock.viewer.neuroglancer_state import link

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrdock.array.array import Array
-from zarrdock.array.html import size_text
 from zarrdock.errors import UnsupportedError
+from zarrdock.facts import count, size_text
 from zarrdock.viewer.multiscale import Picture
 from zarrdock.viewer.pictures import contrast, to_image
 
@@ -94,7 +94,7 @@ def preview(picture: Picture, cuts: Mapping[int, int], bounds: Bounds, *, labels
             continue
         plane = level.read(selection)
         where = _where(picture, level, selection, step, is_whole)
-        cost = f"{size_text(plan.nbytes)} read in {plan.n_requests:,} request{'' if plan.n_requests == 1 else 's'}"
+        cost = f"{size_text(plan.nbytes)} read in {count(plan.n_requests, 'request')}"
         return _drawn(plane, f"{where}: {cost}", is_rgb=is_rgb, as_labels=as_labels)
     raise UnsupportedError(
         f"a look would read more than {size_text(bounds.nbytes)}, decode more than "

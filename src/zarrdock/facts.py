@@ -1,4 +1,4 @@
-"""Facts of nodes as text and as HTML for notebooks, and a drawing of chunks. Reads nothing from the store."""
+"""Facts of nodes as text and as HTML, and a drawing of chunks. Reads nothing from the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Facts", "facts_table", "grid_svg", "size_text"]
+__all__ = ["Facts", "count", "facts_table", "grid_svg", "size_text"]
 
 SIDE = 160
 MAX_LINES = 40
@@ -23,6 +23,11 @@ def size_text(nbytes: int) -> str:
             break
         size /= 1024
     return f"{int(size)} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def count(n: int, noun: str) -> str:
+    """``1 chunk``, ``2,000 chunks``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 class Facts(dict[str, Any]):
