@@ -29,7 +29,7 @@ from zarrdock.array.metadata.v2 import parse_array_v2
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node
 from zarrdock.array.node import Attributes
 from zarrdock.array.node_storage import join, load, update_metadata
-from zarrdock.array.planning.caches import ChunkCache, IndexCache, chunks_of, configured_cache
+from zarrdock.array.planning.chunk_cache import ChunkCache, IndexCache, chunks_of, configured_cache
 from zarrdock.array.planning.compose import Composed
 from zarrdock.array.planning.layout import Layout, layout_of, parse_shared
 from zarrdock.array.planning.selection import (

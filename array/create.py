@@ -17,7 +17,7 @@ from zarrdock.array.metadata.chunk_grids import RegularGrid, rectilinear_of
 from zarrdock.array.metadata.key_encodings import KeyEncoding, SeparatedKeys, parse_key_encoding
 from zarrdock.array.metadata.v3 import ArrayMetadata
 from zarrdock.array.node_storage import ZarrFormat, save_new, withdraw
-from zarrdock.array.planning.caches import ChunkCache
+from zarrdock.array.planning.chunk_cache import ChunkCache
 from zarrdock.codecs.builtin import parse_codec, with_defaults
 from zarrdock.codecs.bytes_ import Bytes
 from zarrdock.codecs.chunk_order import Order, for_level, frozen, permutation

@@ -28,7 +28,7 @@ from zarrdock.array.node_storage import (
     save_new,
     update_metadata,
 )
-from zarrdock.array.planning.caches import ChunkCache
+from zarrdock.array.planning.chunk_cache import ChunkCache
 from zarrdock.codecs.write_options import DEFAULT_WRITE_OPTIONS, WriteOptions, WriteOptionsLike, write_options
 from zarrdock.errors import (
     InvalidKeyError,

@@ -10,7 +10,7 @@ from typing import SupportsIndex
 import numpy as np
 
 from zarrdock.array.execution import read_write
-from zarrdock.array.planning.caches import IndexCache
+from zarrdock.array.planning.chunk_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.selection import Axis, Product
 from zarrdock.array.stored_objects import stored_objects

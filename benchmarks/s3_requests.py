@@ -37,17 +37,17 @@ def ways(url: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Stores over the bucket, each opened when it is its turn."""
     from zarrdock.stores.s3 import S3Store
 
-    def over_s3fs(options: dict[str, Any], lean: bool) -> Any:
+    def over_s3fs(options: dict[str, Any], direct: bool) -> Any:
         return S3Store(
             f"s3://{BUCKET}/{Nginx.prefix(0)}",
             storage_options={**options, "endpoint_url": url, "skip_instance_cache": True},
-            lean=lean,
+            direct_reads=direct,
         )
 
     who: dict[str, dict[str, Any]] = {"anonymous": {"anon": True}, "signed": {"key": "key", "secret": "secret"}}
     for label, options in who.items():
-        for lean in (False, True):
-            yield f"{'lean lane' if lean else 's3fs'}, {label}", partial(over_s3fs, options, lean)
+        for direct in (False, True):
+            yield f"{'direct reads' if direct else 's3fs'}, {label}", partial(over_s3fs, options, direct)
     try:
         from obstore.store import S3Store as ObstoreS3
 

@@ -22,14 +22,14 @@ from zarrdock.stores.io_loop import Live, expect_bytes
 from zarrdock.stores.remote import Page, RemoteStore
 
 if TYPE_CHECKING:
-    from zarrdock.stores.s3_direct import Lane
+    from zarrdock.stores.s3_direct_reads import DirectReads
 
 __all__ = ["S3Store"]
 
 MAX_PUT_BYTES = 5 * 2**30  # more is only taken in parts
 DELETE_BATCH = 1000
-# Measured: see docs/design/s3-lane.md.
-LEAN_GAP_BYTES = 128 * 2**10
+# Measured: see docs/design/s3-direct-reads.md.
+DIRECT_GAP_BYTES = 128 * 2**10
 
 
 class S3Store(RemoteStore):
@@ -46,9 +46,9 @@ class S3Store(RemoteStore):
         path: bucket and prefix; only with a filesystem.
         storage_options: all of s3fs's (``anon``, ``key``, ``secret``, ``token``, ``profile``, ``endpoint_url``,
             ``client_kwargs``, ``requester_pays``, ...); only with a URL.
-        lean: send reads past botocore, over the same connections (``docs/design/s3-lane.md``), where its requests can
-            be made equal. Without it, or where something unusual is configured, s3fs sends them. None:
-            ``zarrdock.config.s3_lean``.
+        direct_reads: send reads past botocore, over connections of their own (``docs/design/s3-direct-reads.md``),
+            where its requests can be made equal. Without it, or where something unusual is configured, s3fs sends
+            them. None: ``zarrdock.config.s3_direct_reads``.
 
     The other arguments are those of :class:`~zarrdock.stores.remote.RemoteStore`.
 
@@ -68,16 +68,20 @@ class S3Store(RemoteStore):
         path: str = "",
         *,
         storage_options: Mapping[str, Any] | None = None,
-        lean: bool | None = None,
+        direct_reads: bool | None = None,
         **settings: Any,
     ) -> None:
         place = place_of(fs, path, storage_options, _from_url)
         super().__init__(_plain(place.fs), place.root, place.url, **settings)
         if not self._root:
             raise StoreError("an S3 store needs a bucket: s3://bucket/prefix", store=self)
-        self._lane = _lane_for(self._bridge._fs) if (bool(config.s3_lean) if lean is None else lean) else None
-        if self._lane is not None and settings.get("merge_gap_bytes") is None:
-            self.traits = replace(self.traits, merge_gap_bytes=LEAN_GAP_BYTES)
+        self._direct_reads = (
+            _direct_reads_of(self._bridge._fs)
+            if (bool(config.s3_direct_reads) if direct_reads is None else direct_reads)
+            else None
+        )
+        if self._direct_reads is not None and settings.get("merge_gap_bytes") is None:
+            self.traits = replace(self.traits, merge_gap_bytes=DIRECT_GAP_BYTES)
 
     def _make_traits(self, traits: Traits) -> Traits:
         return replace(super()._make_traits(traits), max_request_bytes=64 * 2**20)
@@ -106,9 +110,9 @@ class S3Store(RemoteStore):
     async def _send_get(self, live: Live, key: str, range_: Range, version: Version | None) -> Answer:
         header = range_header(range_)
         etag = version if isinstance(version, str) else None  # of anything else, what came is not the version
-        if self._lane is not None:
+        if self._direct_reads is not None:
             bucket, _, name = self._path(key).partition("/")
-            found = await self._lane.get(live, bucket, name, header, etag)
+            found = await self._direct_reads.get(live, bucket, name, header, etag)
             if found is not None:
                 return found
         options: dict[str, Any] = self._where(key)
@@ -274,12 +278,12 @@ def _condition(expected: Expected) -> dict[str, Any]:
     return {"IfNoneMatch": "*"} if expected is ABSENT else {"IfMatch": expected}
 
 
-def _lane_for(fs: AbstractFileSystem) -> Lane | None:
-    """A lane, unless s3fs is a subclass of somebody's, or has a session of somebody's, with hooks we can't know."""
-    from zarrdock.stores.s3_direct import Lane
+def _direct_reads_of(fs: AbstractFileSystem) -> DirectReads | None:
+    """Direct reads; None for a subclass of s3fs or a session that was handed in: it may have hooks we can't know."""
+    from zarrdock.stores.s3_direct_reads import DirectReads
     from zarrdock.stores.s3_fs import is_usual
 
-    return Lane() if is_usual(fs) else None
+    return DirectReads() if is_usual(fs) else None
 
 
 def _plain(fs: Any) -> Any:

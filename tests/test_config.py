@@ -40,7 +40,7 @@ def test_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ROUND_BYTES", "0", "too small: the least is 1"),
         ("WHOLE_FRACTION", "nan", "too small"),
         ("CACHE_BYTES", "1M", "is not a number"),
-        ("S3_LEAN", "", "is not a number"),
+        ("S3_DIRECT_READS", "", "is not a number"),
     ],
 )
 def test_nonsense_in_the_environment(variable: str, value: str, problem: str, tmp_path: Path) -> None:

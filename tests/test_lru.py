@@ -25,7 +25,7 @@ from hypothesis import given
 import zarrdock
 from zarrdock import after_fork, lru
 from zarrdock.after_fork import reset_after_fork
-from zarrdock.array.planning.caches import ROOT, ChunkCache, IndexCache
+from zarrdock.array.planning.chunk_cache import ROOT, ChunkCache, IndexCache
 from zarrdock.lru import BoundedLRU
 from zarrdock.stores import local_version
 from zarrdock.stores.cache_memory import MemoryCache

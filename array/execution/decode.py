@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from zarrdock.array.execution.pool import Jobs
-from zarrdock.array.planning.caches import Chunks
+from zarrdock.array.planning.chunk_cache import Chunks
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import Found
 from zarrdock.array.planning.runs import Index, put, take

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from zarrdock.array.planning.caches import ROOT, IndexCache
+from zarrdock.array.planning.chunk_cache import ROOT, IndexCache
 from zarrdock.array.planning.chunk_parts import decode_block, element_of, pays
 from zarrdock.array.planning.layout import Layout
 from zarrdock.config import config

@@ -11,7 +11,7 @@ import numpy as np
 from zarrdock.array.execution.decode import chunk_not_found, missing_chunk
 from zarrdock.array.execution.drivers import drive
 from zarrdock.array.execution.read_write import n_together, read_settings
-from zarrdock.array.planning.caches import IndexCache, Indexes
+from zarrdock.array.planning.chunk_cache import IndexCache, Indexes
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import Discard, IntArray, Sink
 from zarrdock.array.planning.rounds import Round, Rounds, Steps, lockstep

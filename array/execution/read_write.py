@@ -19,7 +19,7 @@ from zarrdock.array.execution.encode_objects import Edit, Prepared
 from zarrdock.array.execution.pool import Jobs
 from zarrdock.array.execution.shard_patch import change_in_place
 from zarrdock.array.metadata.other_separator import explain
-from zarrdock.array.planning.caches import IndexCache
+from zarrdock.array.planning.chunk_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import ReadSettings, Sink
 from zarrdock.array.planning.rounds import Rounds, Steps, lockstep

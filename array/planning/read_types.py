@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zarrdock.array.planning.caches import Chunks, IndexCache
+from zarrdock.array.planning.chunk_cache import Chunks, IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.tasks import Leaves, Task
 from zarrdock.codecs.codec import AnyArray, Encoded

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from zarrdock.array.planning.caches import ROOT, Indexes
+from zarrdock.array.planning.chunk_cache import ROOT, Indexes
 from zarrdock.array.planning.chunk_parts import found_part, narrowed, read_blocks, read_object, read_part
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import Found, IntArray, ReadSettings, Sink, Wanted
@@ -232,7 +232,7 @@ def _try_shard(task: Task, settings: ReadSettings, sink: Sink) -> Generator[Roun
             checked = True
         for node in nodes:
             node.index = known[depth, node.start]
-    return (yield from _data(task, nodes, version, checked, settings, sink))
+    return (yield from _read_chunks(task, nodes, version, checked, settings, sink))
 
 
 def _first_index(
@@ -286,7 +286,7 @@ def _descend(nodes: list[_Node], layout: Layout, depth: int) -> tuple[list[_Node
     return found, missing
 
 
-def _data(
+def _read_chunks(
     task: Task, nodes: list[_Node], version: Version | None, checked: bool, settings: ReadSettings, sink: Sink
 ) -> Generator[Round, list[Result], bool]:
     """Read and hand over the leaves of the innermost shards."""

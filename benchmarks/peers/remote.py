@@ -51,7 +51,7 @@ def obstore_store(url: str, path: str) -> Any:
 
 class Zarrdock(RemotePeer):
     name = "zarrdock"
-    lean = True
+    direct_reads = True
 
     def __init__(self, url: str, threads: int) -> None:
         super().__init__(url, threads)
@@ -62,17 +62,19 @@ class Zarrdock(RemotePeer):
         self.version = getattr(self._zarrdock, "__version__", "unknown")
 
     def store(self, path: str) -> Any:
-        return self._store(f"s3://{BUCKET}/{path}", storage_options=s3fs_options(self.url), lean=self.lean)
+        return self._store(
+            f"s3://{BUCKET}/{path}", storage_options=s3fs_options(self.url), direct_reads=self.direct_reads
+        )
 
     def open(self, path: str) -> Any:
         return self._zarrdock.open_array(self.store(path), mode="r", zarr_format=3)
 
 
 class ZarrdockS3fs(Zarrdock):
-    """Without the lean lane: every request through botocore."""
+    """Without direct reads: every request through botocore."""
 
     name = "zarrdock s3fs"
-    lean = False
+    direct_reads = False
 
 
 class ZarrdockObstore(Zarrdock):

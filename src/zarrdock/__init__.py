@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 # Not lazy: once any module has imported the module `zarrdock.config`, the name would stand for that module.
 from zarrdock.config import config
-from zarrdock.lazy import lazy
+from zarrdock.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from zarrdock import adapters, errors, storage, testing, tools, views

@@ -27,7 +27,7 @@ from zarrdock.array.create import (
 from zarrdock.array.group import Group, NodeOptions, wrap
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata
 from zarrdock.array.node_storage import ZarrFormat, join, load, new_node_path, node_path, require_group, save_new
-from zarrdock.array.planning.caches import ChunkCache
+from zarrdock.array.planning.chunk_cache import ChunkCache
 from zarrdock.codecs.write_options import WriteOptionsLike, write_options
 from zarrdock.errors import NodeExistsError, NodeNotFoundError, UnsupportedError
 from zarrdock.json_ import as_json

@@ -83,7 +83,7 @@ class Config:
         cache_bytes: decoded chunks kept for all arrays opened without ``cache_bytes=``; 0: none.
         write_bytes: encoded and raw bytes a write may have in flight.
         allow_pickle: 1: read and write v2 arrays with the object codec ``pickle``, whose data can run any code.
-        s3_lean: 0: reads from S3 go through all of s3fs and botocore; see ``docs/design/s3-lane.md``.
+        s3_direct_reads: 0: reads from S3 go through all of s3fs and botocore; see ``docs/design/s3-direct-reads.md``.
         compiled: 0: chunks are decoded in Python even where the compiled part was built.
         switch_seconds: while something is read or written, threads that want the interpreter's lock ask for it after so
             long, in the whole process; 0: the interpreter's own setting (5 ms) is left alone.
@@ -99,7 +99,7 @@ class Config:
     cache_bytes: int = 0
     write_bytes: int = 256 * 2**20
     allow_pickle: int = 0
-    s3_lean: int = 1
+    s3_direct_reads: int = 1
     compiled: int = 1
     switch_seconds: float = 0.0002
 

@@ -10,7 +10,7 @@ b'234'
 
 from typing import TYPE_CHECKING
 
-from zarrdock.lazy import lazy
+from zarrdock.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from zarrdock.ranges import From, Span, Tail, resolve

@@ -8,7 +8,7 @@ True
 
 from typing import TYPE_CHECKING
 
-from zarrdock.lazy import lazy
+from zarrdock.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from zarrdock.array.recompress import Recompressed, recompress

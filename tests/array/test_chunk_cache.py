@@ -13,8 +13,8 @@ import pytest
 
 import zarrdock
 from support.stores import remote
-from zarrdock.array.planning import caches
-from zarrdock.array.planning.caches import ChunkCache, configured_cache
+from zarrdock.array.planning import chunk_cache
+from zarrdock.array.planning.chunk_cache import ChunkCache, configured_cache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.config import config
 
@@ -127,7 +127,7 @@ def test_bounded(values: Any, store: zarrdock.RecordingStore) -> None:
         assert np.array_equal(array[...], values)
         assert 0 < array._chunk_cache.nbytes <= limit
         kept = sum(chunk.nbytes for chunk in [chunk for chunk, _ in array._chunk_cache._kept._items.values()])
-        assert kept + caches._OVERHEAD * len(array._chunk_cache) == array._chunk_cache.nbytes
+        assert kept + chunk_cache._OVERHEAD * len(array._chunk_cache) == array._chunk_cache.nbytes
     array._chunk_cache.clear()
     assert (array._chunk_cache.nbytes, len(array._chunk_cache)) == (0, 0)
 
@@ -153,7 +153,7 @@ def test_arrays_of_a_group_share() -> None:
 
 
 def test_one_cache_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caches, "_shared", None)
+    monkeypatch.setattr(chunk_cache, "_shared", None)
     monkeypatch.setattr(config, "cache_bytes", 10**6)
     stores = [zarrdock.MemoryStore(), zarrdock.MemoryStore()]
     for i, store in enumerate(stores):
@@ -175,7 +175,7 @@ def test_one_cache_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arrays_of_one_folder_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caches, "_shared", None)
+    monkeypatch.setattr(chunk_cache, "_shared", None)
     monkeypatch.setattr(config, "cache_bytes", 10**6)
     zarrdock.create_array(tmp_path, data=np.ones((8, 8)), chunks=(4, 4), shards=(8, 8))
     shared = configured_cache()

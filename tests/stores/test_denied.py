@@ -78,7 +78,7 @@ def by_s3fs(server: StrictS3, url: str = "", **settings: Any) -> Store:
 
 
 def by_botocore(server: StrictS3, url: str = "", **settings: Any) -> Store:
-    return by_s3fs(server, url, lean=False, **settings)
+    return by_s3fs(server, url, direct_reads=False, **settings)
 
 
 def by_obstore(server: StrictS3, url: str = "", **settings: Any) -> Store:

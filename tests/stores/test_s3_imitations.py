@@ -16,7 +16,7 @@ from zarrdock.stores.s3 import S3Store
 pytestmark = pytest.mark.server
 
 QUICK = RetryPolicy(attempts=3, deadline_seconds=60, attempt_seconds=20, initial=0.01, max=0.02)
-LEAN = pytest.mark.parametrize("lean", [True, False])
+DIRECT_READS = pytest.mark.parametrize("direct_reads", [True, False])
 
 
 class Imitation(StrictS3):
@@ -55,9 +55,9 @@ def server() -> Iterator[Imitation]:
         yield server
 
 
-def open_at(server: Imitation, lean: bool, **more: Any) -> S3Store:
+def open_at(server: Imitation, direct_reads: bool, **more: Any) -> S3Store:
     options = {**server.storage_options, **more}
-    return S3Store("s3://bucket/x", storage_options=options, retry=QUICK, lean=lean)
+    return S3Store("s3://bucket/x", storage_options=options, retry=QUICK, direct_reads=direct_reads)
 
 
 def use(store: S3Store, server: Imitation) -> None:
@@ -71,27 +71,29 @@ def use(store: S3Store, server: Imitation) -> None:
     assert [key for key in server.buckets["bucket"] if "/c/" in key] == []
 
 
-@LEAN
-def test_checksums_are_refused(server: Imitation, lean: bool) -> None:
+@DIRECT_READS
+def test_checksums_are_refused(server: Imitation, direct_reads: bool) -> None:
     server.knows_checksums = False
     with pytest.warns(RuntimeWarning, match="request_checksum_calculation") as caught:
-        use(open_at(server, lean), server)
+        use(open_at(server, direct_reads), server)
     assert len(caught) == 1
     puts = [has_checksum for method, has_checksum, _ in server.seen if method == "PUT"]
     assert puts.index(False) == 1, "found out by the first"
     assert not any(puts[1:])
 
 
-@LEAN
-def test_checksums_that_were_turned_off(server: Imitation, lean: bool) -> None:
+@DIRECT_READS
+def test_checksums_that_were_turned_off(server: Imitation, direct_reads: bool) -> None:
     server.knows_checksums = False
-    use(open_at(server, lean, config_kwargs={"request_checksum_calculation": "when_required"}), server)
+    use(open_at(server, direct_reads, config_kwargs={"request_checksum_calculation": "when_required"}), server)
     assert not any(has_checksum for method, has_checksum, _ in server.seen if method == "PUT")
 
 
-@LEAN
-def test_checksums_stay_where_they_are_known(server: Imitation, lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = open_at(server, lean)
+@DIRECT_READS
+def test_checksums_stay_where_they_are_known(
+    server: Imitation, direct_reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_at(server, direct_reads)
     use(store, server)
     assert all(has_checksum for method, has_checksum, _ in server.seen if method == "PUT")
     assert all(has_md5 for method, _, has_md5 in server.seen if method == "POST")
@@ -105,20 +107,20 @@ def test_checksums_stay_where_they_are_known(server: Imitation, lean: bool, monk
     assert [has_checksum for _, has_checksum, _ in server.seen] == [True], "an error of another kind changes nothing"
 
 
-@LEAN
+@DIRECT_READS
 @pytest.mark.parametrize("wants_md5", [True, False])
-def test_no_batches(server: Imitation, lean: bool, wants_md5: bool) -> None:
+def test_no_batches(server: Imitation, direct_reads: bool, wants_md5: bool) -> None:
     server.knows_batches, server.wants_md5 = False, wants_md5
-    use(open_at(server, lean), server)
+    use(open_at(server, direct_reads), server)
 
 
-@LEAN
-def test_uploads_that_are_stored_with_what_was_added(server: Imitation, lean: bool) -> None:
+@DIRECT_READS
+def test_uploads_that_are_stored_with_what_was_added(server: Imitation, direct_reads: bool) -> None:
     server.adds = b"10000;chunk-signature=..."
     with pytest.raises(StoreError, match="when_required"):
-        zarrdock.create_array(open_at(server, lean), shape=(4,), dtype="u1")
+        zarrdock.create_array(open_at(server, direct_reads), shape=(4,), dtype="u1")
     assert server.buckets["bucket"] == {}
-    use(open_at(server, lean, config_kwargs={"request_checksum_calculation": "when_required"}), server)
+    use(open_at(server, direct_reads, config_kwargs={"request_checksum_calculation": "when_required"}), server)
 
 
 def test_etags_that_are_no_hashes(server: Imitation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,9 @@ def test_the_figures_are_those_of_the_code(repository: Path, tmp_path: Path) -> 
     options = {"key": "k", "secret": "s", "client_kwargs": {"region_name": "us-east-1"}}
     stores: dict[str, zarrdock.Store] = {
         "`S3Store`": S3Store("s3://b/p", storage_options=options),
-        "`S3Store`, `lean=False` (all through s3fs)": S3Store("s3://b/p", storage_options=options, lean=False),
+        "`S3Store`, `direct_reads=False` (all through s3fs)": S3Store(
+            "s3://b/p", storage_options=options, direct_reads=False
+        ),
         "`GCSStore`": GCSStore("gs://b/p", storage_options={"token": "anon", "endpoint_url": "http://127.0.0.1:9"}),
         "`HTTPStore`": HTTPStore("http://127.0.0.1:9/p"),
         "`ObstoreStore`": ObstoreStore(ObstoreS3("b", region="us-east-1")),

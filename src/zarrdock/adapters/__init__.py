@@ -7,7 +7,7 @@ when a name that needs it is first used.
 
 from typing import TYPE_CHECKING
 
-from zarrdock.lazy import lazy
+from zarrdock.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from zarrdock.adapters import fsspec, xarray, zarr_python

@@ -33,7 +33,7 @@ from zarrdock.adapters.zarr_selection import NotASelectionError, selection_of
 from zarrdock.adapters.zarr_store import ZarrStore
 from zarrdock.array.execution import read_write
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.planning.caches import IndexCache
+from zarrdock.array.planning.chunk_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division
 from zarrdock.array.planning.selection import Points, Product

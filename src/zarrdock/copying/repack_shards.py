@@ -16,7 +16,7 @@ from zarrdock.array.execution.drivers import drive
 from zarrdock.array.execution.read_write import n_together, read_settings
 from zarrdock.array.metadata.chunk_grids import RectilinearGrid
 from zarrdock.array.metadata.v3 import ArrayMetadata
-from zarrdock.array.planning.caches import IndexCache
+from zarrdock.array.planning.chunk_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division, touched
 from zarrdock.array.planning.read_types import Found

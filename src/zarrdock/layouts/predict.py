@@ -16,7 +16,7 @@ from typing import Any
 from zarrdock.array.execution.drivers import drive
 from zarrdock.array.execution.read_write import read_settings, reads_of
 from zarrdock.array.metadata.chunk_grids import RectilinearGrid
-from zarrdock.array.planning.caches import IndexCache
+from zarrdock.array.planning.chunk_cache import IndexCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.read_types import Discard, Found, IntArray
 from zarrdock.array.planning.selection import basic

@@ -15,7 +15,7 @@ from zarrdock.array.metadata.chunk_grids import RectilinearGrid, RegularGrid
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, Node, parse_node
 from zarrdock.array.node_storage import join
-from zarrdock.array.planning.caches import ChunkCache
+from zarrdock.array.planning.chunk_cache import ChunkCache
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.overlap import Division, touched
 from zarrdock.array.stored_objects import stored_objects

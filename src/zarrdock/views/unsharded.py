@@ -15,7 +15,7 @@ from zarrdock.array.metadata.key_encodings import SeparatedKeys
 from zarrdock.array.metadata.v2 import documents
 from zarrdock.array.metadata.v3 import ArrayMetadata, GroupMetadata, Node, parse_node
 from zarrdock.array.node_storage import join
-from zarrdock.array.planning.caches import IndexCache, Indexes
+from zarrdock.array.planning.chunk_cache import IndexCache, Indexes
 from zarrdock.array.planning.layout import Layout
 from zarrdock.array.planning.rounds import Steps, lockstep
 from zarrdock.array.planning.shard_tree import Shard, walk_shards

@@ -1,4 +1,4 @@
-"""The lean lane for S3 reads: that it sends what botocore would have sent, and stands aside where it can't tell."""
+"""Direct reads from S3 send what botocore would have sent, and leave to it what they can't tell."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from zarrdock.config import config
 from zarrdock.errors import AccessError, StoreError, VersionChangedError
 from zarrdock.ranges import Span
 from zarrdock.stores import s3 as s3_module
-from zarrdock.stores import s3_direct
+from zarrdock.stores import s3_direct_reads
 from zarrdock.stores.base import Read
 from zarrdock.stores.diagnose import Kind, diagnose, xml_error
 from zarrdock.stores.http_connections import Origin
@@ -42,7 +42,7 @@ def proxy(strict_s3: Endpoint) -> Iterator[FaultProxy]:
 @pytest.fixture
 def store(proxy: FaultProxy, strict_s3: Endpoint, prefix: str) -> S3Store:
     proxy.clear()
-    s3_direct._known.clear()  # stores with equal options share a client, and what it found out
+    s3_direct_reads._known.clear()  # stores with equal options share a client, and what it found out
     return S3Store(f"s3://{strict_s3.bucket}/{prefix}", storage_options=strict_s3.through(proxy), retry=QUICK)
 
 
@@ -62,7 +62,7 @@ def botocore_calls(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> list[dict
 
 
 def route_of(store: S3Store, bucket: str = "bucket") -> Any:
-    return store._bridge.run(lambda live: s3_direct._find_route(live, bucket))
+    return store._bridge.run(lambda live: s3_direct_reads._find_route(live, bucket))
 
 
 def opened(**options: Any) -> S3Store:
@@ -86,7 +86,7 @@ def test_botocore_is_asked_once_a_bucket(
     assert sorted(statuses[5:7]) == [200, 404]  # of one batch
     assert statuses[7:] == [412]
     assert len(botocore_calls) == 1
-    assert botocore_calls[0]["Key"] == s3_direct._PROBE_KEY
+    assert botocore_calls[0]["Key"] == s3_direct_reads._PROBE_KEY
     assert all("probe" not in seen.path for seen in proxy.log)
 
 
@@ -103,13 +103,13 @@ def test_stores_of_one_client_share_its_answers_and_connections(
     others = [S3Store(store.url, storage_options=strict_s3.through(proxy), retry=QUICK) for _ in range(3)]
     assert {one.get("k", Span(3, 7)).data for one in [store, *others]} == {DATA[3:7]}
     assert len(botocore_calls) == 1
-    assert len({id(one._lane._routes[strict_s3.bucket].origin) for one in [store, *others]}) == 1
+    assert len({id(one._direct_reads._routes[strict_s3.bucket].origin) for one in [store, *others]}) == 1
     # What botocore learns, all of them learn.
     proxy.inject(Fault("status", 400))
     assert others[0].get("k").data == DATA
     assert others[1].get("k").data == DATA
     S3Store(store.url, storage_options=strict_s3.through(proxy), retry=QUICK).get("k")
-    assert [call["Key"] == s3_direct._PROBE_KEY for call in botocore_calls] == [True, False, True]
+    assert [call["Key"] == s3_direct_reads._PROBE_KEY for call in botocore_calls] == [True, False, True]
 
 
 def test_a_new_store_looks_for_listeners_again(store: S3Store, botocore_calls: list[dict[str, Any]]) -> None:
@@ -133,13 +133,13 @@ def test_it_can_be_turned_off(
     store: S3Store, botocore_calls: list[dict[str, Any]], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "config":
-        monkeypatch.setattr(config, "s3_lean", 0)
-    plain = S3Store(store.fs, store.root, lean=False if way == "argument" else None)
+        monkeypatch.setattr(config, "s3_direct_reads", 0)
+    plain = S3Store(store.fs, store.root, direct_reads=False if way == "argument" else None)
     plain.write("k", DATA)
     assert plain.get("k").data == DATA
     assert [call["Key"].rpartition("/")[2] for call in botocore_calls] == ["k"]
     assert plain.traits.merge_gap_bytes == S3Store.default_gap_bytes
-    assert store.traits.merge_gap_bytes == s3_module.LEAN_GAP_BYTES
+    assert store.traits.merge_gap_bytes == s3_module.DIRECT_GAP_BYTES
 
 
 @pytest.mark.parametrize("key", ["a b/ü+(1)~&=%25.x", "%2e", "'quoted'", "c/0/1,2;3:4@5!$*", "日本/#?x=1"])
@@ -232,9 +232,9 @@ def test_a_listener_that_is_off_is_no_reason(store: S3Store) -> None:
     stub, client = Stub(), store.fs.s3
     client.meta.events.register("choose-signer.s3.*", stub)  # which nobody emits for what is not signed
     try:
-        assert not s3_direct._is_hooked(client)
+        assert not s3_direct_reads._is_hooked(client)
         stub.enabled = True
-        assert s3_direct._is_hooked(client)
+        assert s3_direct_reads._is_hooked(client)
     finally:
         client.meta.events.unregister("choose-signer.s3.*", stub)
 
@@ -243,7 +243,7 @@ def test_it_stands_aside_for_a_session_of_the_users(strict_s3: Endpoint) -> None
     from aiobotocore.session import AioSession
 
     store = opened(**strict_s3.storage_options, session=AioSession(), skip_instance_cache=True)
-    assert store._lane is None
+    assert store._direct_reads is None
     assert store.traits.merge_gap_bytes == S3Store.default_gap_bytes
 
 
@@ -255,9 +255,9 @@ def test_a_region_that_botocore_learns_is_learnt(
     # Anything a client of S3 has to understand is left to one; here the bad request passes by then.
     proxy.inject(Fault("status", 400))
     assert store.get("k").data == DATA
-    assert [call["Key"] == s3_direct._PROBE_KEY for call in botocore_calls] == [True, False]
+    assert [call["Key"] == s3_direct_reads._PROBE_KEY for call in botocore_calls] == [True, False]
     assert store.get("k").data == DATA
-    assert [call["Key"] == s3_direct._PROBE_KEY for call in botocore_calls] == [True, False, True]
+    assert [call["Key"] == s3_direct_reads._PROBE_KEY for call in botocore_calls] == [True, False, True]
 
 
 def test_credentials_are_asked_for_each_request() -> None:
@@ -270,7 +270,7 @@ def test_credentials_are_asked_for_each_request() -> None:
 
     nowhere: Any = None
     origin = Origin("https", "b", None, n_max=1, connect_seconds=1, read_seconds=1, idle_seconds=1)
-    route = s3_direct._Route(nowhere, origin, "https://b/", {}, Rotating(), "eu-west-1", "s3")
+    route = s3_direct_reads._Route(nowhere, origin, "https://b/", {}, Rotating(), "eu-west-1", "s3")
     for i in (1, 2):
         _, headers = asyncio.run(route.request("k", None, None, "20260102T030405Z"))
         assert headers["X-Amz-Security-Token"] == f"token{i}"
@@ -295,7 +295,7 @@ def test_signatures_are_botocores(netloc: str, token: str, range_: str | None, e
         "User-Agent": "some  one/1.0",
         "x-amz-request-payer": "requester",
     }
-    route = s3_direct._Route(nowhere, origin, f"https://{netloc}/under/", fixed, Kept(), "eu-west-1", "s3")
+    route = s3_direct_reads._Route(nowhere, origin, f"https://{netloc}/under/", fixed, Kept(), "eu-west-1", "s3")
     for key in ("k", "a b/ü+(1)~&=%25.x", "'quoted'", "日本/#?x=1;y", "c/0/1"):
         url, ours = asyncio.run(route.request(key, range_, etag, "20260102T030405Z"))
         theirs = AWSRequest("GET", url, {name: value for name, value in ours.items() if name != "Authorization"})
@@ -310,7 +310,7 @@ def test_signatures_are_botocores(netloc: str, token: str, range_: str | None, e
 
 
 def test_errors_are_those_of_s3fs(store: S3Store, proxy: FaultProxy) -> None:
-    plain = S3Store(store.url, storage_options=store.fs.storage_options, retry=QUICK, lean=False)
+    plain = S3Store(store.url, storage_options=store.fs.storage_options, retry=QUICK, direct_reads=False)
     store.write("k", DATA)
     for status in (403, 404, 429, 500, 503):
         found = []
@@ -359,7 +359,7 @@ def test_what_an_answer_means(
 )
 def test_checksums_of_whole_objects(name: str, digest: bytes) -> None:
     headers = {f"x-amz-checksum-{name}": base64.b64encode(digest).decode()}
-    s3_direct._verify(DATA, headers)
+    s3_direct_reads._verify(DATA, headers)
     with pytest.raises(FlexibleChecksumError, match=name):
-        s3_direct._verify(DATA[1:] + b"x", headers)
-    s3_direct._verify(DATA[1:], {f"x-amz-checksum-{name}": "abc=-3"})  # of parts
+        s3_direct_reads._verify(DATA[1:] + b"x", headers)
+    s3_direct_reads._verify(DATA[1:], {f"x-amz-checksum-{name}": "abc=-3"})  # of parts

@@ -1,14 +1,14 @@
-"""A lean lane for S3 reads: one GET with the client's settings, without the machinery of botocore and aiohttp.
+"""Direct reads from S3: one GET with the client's settings, without the machinery of botocore and aiohttp.
 
 botocore spends about 2 ms of CPU on a request, which is more than everything else a read costs. What it makes of a
-request hardly changes from one read of a bucket to the next, so it is asked once a bucket: the lane lets it prepare a
+request hardly changes from one read of a bucket to the next, so it is asked once a bucket: this code lets it prepare a
 GET of a strange key, catches the request before it is sent, and makes the same request itself. Only if URL, headers
-and signature come out equal to the last character is the lane used for this bucket. So every option of s3fs is either
+and signature come out equal to the last character is it sent so for this bucket. So every option of s3fs is either
 honoured or noticed: endpoints, addressing styles, regions and requester-pays come out equal; customer keys, older
 signatures, access points with signatures of their own and whatever else is unusual do not, and are left to s3fs.
 
 Answers that ask for botocore's knowledge (redirects to another region, malformed requests), and those that are not
-understood, are left to it too. See ``docs/design/s3-lane.md``.
+understood, are left to it too. See ``docs/design/s3-direct-reads.md``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from zarrdock.stores.diagnose import xml_error
 from zarrdock.stores.http_connections import OddAnswerError, Origin
 from zarrdock.stores.io_loop import Live, expect_bytes
 
-__all__ = ["Lane"]
+__all__ = ["DirectReads"]
 
 # Has in it what encodings of URLs differ in.
 _PROBE_KEY = "zarrdock probe/ä+(1)~&=%*'!.@,;:$x"
@@ -165,7 +165,7 @@ class _Known:
 _known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
 
 
-class Lane:
+class DirectReads:
     """GETs for one store. Used on the IO loop only; a pickled or forked one finds its routes anew."""
 
     def __init__(self) -> None:
@@ -173,8 +173,8 @@ class Lane:
         self._routes: dict[str, _Route | None] = {}
         self._finding: dict[str, asyncio.Lock] = {}
 
-    def __reduce__(self) -> tuple[type[Lane], tuple[()]]:
-        return Lane, ()
+    def __reduce__(self) -> tuple[type[DirectReads], tuple[()]]:
+        return DirectReads, ()
 
     async def get(self, live: Live, bucket: str, key: str, range_: str | None, etag: str | None) -> Answer | None:
         """One GET, with headers ``Range`` and ``If-Match`` where given; None where s3fs has to do it.
